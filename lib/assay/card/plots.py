@@ -1,0 +1,255 @@
+"""The pictures of a report: accuracy against length, loss against step, attention weights.
+
+Pure functions from arrays to inline SVG. Ink is `currentColor`, so a picture follows the page from light to dark; lines have the colours of
+Okabe and Ito (2008), told apart with any colour vision. The same input gives the same bytes, and no id occurs twice on a page.
+Matplotlib is imported where it draws: it is slow to import, and most who import this package draw nothing.
+"""
+
+import hashlib
+import html
+import io
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#010203"  # stands for currentColor until the SVG is written
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", INK, "#E69F00", "#56B4E9")  # yellow and black are left out: one of them vanishes on each page
+DASHES = ("solid", (0, (5, 1.5)), (0, (1.5, 1)))
+PAGE, PHONE = 1016, 350  # width of a drawing, CSS pixels
+POINTS_UP_TO = 6  # lines; with more, single points are noise
+SETTINGS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "assay",
+    "text.parse_math": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "legend.frameon": False,
+    **{key: INK for key in ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")},
+}
+
+
+class Curve(NamedTuple):
+    """One line. Curves with the same label are seeds of one run. No average is taken across a break, a value of x at which a part starts."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    breaks: Sequence[float] = ()
+
+
+def moving_average(values: Sequence[float], window: int) -> np.ndarray:
+    """Centred mean over `window` (odd) neighbours, [points] -> [points]; at the ends over those that exist."""
+    if window < 1 or window % 2 == 0:
+        raise ValueError(f"window is {window}; it must be odd and at least 1")
+    values = np.asarray(values, float)
+    return np.array([values[max(middle - window // 2, 0) : middle + window // 2 + 1].mean() for middle in range(len(values))])
+
+
+def accuracy_by_length(
+    curves: Sequence[Curve],
+    metric: str = "answer_accuracy",
+    chance: float | None = None,
+    trained: tuple[int, int] | None = None,
+    window: int = 21,
+    wide: bool = True,
+) -> str:
+    """SVG: accuracy (fractions, drawn in per cent) against input length (tokens); `trained` is the shaded range of lengths, ends included."""
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        if trained is not None:
+            axes.axvspan(trained[0] - 0.5, trained[1] + 0.5, facecolor=INK, alpha=0.07, linewidth=0)
+            note = "trained" if wide else ""
+            axes.annotate(note, (trained[0], 0), (4, 5), textcoords="offset points", fontsize="small", alpha=0.75)
+        if chance is not None:
+            axes.axhline(100 * chance, color=INK, linewidth=0.9, linestyle=(0, (1, 2)), alpha=0.8)
+            place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
+            axes.annotate(f"chance\n{100 * chance:.3g} %", (1, 100 * chance), (4, 0), fontsize="small", alpha=0.75, **place)
+        percent = [curve._replace(y=100 * np.asarray(curve.y, float)) for curve in curves]
+        _draw_curves(figure, axes, percent, window, wide, faint={"linestyle": "none", "marker": "o", "markersize": 3, "markeredgewidth": 0})
+        axes.set(xlabel="input length (tokens)", ylabel=f"{metric.replace('_', ' ')} (%)", ylim=(0, 102.5))
+        axes.set_yticks(range(0, 101, 25 if wide else 50))
+
+    description = f"{metric.replace('_', ' ')} in per cent against input length in tokens: {', '.join(_group(curves))}"
+    return _svg(draw, PAGE if wide else PHONE, _height(curves, wide, 380 if wide else 280), description)
+
+
+def loss_by_step(curves: Sequence[Curve], unit: str = "nats", window: int = 9, wide: bool = True) -> str:
+    """SVG: training loss (in `unit`, which may be empty; log scale) against step. Averages are geometric; what has no logarithm is left out."""
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        axes.set_yscale("log")
+        _draw_curves(figure, axes, [_positive(curve) for curve in curves], window, wide, faint={"linewidth": 0.8}, geometric=True)
+        axes.set(xlabel="training step", ylabel=f"training loss ({unit}, log scale)" if unit else "training loss (log scale)")
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter("")
+
+    return _svg(draw, PAGE if wide else PHONE, _height(curves, wide, 320 if wide else 260), f"training loss against step: {', '.join(_group(curves))}")
+
+
+def attention_picture(weights: np.ndarray, tokens: Sequence[str]) -> str:
+    """SVG: weights [layers, heads, query, key] in [0, 1], a row of panels a layer; where all keys after the query weigh 0, these stay blank."""
+    weights = np.asarray(weights, float)
+    if weights.ndim != 4 or weights.shape[2:] != (len(tokens), len(tokens)):
+        raise ValueError(f"weights are {weights.shape}; {len(tokens)} tokens need [layers, heads, {len(tokens)}, {len(tokens)}]")
+    layers, heads, length, _ = weights.shape
+    gap, widest = 16.0, 6.5 * max(len(token) for token in tokens)
+    left, bottom = 40 + widest, 48 + max(widest, 10)
+    side = float(np.clip(min(13 * length, (PAGE - left) / heads - gap), 130, 320))
+    size = float(np.clip(0.78 * side / length, 7.5, 10.5))
+    every = int(np.ceil((size + 1) * length / side))
+    width, height = max(480.0, left + heads * (side + gap)), bottom + layers * (side + gap + 12) + 34
+    seen = np.tril(np.ones((length, length), bool)) if not np.triu(weights, 1).any() else np.ones((length, length), bool)
+
+    def draw(figure: "Figure") -> None:
+        for layer in range(layers):
+            for head in range(heads):
+                x, y = left + head * (side + gap), bottom + (layers - 1 - layer) * (side + gap + 12)
+                axes = figure.add_axes((x / width, y / height, side / width, side / height))
+                axes.imshow(_tint(weights[layer, head], seen), interpolation="none", extent=(0, length, length, 0), aspect="auto")
+                axes.set_title(f"layer {layer}, head {head}", fontsize=10.5, loc="left", pad=4)
+                shown = np.arange(0, length, every)
+                labels = [tokens[index] for index in shown]
+                axes.set_xticks(shown + 0.5, labels if layer == layers - 1 else [], fontsize=size, rotation=90 if widest > 10 else 0)
+                axes.set_yticks(shown + 0.5, labels if head == 0 else [], fontsize=size)
+                axes.tick_params(length=0, pad=2)
+                axes.spines[["left", "bottom"]].set_alpha(0.35)
+        figure.text((left / 2 - widest / 2) / width, 0.5, "query token (attends)", rotation=90, ha="center", va="center")
+        figure.text(left / width, 10 / height, "key token (is attended to)", ha="left", va="bottom")
+        _draw_key(figure, left, width, height)
+
+    return _svg(draw, width, height, f"attention weights of {layers} layers with {heads} heads over {length} tokens", layout=None)
+
+
+def _draw_curves(
+    figure: "Figure", axes: "Axes", curves: Sequence[Curve], window: int, wide: bool, faint: Mapping, geometric: bool = False
+) -> None:
+    """A line per label: the average over neighbours, over faint single values (one seed) or over the faint averages of its seeds (several)."""
+    groups = _group(curves)
+    handles = []
+    for index, seeds in enumerate(groups.values()):
+        style = {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index // len(COLOURS) % len(DASHES)]}
+        weight = max(1.3, 2.9 - 0.6 * index)  # thinner lines on top: two that coincide are both seen
+        for seed in seeds if len(seeds) > 1 else []:
+            axes.plot(seed.x, _smooth(seed, window, geometric), **{**style, "linewidth": 0.8, "alpha": 0.4})
+        mean = _mean(seeds)
+        if len(seeds) == 1 and len(groups) <= POINTS_UP_TO:
+            axes.plot(mean.x, mean.y, **{**style, "alpha": 0.32, "zorder": 1.5, **faint})
+        handles += axes.plot(mean.x, _smooth(mean, window, geometric), **style, linewidth=weight, solid_capstyle="round")
+    axes.grid(axis="y", color=INK, alpha=0.14, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.margins(x=0.01)
+    axes.tick_params(length=3)
+    axes.spines[["left", "bottom"]].set_alpha(0.5)
+    names = _names(curves)
+    columns = _legend_columns(names, wide)
+    placeholders = [str(index) for index in range(len(names))]  # a label that starts with "_" would be dropped
+    legend = figure.legend(handles, placeholders, loc="outside upper left", ncols=columns, handlelength=1.8, columnspacing=1.8, borderpad=0.2)
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_text(name)
+
+
+def _draw_key(figure: "Figure", left: float, width: float, height: float) -> None:
+    """The colour key at the upper left: 0 to 1 from left to right."""
+    axes = figure.add_axes((left / width, 1 - 20 / height, 110 / width, 9 / height))
+    axes.imshow(_tint(np.linspace(0, 1, 64)[None], np.ones((1, 64), bool)), interpolation="none", aspect="auto")
+    axes.set_axis_off()
+    figure.text((left - 5) / width, 1 - 16 / height, "0", ha="right", va="center", fontsize=10.5)
+    figure.text((left + 115) / width, 1 - 16 / height, "1   attention weight (share of a query's attention)", ha="left", va="center", fontsize=10.5)
+
+
+def _tint(weights: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """RGBA [query, key, 4]: one blue whose opacity is the weight, so that 0 is the page itself, light or dark; a trace shows what may be attended to."""
+    picture = np.empty((*weights.shape, 4))
+    picture[..., :3] = np.array([0x00, 0x72, 0xB2]) / 255
+    picture[..., 3] = np.where(seen, 0.05 + 0.95 * np.clip(np.nan_to_num(weights), 0, 1), 0)
+    return picture
+
+
+def _group(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
+    groups: dict[str, list[Curve]] = {}
+    for curve in curves:
+        groups.setdefault(curve.label, []).append(curve)
+    return groups
+
+
+def _names(curves: Sequence[Curve]) -> list[str]:
+    return [name if len(name) <= 40 else name[:39] + "…" for name in _group(curves)]
+
+
+def _legend_columns(names: Sequence[str], wide: bool) -> int:
+    return max(1, min(len(names), (130 if wide else 46) // (max(map(len, names), default=1) + 8)))
+
+
+def _height(curves: Sequence[Curve], wide: bool, least: int) -> int:
+    """CSS pixels: the axes' own height and a row of the legend for as many labels as fit."""
+    names = _names(curves)
+    return least + 19 * -(-len(names) // _legend_columns(names, wide))
+
+
+def _mean(seeds: Sequence[Curve]) -> Curve:
+    """The mean over the seeds that have a value at x."""
+    values: dict[float, list[float]] = {}
+    for seed in seeds:
+        for x, y in zip(seed.x, seed.y, strict=True):
+            values.setdefault(x, []).append(y)
+    x = sorted(values)
+    return Curve(seeds[0].label, x, [sum(values[at]) / len(values[at]) for at in x], seeds[0].breaks)
+
+
+def _smooth(curve: Curve, window: int, geometric: bool) -> np.ndarray:
+    """The moving average of each part (of the logarithms, if geometric); a part of few points has a shorter window, a third of it."""
+    values = np.asarray(curve.y, float)
+    parts = np.split(np.log(values) if geometric else values, np.searchsorted(curve.x, sorted(curve.breaks)))
+    smooth = np.concatenate([moving_average(part, min(window, max(len(part) // 3, 1) - 1 | 1)) for part in parts])
+    return np.exp(smooth) if geometric else smooth
+
+
+def _positive(curve: Curve) -> Curve:
+    kept = [(x, y) for x, y in zip(curve.x, curve.y, strict=True) if y is not None and np.isfinite(y) and y > 0]
+    return curve._replace(x=[x for x, _ in kept], y=[y for _, y in kept])
+
+
+def _svg(draw: Callable[["Figure"], None], width: float, height: float, description: str, layout: str | None = "constrained") -> str:
+    """Runs `draw` on a figure of width x height CSS pixels and returns SVG for the inside of an HTML page."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the reader's browser has its own fonts
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(SETTINGS | {"font.size": 12 if width > 400 else 11})
+        figure = Figure(figsize=(width / 72, height / 72), layout=layout)
+        figure.patch.set_visible(False)
+        draw(figure)
+        for axes in figure.axes:
+            axes.patch.set_visible(False)
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return _inline(buffer.getvalue(), width, height, description)
+
+
+def _inline(text: str, width: float, height: float, description: str) -> str:
+    """Drops what an HTML page needs no more (prologue, namespaces, unused ids), lets ink and font follow the page, and makes ids unique."""
+    body = text[text.index("<svg") :].partition(">")[2]
+    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|^ +", "", body, flags=re.DOTALL | re.MULTILINE)
+    prefix = f"p{hashlib.sha256(text.encode()).hexdigest()[:8]}-"
+    used = set(re.findall(r'(?:url\(|href=")#([\w.-]+)', body))
+    body = re.sub(r' id="([\w.-]+)"', lambda found: f' id="{prefix}{found[1]}"' if found[1] in used else "", body)
+    body = re.sub(r'(url\(|href=")#', rf"\1#{prefix}", body).replace("xlink:href", "href")
+    body = body.replace(INK, "currentColor")
+    body = re.sub(r"font-family: [^;\"]*", "font-family: inherit", body)
+    style = f"width: {width:g}px; stroke-linejoin: round"
+    return f'<svg class="plot" viewBox="0 0 {width:g} {height:g}" style="{style}" role="img" aria-label="{html.escape(description)}">{body}'

@@ -1,0 +1,100 @@
+"""Random access to examples: a split is a `Source`, whose example i can be made or read alone, in any order.
+
+A generated split makes example i from a key that depends on (task, split, seed, i) only. What an index means is arithmetic:
+`index = ordinal * lengths + (length - first)`, so enumerating a split walks through its lengths evenly.
+
+No leak: where a length has more than 2**30 inputs, every input string belongs to one role by a hash of its content, and a split draws
+again until the string is its own. Where it has fewer, splits share strings by necessity.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from assay.core.rng import GOLDEN, example_keys, mix
+
+SHARED_BELOW_BITS = 30  # lengths with fewer inputs than 2**30 are not partitioned
+ROLES: Mapping[str, tuple[int, ...]] = {"test": (0,), "valid": (1,), "train": (2, 3, 4, 5, 6, 7)}  # eighths of all input strings
+
+
+class Examples(NamedTuple):
+    """n examples on the host, right-padded with zeros. Lengths are counts of tokens."""
+
+    id: np.ndarray  # int64 [n]: the index in the split
+    length: np.ndarray  # int64 [n]: the nominal length, by which figures are grouped
+    input: np.ndarray  # int32 [n, longest]
+    input_length: np.ndarray  # int64 [n]
+    target: np.ndarray  # int32 [n, longest]
+    target_length: np.ndarray  # int64 [n]: how many target tokens count
+    slots: np.ndarray  # int64 [n]: how many tokens the model is given room to answer; at least target_length
+
+
+@dataclass(frozen=True)
+class Source:
+    """One split. `size` is None where it does not end."""
+
+    name: str
+    lengths: tuple[int, int]  # nominal lengths, both ends included
+    size: int | None
+    fetch: Callable[[np.ndarray], Examples]
+
+    def length_of(self, indices: np.ndarray) -> np.ndarray:
+        """The nominal length of each index, without making the example."""
+        first, last = self.lengths
+        return first + np.asarray(indices) % (last - first + 1)
+
+    def index_of(self, ordinals: np.ndarray, length: int) -> np.ndarray:
+        """The indices of the examples number `ordinals` of one length."""
+        first, last = self.lengths
+        return np.asarray(ordinals, np.int64) * (last - first + 1) + (length - first)
+
+
+Make = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray, np.ndarray]]  # (keys, length) -> input, target with all slots, counted
+
+
+def generated(name: str, split: str, role: str, seed: int, lengths: tuple[int, int], make: Make, log2_inputs: Callable[[int], float]) -> Source:
+    """An endless split of a generated task, whose strings belong to `role` where a length is large enough to be partitioned."""
+    first, last = lengths
+
+    def of_length(keys: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        made = make(keys, length)
+        if log2_inputs(length) <= SHARED_BELOW_BITS:
+            return made
+        parts = [np.array(part) for part in made]
+        pending = np.flatnonzero(~np.isin(content_hash(parts[0]) % np.uint64(8), ROLES[role]))
+        while len(pending):
+            keys = mix(keys + GOLDEN)
+            again = make(keys[pending], length)
+            for part, new in zip(parts, again, strict=True):
+                part[pending] = new
+            pending = pending[~np.isin(content_hash(again[0]) % np.uint64(8), ROLES[role])]
+        return parts[0], parts[1], parts[2]
+
+    def fetch(indices: np.ndarray) -> Examples:
+        indices = np.asarray(indices, np.int64)
+        keys, length = example_keys(f"{name}/{split}", seed, indices), first + indices % (last - first + 1)
+        groups = [np.flatnonzero(length == value) for value in np.unique(length)]
+        made = [of_length(keys[rows], int(length[rows[0]])) for rows in groups]
+        inputs, targets = (_pad(groups, [m[i] for m in made], len(indices)) for i in (0, 1))
+        width, slots, counted = (np.zeros(len(indices), np.int64) for _ in range(3))
+        for rows, (input_, target, count) in zip(groups, made, strict=True):
+            width[rows], slots[rows], counted[rows] = input_.shape[1], target.shape[1], count
+        return Examples(indices, length, inputs, width, targets, counted, slots)
+
+    return Source(split, lengths, None, fetch)
+
+
+def content_hash(tokens: np.ndarray) -> np.ndarray:
+    """A 64-bit hash of each row's tokens (non-negative integers), stable across processes and versions."""
+    with np.errstate(over="ignore"):
+        weights = mix(GOLDEN * np.arange(1, tokens.shape[1] + 1, dtype=np.uint64))
+        return mix(((tokens.astype(np.uint64) + np.uint64(1)) * weights[None, :]).sum(axis=1, dtype=np.uint64) + np.uint64(tokens.shape[1]))
+
+
+def _pad(groups: list[np.ndarray], parts: list[np.ndarray], n: int) -> np.ndarray:
+    padded = np.zeros((n, max((part.shape[1] for part in parts), default=0)), np.int32)
+    for rows, part in zip(groups, parts, strict=True):
+        padded[rows, : part.shape[1]] = part
+    return padded

@@ -1,0 +1,108 @@
+"""Evaluation: every example of a split, masked, sharded, one record each; exact whatever the batch size."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from assay.core.config import require
+from assay.core.tree import PyTree
+from assay.data.loader import bucket_ends
+from assay.data.source import Examples
+from assay.dist.mesh import batch_sharding
+from assay.infer.decode import free_running
+from assay.models.model import Batch, Model
+from assay.tasks.task import Task
+
+Answer = Callable[[PyTree, Batch], tuple[Mapping[str, jax.Array], jax.Array]]
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    splits: tuple[str, ...]  # evaluated at the end of training
+    per_length: int  # examples of each length
+    batch_size: int  # examples in one compiled call
+    buckets: int  # padded shapes a split is evaluated in
+
+    def __post_init__(self):
+        for name in ("per_length", "batch_size", "buckets"):
+            require(getattr(self, name) >= 1, f"evaluate.{name}", getattr(self, name), "it is at least 1")
+
+
+def make_answer(model: Model, task: Task) -> Answer:
+    """Pure `(params, batch) -> (metrics of each example, predicted token at each position)`."""
+
+    def answer(params: PyTree, batch: Batch) -> tuple[Mapping[str, jax.Array], jax.Array]:
+        if task.free_running:
+            output = free_running(model, params, batch, task.vocabulary.inputs - task.vocabulary.outputs)
+        else:
+            output = model.apply(params, batch)
+        _, _, metrics = task.score(output, batch)
+        return metrics, output.logits.argmax(axis=-1)
+
+    return answer
+
+
+def batches(task: Task, split: str, config: EvaluateConfig, multiple_of: int = 1) -> Iterator[tuple[Examples, dict[str, np.ndarray]]]:
+    """The split's examples and their batches, bucket by bucket. Full batches only: the last of a bucket repeats rows with weight 0."""
+    source = task.source(split)
+    first, last = source.lengths
+    ends = bucket_ends(source.lengths, config.buckets)
+    for low, high in zip([first, *(end + 1 for end in ends)], ends, strict=False):
+        lengths = np.repeat(np.arange(low, high + 1), config.per_length)
+        indices = np.tile(np.arange(config.per_length), high - low + 1) * (last - first + 1) + (lengths - first)
+        rows = -(-min(config.batch_size, len(indices)) // multiple_of) * multiple_of
+        for start in range(0, len(indices), rows):
+            chosen = indices[start : start + rows]
+            examples = source.fetch(np.resize(chosen, rows))
+            batch = dict(task.encode(examples, task.width(high)))
+            batch["weight"] = (np.arange(rows) < len(chosen)).astype(np.float32)
+            yield examples, batch
+
+
+def evaluate(
+    answer: Answer,
+    params: PyTree,
+    task: Task,
+    split: str,
+    config: EvaluateConfig,
+    mesh: Mesh,
+    on_batch: Callable[[int], None] = lambda examples: None,
+) -> list[dict[str, Any]]:
+    """One record an example: id, length, input, target, prediction (tokens, unpadded), scores. `answer` is jitted by the caller, so that
+    several evaluations share its programs."""
+    records: list[dict[str, Any]] = []
+    sharding = batch_sharding(mesh)
+    multiple = mesh.shape["data"] * mesh.shape["fsdp"]
+    pending = None
+    for examples, batch in [*batches(task, split, config, multiple), (None, None)]:
+        done = pending
+        if examples is not None and batch is not None:  # dispatch this batch before the previous one is fetched
+            pending = (examples, batch, *answer(params, jax.device_put(batch, sharding)))
+        if done is not None:
+            records += _records(done[0], done[1], jax.device_get(done[2]), np.asarray(done[3]))
+            on_batch(int(done[1]["weight"].sum()))
+    return sorted(records, key=lambda record: (record["length"], record["id"]))
+
+
+def size(task: Task, split: str, config: EvaluateConfig) -> int:
+    """How many examples `evaluate` will answer."""
+    first, last = task.source(split).lengths
+    return (last - first + 1) * config.per_length
+
+
+def _records(examples: Examples, batch: Mapping[str, np.ndarray], metrics: Mapping[str, np.ndarray], tokens: np.ndarray) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": int(examples.id[i]),
+            "length": int(examples.length[i]),
+            "input": examples.input[i, : examples.input_length[i]].tolist(),
+            "target": examples.target[i, : examples.target_length[i]].tolist(),
+            "prediction": tokens[i][batch["mask"][i] > 0].tolist(),
+            "scores": {name: float(values[i]) for name, values in metrics.items()},
+        }
+        for i in range(int(batch["weight"].sum()))
+    ]

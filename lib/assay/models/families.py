@@ -1,0 +1,50 @@
+"""The table of model families: `config.model.name` chooses one, its other keys are the family's own."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from assay.core.config import typed
+from assay.core.errors import UserError, unknown
+from assay.models.model import Model, Vocabulary
+from assay.models.recurrent import LSTMConfig, lstm
+from assay.models.transformer import TransformerConfig, decoder, encoder
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+@dataclass(frozen=True)
+class PrecisionConfig:
+    compute: str  # dtype of activations and matrix products; parameters and the loss stay float32
+
+    def __post_init__(self):
+        if self.compute not in DTYPES:
+            raise unknown("precision", self.compute, DTYPES, "--config.precision.compute")
+
+
+class Family(NamedTuple):
+    config: type  # the frozen dataclass of its keys
+    build: Callable[[Any, Vocabulary, Any], Model]
+
+
+FAMILIES: Mapping[str, Family] = {
+    "decoder": Family(TransformerConfig, decoder),
+    "encoder": Family(TransformerConfig, encoder),
+    "lstm": Family(LSTMConfig, lstm),
+}
+
+
+def build(config: Mapping[str, Any], vocabulary: Vocabulary, precision: PrecisionConfig) -> Model:
+    """The model that `config` (name, and the keys of its family) describes. Raises UserError for an unknown name or key."""
+    values = dict(config)
+    name = values.pop("name", None)
+    if name not in FAMILIES:
+        raise unknown("model", name, FAMILIES, "--config.model.name")
+    family = FAMILIES[name]
+    try:
+        settings = typed(family.config, values, "model")
+    except UserError as error:
+        raise UserError(f"{error} (These are the keys of the family {name!r}; --config.model.name chooses the family.)") from None
+    return family.build(settings, vocabulary, DTYPES[precision.compute])

@@ -1,0 +1,71 @@
+"""The seam: a model is pure functions over plain trees. This file and its neighbours are the only door to Flax.
+
+    params = model.init(key, batch)
+    output = model.apply(params, batch, key=key, train=True)      # output.logits, output.taps
+    cache = model.decode.init_cache(batch_size, max_length)
+    logits, cache = model.decode.extend(params, cache, tokens)    # tokens [batch, n]: n more positions
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+
+from assay.core import rng
+from assay.core.tree import PyTree
+from assay.nn.tap import editing
+
+Batch = Mapping[str, jax.Array]  # one leading axis of examples; "weight" is always there, 0 where a row does not count
+
+
+class Output(NamedTuple):
+    logits: PyTree  # an array, or one for each head by name
+    taps: Mapping[str, jax.Array]  # every tap by path; under jit those that nobody reads cost nothing
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Cached decoding. `init_cache(batch_size, max_length) -> cache`; `extend(params, cache, tokens) -> (logits, cache)`."""
+
+    init_cache: Callable[[int, int], PyTree]
+    extend: Callable[[PyTree, PyTree, jax.Array], tuple[jax.Array, PyTree]]
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Model:
+    """`init(key, batch) -> params`; `apply(params, batch, *, key=None, train=False, edits={}) -> Output`."""
+
+    init: Callable[[jax.Array, Batch], PyTree]
+    apply: Callable[..., Output]
+    decode: Decode | None = None  # None where a family cannot decode step by step
+    module: Any = None  # the Linen module, opaque to all but the treatments that rebuild it
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """How many token ids a model reads, and how many classes it answers with."""
+
+    inputs: int
+    outputs: int
+
+
+def from_linen(module: nn.Module, init_cache: Callable[[int, int], PyTree] | None = None) -> Model:
+    """A Model from a Linen module called as `module(batch, train)`, or `module(batch, train, cache) -> (logits, cache)` to decode."""
+
+    def init(key: jax.Array, batch: Batch) -> PyTree:
+        return module.init(rng.stream(key, "params"), batch, False)["params"]
+
+    def apply(params, batch, *, key=None, train=False, edits=None) -> Output:
+        rngs = {} if key is None else {"dropout": rng.stream(key, "dropout")}
+        with editing(edits or {}):
+            logits, variables = module.apply({"params": params}, batch, train, rngs=rngs, mutable=["taps"])
+        return Output(logits, flax.traverse_util.flatten_dict(variables.get("taps", {}), sep="/"))
+
+    def extend(params, cache, tokens):
+        return module.apply({"params": params}, {"inputs": tokens}, False, cache)
+
+    return Model(init, apply, Decode(init_cache, extend) if init_cache else None, module)

@@ -1,0 +1,120 @@
+"""The fifteen tasks of "Neural Networks and the Chomsky Hierarchy" (Deletang et al., ICLR 2023, arXiv 2207.02098), and their published cells.
+
+Splits: `train`, `valid` and `iid` have the training lengths (1-40); `41-500` and `501-1000` test length generalisation, and any other range
+can be named. The same evaluation examples meet every run; training examples change with the run's seed.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+from assay.core.config import require, span
+from assay.core.errors import UserError, unknown
+from assay.data.source import Source, generated
+from assay.tasks.chomsky_rules import RULES
+from assay.tasks.sequence import answer_after, score_tokens, vocabulary
+from assay.tasks.task import Published, Task
+
+SPLITS = ("train", "valid", "iid", "41-500", "501-1000")
+
+
+@dataclass(frozen=True)
+class ChomskyConfig:
+    name: str  # chomsky/NAME
+    convention: str  # "code" (which made the published numbers) or "paper", where the two disagree
+    lengths: str  # training lengths, FIRST:LAST, both included
+    seed: int  # of the valid and test examples: the same for all runs that are to be compared
+
+    def __post_init__(self):
+        require(self.convention in RULES, "task.convention", self.convention, f"one of {', '.join(RULES)}")
+        require(self.seed >= 0, "task.seed", self.seed, "a non-negative integer")
+        span(self.lengths, "config.task.lengths")
+
+
+def build(config: ChomskyConfig, seed: int) -> Task:
+    """The task, its training examples drawn with `seed`."""
+    name = config.name.removeprefix("chomsky/")
+    rule = RULES[config.convention][name]
+    lengths = span(config.lengths, "config.task.lengths")
+    prefix = f"chomsky/{name}/{config.convention}"
+
+    def source(split: str) -> Source:
+        if split == "train":
+            return generated(prefix, split, "train", seed, lengths, rule.generate, rule.log2_inputs)
+        if split in ("valid", "iid"):
+            role = "valid" if split == "valid" else "test"
+            return generated(prefix, split, role, config.seed, lengths, rule.generate, rule.log2_inputs)
+        try:
+            tested = span(split, "split")
+        except UserError as error:
+            if split[:1].isdigit():
+                raise
+            raise UserError(f"{unknown('split', split, SPLITS, '--split or --config.evaluate.splits')} Or a range such as 41-100.") from error
+        return generated(prefix, f"{tested[0]}-{tested[1]}", "test", config.seed, tested, rule.generate, rule.log2_inputs)
+
+    single = rule.slots(7) == 1
+    metrics = ("answer_accuracy",) if single else ("token_accuracy", "exact_match")
+    return Task(
+        name=config.name,
+        vocabulary=vocabulary(rule.inputs, rule.outputs),
+        splits=SPLITS,
+        source=source,
+        encode=partial(answer_after, empty=rule.inputs),
+        width=lambda length: rule.width(length) + rule.slots(length),
+        score=partial(score_tokens, metrics=metrics),
+        metrics=metrics,
+        chance=1.0 / rule.outputs,
+        published=tuple(cell for cell in _published(name) if cell.metric == metrics[0]),
+        note=NOTE,
+        symbols=SYMBOLS.get(name, ()),
+        states=rule.states,
+    )
+
+
+NOTE = (
+    "published Transformers are encoders; the best-of rows trained 1,000,000 steps and show the best of all seeds and learning rates "
+    "(150 runs a Transformer cell), ours far fewer steps and every seed"
+)
+SYMBOLS = {
+    "modular_arithmetic": ("0", "1", "2", "3", "4", "+", "-", "*"),
+    "modular_arithmetic_brackets": ("0", "1", "2", "3", "4", "+", "-", "*", "(", ")"),
+    "solve_equation": ("0", "1", "2", "3", "4", "+", "-", "(", ")", "x", "=", "*"),
+    "stack_manipulation": ("0", "1", "POP", "PUSH0", "PUSH1"),
+    "binary_addition": ("0", "1", "+"),
+    "binary_multiplication": ("0", "1", "*"),
+    "missing_duplicate": ("0", "1", "?", "_"),
+}
+
+# -- published cells --------------------------------------------------------------------------------------------------------
+# Table 2 of the paper: token accuracy over lengths 41-500, the best of 10 seeds and the sweep of learning rates and positions.
+# "V" cells stand in the paper's own text; "V2" cells are quoted by the Deltaformer paper. Bounds ("at least 90") are no numbers and are left out.
+
+PAPER = "Deletang et al. 2023 (arXiv 2207.02098), Table 2, best of 10 seeds x sweep"
+QUOTED = PAPER + ", quoted in Deltaformer (arXiv 2505.19488), Table 5"
+APPENDIX = "Deletang et al. 2023 (arXiv 2207.02098), App. B.3.2, best of 10 seeds x sweep"
+SECOND = "expressive-sparse-state-space-model repository (Walker et al. 2025 protocol: lengths 40-256, mean of 5)"
+TRANSFORMERS = ("decoder", "encoder")
+
+_BEST: dict[str, tuple[tuple[tuple[str, ...], float, str, str], ...]] = {
+    "even_pairs": ((("lstm",), 1.000, PAPER, "V"),),
+    "modular_arithmetic": ((("lstm",), 1.000, PAPER, "V"), (TRANSFORMERS, 0.242, QUOTED, "V2")),
+    "parity_check": ((("lstm",), 1.000, PAPER, "V"), (TRANSFORMERS, 0.520, QUOTED, "V2")),
+    "cycle_navigation": ((("lstm",), 1.000, PAPER, "V"), (TRANSFORMERS, 0.619, APPENDIX, "V")),
+    "stack_manipulation": ((("lstm",), 0.591, QUOTED, "V2"), (TRANSFORMERS, 0.575, QUOTED, "V2")),
+    "reverse_string": ((("lstm",), 0.609, QUOTED, "V2"), (TRANSFORMERS, 0.623, QUOTED, "V2")),
+    "duplicate_string": ((("lstm",), 0.576, QUOTED, "V2"), (TRANSFORMERS, 0.528, QUOTED, "V2")),
+    "odds_first": ((("lstm",), 0.556, QUOTED, "V2"), (TRANSFORMERS, 0.528, QUOTED, "V2")),
+}
+_MEAN: dict[str, tuple[tuple[tuple[str, ...], float, float], ...]] = {
+    "cycle_navigation": ((("lstm",), 1.000, 0.000), (TRANSFORMERS, 0.244, 0.005)),
+    "even_pairs": ((("lstm",), 1.000, 0.000), (TRANSFORMERS, 0.904, 0.104)),
+    "modular_arithmetic": ((("lstm",), 0.999, 0.001), (TRANSFORMERS, 0.236, 0.007)),
+    "parity_check": ((("lstm",), 1.000, 0.000), (TRANSFORMERS, 0.522, 0.004)),
+}
+_SINGLE = ("even_pairs", "modular_arithmetic", "parity_check", "cycle_navigation")
+
+
+def _published(name: str) -> list[Published]:
+    metric = "answer_accuracy" if name in _SINGLE else "token_accuracy"
+    best = [Published(models, "41-500", metric, value, None, "max", source, tag) for models, value, source, tag in _BEST.get(name, ())]
+    mean = [Published(models, "41-500", metric, value, spread, "mean", SECOND, "V") for models, value, spread in _MEAN.get(name, ())]
+    return best + mean

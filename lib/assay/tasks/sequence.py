@@ -1,0 +1,77 @@
+"""What token tasks share: the two layouts of an example, and the score of answers read at positions.
+
+Answer after (Deletang et al. 2023): the input, then one "empty" token for each output, where the outputs are read; nothing is fed back.
+Running state: each input token is followed by the state after it; states are the model's own at test.
+
+Token ids that a model reads: the task's input ids, then EMPTY, then one id for each output class, so that any output can be read again.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assay.data.source import Examples
+from assay.models.model import Batch, Output, Vocabulary
+
+
+def vocabulary(inputs: int, outputs: int) -> Vocabulary:
+    """Ids of inputs, EMPTY, and outputs that are read again."""
+    return Vocabulary(inputs + 1 + outputs, outputs)
+
+
+def answer_after(examples: Examples, width: int, empty: int) -> dict[str, np.ndarray]:
+    """Batch arrays [n, width]: inputs, targets, mask (1 where a target counts); [n]: length (tokens that are no padding), weight."""
+    n = len(examples.id)
+    at = np.arange(width)[None, :]
+    start = examples.input_length[:, None]
+    inputs = np.full((n, width), empty, np.int32)
+    inside = np.arange(examples.input.shape[1])[None, :] < start
+    rows, columns = np.nonzero(inside)
+    inputs[rows, columns] = examples.input[rows, columns]
+    targets = np.zeros((n, width), np.int32)
+    rows, columns = np.nonzero(np.arange(examples.target.shape[1])[None, :] < examples.target_length[:, None])
+    targets[rows, columns + examples.input_length[rows]] = examples.target[rows, columns]
+    mask = (at >= start) & (at < start + examples.target_length[:, None])
+    return {
+        "inputs": inputs,
+        "targets": targets,
+        "mask": mask.astype(np.float32),
+        "length": (examples.input_length + examples.slots).astype(np.int32),
+        "weight": np.ones(n, np.float32),
+    }
+
+
+def running_state(examples: Examples, width: int, empty: int) -> dict[str, np.ndarray]:
+    """Input token, state, input token, state, ...: the state is asked for at its input token. `given` is 1 at input tokens."""
+    n, longest = examples.input.shape
+    inside = np.arange(longest)[None, :] < examples.input_length[:, None]
+    inputs = np.full((n, width), empty, np.int32)
+    targets, mask = np.zeros((n, width), np.int32), np.zeros((n, width), np.float32)
+    inputs[:, 0 : 2 * longest : 2] = np.where(inside, examples.input, empty)
+    inputs[:, 1 : 2 * longest : 2] = np.where(inside, examples.target + empty + 1, empty)
+    targets[:, 0 : 2 * longest : 2] = np.where(inside, examples.target, 0)
+    mask[:, 0 : 2 * longest : 2] = inside
+    given = np.broadcast_to((np.arange(width) % 2 == 0).astype(np.int32), (n, width)).copy()
+    length = (2 * examples.input_length).astype(np.int32)
+    return {"inputs": inputs, "targets": targets, "mask": mask, "given": given, "length": length, "weight": np.ones(n, np.float32)}
+
+
+def score_tokens(output: Output, batch: Batch, metrics: tuple[str, ...]) -> tuple[jax.Array, jax.Array, Mapping[str, jax.Array]]:
+    """Mean cross-entropy of the counted tokens of each example, weighted by their number.
+
+    `token_accuracy`: share of counted tokens that are right; `exact_match`: whether all are; `answer_accuracy`: whether the last is.
+    """
+    mask, targets = batch["mask"], batch["targets"]
+    count = jnp.maximum(mask.sum(axis=1), 1.0)
+    log_probability = jax.nn.log_softmax(output.logits, axis=-1)
+    nll = -jnp.take_along_axis(log_probability, targets[..., None], axis=-1)[..., 0]
+    right = (output.logits.argmax(axis=-1) == targets) * mask
+    last = mask.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)
+    every = {
+        "token_accuracy": right.sum(axis=1) / count,
+        "exact_match": (right.sum(axis=1) == mask.sum(axis=1)).astype(jnp.float32),
+        "answer_accuracy": jnp.take_along_axis(right, last[:, None], axis=1)[:, 0],
+    }
+    return (nll * mask).sum(axis=1) / count, mask.sum(axis=1) * batch["weight"], {name: every[name] for name in metrics}

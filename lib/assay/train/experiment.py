@@ -1,0 +1,134 @@
+"""From a config to the values of a run: task, model, objective, optimizer and sample, with the treatments applied at their links."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from assay.core.config import require, typed
+from assay.core.errors import UserError
+from assay.core.tree import PyTree
+from assay.data.loader import Sample, bucket_ends, stacked, uniform_lengths
+from assay.data.source import Source
+from assay.dist.mesh import MeshConfig
+from assay.evals.evaluate import EvaluateConfig, make_answer
+from assay.models.families import PrecisionConfig
+from assay.models.families import build as build_model
+from assay.models.model import Model
+from assay.tasks.table import build as build_task
+from assay.tasks.task import Task
+from assay.train.checkpoint import CheckpointConfig
+from assay.train.objective import OBJECTIVES, Objective, ObjectiveConfig
+from assay.train.optim import OptimizerConfig, make_optimizer, make_schedule
+from assay.train.state import TrainState, init_params, init_state
+from assay.train.treatment import Treatment, compose
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    steps: int  # parameter updates in all
+    batch_size: int  # examples an update, over all devices
+    buckets: int  # padded shapes that training compiles
+    steps_per_call: int  # updates in one compiled call; they share a length bucket
+    log_every: int  # steps between lines of metrics.jsonl
+
+    def __post_init__(self):
+        require(self.steps >= 0, "train.steps", self.steps, "it is at least 0")
+        for name in ("batch_size", "buckets", "steps_per_call", "log_every"):
+            require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "it is at least 1")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The config, typed. `task` and `model` are checked by their own tables."""
+
+    seed: int
+    task: Mapping[str, Any]
+    model: Mapping[str, Any]
+    objective: ObjectiveConfig
+    optimizer: OptimizerConfig
+    train: TrainConfig
+    evaluate: EvaluateConfig
+    checkpoint: CheckpointConfig
+    mesh: MeshConfig
+    precision: PrecisionConfig
+    treatments: tuple[str, ...]
+
+    def __post_init__(self):
+        require(self.seed >= 0, "seed", self.seed, "a non-negative integer")
+
+
+class Experiment(NamedTuple):
+    settings: Settings
+    task: Task  # treated
+    model: Model  # treated; `untreated` makes the state
+    untreated: Model
+    objective: Objective
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
+    treatment: Treatment
+    source: Source  # of training examples
+    sample: Sample
+    ends: list[int]  # upper ends of the training length buckets
+
+    def batches(self, start: int, count: int) -> dict[str, np.ndarray]:
+        """The batches of steps `start` to `start + count - 1`, stacked to the shape of a full call."""
+        block = self.settings.train.steps_per_call
+        return stacked(self.source, self.sample, self.task.encode, self.task.width, self.ends, start, count, block)
+
+    def init_state(self, key: jax.Array, given: Mapping[str, PyTree], batch: Mapping[str, Any]) -> TrainState:
+        return init_state(key, given, self.untreated, self.objective, self.optimizer, self.treatment, batch)
+
+    def first_batch(self) -> dict[str, np.ndarray]:
+        """One batch, for shapes."""
+        return {name: array[0] for name, array in self.batches(0, 1).items()}
+
+    @property
+    def key(self) -> jax.Array:
+        return jax.random.key(self.settings.seed)
+
+
+def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Experiment:
+    """Everything that a run is made of. Raises UserError before anything is written where parts do not fit."""
+    settings = typed(Settings, config, "")
+    treatment = compose(treatments)
+    train = settings.train
+    task = treatment.task(build_task(settings.task, settings.seed))
+    untreated = build_model(settings.model, task.vocabulary, settings.precision)
+    if task.free_running and untreated.decode is None:
+        raise UserError(
+            f"the model {settings.model['name']!r} cannot decode step by step, which {task.name} with {', '.join(settings.treatments)} needs. "
+            "Choose decoder or lstm with --config.model.name, or drop the treatment."
+        )
+    source = task.source("train")
+    ends = bucket_ends(source.lengths, train.buckets)
+    schedule = make_schedule(settings.optimizer, train.steps)
+    experiment = Experiment(
+        settings=settings,
+        task=task,
+        model=untreated,
+        untreated=untreated,
+        objective=treatment.objective(OBJECTIVES[settings.objective.name](task.score)),
+        optimizer=treatment.optimizer(make_optimizer(settings.optimizer, schedule)),
+        schedule=schedule,
+        treatment=treatment,
+        source=source,
+        sample=treatment.sample(uniform_lengths(source, settings.seed, train.batch_size, ends, train.steps_per_call)),
+        ends=ends,
+    )
+    model, params = jax.eval_shape(lambda key: init_params(key, untreated, treatment, experiment.first_batch()), jax.random.key(0))
+    experiment = experiment._replace(model=model)
+    for split in settings.evaluate.splits:  # an evaluation that cannot be done is better known before training than after
+        _, last = task.source(split).lengths
+        batch = {name: jax.ShapeDtypeStruct((1, *array.shape[1:]), array.dtype) for name, array in _widest(task, split, last).items()}
+        jax.eval_shape(make_answer(model, task), params, batch)
+    return experiment
+
+
+def _widest(task: Task, split: str, last: int) -> Mapping[str, np.ndarray]:
+    source = task.source(split)
+    return task.encode(source.fetch(source.index_of(np.zeros(1), last)), task.width(last))
+

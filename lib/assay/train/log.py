@@ -1,0 +1,63 @@
+"""What training writes down as it goes: metrics.jsonl, TensorBoard files and the progress bar. Stops the run where a figure is not finite."""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import jax
+import numpy as np
+from tensorboardX import SummaryWriter
+
+from assay.core.errors import UserError
+from assay.train.progress import Update, bar
+from assay.train.workdir import WorkDir
+
+
+class Log:
+    """Takes the stacked metrics of finished calls; made by `logging`."""
+
+    def __init__(self, folder: WorkDir, writer: SummaryWriter, update: Update, batch_size: int, every: int, begun: int):
+        self.folder, self.writer, self.update, self.batch_size, self.every = folder, writer, update, batch_size, every
+        self.file = open(folder.metrics, "a")  # noqa: SIM115 - closed by `logging`
+        self.started, self.begun = time.monotonic(), begun
+
+    def add(self, first: int, count: int, metrics: Mapping[str, jax.Array], last: int) -> None:
+        """Steps `first + 1` to `first + count`, whose metrics are the leading rows; the line of step n holds the figures of the n-th update.
+
+        Raises UserError at the first loss or gradient that is not finite.
+        """
+        values = {name: np.asarray(value)[:count] for name, value in jax.device_get(dict(metrics)).items()}
+        for i in range(count):
+            step = first + i + 1
+            for name in ("loss", "grad_norm"):
+                if not math.isfinite(values[name][i]):
+                    raise UserError(
+                        f"step {step}: {name} is {values[name][i]}, so training stopped; the last good checkpoint is kept in {self.folder.checkpoints}. "
+                        "Lower --config.optimizer.learning_rate or set --config.optimizer.clip_norm, in another --workdir."
+                    )
+            if step % self.every and step != last:
+                continue
+            elapsed = time.monotonic() - self.started
+            line = {"step": step} | {name: float(value[i]) for name, value in values.items()}
+            line |= {"examples_per_second": (step - self.begun) * self.batch_size / elapsed, "elapsed_seconds": elapsed}
+            self.file.write(json.dumps(line) + "\n")
+            for name, value in line.items():
+                if name != "step":
+                    self.writer.add_scalar(name, value, step)
+        self.file.flush()
+        shown = {name: float(value[count - 1]) for name, value in values.items() if name == "loss" or "accuracy" in name}
+        self.update(first + count, shown)
+
+
+@contextmanager
+def logging(folder: WorkDir, label: str, batch_size: int, every: int, begun: int, total: int, quiet: bool) -> Iterator[Log]:
+    """Opens the files for appending, after what lies behind step `begun` was cut off."""
+    folder.cut_metrics(begun)
+    with SummaryWriter(str(folder.tensorboard)) as writer, bar(f"{label} train", total, "steps", begun, quiet) as update:
+        log = Log(folder, writer, update, batch_size, every, begun)
+        try:
+            yield log
+        finally:
+            log.file.close()

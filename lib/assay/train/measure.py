@@ -1,0 +1,73 @@
+"""The end of a run: its splits evaluated, predictions and results.json written."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from assay.core.tree import PyTree
+from assay.data.source import content_hash
+from assay.evals.evaluate import evaluate, make_answer, size
+from assay.evals.rows import rows
+from assay.train.experiment import Experiment
+from assay.train.progress import bar
+from assay.train.workdir import WorkDir
+
+SEEN_STEPS = 20_000  # training steps that are drawn again to count which test inputs training had seen
+
+
+class Labels(NamedTuple):
+    """What a row says of the run that it comes from."""
+
+    experiment: str
+    model: str
+    treatment: str
+    seed: int
+    steps: int
+
+    @property
+    def short(self) -> str:
+        return self.experiment.rpartition(":")[2] or self.model
+
+
+def labels_of(made: Experiment, experiment: str) -> Labels:
+    settings = made.settings
+    treatment = " + ".join(settings.treatments) or "none"
+    return Labels(experiment or made.task.name, settings.model["name"], treatment, settings.seed, settings.train.steps)
+
+
+def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, labels: Labels, quiet: bool = False) -> list[dict[str, Any]]:
+    """Evaluates the splits of the config, writes their predictions, and returns their rows. `params` are the model's own."""
+    answer = jax.jit(make_answer(made.model, made.task))
+    found: list[dict[str, Any]] = []
+    for name in made.settings.evaluate.splits:
+        split = made.task.source(name).name
+        total, done = size(made.task, split, made.settings.evaluate), 0
+        with bar(f"{labels.short} {split}", total, "examples", quiet=quiet) as update:
+
+            def on_batch(examples: int, update=update) -> None:
+                nonlocal done
+                done += examples
+                update(done, {})
+
+            records = evaluate(answer, params, made.task, split, made.settings.evaluate, mesh, on_batch)
+        folder.write_predictions(split, records)
+        measured = rows(records, made.task, split, labels._asdict())
+        if split == "iid":
+            share = seen_in_training(made, records)
+            measured = [row | {"seen_in_training": share} for row in measured]
+        found += measured
+    return found
+
+
+def seen_in_training(made: Experiment, records: Sequence[Mapping[str, Any]]) -> float:
+    """The share of the records whose input training had drawn in its first SEEN_STEPS steps: short strings collide by necessity."""
+    wanted = np.array([content_hash(np.array([record["input"]]))[0] for record in records])
+    seen = np.zeros(len(wanted), bool)
+    for step in range(min(made.settings.train.steps, SEEN_STEPS)):
+        examples = made.source.fetch(made.sample(step))
+        for length in np.unique(examples.input_length):
+            seen |= np.isin(wanted, content_hash(examples.input[examples.input_length == length, :length]))
+    return float(seen.mean())

@@ -1,0 +1,59 @@
+"""What is minimised. An objective owns its parameters by name, and its loss is a mean with the weight that it is a mean over, so that
+accumulated batches, clients and shards combine as weighted means."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from assay.core import rng
+from assay.core.errors import unknown
+from assay.core.tree import PyTree
+from assay.models.model import Batch, Model, Output
+from assay.tasks.task import Score
+
+
+class Aux(NamedTuple):
+    weight: jax.Array  # how many examples or tokens the loss is the mean of
+    sums: Mapping[str, tuple[jax.Array, jax.Array]]  # metric -> (sum, count)
+    output: Output | None = None  # what the model answered; asking it twice would cost a second forward pass. It never leaves the step
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Objective:
+    init: Callable[[jax.Array, Model, PyTree, Batch], Mapping[str, PyTree]]  # parameters that it owns, by new names; {} for most
+    loss: Callable[[Model, PyTree, Batch, jax.Array, jax.Array], tuple[jax.Array, Aux]]  # (model, params, batch, key, step) -> (mean, aux)
+
+
+def supervised(score: Score) -> Objective:
+    """The weighted mean of a task's per-example loss, with the task's metrics."""
+
+    def init(key: jax.Array, model: Model, params: PyTree, batch: Batch) -> Mapping[str, PyTree]:
+        del key, model, params, batch
+        return {}
+
+    def loss(model: Model, params: PyTree, batch: Batch, key: jax.Array, step: jax.Array) -> tuple[jax.Array, Aux]:
+        del step
+        output = model.apply(params["model"], batch, key=rng.stream(key, "model"), train=True)
+        values, weights, metrics = score(output, batch)
+        weight = weights.sum()
+        mean = (values * weights).sum() / jnp.maximum(weight, 1e-9)
+        rows = batch["weight"]
+        return mean, Aux(weight, {name: ((value * rows).sum(), rows.sum()) for name, value in metrics.items()}, output)
+
+    return Objective(init, loss)
+
+
+OBJECTIVES: Mapping[str, Callable[[Score], Objective]] = {"supervised": supervised}
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    name: str  # a name in OBJECTIVES
+
+    def __post_init__(self):
+        if self.name not in OBJECTIVES:
+            raise unknown("objective", self.name, OBJECTIVES, "--config.objective.name")

@@ -1,0 +1,65 @@
+"""Optimisers and schedules by name, from optax. Clipping comes first, decoupled weight decay falls on what a path regex selects."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import optax
+
+from assay.core.config import require
+from assay.core.errors import unknown
+from assay.core.tree import select
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    name: str  # a name in OPTIMIZERS
+    learning_rate: float  # at the peak
+    schedule: str  # a name in SCHEDULES
+    warmup_steps: int  # steps of linear rise from 0
+    decay_steps: int  # steps until a decaying schedule ends; 0 means train.steps
+    weight_decay: float  # decoupled; multiplied by the learning rate
+    decay_paths: str  # regex of the parameter paths that weight decay falls on
+    clip_norm: float  # global gradient norm above which gradients are scaled down; 0 switches it off
+
+    def __post_init__(self):
+        if self.name not in OPTIMIZERS:
+            raise unknown("optimizer", self.name, OPTIMIZERS, "--config.optimizer.name")
+        if self.schedule not in SCHEDULES:
+            raise unknown("schedule", self.schedule, SCHEDULES, "--config.optimizer.schedule")
+        require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "it is above 0")
+        for name in ("warmup_steps", "decay_steps", "weight_decay", "clip_norm"):
+            require(getattr(self, name) >= 0, f"optimizer.{name}", getattr(self, name), "it is at least 0")
+
+
+OPTIMIZERS: Mapping[str, Callable[[], optax.GradientTransformation]] = {
+    "sgd": optax.identity,
+    "momentum": lambda: optax.trace(decay=0.9),
+    "adam": lambda: optax.scale_by_adam(),
+    "adamw": lambda: optax.scale_by_adam(b2=0.95),  # the b2 of language models; decay by optimizer.weight_decay
+}
+SCHEDULES: Mapping[str, Callable[[float, int], optax.Schedule]] = {
+    "constant": lambda peak, steps: optax.constant_schedule(peak),
+    "cosine": lambda peak, steps: optax.cosine_decay_schedule(peak, steps),
+    "linear": lambda peak, steps: optax.linear_schedule(peak, 0.0, steps),
+}
+ENDLESS = ("constant",)  # schedules that do not depend on the number of steps
+
+
+def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
+    """Step -> learning rate: a linear rise, then the named schedule over what is left."""
+    total = config.decay_steps or steps
+    main = SCHEDULES[config.schedule](config.learning_rate, max(total - config.warmup_steps, 1))
+    if not config.warmup_steps:
+        return main
+    rise = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
+    return optax.join_schedules([rise, main], [config.warmup_steps])
+
+
+def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """clip -> named rule -> weight decay -> learning rate."""
+    parts = [OPTIMIZERS[config.name]()]
+    if config.clip_norm:
+        parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
+    if config.weight_decay:
+        parts.append(optax.add_decayed_weights(config.weight_decay, mask=lambda params: select(params, config.decay_paths)))
+    return optax.chain(*parts, optax.scale_by_learning_rate(schedule))

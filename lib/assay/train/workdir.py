@@ -1,0 +1,137 @@
+"""What a work directory holds, apart from its checkpoints: the public interface that scripts rely on. Written atomically, read strictly."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import assay
+from assay.core.config import differences
+from assay.core.errors import UserError
+
+EXTRA = ("experiment", "composition")  # in config.json beside the config's own keys
+
+
+class WorkDir:
+    """The folder of one run."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path).absolute()
+        self.config, self.results, self.metrics = (self.path / name for name in ("config.json", "results.json", "metrics.jsonl"))
+        self.checkpoints, self.tensorboard, self.report = (self.path / name for name in ("checkpoints", "tensorboard", "report.html"))
+
+    def predictions(self, split: str) -> Path:
+        return self.path / "predictions" / f"{split}.jsonl"
+
+    def claim(self, config: Mapping[str, Any], free: Sequence[str]) -> None:
+        """Makes the folder and writes config.json, or checks that the run there differs in `free` keys only. Raises UserError."""
+        if self.config.exists():
+            old = {key: value for key, value in self.read_config().items() if key not in EXTRA}
+            new = {key: value for key, value in config.items() if key not in EXTRA}
+            changed = {key: pair for key, pair in differences(old, new).items() if not _is_free(key, free)}
+            if changed:
+                listed = "\n".join(f"  config.{key}: {old!r} there, {new!r} asked for" for key, (old, new) in changed.items())
+                raise UserError(
+                    f"{self.path} holds a run of another configuration:\n{listed}\n"
+                    "Start anew with another --workdir, or delete that folder; or set these keys back to go on with it."
+                )
+        elif self.path.is_dir() and any(self.path.glob("*/seed_*")):
+            raise UserError(f"{self.path} holds a study. Give --workdir one of its runs, or another folder.")
+        elif self.checkpoints.is_dir() and any(self.checkpoints.iterdir()):
+            raise UserError(f"{self.path} holds checkpoints without a config.json, so nobody can tell whose. Start anew with another --workdir.")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.results.unlink(missing_ok=True)  # of fewer steps, or of another evaluation
+            self.write_json(self.config, config)
+        except OSError as error:
+            raise UserError(f"cannot write to the work directory {self.path}: {error.strerror}. Choose another with --workdir.") from None
+
+    def read_config(self) -> dict[str, Any]:
+        return self._read(self.config, "It is written when a run starts; give --workdir the folder of a run.")
+
+    def read_results(self) -> dict[str, Any]:
+        return self._read(self.results, "It is written when a run ends: run the same command again to finish it.")
+
+    def finished(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
+        """results.json of a run that ended with just this config, else None."""
+        if not (self.results.exists() and self.config.exists()):
+            return None
+        there = {key: value for key, value in self.read_config().items() if key not in EXTRA}
+        return self.read_results() if there == config else None
+
+    def write_results(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        results = {"schema": 1, "rows": list(rows), "environment": environment()}
+        self.write_json(self.results, results)
+        return results
+
+    def write_predictions(self, split: str, records: Iterable[Mapping[str, Any]]) -> None:
+        write_text(self.predictions(split), "".join(json.dumps(record) + "\n" for record in records))
+
+    def cut_metrics(self, step: int) -> None:
+        """Drops logged lines after `step`, and a last line that a kill cut short."""
+        if not self.metrics.exists():
+            return
+        kept = []
+        for line in self.metrics.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except ValueError:
+                break
+        write_text(self.metrics, "".join(kept))
+
+    @staticmethod
+    def write_json(path: Path, value: Any) -> None:
+        write_text(path, json.dumps(value, indent=1) + "\n")
+
+    def _read(self, path: Path, hint: str) -> dict[str, Any]:
+        try:
+            return json.loads(path.read_text())
+        except FileNotFoundError:
+            raise UserError(f"no {path.name} in {path.parent}. {hint}") from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read: {error}. Start anew with another --workdir.") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes the whole file or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def environment() -> dict[str, Any]:
+    """Versions, devices and the commit of the source, where there is one."""
+    versions = {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")}
+    versions["assay"] = assay.__version__
+    devices = jax.devices()
+    return {"versions": versions, "devices": f"{len(devices)} x {devices[0].device_kind}", "cores": os.cpu_count(), "commit": _commit()}
+
+
+def _commit() -> str | None:
+    """HEAD of the checkout that holds this file, read without running git."""
+    for folder in Path(__file__).resolve().parents:
+        head = folder / ".git" / "HEAD"
+        if head.is_file():
+            text = head.read_text().strip()
+            if not text.startswith("ref: "):
+                return text
+            reference = folder / ".git" / text.removeprefix("ref: ")
+            return reference.read_text().strip() if reference.is_file() else None
+    return None
+
+
+def _is_free(key: str, free: Sequence[str]) -> bool:
+    return any(key == name or key.startswith(name + ".") for name in free)

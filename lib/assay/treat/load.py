@@ -1,0 +1,54 @@
+"""A finished or half-finished run as values, for notebooks and for verbs that do not train.
+
+    model, params, task = assay.load("runs/demo/lstm/seed_0")
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from assay.core.errors import UserError
+from assay.core.tree import PyTree
+from assay.dist.mesh import MeshConfig, make_mesh
+from assay.dist.shard import place
+from assay.models.model import Model
+from assay.tasks.task import Task
+from assay.train.checkpoint import Checkpointer
+from assay.train.experiment import Experiment, assemble
+from assay.train.state import TrainState, all_params
+from assay.train.workdir import EXTRA, WorkDir
+from assay.treat.table import treatments
+
+
+def load(workdir: str | Path) -> tuple[Model, PyTree, Task]:
+    """The treated model, its newest parameters and the task of a work directory. Raises UserError where there is no checkpoint."""
+    made = rebuild(workdir)
+    state = restore(made, workdir)
+    return made.model, all_params(state)["model"], made.task
+
+
+def rebuild(workdir: str | Path, changes: Mapping[str, Mapping[str, Any]] | None = None) -> Experiment:
+    """The run's experiment from its config.json, with `changes` laid over groups of the config."""
+    folder = WorkDir(workdir)
+    if not folder.config.exists() and any(folder.path.glob("*/seed_*")):
+        runs = ", ".join(str(path.relative_to(folder.path)) for path in sorted(folder.path.glob("*/seed_*"))[:5])
+        raise UserError(f"{workdir} holds a study, not a run. Give --workdir one of its runs: {runs}.")
+    config = {key: value for key, value in folder.read_config().items() if key not in EXTRA}
+    for group, values in (changes or {}).items():
+        config[group] = {**config[group], **values}
+    return assemble(config, treatments(config["treatments"]))
+
+
+def restore(made: Experiment, workdir: str | Path) -> TrainState:
+    """The newest state, spread over the devices that are here."""
+    folder = WorkDir(workdir)
+    if not folder.checkpoints.is_dir():
+        raise UserError(f"no checkpoints in {folder.path}. Train it first: python -m experiments.main --config=... --workdir={workdir}")
+    abstract = jax.eval_shape(made.init_state, made.key, made.treatment.given, made.first_batch())
+    with Checkpointer(folder.checkpoints, made.settings.checkpoint) as checkpointer:
+        step = checkpointer.latest()
+        if step is None:
+            raise UserError(f"no checkpoint in {folder.checkpoints}. Train it first: python -m experiments.main --config=... --workdir={workdir}")
+        return checkpointer.restore(step, place(abstract, make_mesh(MeshConfig(-1, 1, 1))))
