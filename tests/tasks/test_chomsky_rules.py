@@ -117,13 +117,9 @@ def odd_places_first(tokens: Row, convention: str) -> list[Row]:
     return [[tokens[place] for place in order]]
 
 
-def count_changes(tokens: Row) -> int:
-    return sum(pair in ((0, 1), (1, 0)) for pair in itertools.pairwise(tokens)) % 2
-
-
 ORACLE: dict[str, Callable[[Row, str], list[Row]]] = {
     "parity_check": lambda tokens, _: single(tokens.count(1) % 2),
-    "even_pairs": lambda tokens, _: single(count_changes(tokens)),
+    "even_pairs": lambda tokens, _: single(sum(a != b for a, b in itertools.pairwise(tokens)) % 2),
     "cycle_navigation": lambda tokens, _: single((tokens.count(2) - tokens.count(0)) % 5),
     "modular_arithmetic": lambda tokens, _: single(evaluate_flat(tokens)),
     "reverse_string": lambda tokens, _: [list(reversed(tokens))],
@@ -265,16 +261,18 @@ NESTED = [("code", "modular_arithmetic_brackets", "+-*"), ("code", "solve_equati
 @pytest.mark.parametrize(("convention", "name", "operators"), NESTED)
 def test_brackets_split_uniformly(convention: str, name: str, operators: str) -> None:
     """Of 10 tokens, 3 are the outer brackets and operator: the left part has 1 to 6. The same one level below, of 6: 1 to 2."""
-    equation = name == "solve_equation"
-    inputs, _, _ = draw(convention, name, 12 if equation else 10, 4000)
-    texts = ["".join((EQUATION if equation else ARITHMETIC)[token] for token in row).replace("x", "0")[:10] for row in inputs.tolist()]
+    symbols, extra = (EQUATION, 2) if name == "solve_equation" else (ARITHMETIC, 0)
+    inputs, _, _ = draw(convention, name, 10 + extra, 4000)
+    texts = ["".join(symbols[token] for token in row[:10]).replace("x", "0") for row in inputs.tolist()]
     middles = [parse(text, 1)[1] for text in texts]
     assert_uniform([middle - 1 for middle in middles], range(1, 7))
     assert_uniform([operators.index(text[middle]) for text, middle in zip(texts, middles, strict=True)], range(len(operators)))
-    inner = [text[1:7] for text, middle in zip(texts, middles, strict=True) if middle == 7]
-    assert_uniform([parse(text, 1)[1] - 1 for text in inner], range(1, 3))
-    if not equation:
-        assert_uniform(inputs[inputs < 5], range(5))
+    nested = [(text, parse(text, 2)[1]) for text, middle in zip(texts, middles, strict=True) if middle == 7]
+    assert_uniform([middle - 2 for _, middle in nested], range(1, 3))
+    pairs = [operators.index(text[7]) * len(operators) + operators.index(text[middle]) for text, middle in nested]
+    assert_uniform(pairs, range(len(operators) ** 2))
+    if not extra:
+        assert_uniform([int("".join(re.findall("[0-4]", text)[:2]), 5) for text in texts], range(25))
 
 
 def test_the_hidden_token_may_be_any_one() -> None:

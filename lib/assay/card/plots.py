@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = "#010203"  # stands for currentColor until the SVG is written
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", INK, "#E69F00", "#56B4E9")  # yellow and black are left out: one of them vanishes on each page
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", INK, "#E69F00", "#56B4E9")  # without yellow, which vanishes on a light page
 DASHES = ("solid", (0, (5, 1.5)), (0, (1.5, 1)))
 PAGE, PHONE = 1016, 350  # width of a drawing, CSS pixels
 POINTS_UP_TO = 6  # lines; with more, single points are noise
@@ -37,7 +37,7 @@ SETTINGS = {
 
 
 class Curve(NamedTuple):
-    """One line. Curves with the same label are seeds of one run. No average is taken across a break, a value of x at which a part starts."""
+    """One line. Curves with the same label are seeds of one run. Averages stop at breaks, the values of x at which a part starts."""
 
     label: str
     x: Sequence[float]
@@ -53,6 +53,14 @@ def moving_average(values: Sequence[float], window: int) -> np.ndarray:
     return np.array([values[max(middle - window // 2, 0) : middle + window // 2 + 1].mean() for middle in range(len(values))])
 
 
+def smooth(curve: Curve, window: int, geometric: bool = False) -> np.ndarray:
+    """Moving average [points] of each part (of the logarithms, if geometric); a part of few points has a shorter window, a third of it."""
+    values = np.asarray(curve.y, float)
+    parts = np.split(np.log(values) if geometric else values, np.searchsorted(curve.x, sorted(curve.breaks)))
+    smooth = np.concatenate([moving_average(part, min(window, max(len(part) // 3, 1) - 1 | 1)) for part in parts])
+    return np.exp(smooth) if geometric else smooth
+
+
 def accuracy_by_length(
     curves: Sequence[Curve],
     metric: str = "answer_accuracy",
@@ -61,7 +69,7 @@ def accuracy_by_length(
     window: int = 21,
     wide: bool = True,
 ) -> str:
-    """SVG: accuracy (fractions, drawn in per cent) against input length (tokens); `trained` is the shaded range of lengths, ends included."""
+    """SVG: accuracy (fractions, drawn in per cent) against input length (tokens); `trained` is the shaded range, ends included."""
 
     def draw(figure: "Figure") -> None:
         axes = figure.add_subplot()
@@ -83,23 +91,30 @@ def accuracy_by_length(
 
 
 def loss_by_step(curves: Sequence[Curve], unit: str = "nats", window: int = 9, wide: bool = True) -> str:
-    """SVG: training loss (in `unit`, which may be empty; log scale) against step. Averages are geometric; what has no logarithm is left out."""
+    """SVG: training loss (in `unit`, if any; log scale) against step. Averages are geometric; what has no logarithm is left out."""
 
     def draw(figure: "Figure") -> None:
         axes = figure.add_subplot()
         axes.set_yscale("log")
-        _draw_curves(figure, axes, [_positive(curve) for curve in curves], window, wide, faint={"linewidth": 0.8}, geometric=True)
+        shown = [_positive(curve) for curve in curves]
+        _draw_curves(figure, axes, shown, window, wide, faint={"linewidth": 0.8}, geometric=True)
         axes.set(xlabel="training step", ylabel=f"training loss ({unit}, log scale)" if unit else "training loss (log scale)")
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.minorticks_off()
+        values = [y for curve in shown for y in curve.y]
+        if values and max(values) < 100 * min(values):
+            ticks = _round_values(min(values), max(values))
+            axes.set_yticks(ticks)
+            axes.set_ylim(ticks[0], ticks[-1])
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_minor_formatter("")
 
-    return _svg(draw, PAGE if wide else PHONE, _height(curves, wide, 320 if wide else 260), f"training loss against step: {', '.join(_group(curves))}")
+    description = f"training loss against step: {', '.join(_group(curves))}"
+    return _svg(draw, PAGE if wide else PHONE, _height(curves, wide, 320 if wide else 260), description)
 
 
 def attention_picture(weights: np.ndarray, tokens: Sequence[str]) -> str:
-    """SVG: weights [layers, heads, query, key] in [0, 1], a row of panels a layer; where all keys after the query weigh 0, these stay blank."""
+    """SVG: weights [layers, heads, query, key] in [0, 1], a row of panels a layer. If no query sees a later key, those stay blank."""
     weights = np.asarray(weights, float)
     if weights.ndim != 4 or weights.shape[2:] != (len(tokens), len(tokens)):
         raise ValueError(f"weights are {weights.shape}; {len(tokens)} tokens need [layers, heads, {len(tokens)}, {len(tokens)}]")
@@ -135,18 +150,18 @@ def attention_picture(weights: np.ndarray, tokens: Sequence[str]) -> str:
 def _draw_curves(
     figure: "Figure", axes: "Axes", curves: Sequence[Curve], window: int, wide: bool, faint: Mapping, geometric: bool = False
 ) -> None:
-    """A line per label: the average over neighbours, over faint single values (one seed) or over the faint averages of its seeds (several)."""
+    """A line per label: the average over neighbours, on faint single values (one seed) or on faint averages of its seeds (several)."""
     groups = _group(curves)
     handles = []
     for index, seeds in enumerate(groups.values()):
         style = {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index // len(COLOURS) % len(DASHES)]}
         weight = max(1.3, 2.9 - 0.6 * index)  # thinner lines on top: two that coincide are both seen
         for seed in seeds if len(seeds) > 1 else []:
-            axes.plot(seed.x, _smooth(seed, window, geometric), **{**style, "linewidth": 0.8, "alpha": 0.4})
+            axes.plot(seed.x, smooth(seed, window, geometric), **{**style, "linewidth": 0.8, "alpha": 0.4})
         mean = _mean(seeds)
         if len(seeds) == 1 and len(groups) <= POINTS_UP_TO:
             axes.plot(mean.x, mean.y, **{**style, "alpha": 0.32, "zorder": 1.5, **faint})
-        handles += axes.plot(mean.x, _smooth(mean, window, geometric), **style, linewidth=weight, solid_capstyle="round")
+        handles += axes.plot(mean.x, smooth(mean, window, geometric), **style, linewidth=weight, solid_capstyle="round")
     axes.grid(axis="y", color=INK, alpha=0.14, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.margins(x=0.01)
@@ -155,7 +170,9 @@ def _draw_curves(
     names = _names(curves)
     columns = _legend_columns(names, wide)
     placeholders = [str(index) for index in range(len(names))]  # a label that starts with "_" would be dropped
-    legend = figure.legend(handles, placeholders, loc="outside upper left", ncols=columns, handlelength=1.8, columnspacing=1.8, borderpad=0.2)
+    figure.get_layout_engine().set(h_pad=6 / 72)
+    spacing = {"handlelength": 1.8, "columnspacing": 1.8, "borderpad": 0.2}
+    legend = figure.legend(handles, placeholders, loc="outside upper left", ncols=columns, **spacing)
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_text(name)
 
@@ -166,11 +183,12 @@ def _draw_key(figure: "Figure", left: float, width: float, height: float) -> Non
     axes.imshow(_tint(np.linspace(0, 1, 64)[None], np.ones((1, 64), bool)), interpolation="none", aspect="auto")
     axes.set_axis_off()
     figure.text((left - 5) / width, 1 - 16 / height, "0", ha="right", va="center", fontsize=10.5)
-    figure.text((left + 115) / width, 1 - 16 / height, "1   attention weight (share of a query's attention)", ha="left", va="center", fontsize=10.5)
+    note = "1   attention weight (share of a query's attention)"
+    figure.text((left + 115) / width, 1 - 16 / height, note, ha="left", va="center", fontsize=10.5)
 
 
 def _tint(weights: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """RGBA [query, key, 4]: one blue whose opacity is the weight, so that 0 is the page itself, light or dark; a trace shows what may be attended to."""
+    """RGBA [query, key, 4]: one blue whose opacity is the weight, so that 0 is nearly the page itself; a trace shows what is not masked."""
     picture = np.empty((*weights.shape, 4))
     picture[..., :3] = np.array([0x00, 0x72, 0xB2]) / 255
     picture[..., 3] = np.where(seen, 0.05 + 0.95 * np.clip(np.nan_to_num(weights), 0, 1), 0)
@@ -208,17 +226,17 @@ def _mean(seeds: Sequence[Curve]) -> Curve:
     return Curve(seeds[0].label, x, [sum(values[at]) / len(values[at]) for at in x], seeds[0].breaks)
 
 
-def _smooth(curve: Curve, window: int, geometric: bool) -> np.ndarray:
-    """The moving average of each part (of the logarithms, if geometric); a part of few points has a shorter window, a third of it."""
-    values = np.asarray(curve.y, float)
-    parts = np.split(np.log(values) if geometric else values, np.searchsorted(curve.x, sorted(curve.breaks)))
-    smooth = np.concatenate([moving_average(part, min(window, max(len(part) // 3, 1) - 1 | 1)) for part in parts])
-    return np.exp(smooth) if geometric else smooth
-
-
 def _positive(curve: Curve) -> Curve:
     kept = [(x, y) for x, y in zip(curve.x, curve.y, strict=True) if y is not None and np.isfinite(y) and y > 0]
     return curve._replace(x=[x for x, _ in kept], y=[y for _, y in kept])
+
+
+def _round_values(low: float, high: float) -> list[float]:
+    """1, 2, 5 times powers of ten, from the last that is not above `low` to the first above `high`."""
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 2)
+    values = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
+    below, above = max(value for value in values if value <= low), min(value for value in values if value > high)
+    return [value for value in values if below <= value <= above]
 
 
 def _svg(draw: Callable[["Figure"], None], width: float, height: float, description: str, layout: str | None = "constrained") -> str:
@@ -249,6 +267,7 @@ def _inline(text: str, width: float, height: float, description: str) -> str:
     used = set(re.findall(r'(?:url\(|href=")#([\w.-]+)', body))
     body = re.sub(r' id="([\w.-]+)"', lambda found: f' id="{prefix}{found[1]}"' if found[1] in used else "", body)
     body = re.sub(r'(url\(|href=")#', rf"\1#{prefix}", body).replace("xlink:href", "href")
+    body = re.sub(r'(?<= )(?:d|x|y|transform)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), body)
     body = body.replace(INK, "currentColor")
     body = re.sub(r"font-family: [^;\"]*", "font-family: inherit", body)
     style = f"width: {width:g}px; stroke-linejoin: round"

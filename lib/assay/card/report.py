@@ -1,8 +1,8 @@
 """The report of one run, or of several side by side: one self-contained HTML page that opens offline.
 
-`render([read_run(path), ...], title)` computes the page, `write` puts it in its place whole or not at all. The page has a summary computed
-from the rows, the results table, accuracy against length, loss, attention, what each run was, and the command. The same input gives the same
-bytes: no date, no random id. Every text is escaped; only the drawings of plots.py are marked safe.
+`render([read_run(path), ...], title)` computes the page, `write` puts it in its place whole or not at all. The page has a summary
+computed from the rows, the results table, accuracy against length, loss, attention, what each run was, and the command. The same input
+gives the same bytes: no date, no random id. Every text is escaped; only the drawings of plots.py are marked safe.
 """
 
 import json
@@ -18,7 +18,7 @@ import numpy as np
 from markupsafe import Markup
 
 from assay.card import plots
-from assay.card.table import UNTREATED, arrange, format_seed, format_value, is_fraction
+from assay.card.table import DASH, UNTREATED, arrange, format_seed, format_value, is_fraction
 from assay.core.errors import UserError
 
 HEADLINES = ("answer_accuracy", "exact_match", "accuracy", "token_accuracy")  # the first that a task has
@@ -55,12 +55,13 @@ class Figure(NamedTuple):
 
 
 def read_run(path: str | os.PathLike, label: str | None = None) -> RunView:
-    """Reads config.json, results.json and metrics.jsonl (if there) of a work directory; `label` is the folder's name, or its parent's for seed_N."""
+    """Reads config.json, results.json and, if there, metrics.jsonl. The label is the folder's name, or its parent's for seed_N."""
     path = Path(path).resolve()
     results = _read_json(path, "results.json")
     if results.get("schema") != 1:
-        raise UserError(f"{path / 'results.json'} has schema {results.get('schema')!r}; known: 1. Run the evaluation again with --workdir={path}.")
-    lines = (path / "metrics.jsonl").read_text().splitlines() if (path / "metrics.jsonl").exists() else []
+        wrong = f"{path / 'results.json'} has schema {results.get('schema')!r}; known: 1."
+        raise UserError(f"{wrong} Run the evaluation again with --workdir={path}.")
+    lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if (path / "metrics.jsonl").exists() else []
     label = label or (path.parent if re.fullmatch(r"seed_\d+", path.name) else path).name
     return RunView(label, _read_json(path, "config.json"), results["rows"], list(_parse(lines, path)), results["environment"])
 
@@ -88,7 +89,7 @@ def write(path: str | os.PathLike, html: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
+        with open(temporary, "w", encoding="utf-8", errors="replace") as file:
             file.write(html)
             file.flush()
             os.fsync(file.fileno())
@@ -117,9 +118,12 @@ def _task_clause(task: str, labels: Mapping[str, Sequence[dict]]) -> str:
     split = next((name for name in splits if LENGTHS.fullmatch(name)), "test" if "test" in splits else splits[-1])
     found = {label: [row for row in rows if (row["split"], row["metric"]) == (split, metric)] for label, rows in labels.items()}
     found = {label: rows for label, rows in found.items() if rows}
-    where = f"lengths {split.replace('-', '–')}" if LENGTHS.fullmatch(split) else f"split {split}"
+    where = f"lengths {split.replace('-', DASH)}" if LENGTHS.fullmatch(split) else f"split {split}"
     chance = _agreed(row["baselines"]["chance"] for rows in found.values() for row in rows if "chance" in (row.get("baselines") or {}))
-    tail = "" if chance is None else f" (chance {format_value(chance, 'fraction')})"
+    means = {format_seed(row["seed"]) for rows in found.values() for row in rows if not isinstance(row["seed"], int)}
+    remarks = [next(iter(means)).replace("mean", "means of seeds")] if len(means) == 1 else []
+    remarks += [] if chance is None else [f"chance {format_value(chance, every[0]['unit'], metric)}"]
+    tail = f" ({'; '.join(remarks)})" if remarks else ""
     parts = [f"{label} {_headline(rows)}" for label, rows in found.items()]
     if len(parts) > 4:
         order = sorted(found, key=lambda label: max(row["value"] or 0 for row in found[label]))
@@ -132,9 +136,8 @@ def _headline(rows: Sequence[dict]) -> str:
     means = [row for row in rows if not isinstance(row["seed"], int)]
     if means or len(rows) == 1:
         row = (means or rows)[0]
-        seeds = f" ({format_seed(row['seed']).replace('mean', 'mean of seeds')})" if means else ""
-        return format_value(row["value"], row["unit"], row["metric"]) + seeds
-    ordered = sorted(rows, key=lambda row: row["value"])
+        return format_value(row["value"], row["unit"], row["metric"])
+    ordered = sorted(rows, key=lambda row: row["value"] or 0)
     low, high = (format_value(row["value"], row["unit"], row["metric"]) for row in (ordered[0], ordered[-1]))
     return f"{low} to {high} ({len(rows)} seeds)"
 
@@ -155,11 +158,10 @@ def _accuracy_figures(runs: Sequence[RunView]) -> list[Figure]:
         chance = _agreed(row["baselines"]["chance"] for _, row in rows if "chance" in (row.get("baselines") or {}))
         trained = [int(length) for _, row in rows if row["split"] == "iid" for length in row["by_length"]]
         span = (min(trained), max(trained)) if trained else None
-        several = len({curve.label for curve in curves}) < len(curves)
-        faint = "thin lines are single seeds, strong lines the means over seeds" if several else "faint points are single lengths"
-        caption = f"{task}: {metric.replace('_', ' ')} in per cent against input length in tokens. Lines are moving averages over up to {LENGTHS_AVERAGED} lengths,"
-        caption += f" never across the border of two splits; {faint}."
-        caption += f" Shaded: the lengths seen in training, {span[0]}–{span[1]} tokens." if span else ""
+        faint = _faint(curves, "faint points are single lengths")
+        caption = f"{task}: {metric.replace('_', ' ')} in per cent against input length in tokens."
+        caption += f" Lines are moving averages over up to {LENGTHS_AVERAGED} lengths, never across the border of two splits{faint}."
+        caption += f" Shaded: the lengths seen in training, {span[0]}{DASH}{span[1]} tokens." if span else ""
         draw = [plots.accuracy_by_length(curves, metric, chance, span, LENGTHS_AVERAGED, wide) for wide in (True, False)]
         figures.append(Figure(f"{task}, {metric.replace('_', ' ')}", *map(Markup, draw), caption))
     return figures
@@ -191,11 +193,18 @@ def _loss_figures(runs: Sequence[RunView]) -> list[Figure]:
         return []
     plain = all(str(row["treatment"] or "none") in UNTREATED for run in runs for row in run.rows)
     unit = "nats" if plain else ""  # a treatment may add a term to the cross-entropy
-    several = len({curve.label for curve in curves}) < len(curves)
-    faint = "thin lines are single seeds, strong lines the means over seeds" if several else "faint lines are the logged values"
-    caption = f"Training loss{' in nats' if unit else ''}, on a logarithmic scale, against training step. Lines are geometric moving averages"
-    caption += f" over up to {STEPS_AVERAGED} logged steps; {faint}."
+    faint = _faint(curves, "faint lines are the logged values")
+    caption = f"Training loss{' in nats' if unit else ''}, on a logarithmic scale, against training step."
+    caption += f" Lines are geometric moving averages over up to {STEPS_AVERAGED} logged steps{faint}."
     return [Figure("Loss", *(Markup(plots.loss_by_step(curves, unit, STEPS_AVERAGED, wide)) for wide in (True, False)), caption)]
+
+
+def _faint(curves: Sequence[plots.Curve], singles: str) -> str:
+    """The part of a caption that says what is drawn faintly, if anything is."""
+    labels = {curve.label for curve in curves}
+    if len(labels) < len(curves):
+        return "; thin lines are single seeds, strong lines the means over seeds"
+    return f"; {singles}" if len(labels) <= plots.POINTS_UP_TO else ""
 
 
 def _attention_figures(runs: Sequence[RunView]) -> list[Figure]:
@@ -219,6 +228,8 @@ def _describe(run: RunView) -> dict:
         speeds = [line["examples_per_second"] for line in run.metrics if line.get("examples_per_second") is not None]
         if speeds:
             facts.append(f"median {np.median(speeds):,.0f} examples per second")
+    if run.environment.get("commit"):
+        facts.append(f"commit {run.environment['commit']}")
     return {"label": run.label, "facts": facts, "config": list(_flatten(run.config)), "environment": list(_flatten(run.environment))}
 
 
@@ -249,7 +260,7 @@ def _agreed(values: Iterator[float]) -> float | None:
 
 def _read_json(folder: Path, name: str) -> dict:
     try:
-        return json.loads((folder / name).read_text())
+        return json.loads((folder / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{folder} holds no {name}; a finished run has config.json and results.json. Set it with --workdir.") from None
     except json.JSONDecodeError as error:

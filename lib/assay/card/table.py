@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from assay.card.report import RunView
 
 FRACTIONS = ("accuracy", "token_accuracy", "answer_accuracy", "exact_match", "f1_macro", "f1_micro", "ece")
-TAGS = {"V": "read in the paper or its repository", "V2": "read in a document that quotes the paper", "bound": "the source gives a range only"}
+TAGS = {
+    "V": "read in the paper or its repository",
+    "V2": "read in a document that quotes the paper",
+    "bound": "the source gives a range only",
+}
+DASH = "\N{EN DASH}"
 UNTREATED = ("", "none", "identity")
 COLUMNS = ("split", "metric", "seed", "ours", "95 % interval", "n", "published", "note")
 RIGHT = ("seed", "ours", "95 % interval", "n")
@@ -75,13 +80,15 @@ def print_table(runs: "Sequence[RunView]", console: Console | None = None) -> No
         console = Console()
         if not console.is_terminal:
             console = Console(width=max(100, natural))
-    widths["published"] = max(9, widths["published"] - max(0, natural - console.width))
+    gap = 2 if natural <= console.width else 1
+    excess = max(0, sum(widths.values()) + gap * len(COLUMNS) - console.width)
+    widths["published"] = max(len("published"), widths["published"] - excess)
 
     def show(text: str, style: str = "") -> Text:
         return Text(_printable(text, console.encoding), style=style)
 
     def grid(rows: Sequence[Mapping[str, str]], style: str = "") -> Table:
-        table = Table(box=None, show_header=False, padding=(0, 0, 0, 2), pad_edge=True)
+        table = Table(box=None, show_header=False, padding=(0, 0, 0, gap), pad_edge=True)
         for column in COLUMNS:
             table.add_column(width=widths[column], justify="right" if column in RIGHT else "left", overflow="fold")
         for row in rows:
@@ -106,7 +113,7 @@ def print_table(runs: "Sequence[RunView]", console: Console | None = None) -> No
 
 
 def arrange(runs: "Sequence[RunView]") -> Layout:
-    """The rows of all runs as strings. Runs with the same label are one block; in it the seeds of a metric stand together, their mean last."""
+    """The rows of all runs as strings. Runs with the same label share blocks: the seeds of a metric one after the other, then their mean."""
     rows: dict[str, list[Mapping]] = {}
     for run in runs:
         known = rows.setdefault(run.label, [])
@@ -115,7 +122,8 @@ def arrange(runs: "Sequence[RunView]") -> Layout:
     methods = _methods(every)
     one_each = all(len(names) < 2 for names in methods.values())
     facts = {id(row): _row_facts(row) for row in every}
-    shared = tuple(pair for pair in next(iter(facts.values()), ()) if pair[0] in ("experiment", "task") and all(pair in has for has in facts.values()))
+    common = [pair for pair in next(iter(facts.values()), ()) if all(pair in has for has in facts.values())]
+    shared = tuple(pair for pair in common if pair[0] in ("experiment", "task"))
 
     blocks: dict[tuple, list[Mapping]] = {}
     for label, known in rows.items():
@@ -127,16 +135,15 @@ def arrange(runs: "Sequence[RunView]") -> Layout:
     footnotes: dict[str, str] = {}
     made = []
     for (label, own), known in blocks.items():
-        places = list(dict.fromkeys((row["split"], row["metric"]) for row in known))
-        known = sorted(known, key=lambda row: (places.index((row["split"], row["metric"])), isinstance(row["seed"], list), str(row["seed"]).zfill(12)))
-        made.append(Block(label, own, tuple(_line(row, footnotes, show_method=not one_each) for row in _published_once(known))))
+        lines = [_line(row, footnotes, show_method=not one_each) for row in _published_once(_in_order(known))]
+        made.append(Block(label, own, tuple(lines)))
     return Layout(shared, tuple(made), footnotes, _remarks(every, methods if one_each else {}))
 
 
 def format_value(value: float | None, unit: str, metric: str = "", plain: bool = False) -> str:
-    """`99.83 %` for a fraction, `12.3 s` for the rest. A fraction below 1 is never printed as 100 %, one above 0 never as 0 % (unless `plain`)."""
+    """`99.83 %` for a fraction, `12.3 s` for the rest. Unless `plain`, no fraction below 1 is printed as 100 % and none above 0 as 0 %."""
     if value is None:
-        return "–"
+        return DASH
     if not is_fraction(unit, metric):
         return f"{value:,.4g} {unit}".strip()
     if not plain and 0.99995 <= value < 1:
@@ -150,12 +157,12 @@ def is_fraction(unit: str, metric: str) -> bool:
 
 
 def format_seed(seed: int | Sequence[int]) -> str:
-    """`0`; `mean 0–4`; `mean 0, 2, 5`."""
+    """`0`; `mean 0, 2, 5`; a range where three or more seeds follow one another."""
     if isinstance(seed, int):
         return str(seed)
     seeds = sorted(seed)
     whole = len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1))
-    return "mean " + (f"{seeds[0]}–{seeds[-1]}" if whole else ", ".join(map(str, seeds)))
+    return "mean " + (f"{seeds[0]}{DASH}{seeds[-1]}" if whole else ", ".join(map(str, seeds)))
 
 
 def _row_facts(row: Mapping) -> tuple[tuple[str, str], ...]:
@@ -167,7 +174,7 @@ def _row_facts(row: Mapping) -> tuple[tuple[str, str], ...]:
 
 def _line(row: Mapping, footnotes: dict[str, str], show_method: bool) -> Line:
     unit, metric = row["unit"], row["metric"]
-    interval = "–" if not row["interval"] else _span(*(format_value(end, unit, metric, plain=True) for end in row["interval"]))
+    interval = DASH if not row["interval"] else _span(*(format_value(end, unit, metric, plain=True) for end in row["interval"]))
     published = tuple(_published(cell, unit, metric, footnotes) for cell in row.get("published") or [] if cell["tag"] != "MEM")
     notes = [row["note"]] if row.get("note") else []
     if row.get("seen_in_training") is not None:
@@ -177,7 +184,8 @@ def _line(row: Mapping, footnotes: dict[str, str], show_method: bool) -> Line:
     baselines = ", ".join(f"{name} {format_value(value, unit, metric)}" for name, value in (row.get("baselines") or {}).items())
     letters = tuple(_letter(note, footnotes) for note in notes)
     ours, seed = format_value(row["value"], unit, metric), format_seed(row["seed"])
-    return Line(str(row["split"]), metric, seed, ours, interval, f"{row['n']:,}", baselines, published, letters, not isinstance(row["seed"], int))
+    n, mean = f"{row['n']:,}", not isinstance(row["seed"], int)
+    return Line(str(row["split"]), metric, seed, ours, interval, n, baselines, published, letters, mean)
 
 
 def _published(cell: Mapping, unit: str, metric: str, footnotes: dict[str, str]) -> Published:
@@ -189,6 +197,17 @@ def _published(cell: Mapping, unit: str, metric: str, footnotes: dict[str, str])
         value = f"{value.removesuffix(' %')} ± {_short(format_value(cell['spread'], unit, metric))}"
     best = f"best of {cell['runs']} runs" if cell.get("runs") else "best run"
     return Published(f"{value} {best if cell['statistic'] == 'max' else cell['statistic']}", cell["tag"], letter)
+
+
+def _in_order(rows: Sequence[Mapping]) -> list[Mapping]:
+    """By (split, metric) as they first appear, then by seed, means last."""
+    places = list(dict.fromkeys((row["split"], row["metric"]) for row in rows))
+
+    def key(row: Mapping) -> tuple:
+        seed = row["seed"]
+        return places.index((row["split"], row["metric"])), *((0, [seed]) if isinstance(seed, int) else (1, list(seed)))
+
+    return sorted(rows, key=key)
 
 
 def _published_once(rows: Sequence[Mapping]) -> list[Mapping]:
@@ -214,7 +233,8 @@ def _remarks(rows: Sequence[Mapping], methods: Mapping[str, Sequence[str]]) -> t
     if any(is_fraction(row["unit"], row["metric"]) for row in rows):
         remarks.append("Accuracies are fractions, printed in per cent; n counts examples.")
     if methods:
-        remarks.append("95 % intervals: " + "; ".join(f"{names[0]} ({which})" if len(methods) > 1 else names[0] for which, names in methods.items()) + ".")
+        told = [f"{names[0]} ({which})" if len(methods) > 1 else names[0] for which, names in methods.items()]
+        remarks.append(f"95 % intervals: {'; '.join(told)}.")
     tags = list(dict.fromkeys(cell["tag"] for row in rows for cell in row.get("published") or [] if cell["tag"] in TAGS))
     if tags:
         remarks.append("Published: " + "; ".join(f"[{tag}] {TAGS[tag]}" for tag in sorted(tags)) + ".")
@@ -234,7 +254,7 @@ def _letter(text: str, footnotes: dict[str, str]) -> str:
 
 
 def _span(low: str, high: str) -> str:
-    return f"{low.removesuffix(' %')}–{high}" if high.endswith(" %") else f"{low}–{high}"
+    return f"{low.removesuffix(' %')}{DASH}{high}" if high.endswith(" %") else f"{low}{DASH}{high}"
 
 
 def _short(text: str) -> str:
@@ -244,7 +264,7 @@ def _short(text: str) -> str:
 
 def _cells(line: Line) -> dict[str, str]:
     published = "\n".join(f"{cell.text} [{cell.tag}] {cell.letter}" for cell in line.published)
-    values = (line.split, line.metric, line.seed, line.ours, line.interval, line.n, published or "–", " ".join(line.notes))
+    values = (line.split, line.metric, line.seed, line.ours, line.interval, line.n, published or DASH, " ".join(line.notes))
     return dict(zip(COLUMNS, values, strict=True))
 
 
@@ -256,5 +276,5 @@ def _printable(text: str, encoding: str) -> str:
     """Without control characters (they would command the terminal), and in ASCII where the stream knows no more."""
     text = "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
     if not encoding.lower().startswith("utf"):
-        text = text.translate({ord("–"): "-", ord("±"): "+-", ord("·"): "-"})
+        text = text.translate({ord(DASH): "-", ord("±"): "+-", ord("·"): "-"})
     return text.encode(encoding, "replace").decode(encoding)

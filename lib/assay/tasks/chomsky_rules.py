@@ -27,7 +27,7 @@ Examples = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Rule(NamedTuple):
-    """One task. Lengths are nominal: what the paper calls the length of the input sequence."""
+    """One task. Lengths are nominal, from 1 on: what the paper calls the length of the input sequence."""
 
     inputs: int  # input vocabulary
     outputs: int  # classes of every output position
