@@ -121,7 +121,7 @@ def attention_picture(weights: np.ndarray, tokens: Sequence[str]) -> str:
     layers, heads, length, _ = weights.shape
     gap, widest = 16.0, 6.5 * max(len(token) for token in tokens)
     left, bottom = 40 + widest, 48 + max(widest, 10)
-    side = float(np.clip(min(13 * length, (PAGE - left) / heads - gap), 130, 320))
+    side = float(np.clip(min(13 * length, (PAGE - left) / heads - gap), 100, 320))
     size = float(np.clip(0.78 * side / length, 7.5, 10.5))
     every = int(np.ceil((size + 1) * length / side))
     width, height = max(480.0, left + heads * (side + gap)), bottom + layers * (side + gap + 12) + 34

@@ -113,7 +113,7 @@ def print_table(runs: "Sequence[RunView]", console: Console | None = None) -> No
 
 
 def arrange(runs: "Sequence[RunView]") -> Layout:
-    """The rows of all runs as strings. Runs with the same label share blocks: the seeds of a metric one after the other, then their mean."""
+    """The rows of all runs as strings. Runs with the same label share blocks: the seeds of a metric in order, then their mean."""
     rows: dict[str, list[Mapping]] = {}
     for run in runs:
         known = rows.setdefault(run.label, [])
