@@ -49,9 +49,9 @@ def get_config(variant: str = "") -> ConfigDict:
     )
     config.train = ConfigDict(
         {
-            "steps": {"lstm": 1000, "transformer": 600, "scratchpad": 400}[name],  # updates
+            "steps": {"lstm": 1000, "transformer": 400, "scratchpad": 250}[name],  # updates
             "batch_size": 128 if name == "lstm" else 64,  # examples an update
-            "buckets": 2,  # padded shapes that training compiles
+            "buckets": 2 if name == "lstm" else 1,  # padded shapes that training compiles
             "steps_per_call": 10,  # updates in one compiled call
             "log_every": 10,  # steps between lines of metrics.jsonl
         }
@@ -89,6 +89,8 @@ def transformer() -> ConfigDict:
             "depth": 2,  # blocks
             "width": 64,  # features of the residual stream
             "heads": 4,  # attention heads
+            "kv_heads": 1,  # key/value heads, shared by groups of heads
+            "window": 128,  # tokens back that attention sees; more than any training sequence has, so it only saves time at test; 0: all
             "mlp": 256,  # features inside the feed-forward layer
             "positions": "alibi",  # none, sinusoidal, learned, rotary, alibi
             "norm": "layernorm",  # layernorm, rmsnorm

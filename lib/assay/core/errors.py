@@ -1,6 +1,7 @@
 """A user's mistake: one message that names the wrong thing, the allowed things and the key to change; exit code 2."""
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -14,3 +15,11 @@ def unknown(what: str, name: object, known: Iterable[str], key: str) -> UserErro
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     return UserError(f"unknown {what} {name!r}.{guess} Known: {', '.join(names)}. Set it with {key}.")
+
+
+class Terminated(Exception):
+    """SIGTERM or Ctrl-C came, and the state was saved at `step`. Verbs exit with 128 + the signal's number, as shells do."""
+
+    def __init__(self, step: int, number: int):
+        super().__init__(f"stopped by {signal.Signals(number).name}, saved at step {step}; the same command goes on from there")
+        self.step, self.number = step, number

@@ -17,6 +17,8 @@ from assay.infer.decode import free_running
 from assay.models.model import Batch, Model
 from assay.tasks.task import Task
 
+SHORTEST_BUCKET = 64  # lengths; narrower ones would compile more than they save
+
 Answer = Callable[[PyTree, Batch], tuple[Mapping[str, jax.Array], jax.Array]]
 
 
@@ -37,7 +39,7 @@ def make_answer(model: Model, task: Task) -> Answer:
 
     def answer(params: PyTree, batch: Batch) -> tuple[Mapping[str, jax.Array], jax.Array]:
         if task.free_running:
-            output = free_running(model, params, batch, task.vocabulary.inputs - task.vocabulary.outputs)
+            output = free_running(model, params, batch, task.vocabulary.inputs - task.vocabulary.outputs, task.free_running)
         else:
             output = model.apply(params, batch)
         _, _, metrics = task.score(output, batch)
@@ -50,7 +52,7 @@ def batches(task: Task, split: str, config: EvaluateConfig, multiple_of: int = 1
     """The split's examples and their batches, bucket by bucket. Full batches only: the last of a bucket repeats rows with weight 0."""
     source = task.source(split)
     first, last = source.lengths
-    ends = bucket_ends(source.lengths, config.buckets)
+    ends = bucket_ends(source.lengths, min(config.buckets, -(-(last - first + 1) // SHORTEST_BUCKET)))
     for low, high in zip([first, *(end + 1 for end in ends)], ends, strict=False):
         lengths = np.repeat(np.arange(low, high + 1), config.per_length)
         indices = np.tile(np.arange(config.per_length), high - low + 1) * (last - first + 1) + (lengths - first)

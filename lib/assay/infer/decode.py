@@ -1,6 +1,6 @@
-"""Cached decoding under one scan.
+"""Cached decoding under `scan`.
 
-`free_running`: the model reads `batch["inputs"]` token by token, and where `batch["given"]` is 0 it reads its own last answer instead.
+`free_running`: the model reads `batch["inputs"]` from left to right, and where `batch["given"]` is 0 it reads its own last answer instead.
 The logits come back in the places where `apply` would put them, so the task's score is the same for both.
 """
 
@@ -11,24 +11,26 @@ from assay.core.tree import PyTree
 from assay.models.model import Batch, Model, Output
 
 
-def free_running(model: Model, params: PyTree, batch: Batch, answer_to_input: int) -> Output:
+def free_running(model: Model, params: PyTree, batch: Batch, answer_to_input: int, stride: int = 1) -> Output:
     """Greedy decoding of every token that is not given. `answer_to_input`: input id of output class 0.
 
-    One token a step; what stands in `inputs` where `given` is 0 is never read. Raises ValueError for a model that cannot decode.
+    `stride` tokens are read at a time; only the first of them may be not given, and the answer is the last one's. What stands in `inputs`
+    where `given` is 0 is never read. Raises ValueError for a model that cannot decode or a width that the stride does not divide.
     """
     if model.decode is None:
         raise ValueError("this model has no cached decoding")
+    rows, width = batch["inputs"].shape
+    if width % stride:
+        raise ValueError(f"a width of {width} tokens is not a multiple of the stride, {stride}")
     extend = model.decode.extend
-    tokens, given = batch["inputs"].T, batch["given"].T  # [seq, batch]
-    seq, rows = tokens.shape
-    cache = model.decode.init_cache(rows, seq)
+    tokens, given = (jnp.swapaxes(batch[name].reshape(rows, width // stride, stride), 0, 1) for name in ("inputs", "given"))
 
     def step(carry, now):
         cache, answer = carry
         token, known = now
-        logits, cache = extend(params, cache, jnp.where(known > 0, token, answer + answer_to_input)[:, None])
-        logits = logits[:, 0]
-        return (cache, logits.argmax(axis=-1).astype(tokens.dtype)), logits
+        logits, cache = extend(params, cache, jnp.where(known > 0, token, answer[:, None] + answer_to_input))
+        return (cache, logits[:, -1].argmax(axis=-1).astype(token.dtype)), logits
 
-    _, logits = jax.lax.scan(step, (cache, jnp.zeros(rows, tokens.dtype)), (tokens, given))
-    return Output(jnp.swapaxes(logits, 0, 1), {})
+    start = (model.decode.init_cache(rows, width), jnp.zeros(rows, tokens.dtype))
+    _, logits = jax.lax.scan(step, start, (tokens, given))  # [chunks, batch, stride, outputs]
+    return Output(jnp.swapaxes(logits, 0, 1).reshape(rows, width, -1), {})

@@ -27,6 +27,8 @@ class TransformerConfig:
     depth: int  # blocks
     width: int  # features of the residual stream
     heads: int  # attention heads; they divide the width
+    kv_heads: int  # key/value heads, shared by groups of heads; they divide the heads; 1 is multi-query attention
+    window: int  # how many tokens back a token sees, itself included; 0: all
     mlp: int  # features inside the feed-forward layer
     positions: str  # a name in nn.positions.POSITIONS
     norm: str  # a name in nn.normalisation.NORMS
@@ -35,9 +37,11 @@ class TransformerConfig:
     max_length: int  # how far learned positions reach, in tokens; the others do not end
 
     def __post_init__(self):
-        for name in ("depth", "width", "heads", "mlp", "max_length"):
+        for name in ("depth", "width", "heads", "kv_heads", "mlp", "max_length"):
             require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "it is at least 1")
         require(self.width % self.heads == 0, "model.heads", self.heads, f"heads divide the width, {self.width}")
+        require(self.heads % self.kv_heads == 0, "model.kv_heads", self.kv_heads, f"key/value heads divide the heads, {self.heads}")
+        require(self.window >= 0, "model.window", self.window, "a number of tokens, or 0 for all")
         require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "a share in [0, 1)")
         for name, table in (("positions", POSITIONS), ("norm", NORMS), ("activation", ACTIVATIONS)):
             if getattr(self, name) not in table:
@@ -53,14 +57,16 @@ class Block(nn.Module):
     """x + attention(norm(x)), then x + feed_forward(norm(x)), on (batch * seq, width) activations."""
 
     config: TransformerConfig
+    causal: bool
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x, index, allowed, train, cache=None):
+    def __call__(self, x, index, valid, train, cache=None):
         config, dtype = self.config, self.dtype
         norm, drop = NORMS[config.norm], nn.Dropout(config.dropout, deterministic=not train)
-        attention = SelfAttention(config.heads, POSITIONS[config.positions], dtype, name="attention")
-        mixed, cache = attention(norm(dtype=dtype, name="norm_attention")(x), index, allowed, cache)
+        positions = POSITIONS[config.positions]
+        attention = SelfAttention(config.heads, config.kv_heads, config.window, self.causal, positions, dtype, name="attention")
+        mixed, cache = attention(norm(dtype=dtype, name="norm_attention")(x), index, valid, cache)
         x = x + drop(mixed)
         hidden = nn.Dense(config.mlp, dtype=dtype, name="up")(norm(dtype=dtype, name="norm_mlp")(x))
         hidden = tap(self, "mlp", ACTIVATIONS[config.activation](hidden))
@@ -87,18 +93,14 @@ class Transformer(nn.Module):
         check_reach(config, seq)
         start = 0 if cache is None else cache.length
         index = start + jnp.arange(seq)
-        if self.causal:
-            keys = index if cache is None else jnp.arange(cache.layers[0].key.shape[2])
-            allowed = (keys[None, :] <= index[:, None])[None, None]
-        else:
-            allowed = (index[None, :] < batch["length"][:, None])[:, None, None, :]
+        valid = None if self.causal else jnp.arange(seq)[None, :] < batch["length"][:, None]
         x = nn.Embed(self.vocabulary.inputs, config.width, dtype=self.dtype, name="embed")(tokens)
         x = POSITIONS[config.positions].add(self, x, index, config.max_length)
         x = tap(self, "embedded", x).reshape(rows * seq, config.width)
         layers = []
         for i in range(config.depth):
             layer = None if cache is None else cache.layers[i]
-            x, layer = Block(config, self.dtype, name=f"block_{i}")(x, index, allowed, train, layer)
+            x, layer = Block(config, self.causal, self.dtype, name=f"block_{i}")(x, index, valid, train, layer)
             layers.append(layer)
         x = NORMS[config.norm](dtype=self.dtype, name="norm")(x)
         logits = nn.Dense(self.vocabulary.outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32)
@@ -120,7 +122,7 @@ def decoder(config: TransformerConfig, vocabulary: Vocabulary, dtype: jnp.dtype)
 
     def init_cache(batch_size: int, max_length: int) -> DecodingState:
         check_reach(config, max_length)
-        shape = (batch_size, config.heads, max_length, config.width // config.heads)
+        shape = (batch_size, config.kv_heads, config.width // config.heads, max_length)
         layer = Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
         return DecodingState(jnp.zeros((), jnp.int32), (layer,) * config.depth)
 

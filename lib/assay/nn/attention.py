@@ -17,7 +17,8 @@ from assay.nn.tap import tap
 
 
 class Cache(NamedTuple):
-    """Keys and values of one layer, [batch, heads, max_length, head_dim]; slots from the current length on are not yet written."""
+    """Keys and values of one layer, [batch, kv_heads, head_dim, max_length]: with the length last, a decoding step reads them at twice
+    the speed. Slots from the current length on are not yet written."""
 
     key: jax.Array
     value: jax.Array
@@ -25,28 +26,46 @@ class Cache(NamedTuple):
 
 def attend(
     query: Float[Array, "batch heads query dim"],
-    key: Float[Array, "batch heads key dim"],
-    value: Float[Array, "batch heads key dim"],
+    key: Float[Array, "batch kv_heads dim key"],
+    value: Float[Array, "batch kv_heads dim key"],
     bias: Float[Array, "#heads query key"] | None,
-    allowed: Bool[Array, "#batch 1 query key"] | None,
+    allowed: Bool[Array, "#batch 1 #query key"] | None,
 ) -> tuple[Float[Array, "batch heads query dim"], Float[Array, "batch heads query key"]]:
     """The attended values and the weights. `bias` is added to the logits; where `allowed` is False no attention goes.
 
+    Fewer key/value heads than heads are shared by groups of consecutive heads (multi-query: Shazeer 2019; grouped: Ainslie et al. 2023).
     The softmax is taken in float32. A query that may see nothing attends evenly, which keeps padded rows finite.
     """
-    logits = jnp.einsum("bhqd,bhkd->bhqk", query * np.float32(1 / np.sqrt(query.shape[-1])).astype(query.dtype), key).astype(jnp.float32)
+    batch, heads, queries, dim = query.shape
+    groups = (batch, key.shape[1], heads // key.shape[1] * queries, dim)  # the heads of a group are more rows of one matrix product
+    scale = np.float32(1 / np.sqrt(dim)).astype(query.dtype)
+    logits = jnp.einsum("bgrd,bgdk->bgrk", (query * scale).reshape(groups), key).astype(jnp.float32)
+    logits = logits.reshape(batch, heads, queries, -1)
     if bias is not None:
         logits = logits + bias[None]
     if allowed is not None:
         logits = jnp.where(allowed, logits, -1e30)
     weights = jax.nn.softmax(logits, axis=-1)
-    return jnp.einsum("bhqk,bhkd->bhqd", weights.astype(value.dtype), value), weights
+    rows = weights.astype(value.dtype).reshape(*groups[:3], -1)
+    return jnp.einsum("bgrk,bgdk->bgrd", rows, value).reshape(query.shape), weights
+
+
+def visible(query_index: Int[Array, " query"], key_index: Int[Array, " key"], window: int, causal: bool) -> Bool[Array, "1 1 query key"]:
+    """Which keys a query may see: causal, those not after it; with a window, those nearer than it."""
+    distance = query_index[:, None] - key_index[None, :]
+    allowed = distance >= 0 if causal else jnp.ones_like(distance, bool)
+    if window:
+        allowed = allowed & (jnp.abs(distance) < window)
+    return allowed[None, None]
 
 
 class SelfAttention(nn.Module):
     """Multi-head self-attention over (batch * seq, width) activations."""
 
     heads: int
+    kv_heads: int
+    window: int  # how many tokens back a token sees, itself included; 0: all
+    causal: bool
     positions: Positions
     dtype: jnp.dtype = jnp.float32
 
@@ -55,25 +74,33 @@ class SelfAttention(nn.Module):
         self,
         x: Float[Array, "rows width"],
         index: Int[Array, " seq"],
-        allowed: Bool[Array, "#batch 1 seq key"] | None,
+        valid: Bool[Array, "batch seq"] | None = None,
         cache: Cache | None = None,
     ) -> tuple[Float[Array, "rows width"], Cache | None]:
-        """`index`: the position of each token. With a cache the new keys are written at `index[0]` and all slots are attended to,
-        so `allowed` must exclude those that are not yet written."""
+        """`index`: the position of each token; `valid`: which tokens are no padding. With a cache, which only causal attention has, the new
+        keys are written at `index[0]`, and what the window reaches is read."""
         (rows, width), seq = x.shape, index.shape[0]
-        shape = (rows // seq, seq, self.heads, width // self.heads)
+        head_dim = width // self.heads
 
-        def project(name: str) -> jax.Array:
-            return nn.Dense(width, use_bias=False, dtype=self.dtype, name=name)(x).reshape(shape)
+        def project(name: str, heads: int) -> jax.Array:
+            projected = nn.Dense(heads * head_dim, use_bias=False, dtype=self.dtype, name=name)(x)
+            return projected.reshape(rows // seq, seq, heads, head_dim)
 
-        query, key = (self.positions.rotate(project(name), index) for name in ("query", "key"))
-        value = project("value")
-        query, key, value = (jnp.swapaxes(array, 1, 2) for array in (query, key, value))  # [batch, heads, seq, head_dim]
+        query = jnp.swapaxes(self.positions.rotate(project("query", self.heads), index), 1, 2)  # [batch, heads, seq, head_dim]
+        key = jnp.moveaxis(self.positions.rotate(project("key", self.kv_heads), index), 1, 3)  # [batch, kv_heads, head_dim, seq]
+        value = jnp.moveaxis(project("value", self.kv_heads), 1, 3)
         key_index = index
         if cache is not None:
-            start = (0, 0, index[0], 0)
+            start = (0, 0, 0, index[0])
             cache = Cache(*(jax.lax.dynamic_update_slice(old, new, start) for old, new in zip(cache, (key, value), strict=True)))
-            (key, value), key_index = cache, jnp.arange(cache.key.shape[2])
+            length = cache.key.shape[3]
+            reach = min(length, self.window + seq - 1) if self.window else length
+            first = jnp.clip(index[-1] + 1 - reach, 0, length - reach)
+            key, value = (jax.lax.dynamic_slice_in_dim(array, first, reach, axis=3) for array in cache)
+            key_index = first + jnp.arange(reach)
+        allowed = visible(index, key_index, self.window, self.causal)
+        if valid is not None:
+            allowed = allowed & valid[:, None, None, :]
         out, weights = attend(query, key, value, self.positions.bias(index, key_index, self.heads), allowed)
         tap(self, "weights", weights)
         out = jnp.swapaxes(out, 1, 2).reshape(rows, width)

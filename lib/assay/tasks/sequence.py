@@ -1,7 +1,8 @@
 """What token tasks share: the two layouts of an example, and the score of answers read at positions.
 
 Answer after (Deletang et al. 2023): the input, then one "empty" token for each output, where the outputs are read; nothing is fed back.
-Running state: each input token is followed by the state after it; states are the model's own at test.
+Running state: each input token is preceded by the state before it and answers with the state after it; at test these states are the
+model's own.
 
 Token ids that a model reads: the task's input ids, then EMPTY, then one id for each output class, so that any output can be read again.
 """
@@ -44,16 +45,19 @@ def answer_after(examples: Examples, width: int, empty: int) -> dict[str, np.nda
 
 
 def running_state(examples: Examples, width: int, empty: int) -> dict[str, np.ndarray]:
-    """Input token, state, input token, state, ...: the state is asked for at its input token. `given` is 1 at input tokens."""
+    """State before, input token, state before, input token, ...: each input token is asked for the state after it.
+
+    The state before the first token is EMPTY. `given` is 1 at all but the other states.
+    """
     n, longest = examples.input.shape
     inside = np.arange(longest)[None, :] < examples.input_length[:, None]
     inputs = np.full((n, width), empty, np.int32)
-    targets, mask = np.zeros((n, width), np.int32), np.zeros((n, width), np.float32)
-    inputs[:, 0 : 2 * longest : 2] = np.where(inside, examples.input, empty)
-    inputs[:, 1 : 2 * longest : 2] = np.where(inside, examples.target + empty + 1, empty)
-    targets[:, 0 : 2 * longest : 2] = np.where(inside, examples.target, 0)
-    mask[:, 0 : 2 * longest : 2] = inside
-    given = np.broadcast_to((np.arange(width) % 2 == 0).astype(np.int32), (n, width)).copy()
+    targets, mask, given = np.zeros((n, width), np.int32), np.zeros((n, width), np.float32), np.zeros((n, width), np.int32)
+    inputs[:, 2 : 2 * longest : 2] = np.where(inside, examples.target + empty + 1, empty)[:, :-1]
+    inputs[:, 1 : 2 * longest : 2] = np.where(inside, examples.input, empty)
+    targets[:, 1 : 2 * longest : 2] = np.where(inside, examples.target, 0)
+    mask[:, 1 : 2 * longest : 2] = inside
+    given[:, 0] = given[:, 1::2] = 1
     length = (2 * examples.input_length).astype(np.int32)
     return {"inputs": inputs, "targets": targets, "mask": mask, "given": given, "length": length, "weight": np.ones(n, np.float32)}
 

@@ -38,7 +38,7 @@ class Task:
     score: Score
     metrics: tuple[str, ...]  # the headline first
     chance: float  # accuracy of a uniform guess of one output token
-    free_running: bool = False  # evaluation feeds the model its own answers where batch["given"] is 0
+    free_running: int = 0  # tokens read at a time where evaluation feeds the model its own answers (batch["given"] is 0); 0: it does not
     published: tuple[Published, ...] = ()
     note: str = ""  # what a reader must know to compare ours with the published cells
     symbols: Sequence[str] = ()  # how the tokens of an input are written for people; empty: as numbers

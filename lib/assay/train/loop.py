@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from assay.core.config import to_dict
-from assay.core.errors import UserError
+from assay.core.errors import Terminated, UserError
 from assay.core.tree import count
 from assay.dist import launch
 from assay.dist.mesh import batch_sharding, check_divides, make_mesh
@@ -31,14 +31,6 @@ from assay.train.treatment import Treatment
 from assay.train.workdir import WorkDir
 
 FREE = ("checkpoint", "evaluate", "train.log_every", "mesh")  # keys that may change when a run goes on
-
-
-class Terminated(Exception):
-    """SIGTERM or Ctrl-C came, and the state was saved."""
-
-    def __init__(self, step: int, number: int):
-        super().__init__(f"stopped by {signal.Signals(number).name}, saved at step {step}; the same command goes on from there")
-        self.step, self.number = step, number
 
 
 def run(
@@ -60,8 +52,7 @@ def run(
     free = (*FREE, "train.steps") if made.settings.optimizer.schedule in ENDLESS else FREE
     folder.claim({"experiment": labels.experiment, "composition": composition(made), **resolved}, free)
     state = train(made, folder, mesh, labels, quiet)
-    rows = measure(made, folder, all_params(state)["model"], mesh, labels, quiet)
-    return folder.write_results(rows)
+    return folder.write_results(measure(made, folder, all_params(state)["model"], mesh, labels, quiet))
 
 
 def train(made: Experiment, folder: WorkDir, mesh: Mesh, labels: Labels, quiet: bool) -> TrainState:

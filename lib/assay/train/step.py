@@ -50,6 +50,7 @@ def repeat(step: Step, schedule: Callable[[Any], Any]) -> Callable[[TrainState, 
     """
 
     def call(state: TrainState, batches: Batch, count: jax.Array) -> tuple[TrainState, Metrics]:
+        @jax.jit  # traced once for its shapes and its use
         def one(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
             after, metrics = step(state, batch)
             return after, {**metrics, "learning_rate": jnp.asarray(schedule(state.step), jnp.float32)}

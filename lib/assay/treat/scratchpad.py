@@ -53,7 +53,7 @@ def with_states(task: Task) -> Task:
         width=lambda length: 2 * length,
         score=partial(score_tokens, metrics=METRICS),
         metrics=METRICS,
-        free_running=True,
+        free_running=2,  # the state before and the input token
         published=(),
         note="our own row: no published cell has this input",
         states=None,

@@ -1,0 +1,28 @@
+"""Trains one model on one task with one seed, evaluates it, and writes a report.
+
+    python -m experiments.main --config=experiments/reason/parity.py:lstm --workdir=runs/parity
+    python -m experiments.main --config=experiments/reason/parity.py:tiny --workdir=/tmp/tiny      (seconds)
+
+--config names a file and one of its variants; its docstring says the question, the cost and the expected number.
+--config.KEY=VALUE changes one key of it, such as --config.train.steps=2000 or --config.optimizer.learning_rate=1e-3.
+The same command goes on where a stopped run ended; a finished run is printed. SIGTERM and Ctrl-C save and stop.
+The folder then holds config.json, checkpoints/, metrics.jsonl, results.json, predictions/, report.html and tensorboard/.
+
+This file is short on purpose: what it does lies in lib/assay, where it can be tested and imported by a notebook.
+"""
+
+from absl import flags
+
+from assay.card import conduct
+from assay.core.command import launch
+
+CONFIG = flags.DEFINE_string("config", "", "FILE.py:variant of the experiment; --config.KEY=VALUE changes a key.")
+WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run.")
+
+
+def main(overrides: dict[str, str]) -> None:
+    conduct.run(CONFIG.value, overrides, WORKDIR.value)
+
+
+if __name__ == "__main__":
+    launch(main, __doc__, required=("config", "workdir"))

@@ -1,0 +1,110 @@
+"""From a command line to finished folders: one run, or a study of several side by side, each with its results and its report."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from assay.card.attention import picture
+from assay.card.report import RunView, read_run, render
+from assay.card.table import print_table
+from assay.core import config as configs
+from assay.core.errors import UserError
+from assay.evals.rows import mean_rows
+from assay.train import loop
+from assay.train.workdir import WorkDir, environment, write_text
+from assay.treat.load import load
+from assay.treat.table import treatments
+
+
+def run(spec: str, overrides: Mapping[str, str], workdir: str | Path, quiet: bool = False) -> None:
+    """Trains, evaluates and reports one run; a finished one is only printed. Raises UserError."""
+    config = configs.override(configs.load(spec), overrides)
+    folder = WorkDir(workdir)
+    before = folder.results.stat().st_mtime_ns if folder.results.exists() else None
+    loop.run(config, str(workdir), treatments(config.treatments), configs.experiment_name(spec), quiet)
+    if folder.results.stat().st_mtime_ns != before or not folder.report.exists():
+        report(workdir)
+    if not quiet:
+        print_table([read_run(workdir)])
+        print(f"report: {folder.report}")
+
+
+def report(workdir: str | Path) -> None:
+    """Writes report.html of one run."""
+    folder = WorkDir(workdir)
+    view = read_run(workdir)
+    command = f"python -m experiments.main --config=experiments/{view.config['experiment'].replace(':', '.py:')} --workdir={workdir}"
+    view = view._replace(attention=picture(*load(workdir)))
+    write_text(folder.report, render([view], view.config["experiment"], command))
+
+
+def study(specs: Sequence[str], seeds: Sequence[int], overrides: Mapping[str, str], workdir: str | Path) -> None:
+    """Trains each missing run in `workdir/<variant>/seed_<n>`, and writes the joined results.json and report.html. Raises UserError."""
+    root = Path(workdir)
+    if (root / "config.json").exists():
+        raise UserError(f"{root} holds a single run. Give the study another --workdir.")
+    names = [label(spec) for spec in specs]
+    if len(set(names)) < len(names):
+        raise UserError(f"two configs have the same name ({', '.join(names)}), so their runs would share a folder. Give each --config once.")
+    planned = []
+    for spec, name in zip(specs, names, strict=True):  # every config is checked before the first run starts
+        for seed in seeds:
+            config = configs.override(configs.load(spec), {**overrides, "seed": str(seed)})
+            planned.append((spec, name, config, treatments(config.treatments), root / name / f"seed_{seed}"))
+    views = []
+    for spec, name, config, treated, path in planned:
+        loop.run(config, str(path), treated, configs.experiment_name(spec))
+        views.append(read_run(path, name))
+    views = _with_picture(views, [path for *_, path in planned])
+    means = mean_rows([row for view in views for row in view.rows])
+    shown = views + [RunView(name, {}, [row for row in means if label(row["experiment"]) == name], [], {}) for name in names if means]
+    rows = [row for view in views for row in view.rows] + means
+    WorkDir.write_json(root / "results.json", {"schema": 1, "rows": rows, "environment": environment()})
+    command = " ".join(
+        ["python -m experiments.study", *(f"--config={spec}" for spec in specs), f"--seeds={_seeds_text(seeds)}"]
+        + [f"--config.{key}={value}" for key, value in overrides.items()]
+        + [f"--workdir={workdir}"]
+    )
+    task = views[0].rows[0]["task"] if views and views[0].rows else "study"
+    write_text(root / "report.html", render(shown, task, command))
+    print_table(shown)
+    print(f"report: {root / 'report.html'}")
+
+
+def label(spec: str) -> str:
+    """The name of a config in a study: its variant, or its file's stem."""
+    name = configs.experiment_name(spec) if ".py" in spec else spec
+    return (name.rpartition(":")[2] if ":" in name else name.rpartition("/")[2]).replace(",", "-")
+
+
+def seeds_of(text: str) -> list[int]:
+    """`0:4` -> 0 to 4, both included; `0,2` -> 0 and 2. Raises UserError."""
+    try:
+        first, colon, last = text.partition(":")
+        seeds = list(range(int(first), int(last) + 1)) if colon else [int(part) for part in text.split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds or min(seeds) < 0:
+        raise UserError(f"--seeds={text!r} names no seeds. Write FIRST:LAST, both included, such as 0:4, or a list such as 0,2.")
+    return sorted(set(seeds))
+
+
+def _seeds_text(seeds: Sequence[int]) -> str:
+    consecutive = len(seeds) > 1 and list(seeds) == list(range(seeds[0], seeds[-1] + 1))
+    return f"{seeds[0]}:{seeds[-1]}" if consecutive else ",".join(map(str, seeds))
+
+
+def _with_picture(views: list[RunView], paths: Sequence[Path]) -> list[RunView]:
+    """One attention picture for the page: of the last run that has attention, since treated runs are named last."""
+    for i in reversed(range(len(views))):
+        drawn = picture(*load(paths[i]))
+        if drawn is not None:
+            return [view._replace(attention=drawn) if j == i else view for j, view in enumerate(views)]
+        print(f"{views[i].label} has no attention to draw", file=sys.stderr)
+    return views
+
+
+def describe(row: Mapping[str, Any]) -> str:
+    """A row as one line."""
+    return f"{row['split']} {row['metric']} {row['value']:.4f} (n={row['n']})"

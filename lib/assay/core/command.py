@@ -1,0 +1,73 @@
+"""How a verb starts and ends: absl flags, `--config.KEY=VALUE` overrides, a `--help` for newcomers, and faults as one message.
+
+Exit codes: 0 done; 2 a mistake that the user can mend, told in one message without a traceback; 128 + n stopped by signal n.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags
+
+from assay.core.errors import Terminated, UserError
+
+OVERRIDE = "--config."
+
+
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Takes `--config.KEY=VALUE` (or `--config.KEY VALUE`) out of a command line: (the rest, {KEY: VALUE})."""
+    rest: list[str] = []
+    overrides: dict[str, str] = {}
+    waiting = None
+    for argument in arguments:
+        if waiting:
+            overrides[waiting], waiting = argument, None
+        elif argument.startswith(OVERRIDE):
+            key, equals, value = argument.removeprefix(OVERRIDE).partition("=")
+            if not key:
+                raise UserError(f"{argument!r} names no key. Write --config.KEY=VALUE.")
+            if equals:
+                overrides[key] = value
+            else:
+                waiting = key
+        else:
+            rest.append(argument)
+    if waiting:
+        raise UserError(f"--config.{waiting} has no value. Write --config.{waiting}=VALUE.")
+    return rest, overrides
+
+
+def launch(main: Callable[[dict[str, str]], None], usage: str, required: Sequence[str] = ()) -> None:
+    """Runs `main(overrides)` with absl's flags parsed and never returns. `usage` is the verb's docstring."""
+
+    def parse(arguments: Sequence[str]) -> list[str]:
+        if any(argument in ("--help", "-h", "-help", "--helpshort") for argument in arguments[1:]):
+            print(f"{usage.strip()}\n\nFlags:{flags.FLAGS.module_help(_module())}")
+            sys.exit(0)
+        rest, overrides = split_overrides(arguments)
+        left = flags.FLAGS(rest)[1:]
+        if left:
+            raise UserError(f"unexpected argument {left[0]!r}. Flags are written --name=value; --help lists them.")
+        missing = [f"--{name}" for name in required if not flags.FLAGS[name].value]
+        if missing:
+            raise UserError(f"missing {' and '.join(missing)}. See --help.")
+        main(overrides)
+        return arguments[:1]
+
+    try:
+        app.run(lambda _: None, flags_parser=parse)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except flags.Error as error:
+        print(f"error: {error}. --help lists the flags.", file=sys.stderr)
+        sys.exit(2)
+    except Terminated as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(128 + stop.number)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+
+
+def _module() -> str:
+    return flags.FLAGS.find_module_defining_flag("workdir", default="") or sys.argv[0]
