@@ -14,6 +14,7 @@ test: .venv/test  ## every test
 
 lint: .venv/test  ## ruff and mypy
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check lib experiments tests
 	$(BIN)/mypy
 
 clean:  ## the environment and the runs

@@ -90,7 +90,7 @@ def transformer() -> ConfigDict:
             "width": 64,  # features of the residual stream
             "heads": 4,  # attention heads
             "kv_heads": 1,  # key/value heads, shared by groups of heads
-            "window": 128,  # tokens back that attention sees; more than any training sequence has, so it only saves time at test; 0: all
+            "window": 80,  # tokens back that attention sees; training sequences have at most 80, so it only saves time at test; 0: all
             "mlp": 256,  # features inside the feed-forward layer
             "positions": "alibi",  # none, sinusoidal, learned, rotary, alibi
             "norm": "layernorm",  # layernorm, rmsnorm

@@ -1,7 +1,7 @@
 """Assay trains models in JAX, measures what holds each one back, applies a remedy, and measures again.
 
-    model, params, task = assay.load("runs/demo/lstm/seed_0")
-    output = model.apply(params, task.encode(task.source("iid").fetch(indices), width))
+model, params, task = assay.load("runs/demo/lstm/seed_0")
+output = model.apply(params, task.encode(task.source("iid").fetch(indices), width))
 """
 
 from typing import TYPE_CHECKING, Any

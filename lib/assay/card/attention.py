@@ -1,6 +1,6 @@
 """The attention picture of a run: one example, every layer and head, read through the model's taps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
@@ -44,7 +44,7 @@ def picture(model: Model, params: PyTree, task: Task) -> Attention | None:
     return Attention(np.stack([np.asarray(weights[path])[0] for path in layers]), names, caption)
 
 
-def _name(token: int, empty: int, symbols: tuple[str, ...] | list[str]) -> str:
+def _name(token: int, empty: int, symbols: Sequence[str]) -> str:
     if token == empty:
         return "_"
     if token > empty:

@@ -3,17 +3,20 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from assay.card.attention import picture
 from assay.card.report import RunView, read_run, render
 from assay.card.table import print_table
 from assay.core import config as configs
 from assay.core.errors import UserError
+from assay.dist import launch
+from assay.dist.mesh import MeshConfig, make_mesh
 from assay.evals.rows import mean_rows
 from assay.train import loop
+from assay.train.measure import labels_of, measure
+from assay.train.state import all_params
 from assay.train.workdir import WorkDir, environment, write_text
-from assay.treat.load import load
+from assay.treat.load import load, rebuild, restore
 from assay.treat.table import treatments
 
 
@@ -39,6 +42,29 @@ def report(workdir: str | Path) -> None:
     write_text(folder.report, render([view], view.config["experiment"], command))
 
 
+def evaluate(
+    workdir: str | Path, splits: Sequence[str], lengths: Sequence[str], changes: Mapping[str, int], overrides: Mapping[str, str]
+) -> None:
+    """Evaluates more splits of a run that is there, and joins their rows to its results. Raises UserError."""
+    if overrides:
+        raise UserError("evaluate takes no --config overrides: the run's own hold. Use --lengths, --split, --per_length, --batch_size.")
+    ranges = [f"{first}-{last}" for first, last in (configs.span(text, "--lengths") for text in lengths)]
+    wanted = [*splits, *ranges]
+    if not wanted:
+        raise UserError("nothing to evaluate: give --lengths=FIRST:LAST or --split=NAME.")
+    launch.start()
+    made = rebuild(workdir, {"evaluate": {"splits": wanted, **changes}})
+    folder, state = WorkDir(workdir), restore(made, workdir)
+    labels = labels_of(made, folder.read_config()["experiment"])._replace(steps=int(state.step))
+    rows = measure(made, folder, all_params(state)["model"], make_mesh(MeshConfig(-1, 1, 1)), labels)
+    replaced = {row["split"] for row in rows}
+    kept = [row for row in folder.read_results()["rows"] if row["split"] not in replaced] if folder.results.exists() else []
+    folder.write_results([*kept, *rows])
+    report(workdir)
+    print_table([read_run(workdir)._replace(rows=rows)])
+    print(f"report: {folder.report}")
+
+
 def study(specs: Sequence[str], seeds: Sequence[int], overrides: Mapping[str, str], workdir: str | Path) -> None:
     """Trains each missing run in `workdir/<variant>/seed_<n>`, and writes the joined results.json and report.html. Raises UserError."""
     root = Path(workdir)
@@ -46,7 +72,7 @@ def study(specs: Sequence[str], seeds: Sequence[int], overrides: Mapping[str, st
         raise UserError(f"{root} holds a single run. Give the study another --workdir.")
     names = [label(spec) for spec in specs]
     if len(set(names)) < len(names):
-        raise UserError(f"two configs have the same name ({', '.join(names)}), so their runs would share a folder. Give each --config once.")
+        raise UserError(f"two configs have the same name ({', '.join(names)}), so their runs would share a folder. Give each once.")
     planned = []
     for spec, name in zip(specs, names, strict=True):  # every config is checked before the first run starts
         for seed in seeds:
@@ -103,8 +129,3 @@ def _with_picture(views: list[RunView], paths: Sequence[Path]) -> list[RunView]:
             return [view._replace(attention=drawn) if j == i else view for j, view in enumerate(views)]
         print(f"{views[i].label} has no attention to draw", file=sys.stderr)
     return views
-
-
-def describe(row: Mapping[str, Any]) -> str:
-    """A row as one line."""
-    return f"{row['split']} {row['metric']} {row['value']:.4f} (n={row['n']})"

@@ -45,12 +45,12 @@ class Curve(NamedTuple):
     breaks: Sequence[float] = ()
 
 
-def moving_average(values: Sequence[float], window: int) -> np.ndarray:
+def moving_average(values: Sequence[float] | np.ndarray, window: int) -> np.ndarray:
     """Centred mean over `window` (odd) neighbours, [points] -> [points]; at the ends over those that exist."""
     if window < 1 or window % 2 == 0:
         raise ValueError(f"window is {window}; it must be odd and at least 1")
-    values = np.asarray(values, float)
-    return np.array([values[max(middle - window // 2, 0) : middle + window // 2 + 1].mean() for middle in range(len(values))])
+    array = np.asarray(values, float)
+    return np.array([array[max(middle - window // 2, 0) : middle + window // 2 + 1].mean() for middle in range(len(array))])
 
 
 def smooth(curve: Curve, window: int, geometric: bool = False) -> np.ndarray:
@@ -81,7 +81,7 @@ def accuracy_by_length(
             axes.axhline(100 * chance, color=INK, linewidth=0.9, linestyle=(0, (1, 2)), alpha=0.8)
             place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
             axes.annotate(f"chance\n{100 * chance:.3g} %", (1, 100 * chance), (4, 0), fontsize="small", alpha=0.75, **place)
-        percent = [curve._replace(y=100 * np.asarray(curve.y, float)) for curve in curves]
+        percent = [curve._replace(y=(100 * np.asarray(curve.y, float)).tolist()) for curve in curves]
         _draw_curves(figure, axes, percent, window, wide, faint={"linestyle": "none", "marker": "o", "markersize": 3, "markeredgewidth": 0})
         axes.set(xlabel="input length (tokens)", ylabel=f"{metric.replace('_', ' ')} (%)", ylim=(0, 102.5))
         axes.set_yticks(range(0, 101, 25 if wide else 50))
@@ -135,7 +135,7 @@ def attention_picture(weights: np.ndarray, tokens: Sequence[str]) -> str:
                 axes.imshow(_tint(weights[layer, head], seen), interpolation="none", extent=(0, length, length, 0), aspect="auto")
                 axes.set_title(f"layer {layer}, head {head}", fontsize=10.5, loc="left", pad=4)
                 shown = np.arange(0, length, every)
-                labels = [tokens[index] for index in shown]
+                labels = [tokens[index] for index in shown.tolist()]
                 axes.set_xticks(shown + 0.5, labels if layer == layers - 1 else [], fontsize=size, rotation=90 if widest > 10 else 0)
                 axes.set_yticks(shown + 0.5, labels if head == 0 else [], fontsize=size)
                 axes.tick_params(length=0, pad=2)
@@ -222,8 +222,8 @@ def _mean(seeds: Sequence[Curve]) -> Curve:
     for seed in seeds:
         for x, y in zip(seed.x, seed.y, strict=True):
             values.setdefault(x, []).append(y)
-    x = sorted(values)
-    return Curve(seeds[0].label, x, [sum(values[at]) / len(values[at]) for at in x], seeds[0].breaks)
+    known = sorted(values)
+    return Curve(seeds[0].label, known, [sum(values[x]) / len(values[x]) for x in known], seeds[0].breaks)
 
 
 def _positive(curve: Curve) -> Curve:

@@ -162,8 +162,8 @@ def _accuracy_figures(runs: Sequence[RunView]) -> list[Figure]:
         caption = f"{task}: {metric.replace('_', ' ')} in per cent against input length in tokens."
         caption += f" Lines are moving averages over up to {LENGTHS_AVERAGED} lengths, never across the border of two splits{faint}."
         caption += f" Shaded: the lengths seen in training, {span[0]}{DASH}{span[1]} tokens." if span else ""
-        draw = [plots.accuracy_by_length(curves, metric, chance, span, LENGTHS_AVERAGED, wide) for wide in (True, False)]
-        figures.append(Figure(f"{task}, {metric.replace('_', ' ')}", *map(Markup, draw), caption))
+        wide, narrow = (plots.accuracy_by_length(curves, metric, chance, span, LENGTHS_AVERAGED, wide) for wide in (True, False))
+        figures.append(Figure(f"{task}, {metric.replace('_', ' ')}", Markup(wide), Markup(narrow), caption))
     return figures
 
 
@@ -177,9 +177,9 @@ def _length_curves(rows: Sequence[tuple[str, dict]]) -> list[plots.Curve]:
             splits.setdefault((label, str(row["seed"])), {})[row["split"]] = points
     curves = []
     for (label, _), parts in splits.items():
-        points = sorted((length, value) for part in parts.values() for length, value in part.items())
+        joined = sorted((length, value) for part in parts.values() for length, value in part.items())
         breaks = sorted(min(part) for part in parts.values() if part)
-        curves.append(plots.Curve(label, [length for length, _ in points], [value for _, value in points], breaks))
+        curves.append(plots.Curve(label, [length for length, _ in joined], [value for _, value in joined], breaks))
     return curves
 
 
@@ -196,7 +196,8 @@ def _loss_figures(runs: Sequence[RunView]) -> list[Figure]:
     faint = _faint(curves, "faint lines are the logged values")
     caption = f"Training loss{' in nats' if unit else ''}, on a logarithmic scale, against training step."
     caption += f" Lines are geometric moving averages over up to {STEPS_AVERAGED} logged steps{faint}."
-    return [Figure("Loss", *(Markup(plots.loss_by_step(curves, unit, STEPS_AVERAGED, wide)) for wide in (True, False)), caption)]
+    wide, narrow = (plots.loss_by_step(curves, unit, STEPS_AVERAGED, wide) for wide in (True, False))
+    return [Figure("Loss", Markup(wide), Markup(narrow), caption)]
 
 
 def _faint(curves: Sequence[plots.Curve], singles: str) -> str:

@@ -3,6 +3,7 @@
 Exit codes: 0 done; 2 a mistake that the user can mend, told in one message without a traceback; 128 + n stopped by signal n.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -36,22 +37,28 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
     return rest, overrides
 
 
-def launch(main: Callable[[dict[str, str]], None], usage: str, required: Sequence[str] = ()) -> None:
-    """Runs `main(overrides)` with absl's flags parsed and never returns. `usage` is the verb's docstring."""
+def launch(main: Callable[..., None], usage: str, required: Sequence[str] = (), subjects: Sequence[str] = ()) -> None:
+    """Runs `main(overrides)` with absl's flags parsed, and ends the process where it fails. `usage` is the verb's docstring.
+
+    A verb with `subjects` takes one of them as its first word: `main(overrides, subject)`.
+    """
 
     def parse(arguments: Sequence[str]) -> list[str]:
         if any(argument in ("--help", "-h", "-help", "--helpshort") for argument in arguments[1:]):
-            print(f"{usage.strip()}\n\nFlags:{flags.FLAGS.module_help(_module())}")
+            print(f"{usage.strip()}\n\nFlags:{flags.FLAGS.module_help(sys.argv[0])}")
             sys.exit(0)
         rest, overrides = split_overrides(arguments)
         left = flags.FLAGS(rest)[1:]
+        if subjects and (not left or left[0] not in subjects):
+            raise UserError(f"expected one of {', '.join(subjects)} as the first word, got {left[0] if left else 'nothing'!r}. See --help.")
+        subject, left = left[: len(subjects[:1])], left[len(subjects[:1]) :]
         if left:
             raise UserError(f"unexpected argument {left[0]!r}. Flags are written --name=value; --help lists them.")
         missing = [f"--{name}" for name in required if not flags.FLAGS[name].value]
         if missing:
             raise UserError(f"missing {' and '.join(missing)}. See --help.")
-        main(overrides)
-        return arguments[:1]
+        main(overrides, *subject)
+        return list(arguments[:1])
 
     try:
         app.run(lambda _: None, flags_parser=parse)
@@ -64,10 +71,9 @@ def launch(main: Callable[[dict[str, str]], None], usage: str, required: Sequenc
     except Terminated as stop:
         print(stop, file=sys.stderr)
         sys.exit(128 + stop.number)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
-
-
-def _module() -> str:
-    return flags.FLAGS.find_module_defining_flag("workdir", default="") or sys.argv[0]

@@ -155,7 +155,7 @@ def _parse(text: str, current: Any, key: str) -> Any:
 
 
 def _check(value: Any, hint: Any, path: str) -> Any:
-    if is_dataclass(hint) and isinstance(value, Mapping):
+    if isinstance(hint, type) and is_dataclass(hint) and isinstance(value, Mapping):
         return typed(hint, value, path)
     origin = typing.get_origin(hint)
     if origin is tuple:

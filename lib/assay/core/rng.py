@@ -23,13 +23,13 @@ def stream(key: jax.Array, name: str, step: int | jax.Array = 0) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(key, stable_hash(name) & 0x7FFFFFFF), step)
 
 
-def mix(values: np.ndarray) -> np.ndarray:
+def mix(values: np.ndarray | np.uint64) -> np.ndarray:
     """SplitMix64's finaliser: a bijection of uint64 in which every input bit moves every output bit."""
     with np.errstate(over="ignore"):
-        values = np.asarray(values, np.uint64)
-        values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return values ^ (values >> np.uint64(31))
+        words = np.asarray(values, np.uint64)
+        words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return words ^ (words >> np.uint64(31))
 
 
 def example_keys(name: str, seed: int, indices: np.ndarray) -> np.ndarray:

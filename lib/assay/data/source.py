@@ -54,7 +54,9 @@ class Source:
 Make = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray, np.ndarray]]  # (keys, length) -> input, target with all slots, counted
 
 
-def generated(name: str, split: str, role: str, seed: int, lengths: tuple[int, int], make: Make, log2_inputs: Callable[[int], float]) -> Source:
+def generated(
+    name: str, split: str, role: str, seed: int, lengths: tuple[int, int], make: Make, log2_inputs: Callable[[int], float]
+) -> Source:
     """An endless split of a generated task, whose strings belong to `role` where a length is large enough to be partitioned."""
     first, last = lengths
 

@@ -96,7 +96,9 @@ def size(task: Task, split: str, config: EvaluateConfig) -> int:
     return (last - first + 1) * config.per_length
 
 
-def _records(examples: Examples, batch: Mapping[str, np.ndarray], metrics: Mapping[str, np.ndarray], tokens: np.ndarray) -> list[dict[str, Any]]:
+def _records(
+    examples: Examples, batch: Mapping[str, np.ndarray], metrics: Mapping[str, np.ndarray], tokens: np.ndarray
+) -> list[dict[str, Any]]:
     return [
         {
             "id": int(examples.id[i]),

@@ -10,6 +10,7 @@ from assay.core.stats import over_seeds, wilson
 from assay.tasks.task import Task
 
 WILSON = "value: mean over lengths; interval: Wilson 95 % over examples"
+SAME = ("experiment", "task", "model", "treatment", "split", "metric", "steps")  # what the runs of a mean share
 STUDENT = "value: mean over seeds; interval: Student t 95 % over seeds"
 
 
@@ -54,7 +55,7 @@ def mean_rows(every: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows of several seeds, joined: for each group that differs in nothing but the seed, its mean. Single seeds give none."""
     groups: dict[tuple, list[Mapping[str, Any]]] = {}
     for row in every:
-        groups.setdefault(tuple(row[key] for key in ("experiment", "task", "model", "treatment", "split", "metric", "steps")), []).append(row)
+        groups.setdefault(tuple(row[key] for key in SAME), []).append(row)
     means = []
     for group in groups.values():
         if len(group) < 2:

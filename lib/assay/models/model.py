@@ -1,9 +1,9 @@
 """The seam: a model is pure functions over plain trees. This file and its neighbours are the only door to Flax.
 
-    params = model.init(key, batch)
-    output = model.apply(params, batch, key=key, train=True)      # output.logits, output.taps
-    cache = model.decode.init_cache(batch_size, max_length)
-    logits, cache = model.decode.extend(params, cache, tokens)    # tokens [batch, n]: n more positions
+params = model.init(key, batch)
+output = model.apply(params, batch, key=key, train=True)      # output.logits, output.taps
+cache = model.decode.init_cache(batch_size, max_length)
+logits, cache = model.decode.extend(params, cache, tokens)    # tokens [batch, n]: n more positions
 """
 
 from collections.abc import Callable, Mapping
@@ -57,7 +57,8 @@ def from_linen(module: nn.Module, init_cache: Callable[[int, int], PyTree] | Non
     """A Model from a Linen module called as `module(batch, train)`, or `module(batch, train, cache) -> (logits, cache)` to decode."""
 
     def init(key: jax.Array, batch: Batch) -> PyTree:
-        return module.init(rng.stream(key, "params"), batch, False)["params"]
+        shapes = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), dict(batch))  # parameters depend on shapes only
+        return module.lazy_init(rng.stream(key, "params"), shapes, False, mutable=["params"])["params"]
 
     def apply(params, batch, *, key=None, train=False, edits=None) -> Output:
         rngs = {} if key is None else {"dropout": rng.stream(key, "dropout")}

@@ -91,7 +91,7 @@ class Transformer(nn.Module):
         config, tokens = self.config, batch["inputs"]
         rows, seq = tokens.shape
         check_reach(config, seq)
-        start = 0 if cache is None else cache.length
+        start = jnp.zeros((), jnp.int32) if cache is None else cache.length
         index = start + jnp.arange(seq)
         valid = None if self.causal else jnp.arange(seq)[None, :] < batch["length"][:, None]
         x = nn.Embed(self.vocabulary.inputs, config.width, dtype=self.dtype, name="embed")(tokens)

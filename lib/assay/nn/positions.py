@@ -1,8 +1,8 @@
 """Positions by name. A kind of position is three functions, each the identity unless given, so no model asks which one it has.
 
-    add(module, x, index, max_length)   at the bottom: what is added to the embeddings; may make parameters in `module`
-    rotate(x, index)                    at each attention: what is done to queries and keys
-    bias(query_index, key_index, heads) at each attention: what is added to the logits, or None
+add(module, x, index, max_length)   at the bottom: what is added to the embeddings; may make parameters in `module`
+rotate(x, index)                    at each attention: what is done to queries and keys
+bias(query_index, key_index, heads) at each attention: what is added to the logits, or None
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""The fifteen tasks of "Neural Networks and the Chomsky Hierarchy" (Deletang et al., ICLR 2023, arXiv 2207.02098), and their published cells.
+"""The fifteen tasks of "Neural Networks and the Chomsky Hierarchy" (Deletang et al., ICLR 2023, arXiv 2207.02098), with published cells.
 
 Splits: `train`, `valid` and `iid` have the training lengths (1-40); `41-500` and `501-1000` test length generalisation, and any other range
 can be named. The same evaluation examples meet every run; training examples change with the run's seed.
@@ -48,7 +48,8 @@ def build(config: ChomskyConfig, seed: int) -> Task:
         except UserError as error:
             if split[:1].isdigit():
                 raise
-            raise UserError(f"{unknown('split', split, SPLITS, '--split or --config.evaluate.splits')} Or a range such as 41-100.") from error
+            known = unknown("split", split, SPLITS, "--split or --config.evaluate.splits")
+            raise UserError(f"{known} Or a range such as 41-100.") from error
         return generated(prefix, f"{tested[0]}-{tested[1]}", "test", config.seed, tested, rule.generate, rule.log2_inputs)
 
     single = rule.slots(7) == 1
@@ -86,7 +87,7 @@ SYMBOLS = {
 
 # -- published cells --------------------------------------------------------------------------------------------------------
 # Table 2 of the paper: token accuracy over lengths 41-500, the best of 10 seeds and the sweep of learning rates and positions.
-# "V" cells stand in the paper's own text; "V2" cells are quoted by the Deltaformer paper. Bounds ("at least 90") are no numbers and are left out.
+# "V" cells stand in the paper's own text; "V2" cells are quoted by the Deltaformer paper. Bounds ("at least 90") are left out.
 
 PAPER = "Deletang et al. 2023 (arXiv 2207.02098), Table 2, best of 10 seeds x sweep"
 QUOTED = PAPER + ", quoted in Deltaformer (arXiv 2505.19488), Table 5"

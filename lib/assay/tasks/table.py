@@ -17,7 +17,8 @@ class Entry(NamedTuple):
 
 
 TASKS: Mapping[str, Entry] = {
-    f"chomsky/{name}": Entry(chomsky.ChomskyConfig, chomsky.build, {"convention": "code", "lengths": "1:40", "seed": 0}) for name in RULES["code"]
+    f"chomsky/{name}": Entry(chomsky.ChomskyConfig, chomsky.build, {"convention": "code", "lengths": "1:40", "seed": 0})
+    for name in RULES["code"]
 }
 
 

@@ -69,4 +69,5 @@ class Checkpointer:
     def _unreadable(self, step: int, reason: str) -> UserError:
         others = [other for other in self.manager.all_steps() if other != step]
         back = f"delete that folder to go on from step {max(others)}" if others else "delete that folder to start from step 0"
-        return UserError(f"the checkpoint {self.path / str(step)} cannot be restored ({reason}). Nothing was changed: {back}, or use another --workdir.")
+        folder = self.path / str(step)
+        return UserError(f"the checkpoint {folder} cannot be restored ({reason}). Nothing was changed: {back}, or use another --workdir.")

@@ -100,7 +100,7 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
     untreated = build_model(settings.model, task.vocabulary, settings.precision)
     if task.free_running and untreated.decode is None:
         raise UserError(
-            f"the model {settings.model['name']!r} cannot decode step by step, which {task.name} with {', '.join(settings.treatments)} needs. "
+            f"the model {settings.model['name']!r} cannot decode step by step, which {task.name} with {settings.treatments} needs. "
             "Choose decoder or lstm with --config.model.name, or drop the treatment."
         )
     source = task.source("train")
@@ -131,4 +131,3 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
 def _widest(task: Task, split: str, last: int) -> Mapping[str, np.ndarray]:
     source = task.source(split)
     return task.encode(source.fetch(source.index_of(np.zeros(1), last)), task.width(last))
-

@@ -1,4 +1,4 @@
-"""What training writes down as it goes: metrics.jsonl, TensorBoard files and the progress bar. Stops the run where a figure is not finite."""
+"""What training writes down as it goes: metrics.jsonl, TensorBoard files, the progress bar. Stops where a figure is not finite."""
 
 import json
 import math
@@ -24,7 +24,7 @@ class Log:
         self.started, self.begun = time.monotonic(), begun
 
     def add(self, first: int, count: int, metrics: Mapping[str, jax.Array], last: int) -> None:
-        """Steps `first + 1` to `first + count`, whose metrics are the leading rows; the line of step n holds the figures of the n-th update.
+        """Steps `first + 1` to `first + count`, whose metrics are the leading rows; line n holds the figures of the n-th update.
 
         Raises UserError at the first loss or gradient that is not finite.
         """
@@ -34,7 +34,8 @@ class Log:
             for name in ("loss", "grad_norm"):
                 if not math.isfinite(values[name][i]):
                     raise UserError(
-                        f"step {step}: {name} is {values[name][i]}, so training stopped; the last good checkpoint is kept in {self.folder.checkpoints}. "
+                        f"step {step}: {name} is {values[name][i]}, so training stopped; "
+                        f"the last good checkpoint is kept in {self.folder.checkpoints}. "
                         "Lower --config.optimizer.learning_rate or set --config.optimizer.clip_norm, in another --workdir."
                     )
             if step % self.every and step != last:

@@ -131,14 +131,14 @@ def _steps(
 def _signals() -> Iterator[list[int]]:
     """A list into which SIGTERM and SIGINT put their number; a second one acts as ever."""
     received: list[int] = []
-    before = {}
+    before: dict[int, Any] = {}
 
-    def handle(number: int, frame: Any) -> None:
+    def handle(number: int, _: Any) -> None:
         received.append(number)
         signal.signal(number, before[number])
 
     try:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (int(signal.SIGTERM), int(signal.SIGINT)):
             before[number] = signal.signal(number, handle)
     except ValueError:  # not the main thread: nobody can send us signals there
         pass

@@ -22,7 +22,7 @@ class TrainState(NamedTuple):
     key: jax.Array  # never changes: streams are folded in by name and step
 
 
-def init_params(key: jax.Array, model: Model, treatment: Treatment, batch: Batch) -> tuple[Model, PyTree]:
+def init_params(key: jax.Array, model: Model, treatment: Treatment, batch: Mapping[str, Any]) -> tuple[Model, PyTree]:
     """The treated model and its parameters."""
     return treatment.model(model, model.init(rng.stream(key, "init"), batch))
 

@@ -43,7 +43,7 @@ class WorkDir:
         elif self.path.is_dir() and any(self.path.glob("*/seed_*")):
             raise UserError(f"{self.path} holds a study. Give --workdir one of its runs, or another folder.")
         elif self.checkpoints.is_dir() and any(self.checkpoints.iterdir()):
-            raise UserError(f"{self.path} holds checkpoints without a config.json, so nobody can tell whose. Start anew with another --workdir.")
+            raise UserError(f"{self.path} holds checkpoints without a config.json. Start anew with another --workdir.")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.results.unlink(missing_ok=True)  # of fewer steps, or of another evaluation

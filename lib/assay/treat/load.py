@@ -1,6 +1,6 @@
 """A finished or half-finished run as values, for notebooks and for verbs that do not train.
 
-    model, params, task = assay.load("runs/demo/lstm/seed_0")
+model, params, task = assay.load("runs/demo/lstm/seed_0")
 """
 
 from collections.abc import Mapping
@@ -44,11 +44,12 @@ def rebuild(workdir: str | Path, changes: Mapping[str, Mapping[str, Any]] | None
 def restore(made: Experiment, workdir: str | Path) -> TrainState:
     """The newest state, spread over the devices that are here."""
     folder = WorkDir(workdir)
+    nothing = UserError(f"no checkpoint in {folder.path}. Train it first: python -m experiments.main --config=... --workdir={workdir}")
     if not folder.checkpoints.is_dir():
-        raise UserError(f"no checkpoints in {folder.path}. Train it first: python -m experiments.main --config=... --workdir={workdir}")
+        raise nothing
     abstract = jax.eval_shape(made.init_state, made.key, made.treatment.given, made.first_batch())
     with Checkpointer(folder.checkpoints, made.settings.checkpoint) as checkpointer:
         step = checkpointer.latest()
         if step is None:
-            raise UserError(f"no checkpoint in {folder.checkpoints}. Train it first: python -m experiments.main --config=... --workdir={workdir}")
+            raise nothing
         return checkpointer.restore(step, place(abstract, make_mesh(MeshConfig(-1, 1, 1))))

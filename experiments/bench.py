@@ -1,0 +1,111 @@
+"""Benchmarks. Ratios of one process, medians over alternating repeats; machines drift, so only ratios mean something.
+
+    python -m experiments.bench loop --config=experiments/reason/parity.py:transformer
+
+loop   time of a step inside the training loop (data, logging, progress, TensorBoard) over the bare compiled step on ready batches
+start  seconds from the launch of `experiments.main` to its first logged step, with an empty compilation cache and with a warm one
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+import jax
+import numpy as np
+from absl import flags
+
+from assay.core import config as configs
+from assay.core.command import launch
+from assay.dist import launch as process
+from assay.dist.mesh import batch_sharding, make_mesh
+from assay.train import loop
+from assay.train.experiment import assemble
+from assay.train.measure import labels_of
+from assay.train.step import make_step, repeat
+from assay.train.workdir import WorkDir, environment
+from assay.treat.table import treatments
+
+CONFIG = flags.DEFINE_string("config", "experiments/reason/parity.py:transformer", "FILE.py:variant to measure.")
+REPEATS = flags.DEFINE_integer("repeats", 7, "Alternating repeats.", lower_bound=1)
+STEPS = flags.DEFINE_integer("steps", 150, "Steps in one repeat.", lower_bound=20)
+OUT = flags.DEFINE_string("out", "", "JSON file for the result; without it, it is only printed.")
+
+WARM = 20  # steps before the clock starts
+
+
+def bench_loop(overrides: dict[str, str], root: str) -> dict:
+    config = configs.override(configs.load(CONFIG.value), overrides)
+    values = configs.to_dict(config)
+    values["train"] |= {"steps": WARM + STEPS.value}
+    values["checkpoint"] |= {"every": 10**9}
+    process.start()
+    made = assemble(values, treatments(values["treatments"]))
+    mesh, block = make_mesh(made.settings.mesh), made.settings.train.steps_per_call
+    call = jax.jit(repeat(make_step(made.model, made.objective, made.treatment.gradient, made.optimizer), made.schedule), donate_argnums=0)
+    count = np.int32(block)
+    ready = [jax.device_put(made.batches(step, block), batch_sharding(mesh, steps=True)) for step in range(0, STEPS.value, block)]
+    bare, whole = [], []
+    for turn in range(REPEATS.value):
+        state = jax.jit(made.init_state)(made.key, made.treatment.given, made.first_batch())
+        state, metrics = call(state, ready[0], count)
+        jax.block_until_ready(metrics)
+        started = time.perf_counter()
+        for batches in ready:
+            state, metrics = call(state, batches, count)
+        jax.block_until_ready(metrics)
+        bare.append((time.perf_counter() - started) / (len(ready) * block))
+        folder = WorkDir(os.path.join(root, f"turn_{turn}"))
+        folder.path.mkdir(parents=True)
+        loop.train(made, folder, mesh, labels_of(made, ""), quiet=True)
+        lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+        lines = [line for line in lines if line["step"] >= WARM]
+        whole.append((lines[-1]["elapsed_seconds"] - lines[0]["elapsed_seconds"]) / (lines[-1]["step"] - lines[0]["step"]))
+    ratios = np.array(whole) / np.array(bare)
+    return {
+        "bare_seconds": float(np.median(bare)),
+        "loop_seconds": float(np.median(whole)),
+        "ratio": float(np.median(ratios)),
+        "ratio_interval": [float(np.quantile(ratios, q)) for q in (0.025, 0.975)],
+    }
+
+
+def bench_start(overrides: dict[str, str], root: str) -> dict:
+    found: dict[str, list[float]] = {"cold_seconds": [], "warm_seconds": []}
+    assignments = [f"--config.{key}={value}" for key, value in overrides.items()]
+    for turn in range(REPEATS.value):
+        cache = os.path.join(root, f"cache_{turn}")
+        for name in found:
+            folder = WorkDir(os.path.join(root, f"{name}_{turn}"))
+            command = [sys.executable, "-m", "experiments.main", f"--config={CONFIG.value}", f"--workdir={folder.path}", *assignments]
+            started = time.perf_counter()
+            with subprocess.Popen(command, env={**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}, stderr=subprocess.DEVNULL) as running:
+                while running.poll() is None and not (folder.metrics.exists() and folder.metrics.stat().st_size):
+                    time.sleep(0.02)
+                found[name].append(time.perf_counter() - started)
+                running.wait()
+    return {name: float(np.median(values)) for name, values in found.items()}
+
+
+BENCHES = {"loop": bench_loop, "start": bench_start}
+
+
+def main(overrides: dict[str, str], subject: str) -> None:
+    root = tempfile.mkdtemp()
+    try:
+        found = BENCHES[subject](overrides, root)
+    finally:
+        shutil.rmtree(root)
+    result = {"bench": subject, "config": CONFIG.value, "repeats": REPEATS.value, **found, "environment": environment()}
+    text = json.dumps(result, indent=1)
+    print(text)
+    if OUT.value:
+        with open(OUT.value, "w") as file:
+            file.write(text + "\n")
+
+
+if __name__ == "__main__":
+    launch(main, __doc__, subjects=tuple(BENCHES))
