@@ -31,7 +31,7 @@ class Log:
         values = {name: np.asarray(value)[:count] for name, value in jax.device_get(dict(metrics)).items()}
         for i in range(count):
             step = first + i + 1
-            for name in ("loss", "grad_norm"):
+            for name in ("loss", "grad_norm", "parameter_norm"):  # a finite loss may still lead to an infinite parameter
                 if not math.isfinite(values[name][i]):
                     raise UserError(
                         f"step {step}: {name} is {values[name][i]}, so training stopped; "

@@ -21,7 +21,7 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 def make_step(
     model: Model, objective: Objective, gradient_arrow: Callable[[Gradient], Gradient], optimizer: optax.GradientTransformation
 ) -> Step:
-    """`(state, batch) -> (state, metrics)`. Metrics: loss, grad_norm and the means of `aux.sums`."""
+    """`(state, batch) -> (state, metrics)`. Metrics: loss, grad_norm, parameter_norm (after the update), the means of `aux.sums`."""
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         def loss(params: PyTree, batch: Batch, key: jax.Array) -> tuple[jax.Array, Aux]:
@@ -36,7 +36,7 @@ def make_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = {name: total / jnp.maximum(count, 1e-9) for name, (total, count) in aux.sums.items()}
-        metrics["grad_norm"] = optax.tree.norm(grads)
+        metrics |= {"grad_norm": optax.tree.norm(grads), "parameter_norm": optax.tree.norm(params)}
         return TrainState(state.step + 1, params, state.frozen, opt_state, state.key), metrics
 
     return step
