@@ -86,12 +86,12 @@ def study(specs: Sequence[str], seeds: Sequence[int], overrides: Mapping[str, st
     means = mean_rows([row for view in views for row in view.rows])
     shown = views + [RunView(name, {}, [row for row in means if label(row["experiment"]) == name], [], {}) for name in names if means]
     rows = [row for view in views for row in view.rows] + means
-    WorkDir.write_json(root / "results.json", {"schema": 1, "rows": rows, "environment": environment()})
     command = " ".join(
         ["python -m experiments.study", *(f"--config={spec}" for spec in specs), f"--seeds={_seeds_text(seeds)}"]
         + [f"--config.{key}={value}" for key, value in overrides.items()]
         + [f"--workdir={workdir}"]
     )
+    WorkDir.write_json(root / "results.json", {"schema": 1, "rows": rows, "environment": environment(), "command": command})
     task = views[0].rows[0]["task"] if views and views[0].rows else "study"
     write_text(root / "report.html", render(shown, task, command))
     print_table(shown)

@@ -27,7 +27,7 @@ from assay.train.measure import Labels, labels_of, measure
 from assay.train.optim import ENDLESS
 from assay.train.state import TrainState, all_params
 from assay.train.step import make_step, repeat
-from assay.train.treatment import Treatment
+from assay.train.treatment import Treatment, links
 from assay.train.workdir import WorkDir
 
 FREE = ("checkpoint", "evaluate", "train.log_every", "mesh")  # keys that may change when a run goes on
@@ -46,11 +46,12 @@ def run(
     mesh = make_mesh(made.settings.mesh)
     check_divides(made.settings.train.batch_size, mesh, "train.batch_size")
     folder, labels = WorkDir(workdir), labels_of(made, experiment)
-    finished = folder.finished(resolved)
+    full = {"experiment": labels.experiment, "composition": links(treatments), **resolved}
+    finished = folder.finished(full)
     if finished:
         return finished
     free = (*FREE, "train.steps") if made.settings.optimizer.schedule in ENDLESS else FREE
-    folder.claim({"experiment": labels.experiment, "composition": composition(made), **resolved}, free)
+    folder.claim(full, free)
     state = train(made, folder, mesh, labels, quiet)
     return folder.write_results(measure(made, folder, all_params(state)["model"], mesh, labels, quiet))
 
@@ -84,18 +85,6 @@ def start(made: Experiment, mesh: Mesh, checkpointer: Checkpointer) -> tuple[Tra
     if step is not None:
         return checkpointer.restore(step, place(abstract, mesh)), step
     return jax.jit(made.init_state, out_shardings=shardings(abstract, mesh))(*arguments), 0
-
-
-def composition(made: Experiment) -> dict[str, list[str]]:
-    """What is applied to what, in order, for config.json."""
-    settings = made.settings
-    base = {
-        "task": settings.task["name"],
-        "model": settings.model["name"],
-        "objective": settings.objective.name,
-        "optimizer": settings.optimizer.name,
-    }
-    return {link: [name, *settings.treatments] if link == "task" else [name] for link, name in base.items()}
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

@@ -34,8 +34,7 @@ class Labels(NamedTuple):
 
 def labels_of(made: Experiment, experiment: str) -> Labels:
     settings = made.settings
-    treatment = " + ".join(settings.treatments) or "none"
-    return Labels(experiment or made.task.name, settings.model["name"], treatment, settings.seed, settings.train.steps)
+    return Labels(experiment or made.task.name, settings.model["name"], made.treatment.name, settings.seed, settings.train.steps)
 
 
 def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, labels: Labels, quiet: bool = False) -> list[dict[str, Any]]:

@@ -35,6 +35,7 @@ class Treatment(NamedTuple):
     sample: Callable[[Sample], Sample] = _same  # which examples a step sees: two domains, episodes, clients
     given: Mapping[str, PyTree] = {}  # trees that enter the state as they are (a teacher)
     frozen: str = ""  # path regex of parameters that are read but not trained
+    name: str = "unnamed"  # as rows and config.json say it
 
 
 def compose(treatments: Sequence[Treatment]) -> Treatment:
@@ -53,4 +54,13 @@ def compose(treatments: Sequence[Treatment]) -> Treatment:
     for treatment in treatments:
         given |= treatment.given
     frozen = "|".join(f"(?:{treatment.frozen})" for treatment in treatments if treatment.frozen)
-    return Treatment(chain("task"), model, chain("objective"), chain("gradient"), chain("optimizer"), chain("sample"), given, frozen)
+    name = " + ".join(treatment.name for treatment in treatments) or "none"
+    return Treatment(chain("task"), model, chain("objective"), chain("gradient"), chain("optimizer"), chain("sample"), given, frozen, name)
+
+
+def links(treatments: Sequence[Treatment]) -> dict[str, list[str]]:
+    """Which treatments act at which link, in order: the composition, for config.json."""
+    identity = Treatment()
+    names = ("task", "model", "objective", "gradient", "optimizer", "sample")
+    acting = {link: [t.name for t in treatments if getattr(t, link) is not getattr(identity, link)] for link in names}
+    return {link: found for link, found in acting.items() if found}

@@ -31,9 +31,9 @@ class WorkDir:
     def claim(self, config: Mapping[str, Any], free: Sequence[str]) -> None:
         """Makes the folder and writes config.json, or checks that the run there differs in `free` keys only. Raises UserError."""
         if self.config.exists():
-            old = {key: value for key, value in self.read_config().items() if key not in EXTRA}
-            new = {key: value for key, value in config.items() if key not in EXTRA}
-            changed = {key: pair for key, pair in differences(old, new).items() if not _is_free(key, free)}
+            changed = {
+                key: pair for key, pair in differences(self.read_config(), config).items() if not _is_free(key, (*free, "experiment"))
+            }
             if changed:
                 listed = "\n".join(f"  config.{key}: {old!r} there, {new!r} asked for" for key, (old, new) in changed.items())
                 raise UserError(
@@ -61,8 +61,7 @@ class WorkDir:
         """results.json of a run that ended with just this config, else None."""
         if not (self.results.exists() and self.config.exists()):
             return None
-        there = {key: value for key, value in self.read_config().items() if key not in EXTRA}
-        return self.read_results() if there == config else None
+        return None if {*differences(self.read_config(), config)} - {"experiment"} else self.read_results()
 
     def write_results(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         results = {"schema": 1, "rows": list(rows), "environment": environment()}

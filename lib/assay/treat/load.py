@@ -3,7 +3,7 @@
 model, params, task = assay.load("runs/demo/lstm/seed_0")
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +18,39 @@ from assay.tasks.task import Task
 from assay.train.checkpoint import Checkpointer
 from assay.train.experiment import Experiment, assemble
 from assay.train.state import TrainState, all_params
+from assay.train.treatment import Treatment, links
 from assay.train.workdir import EXTRA, WorkDir
 from assay.treat.table import treatments
 
 
-def load(workdir: str | Path) -> tuple[Model, PyTree, Task]:
-    """The treated model, its newest parameters and the task of a work directory. Raises UserError where there is no checkpoint."""
-    made = rebuild(workdir)
+def load(workdir: str | Path, treated: Sequence[Treatment] | None = None) -> tuple[Model, PyTree, Task]:
+    """The treated model, its newest parameters and the task of a work directory. Raises UserError where there is no checkpoint.
+
+    `treated`: the run's treatments, where it was given some that its config does not name (those of a notebook).
+    """
+    made = rebuild(workdir, treated=treated)
     state = restore(made, workdir)
     return made.model, all_params(state)["model"], made.task
 
 
-def rebuild(workdir: str | Path, changes: Mapping[str, Mapping[str, Any]] | None = None) -> Experiment:
+def rebuild(
+    workdir: str | Path, changes: Mapping[str, Mapping[str, Any]] | None = None, treated: Sequence[Treatment] | None = None
+) -> Experiment:
     """The run's experiment from its config.json, with `changes` laid over groups of the config."""
     folder = WorkDir(workdir)
     if not folder.config.exists() and any(folder.path.glob("*/seed_*")):
         runs = ", ".join(str(path.relative_to(folder.path)) for path in sorted(folder.path.glob("*/seed_*"))[:5])
         raise UserError(f"{workdir} holds a study, not a run. Give --workdir one of its runs: {runs}.")
-    config = {key: value for key, value in folder.read_config().items() if key not in EXTRA}
+    written = folder.read_config()
+    config = {key: value for key, value in written.items() if key not in EXTRA}
+    treated = treatments(config["treatments"]) if treated is None else treated
+    if links(treated) != written["composition"]:
+        raise UserError(
+            f"{workdir} was trained with treatments {written['composition']}, not {links(treated)}. Hand them to load(workdir, [...])."
+        )
     for group, values in (changes or {}).items():
         config[group] = {**config[group], **values}
-    return assemble(config, treatments(config["treatments"]))
+    return assemble(config, treated)
 
 
 def restore(made: Experiment, workdir: str | Path) -> TrainState:

@@ -23,7 +23,7 @@ METRICS = ("answer_accuracy", "token_accuracy", "exact_match")
 
 def scratchpad() -> Treatment:
     """`answer_accuracy`: the last state, comparable with the untreated task; `token_accuracy`: all states; `exact_match`: all right."""
-    return Treatment(task=with_states)
+    return Treatment(task=with_states, name="scratchpad")
 
 
 def with_states(task: Task) -> Task:

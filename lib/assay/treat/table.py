@@ -18,7 +18,7 @@ def treatments(specs: Sequence[str]) -> list[Treatment]:
             raise unknown("treatment", name, FACTORIES, "--config.treatments")
         pairs = dict(pair.partition("=")[::2] for pair in options.split(",") if pair)
         try:
-            made.append(FACTORIES[name](**pairs))
+            made.append(FACTORIES[name](**pairs)._replace(name=spec))
         except TypeError:
             raise UserError(f"the treatment {name!r} does not take {', '.join(pairs)}. Change it in --config.treatments.") from None
     return made
