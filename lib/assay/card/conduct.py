@@ -1,6 +1,5 @@
 """From a command line to finished folders: one run, or a study of several side by side, each with its results and its report."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from assay.evals.rows import mean_rows
 from assay.train import loop
 from assay.train.measure import labels_of, measure
 from assay.train.state import all_params
-from assay.train.workdir import WorkDir, environment, write_text
+from assay.train.workdir import WorkDir, write_text
 from assay.treat.load import load, rebuild, restore
 from assay.treat.table import treatments
 
@@ -91,7 +90,7 @@ def study(specs: Sequence[str], seeds: Sequence[int], overrides: Mapping[str, st
         + [f"--config.{key}={value}" for key, value in overrides.items()]
         + [f"--workdir={workdir}"]
     )
-    WorkDir.write_json(root / "results.json", {"schema": 1, "rows": rows, "environment": environment(), "command": command})
+    WorkDir.write_json(root / "results.json", {"schema": 1, "rows": rows, "environment": views[0].environment, "command": command})
     task = views[0].rows[0]["task"] if views and views[0].rows else "study"
     write_text(root / "report.html", render(shown, task, command))
     print_table(shown)
@@ -123,9 +122,10 @@ def _seeds_text(seeds: Sequence[int]) -> str:
 
 def _with_picture(views: list[RunView], paths: Sequence[Path]) -> list[RunView]:
     """One attention picture for the page: of the last run that has attention, since treated runs are named last."""
-    for i in reversed(range(len(views))):
+    first_seeds = {view.label: i for i, view in reversed(list(enumerate(views)))}
+    for i in sorted(first_seeds.values(), reverse=True):
         drawn = picture(*load(paths[i]))
         if drawn is not None:
-            return [view._replace(attention=drawn) if j == i else view for j, view in enumerate(views)]
-        print(f"{views[i].label} has no attention to draw", file=sys.stderr)
+            views[i] = views[i]._replace(attention=drawn)
+            break
     return views

@@ -65,6 +65,8 @@ def mean_rows(every: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         mean = dict(group[0])
         mean |= {"value": float(np.mean(values)), "n": sum(row["n"] for row in group), "seed": [row["seed"] for row in group]}
         mean |= {"interval": list(interval) if interval else None, "interval_method": STUDENT}
+        if "seen_in_training" in mean:
+            mean["seen_in_training"] = float(np.mean([row["seen_in_training"] for row in group]))
         if "by_length" in mean:
             mean["by_length"] = {length: float(np.mean([row["by_length"][length] for row in group])) for length in mean["by_length"]}
         means.append(mean)

@@ -116,7 +116,7 @@ def environment() -> dict[str, Any]:
     versions = {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")}
     versions["assay"] = assay.__version__
     devices = jax.devices()
-    return {"versions": versions, "devices": f"{len(devices)} x {devices[0].device_kind}", "cores": os.cpu_count(), "commit": _commit()}
+    return {"versions": versions, "devices": f"{len(devices)} x {devices[0].device_kind}", "cores": os.cpu_count(), "commit": COMMIT}
 
 
 def _commit() -> str | None:
@@ -130,6 +130,9 @@ def _commit() -> str | None:
             reference = folder / ".git" / text.removeprefix("ref: ")
             return reference.read_text().strip() if reference.is_file() else None
     return None
+
+
+COMMIT = _commit()  # of the code that was loaded, whatever is committed while it runs
 
 
 def _is_free(key: str, free: Sequence[str]) -> bool:
