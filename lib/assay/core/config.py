@@ -146,7 +146,7 @@ def _parse(text: str, current: Any, key: str) -> Any:
             return float(text)
         if isinstance(current, (tuple, list)):
             wanted = "comma-separated list"
-            if text[:1] in "([":
+            if text.startswith(("(", "[")):
                 return tuple(ast.literal_eval(text))
             return tuple(part.strip() for part in text.split(",") if part.strip())
     except (ValueError, KeyError, SyntaxError, OverflowError, TypeError):
