@@ -49,7 +49,7 @@ def get_config(variant: str = "") -> ConfigDict:
     )
     config.train = ConfigDict(
         {
-            "steps": {"lstm": 1000, "transformer": 400, "scratchpad": 250}[name],  # updates
+            "steps": {"lstm": 1000, "transformer": 250, "scratchpad": 250}[name],  # updates
             "batch_size": 128 if name == "lstm" else 64,  # examples an update
             "buckets": 2 if name == "lstm" else 1,  # padded shapes that training compiles
             "steps_per_call": 10,  # updates in one compiled call
@@ -94,7 +94,7 @@ def transformer() -> ConfigDict:
             "mlp": 256,  # features inside the feed-forward layer
             "positions": "alibi",  # none, sinusoidal, learned, rotary, alibi
             "norm": "layernorm",  # layernorm, rmsnorm
-            "activation": "gelu",  # relu, gelu
+            "activation": "relu",  # relu, gelu
             "dropout": 0.0,  # share of features dropped after each half of a block
             "max_length": 1024,  # how far learned positions reach, in tokens
         }
