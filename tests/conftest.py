@@ -1,0 +1,62 @@
+"""What every test runs under: the allocator of the verbs, strict broadcasting, checked annotations, a compilation cache.
+
+Annotations of the folders in CHECKED are checked at every call, shapes included (jaxtyping's import hook with beartype). Three kinds of
+them are read as widely as JAX and NumPy themselves read them: see READINGS.
+"""
+
+import os
+from pathlib import Path
+
+from assay.core.allocator import keep_memory
+
+keep_memory()  # before JAX comes in
+
+CACHE = Path.home() / ".cache" / "assay" / "tests"
+CACHE.mkdir(parents=True, exist_ok=True)
+CACHE.chmod(0o700)  # a compilation cache amounts to code that will be run
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))  # subprocesses of tests share it
+
+from collections.abc import Callable  # noqa: E402
+from typing import Any  # noqa: E402
+
+import beartype  # noqa: E402
+import jax  # noqa: E402
+import jaxtyping  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+READINGS = {
+    np.dtype: Any,  # `dtype: jnp.dtype` is given jnp.float32, which is a scalar type
+    np.ndarray: np.ndarray | np.generic,  # NumPy's functions return scalars where arrays have no axes
+    jax.Array: jax.Array | np.ndarray,  # what is traced from the host's side gets host arrays
+}
+# Not card, which takes arrays as Sequence[float].
+CHECKED = ("core", "dist", "nn", "models", "data", "tasks", "infer", "evals", "train", "treat")
+_beartype = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True, hint_overrides=beartype.FrozenDict(READINGS)))
+
+
+def check_annotations(decorated: Any, *args: Any, **kwargs: Any) -> Any:
+    """The type checker that the import hook puts around functions and dataclasses, by its name in this module."""
+    return _beartype(decorated, *args, **kwargs)
+
+
+jaxtyping.install_import_hook([f"assay.{folder}" for folder in CHECKED], f"{__name__}.check_annotations")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-golden", action="store_true", help="tests/train/test_golden.py writes its numbers instead of comparing them")
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., dict[str, Any]]:
+    """`tiny("lstm", {"train.steps": "3"})`: the resolved config of experiments/reason/parity.py:lstm,tiny, with keys changed."""
+    from assay.core.config import load, override, to_dict
+
+    def make(variant: str, changes: dict[str, str] | None = None) -> dict[str, Any]:
+        return to_dict(override(load(f"{EXPERIMENTS}/reason/parity.py:{variant},tiny"), changes or {}))
+
+    return make

@@ -1,0 +1,125 @@
+"""The contract of every experiment: what its file says, and that one step of every variant works, on a mesh that need not be there.
+
+A new config file, or a new name in its VARIANTS, is found here without being listed.
+"""
+
+import ast
+import importlib.util
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from assay.core.config import load, override, to_dict
+from assay.core.errors import UserError
+from assay.core.tree import paths
+from assay.dist.mesh import MeshConfig, abstract_mesh, batch_sharding, check_divides
+from assay.dist.shard import place
+from assay.train.experiment import Experiment, assemble
+from assay.train.state import all_params
+from assay.train.step import make_step, repeat
+from assay.treat.table import treatments
+
+ROOT = Path(__file__).resolve().parents[1]
+KEYS = {"seed", "task", "model", "objective", "optimizer", "train", "evaluate", "checkpoint", "mesh", "precision", "treatments"}
+MESH = MeshConfig(data=4, fsdp=1, tensor=2)
+
+
+def config_files() -> list[Path]:
+    return [path for path in sorted((ROOT / "experiments").glob("*/*.py")) if "def get_config(" in path.read_text()]
+
+
+def variants_of(path: Path) -> tuple[str, ...]:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return tuple(module.VARIANTS)
+
+
+def specs(size: str = "") -> list:
+    found = [(path, name) for path in config_files() for name in variants_of(path)]
+    return [pytest.param(f"{path}:{name}{size}", id=f"{path.parent.name}/{path.stem}:{name}") for path, name in found]
+
+
+def build(spec: str) -> Experiment:
+    config = load(spec)
+    return assemble(to_dict(config), treatments(config.treatments))
+
+
+def step_of(made: Experiment):
+    return make_step(made.model, made.objective, made.treatment.gradient, made.optimizer)
+
+
+def test_experiments_are_found():
+    assert "parity" in {path.stem for path in config_files()}
+    assert len(specs()) >= 3
+
+
+@pytest.mark.parametrize("path", config_files(), ids=lambda path: path.stem)
+def test_the_docstring_says_what_a_newcomer_asks(path):
+    text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    question, *_ = text.splitlines()
+    assert question.rstrip().endswith("?"), "the first line is the question"
+    for word in ("Command:", "Cost:", "Expected:", "Reference:"):
+        assert any(line.startswith(word) for line in text.splitlines()), f"{path} does not say its {word}"
+    folder = path.relative_to(ROOT).parent
+    assert f"--config={folder}/{path.name}" in text, "the command names this file"
+    for name in variants_of(path):
+        assert name in text, f"the variant {name} is not described"
+
+
+@pytest.mark.parametrize("spec", [*specs(), *specs(",tiny")])
+def test_the_config_is_locked_and_complete(spec):
+    config = load(spec)
+    assert set(config) == KEYS
+    for group in (config, config.task, config.model, config.train):
+        with pytest.raises((AttributeError, KeyError)):
+            group.a_key_that_is_new = 1
+    with pytest.raises(UserError, match="unknown config key"):
+        override(config, {"train.stepz": "3"})
+    assert load(spec) == config, "a config that differs from one call to the next cannot be run again"
+
+
+@pytest.mark.parametrize("path", config_files(), ids=lambda path: path.stem)
+def test_an_unknown_variant_is_refused(path):
+    with pytest.raises(UserError, match="variant"):
+        load(f"{path}:a_variant_that_is_not_there")
+
+
+@pytest.mark.parametrize("spec", specs())
+def test_one_step_passes_on_an_abstract_mesh(spec):
+    """State and batch as shapes on eight devices that are not there: the step keeps the state's shape, and lowers to a sharded program."""
+    made = build(spec)
+    mesh = abstract_mesh(MESH, 8)
+    check_divides(made.settings.train.batch_size, mesh, "train.batch_size")
+    batch = made.first_batch()
+    state = place(jax.eval_shape(made.init_state, made.key, made.treatment.given, batch), mesh)
+    sharding = batch_sharding(mesh)
+    abstract = {name: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding) for name, array in batch.items()}
+
+    after, metrics = jax.eval_shape(step_of(made), state, abstract)
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after) == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state)
+    assert {"loss", "grad_norm", *made.task.metrics} <= set(metrics)
+    assert {(metric.shape, metric.dtype) for metric in metrics.values()} == {((), np.dtype(np.float32))}
+
+    split = {path for path, leaf in zip(paths(state.params), jax.tree.leaves(state.params), strict=True) if "tensor" in leaf.sharding.spec}
+    assert split, "no parameter is split over the tensor axis: the rules in dist/shard.py do not know this model's paths"
+    program = jax.jit(step_of(made)).trace(state, abstract).lower(lowering_platforms=("cpu",)).as_text()
+    assert '"tensor"' in program and '"data"' in program
+
+
+@pytest.mark.parametrize("spec", specs(",tiny"))
+def test_the_tiny_variant_learns_for_two_steps(spec):
+    made = build(spec)
+    call = jax.jit(repeat(step_of(made), made.schedule))
+    before = jax.jit(made.init_state)(made.key, made.treatment.given, made.first_batch())
+    after, metrics = call(before, made.batches(0, 2), np.int32(2))
+    assert int(after.step) == 2
+    for name, values in metrics.items():
+        assert np.isfinite(values[:2]).all(), name
+    assert (np.asarray(metrics["grad_norm"])[:2] > 0).all()
+    for path, old, new in zip(paths(before.params), jax.tree.leaves(before.params), jax.tree.leaves(after.params), strict=True):
+        assert np.isfinite(new).all(), path
+        assert (np.asarray(old) != np.asarray(new)).any(), f"{path} did not move"
+    assert set(paths(all_params(after))) == set(paths(all_params(before)))
