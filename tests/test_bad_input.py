@@ -188,7 +188,6 @@ def test_help_and_examples_come_through_the_same_door(verb):
     assert all(example["target"] == [sum(example["input"]) % 2] for example in examples)
 
 
-@pytest.mark.xfail(strict=True, reason="reported: these end with a traceback and exit code 1")
 @pytest.mark.parametrize(
     ("arguments", "key"),
     [
@@ -254,7 +253,6 @@ def test_a_checkpoint_beyond_the_steps_is_told(verb, run):
     refused(go_on(verb, run, steps=12), "step 16", "config.train.steps=12", "--config.train.steps", "--workdir")
 
 
-@pytest.mark.xfail(strict=True, reason="reported: config.json is rewritten and results.json deleted before the checkpoint is looked at")
 def test_a_checkpoint_beyond_the_steps_changes_nothing(verb, run):
     before = contents(run)
     refused(go_on(verb, run, steps=12))
@@ -341,7 +339,6 @@ def test_a_damaged_checkpoint_is_told(verb, run, part, how, words):
     assert contents(run).items() >= before.items(), "what was there stays as it was"
 
 
-@pytest.mark.xfail(strict=True, reason="reported: the message says that nothing was changed, but config.json and results.json were")
 def test_a_damaged_checkpoint_changes_nothing(verb, run):
     damage(run / "checkpoints" / "16" / "data" / "metadata", "deleted")
     before = contents(run)

@@ -236,7 +236,6 @@ def test_a_finished_study_is_not_trained_again(study, monkeypatch, capsys):
     assert files() == before and (study / "results.json").read_bytes() == results
 
 
-@pytest.mark.xfail(strict=True, reason="reported: train.steps=0 is allowed, but nothing is saved, so the report ends with `Train it first`")
 def test_a_run_of_no_steps_is_the_untrained_model(tmp_path, capsys):
     changes = {"train.steps": "0", "evaluate.splits": "iid", "evaluate.per_length": "1"}
     conduct.run(f"{ROOT}/{CONFIG}:tiny", changes, tmp_path / "run", quiet=True)

@@ -81,14 +81,14 @@ def assert_same_end(folder: Path, reference: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variant", "stop", "buckets"),
-    [("tiny", 10, 2), ("scratchpad,tiny", 8, 1)],  # a call takes the steps 9 to 12: 10 is in the middle of it, 8 is not
+    ("variant", "stop", "changes"),  # a call takes the steps 9 to 12: 10 is in the middle of it, 8 is not
+    [("tiny", 10, {"train__buckets": 2, "model__dropout": 0.2}), ("scratchpad,tiny", 8, {})],
 )
-def test_stop_and_resume(unbroken, tmp_path, variant, stop, buckets):
-    train(tmp_path, variant, train__steps=stop, train__buckets=buckets)
+def test_stop_and_resume(unbroken, tmp_path, variant, stop, changes):
+    train(tmp_path, variant, train__steps=stop, **changes)
     halfway = state_bytes(tmp_path)
-    train(tmp_path, variant, train__steps=20, train__buckets=buckets)
-    reference = unbroken(variant, train__buckets=buckets)
+    train(tmp_path, variant, train__steps=20, **changes)
+    reference = unbroken(variant, **changes)
     assert_same_end(tmp_path, reference)
     moved = [name for name, value in state_bytes(tmp_path).items() if halfway[name] != value]
     assert any("params" in name for name in moved) and any("opt_state" in name for name in moved), "the rest of the run trains"

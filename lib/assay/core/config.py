@@ -94,7 +94,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") 
 def span(text: str, key: str) -> tuple[int, int]:
     """`"41:500"` (or `"41-500"`) -> (41, 500), both ends included. Raises UserError for an empty or malformed range."""
     low, _, high = text.replace("-", ":").partition(":")
-    if not (low.isdigit() and high.isdigit()):
+    if not (low.isdecimal() and high.isdecimal()):
         raise UserError(f"{key}={text!r} is not a range of lengths. Write it as FIRST:LAST, both included, such as 41:500.")
     if int(low) > int(high):
         raise UserError(f"{key}={text!r} is an empty range: {low} is above {high}. Write it as FIRST:LAST, both included.")

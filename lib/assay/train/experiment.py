@@ -58,7 +58,7 @@ class Settings:
     treatments: tuple[str, ...]
 
     def __post_init__(self):
-        require(self.seed >= 0, "seed", self.seed, "a non-negative integer")
+        require(0 <= self.seed < 2**31, "seed", self.seed, "a non-negative integer below 2147483648")
 
 
 class Experiment(NamedTuple):

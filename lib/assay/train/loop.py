@@ -5,7 +5,7 @@ The metrics of one call are fetched while the next one runs; otherwise nothing i
 
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -51,13 +51,15 @@ def run(
     if finished:
         return finished
     free = (*FREE, "train.steps") if made.settings.optimizer.schedule in ENDLESS else FREE
-    folder.claim(full, free)
-    state = train(made, folder, mesh, labels, quiet)
+    folder.check(full, free)
+    state = train(made, folder, mesh, labels, quiet, claim=lambda: folder.claim(full))
     return folder.write_results(measure(made, folder, all_params(state)["model"], mesh, labels, quiet))
 
 
-def train(made: Experiment, folder: WorkDir, mesh: Mesh, labels: Labels, quiet: bool) -> TrainState:
-    """Trains from the newest checkpoint, or from the start, to the last step."""
+def train(
+    made: Experiment, folder: WorkDir, mesh: Mesh, labels: Labels, quiet: bool, claim: Callable[[], None] = lambda: None
+) -> TrainState:
+    """Trains from the newest checkpoint, or from the start, to the last step. `claim` is called once what is there has been read."""
     settings = made.settings
     with Checkpointer(folder.checkpoints, settings.checkpoint) as checkpointer:
         state, begun = start(made, mesh, checkpointer)
@@ -67,7 +69,9 @@ def train(made: Experiment, folder: WorkDir, mesh: Mesh, labels: Labels, quiet: 
                 f"{folder.path} holds a checkpoint of step {begun}, beyond config.train.steps={total}. "
                 f"Raise --config.train.steps to at least {begun}, or start anew with another --workdir."
             )
+        claim()
         if begun == total:
+            checkpointer.save(begun, state)  # of a run without steps; any other is there
             return state
         if not quiet:
             origin = f"from step {begun}" if begun else "from the start"

@@ -1,12 +1,13 @@
 """Optimisers and schedules by name, from optax. Clipping comes first, decoupled weight decay falls on what a path regex selects."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import optax
 
 from assay.core.config import require
-from assay.core.errors import unknown
+from assay.core.errors import UserError, unknown
 from assay.core.tree import select
 
 
@@ -26,6 +27,10 @@ class OptimizerConfig:
             raise unknown("optimizer", self.name, OPTIMIZERS, "--config.optimizer.name")
         if self.schedule not in SCHEDULES:
             raise unknown("schedule", self.schedule, SCHEDULES, "--config.optimizer.schedule")
+        try:
+            re.compile(self.decay_paths)
+        except re.error as error:
+            raise UserError(f"config.optimizer.decay_paths={self.decay_paths!r} is no regular expression: {error}.") from None
         require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "it is above 0")
         for name in ("warmup_steps", "decay_steps", "weight_decay", "clip_norm"):
             require(getattr(self, name) >= 0, f"optimizer.{name}", getattr(self, name), "it is at least 0")

@@ -28,8 +28,8 @@ class WorkDir:
     def predictions(self, split: str) -> Path:
         return self.path / "predictions" / f"{split}.jsonl"
 
-    def claim(self, config: Mapping[str, Any], free: Sequence[str]) -> None:
-        """Makes the folder and writes config.json, or checks that the run there differs in `free` keys only. Raises UserError."""
+    def check(self, config: Mapping[str, Any], free: Sequence[str]) -> None:
+        """Makes the folder where there is none; else the run there may differ in `free` keys only. Raises UserError."""
         if self.config.exists():
             changed = {
                 key: pair for key, pair in differences(self.read_config(), config).items() if not _is_free(key, (*free, "experiment"))
@@ -46,10 +46,14 @@ class WorkDir:
             raise UserError(f"{self.path} holds checkpoints without a config.json. Start anew with another --workdir.")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self.results.unlink(missing_ok=True)  # of fewer steps, or of another evaluation
-            self.write_json(self.config, config)
+            tempfile.TemporaryFile(dir=self.path).close()
         except OSError as error:
             raise UserError(f"cannot write to the work directory {self.path}: {error.strerror}. Choose another with --workdir.") from None
+
+    def claim(self, config: Mapping[str, Any]) -> None:
+        """Writes config.json; results of fewer steps or of another evaluation go. Only after `check`, and after what is there was read."""
+        self.results.unlink(missing_ok=True)
+        self.write_json(self.config, config)
 
     def read_config(self) -> dict[str, Any]:
         return self._read(self.config, "It is written when a run starts; give --workdir the folder of a run.")
