@@ -8,6 +8,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -277,6 +278,13 @@ def test_rotary_products_depend_on_the_distance_only(dim):
     near(np.linalg.norm(turned(query), axis=1), np.full(12, np.linalg.norm(query)))
 
 
+def test_annotations_are_checked():
+    """tests/conftest.py hooks the imports: a shape that an annotation forbids is refused, where the sum itself would broadcast."""
+    query, key = jnp.ones((2, 4, 3, 6)), jnp.ones((2, 4, 6, 5))
+    with pytest.raises(jaxtyping.TypeCheckError, match="attend"):
+        attend(query, key, key, jnp.ones((1, 1, 1)), None)
+
+
 def test_alibi_is_symmetric_and_linear():
     index = jnp.arange(7)
     bias = np.asarray(alibi(index, index, 8))
@@ -369,12 +377,14 @@ def test_an_edit_can_be_differentiated():
 
 
 def test_an_edit_is_undone_where_a_model_fails():
-    model, batch = make("decoder"), random_batch()
-    params = start(model)
-    before = np.asarray(model.apply(params, batch).logits)
+    """Seen from `extend`, which takes no edits and so must find none."""
+    model, tokens = make("decoder"), random_batch()["inputs"]
+    params, cache = start(model), model.decode.init_cache(SEQ, SEQ)
+    before, _ = model.decode.extend(params, cache, tokens)
     with pytest.raises(ZeroDivisionError):
-        model.apply(params, batch, edits={"embedded": lambda value: value / (1 // 0)})
-    np.testing.assert_array_equal(before, np.asarray(model.apply(params, batch).logits))
+        model.apply(params, random_batch(), edits={"embedded": jnp.zeros_like, "block_0/mlp": lambda value: value / (1 // 0)})
+    after, _ = model.decode.extend(params, cache, tokens)
+    np.testing.assert_array_equal(before, after)
 
 
 # -- another library behind the same door -----------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ import pytest
 from assay.treat.load import rebuild, restore
 
 ROOT = Path(__file__).parents[2]
-STEPS, EVERY = 400, 8
+STEPS, EVERY = 300, 8
 KILLS = ("time", "save", "start", "save", "time")
 CLOCK = ("examples_per_second", "elapsed_seconds")
 

@@ -313,7 +313,7 @@ def test_weight_decay_falls_on_what_its_regex_selects():
 
 
 def test_streams_are_told_apart_by_name_and_step_alone():
-    streams = {(name, step): rng.stream(KEY, name, step) for name in ("dropout", "params", "noise") for step in (0, 1, 1000)}
+    streams = {(name, step): rng.stream(KEY, name, step) for name in ("dropout", "outdrop", "noise") for step in (0, 1, 1000)}
     assert len({bits(key)[""] for key in streams.values()}) == 9
     for (name, step), key in reversed(streams.items()):  # drawn again, in another order, and under a trace
         again = jax.jit(rng.stream, static_argnums=1)(KEY, name, jnp.int32(step))

@@ -246,13 +246,13 @@ def test_ctrl_c_saves_too(unbroken, tmp_path, monkeypatch):
 
 def test_a_signal_during_evaluation_corrupts_nothing(unbroken, tmp_path):
     run = tmp_path / "run"
-    long = {"evaluate__splits": "iid,9-16", "evaluate__per_length": 1500}
+    long = {"evaluate__splits": "iid,9-16", "evaluate__per_length": 1000}
     verb = Verb(run, train__steps=20, **long)
     verb.wait_for((run / "predictions" / "iid.jsonl").exists)
     returncode, _ = verb.stop(signal.SIGTERM)
     assert returncode in (-signal.SIGTERM, 143)
     assert not (run / "results.json").exists() and not (run / "predictions" / "9-16.jsonl").exists()
-    assert len([json.loads(line) for line in (run / "predictions" / "iid.jsonl").read_text().splitlines()]) == 8 * 1500
+    assert len([json.loads(line) for line in (run / "predictions" / "iid.jsonl").read_text().splitlines()]) == 8 * 1000
     results = train(run, train__steps=20)
     assert results["rows"] == json.loads((unbroken() / "results.json").read_text())["rows"]
     assert_same_end(run, unbroken())

@@ -4,8 +4,11 @@ Nothing to restore means a fresh start. A restore that fails is an error, never 
 """
 
 import logging
+import sys
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -54,6 +57,7 @@ class Checkpointer:
             state, data = found["state"], found["data"]
             jax.block_until_ready(state)
         except Exception as error:  # orbax and tensorstore raise many kinds
+            _hush_loose_ends()
             raise self._unreadable(step, f"{type(error).__name__}: {str(error).splitlines()[0][:300] if str(error) else ''}") from error
         if data is None or data.get("step") != step:
             raise self._unreadable(step, f"its data iterator is at {data}, its state at step {step}")
@@ -71,3 +75,16 @@ class Checkpointer:
         back = f"delete that folder to go on from step {max(others)}" if others else "delete that folder to start from step 0"
         folder = self.path / str(step)
         return UserError(f"the checkpoint {folder} cannot be restored ({reason}). Nothing was changed: {back}, or use another --workdir.")
+
+
+def _hush_loose_ends() -> None:
+    """After a failed restore orbax leaves reads behind that fail once more when they are collected; the one message is enough."""
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    before = sys.unraisablehook
+
+    def hook(raised: Any) -> None:
+        told = "".join(traceback.format_exception(raised.exc_type, raised.exc_value, raised.exc_traceback))
+        if not any(name in told for name in ("orbax", "tensorstore", "Event loop is closed")):
+            before(raised)
+
+    sys.unraisablehook = hook
