@@ -5,7 +5,7 @@ Variants:  lstm          an LSTM, width 64
            transformer   a causal Transformer decoder that answers directly
            scratchpad    the same Transformer, which writes the running state after every bit
            tiny          a few steps of a small LSTM; `transformer,tiny` and `scratchpad,tiny` are the others
-Cost:      two CPU cores, compilation included: lstm TBD, transformer TBD, scratchpad TBD
+Cost:      two CPU cores, compilation included, about: lstm 50 s, transformer 55 s, scratchpad 80 s
 Expected:  answer accuracy at 41-500: lstm 1.00; transformer 0.45-0.58; scratchpad above 0.99
 Reference: Deletang et al., ICLR 2023 (arXiv 2207.02098), Table 2: LSTM 1.00, Transformer 0.52 (best of 150 runs)
 """

@@ -5,6 +5,7 @@ Nothing to restore means a fresh start. A restore that fails is an error, never 
 
 import logging
 import sys
+import threading
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,11 +81,12 @@ class Checkpointer:
 def _hush_loose_ends() -> None:
     """After a failed restore orbax leaves reads behind that fail once more when they are collected; the one message is enough."""
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    before = sys.unraisablehook
+    unraisable, uncaught, threaded = sys.unraisablehook, sys.excepthook, threading.excepthook
+    sys.unraisablehook = lambda raised: None if _loose(raised.exc_type, raised.exc_value, raised.exc_traceback) else unraisable(raised)
+    sys.excepthook = lambda *raised: None if _loose(*raised) else uncaught(*raised)
+    threading.excepthook = lambda raised: None if _loose(raised.exc_type, raised.exc_value, raised.exc_traceback) else threaded(raised)
 
-    def hook(raised: Any) -> None:
-        told = "".join(traceback.format_exception(raised.exc_type, raised.exc_value, raised.exc_traceback))
-        if not any(name in told for name in ("orbax", "tensorstore", "Event loop is closed")):
-            before(raised)
 
-    sys.unraisablehook = hook
+def _loose(kind: Any, value: Any, trace: Any) -> bool:
+    told = "".join(traceback.format_exception(kind, value, trace))
+    return any(name in told for name in ("orbax", "tensorstore", "Event loop is closed"))
