@@ -32,6 +32,16 @@ def test_an_example_is_the_same_alone_and_in_a_batch(name):
             assert alone.length[0] == together.length[i] == source.length_of(indices)[i]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_string_that_is_drawn_again_does_not_depend_on_its_neighbours(name):
+    """Rows of one length, most of which meet a string of another role first."""
+    source = make(name).source("41-500")
+    indices = source.index_of(np.arange(12), 60)
+    together = strings(source.fetch(indices))
+    assert [strings(source.fetch(indices[i : i + 1]))[0] for i in range(12)] == together
+    assert strings(source.fetch(indices[::-1])) == together[::-1]
+
+
 def test_enumerating_walks_through_the_lengths_evenly():
     source = make("chomsky/parity_check").source("41-500")
     lengths = source.fetch(np.arange(920)).length
@@ -52,6 +62,17 @@ def test_no_string_is_in_two_splits_where_there_are_enough(name):
         assert set((hashes % np.uint64(8)).tolist()) <= set(ROLES[role])
         seen[split] = set(strings(examples))
     assert not seen["train"] & (seen["valid"] | seen["iid"]) and not seen["valid"] & seen["iid"]
+
+
+def test_roles_share_no_string_and_lose_none(monkeypatch):
+    """A partition of so few strings that every one of them is met: chance alone could not keep the splits apart here."""
+    monkeypatch.setattr("assay.data.source.SHARED_BELOW_BITS", 5)
+    first, second = (make("chomsky/parity_check", seed, lengths="8:8") for seed in (0, 1))
+    sources = {"train": first.source("train"), "other": second.source("train"), "valid": first.source("valid"), "iid": first.source("iid")}
+    met = {name: set(strings(source.fetch(np.arange(3000)))) for name, source in sources.items()}
+    assert met["train"] == met["other"]
+    assert not met["train"] & met["valid"] and not met["train"] & met["iid"] and not met["valid"] & met["iid"]
+    assert len(met["train"] | met["valid"] | met["iid"]) == 2**8
 
 
 def test_short_strings_are_not_partitioned():
