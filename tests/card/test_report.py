@@ -7,14 +7,13 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from assay.card import plots, report
-from assay.card.report import Attention, RunView, read_run, render, summarise, write
+from assay.card import plots
+from assay.card.report import Attention, RunView, read_run, render, summarise
 from assay.card.table import DASH, arrange, format_seed, format_value, print_table
 from assay.core.errors import UserError
 
@@ -394,21 +393,3 @@ def test_read_run_names_what_is_wrong(tmp_path):
     (broken / "results.json").write_text('{"schema": 2}')
     with pytest.raises(UserError, match="schema 2; known: 1"):
         read_run(broken)
-
-
-def test_write_is_all_or_nothing(tmp_path, monkeypatch):
-    path = tmp_path / "folder" / "report.html"
-    write(path, f"old {DASH} page")
-    assert path.read_text(encoding="utf-8") == f"old {DASH} page"
-    seen = []
-
-    def fail(source, target):
-        seen.append((Path(source).parent, Path(source).read_text(encoding="utf-8"), Path(target)))
-        raise OSError("no space")
-
-    monkeypatch.setattr(report.os, "replace", fail)
-    with pytest.raises(OSError, match="no space"):
-        write(path, "new page")
-    assert seen == [(path.parent, "new page", path)]
-    assert path.read_text(encoding="utf-8") == f"old {DASH} page"
-    assert [child.name for child in path.parent.iterdir()] == ["report.html"]

@@ -1,8 +1,8 @@
 """The report of one run, or of several side by side: one self-contained HTML page that opens offline.
 
-`render([read_run(path), ...], title)` computes the page, `write` puts it in its place whole or not at all. The page has a summary
-computed from the rows, the results table, accuracy against length, loss, attention, what each run was, and the command. The same input
-gives the same bytes: no date, no random id. Every text is escaped; only the drawings of plots.py are marked safe.
+`render([read_run(path), ...], title)` computes the page: a summary computed from the rows, the results table, accuracy against length,
+loss, attention, what each run was, and the command. The same input gives the same bytes: no date, no random id. Every text is escaped;
+only the drawings of plots.py are marked safe.
 """
 
 import json
@@ -81,21 +81,6 @@ def render(runs: Sequence[RunView], title: str, command: str = "", notes: Sequen
         runs=[_describe(run) for run in runs if run.config or run.environment or run.metrics],
         command=command,
     )
-
-
-def write(path: str | os.PathLike, html: str) -> None:
-    """Writes the page as UTF-8: whoever opens `path` sees the old page or the new one, never a part."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8", errors="replace") as file:
-            file.write(html)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def summarise(runs: Sequence[RunView]) -> str:

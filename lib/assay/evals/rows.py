@@ -22,11 +22,8 @@ def rows(records: Sequence[Mapping[str, Any]], task: Task, split: str, labels: M
         values = np.array([record["scores"][metric] for record in records])
         by_length = {str(length): float(values[lengths == length].mean()) for length in np.unique(lengths).tolist()}
         value = float(np.mean(list(by_length.values())))
-        published = [
-            {key: item for key, item in cell._asdict().items() if key in ("value", "spread", "statistic", "source", "tag")}
-            for cell in task.published
-            if cell.metric == metric and cell.split == split and labels["model"] in cell.models
-        ]
+        beside = [cell for cell in task.published if (cell.metric, cell.split) == (metric, split) and labels["model"] in cell.models]
+        note = "; ".join(dict.fromkeys(text for text in (task.note, *(cell.note for cell in beside)) if text))
         row = {
             "experiment": labels["experiment"],
             "task": task.name,
@@ -42,11 +39,11 @@ def rows(records: Sequence[Mapping[str, Any]], task: Task, split: str, labels: M
             "interval": list(wilson(value, len(records))),
             "interval_method": WILSON,
             "by_length": by_length,
-            "published": published,
+            "published": [{name: getattr(cell, name) for name in ("value", "spread", "statistic", "source", "tag")} for cell in beside],
             "baselines": _baselines(records, task, metric),
         }
-        if published:
-            row["note"] = task.note
+        if note:
+            row["note"] = note
         found.append(row)
     return found
 

@@ -25,6 +25,7 @@ class Published(NamedTuple):
     statistic: str  # "max" | "mean"
     source: str
     tag: str  # "V": read in the paper or its repository; "V2": read in the document that the source names
+    note: str = ""  # what a reader must know to compare ours with it
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Task:
     chance: float  # accuracy of a uniform guess of one output token
     free_running: int = 0  # tokens read at a time where evaluation feeds the model its own answers (batch["given"] is 0); 0: it does not
     published: tuple[Published, ...] = ()
-    note: str = ""  # what a reader must know to compare ours with the published cells
+    note: str = ""  # what a reader must know of every row of this task
     symbols: Sequence[str] = ()  # how the tokens of an input are written for people; empty: as numbers
     states: Callable[[np.ndarray], np.ndarray] | None = None  # running answer after each input token, where one automaton step gives it
 

@@ -7,6 +7,8 @@ import logging
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,13 +55,14 @@ class Checkpointer:
         links = [file for file in folder.rglob("*") if file.is_symlink()]
         if links:
             raise UserError(f"the checkpoint {folder} holds a symbolic link ({links[0].name}), which is not followed. Remove it.")
-        try:
-            found = self.manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target), data=ocp.args.JsonRestore()))
-            state, data = found["state"], found["data"]
-            jax.block_until_ready(state)
-        except Exception as error:  # orbax and tensorstore raise many kinds
-            _hush_loose_ends()
-            raise self._unreadable(step, f"{type(error).__name__}: {str(error).splitlines()[0][:300] if str(error) else ''}") from error
+        with _hushed_loose_ends():
+            try:
+                item = ocp.args.Composite(state=ocp.args.StandardRestore(target), data=ocp.args.JsonRestore())
+                found = self.manager.restore(step, args=item)
+                state, data = found["state"], found["data"]
+                jax.block_until_ready(state)
+            except Exception as error:  # orbax and tensorstore raise many kinds
+                raise self._unreadable(step, f"{type(error).__name__}: {str(error).splitlines()[0][:300] if str(error) else ''}") from error
         if data is None or data.get("step") != step:
             raise self._unreadable(step, f"its data iterator is at {data}, its state at step {step}")
         return state
@@ -78,13 +81,21 @@ class Checkpointer:
         return UserError(f"the checkpoint {folder} cannot be restored ({reason}). Nothing was changed: {back}, or use another --workdir.")
 
 
-def _hush_loose_ends() -> None:
-    """After a failed restore orbax leaves reads behind that fail once more when they are collected; the one message is enough."""
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    unraisable, uncaught, threaded = sys.unraisablehook, sys.excepthook, threading.excepthook
+@contextmanager
+def _hushed_loose_ends() -> Iterator[None]:
+    """A restore that fails leaves reads behind that fail once more, in threads and when they are collected; the one message is enough.
+
+    After a failure they stay hushed, since they may be collected at any later time.
+    """
+    log = logging.getLogger("asyncio")
+    level, unraisable, uncaught, threaded = log.level, sys.unraisablehook, sys.excepthook, threading.excepthook
+    log.setLevel(logging.CRITICAL)
     sys.unraisablehook = lambda raised: None if _loose(raised.exc_type, raised.exc_value, raised.exc_traceback) else unraisable(raised)
     sys.excepthook = lambda *raised: None if _loose(*raised) else uncaught(*raised)
     threading.excepthook = lambda raised: None if _loose(raised.exc_type, raised.exc_value, raised.exc_traceback) else threaded(raised)
+    yield
+    log.setLevel(level)
+    sys.unraisablehook, sys.excepthook, threading.excepthook = unraisable, uncaught, threaded
 
 
 def _loose(kind: Any, value: Any, trace: Any) -> bool:

@@ -106,7 +106,7 @@ def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w") as file:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:  # a lone surrogate is no reason to lose a page
             file.write(text)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)

@@ -55,6 +55,6 @@ def with_states(task: Task) -> Task:
         metrics=METRICS,
         free_running=2,  # the state before and the input token
         published=(),
-        note="our own row: no published cell has this input",
+        note="our own number: no published cell has this input",
         states=None,
     )
