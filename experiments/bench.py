@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -26,7 +27,7 @@ from assay.train import loop
 from assay.train.experiment import assemble
 from assay.train.measure import labels_of
 from assay.train.step import make_step, repeat
-from assay.train.workdir import WorkDir, environment
+from assay.train.workdir import WorkDir, environment, write_text
 from assay.treat.table import treatments
 
 CONFIG = flags.DEFINE_string("config", "experiments/reason/parity.py:transformer", "FILE.py:variant to measure.")
@@ -98,6 +99,8 @@ BENCHES = {"loop": bench_loop, "start": bench_start}
 
 
 def main(overrides: dict[str, str], subject: str) -> None:
+    if OUT.value:
+        write_text(Path(OUT.value), "")  # better known before than after
     root = tempfile.mkdtemp()
     try:
         found = BENCHES[subject](overrides, root)
@@ -107,8 +110,7 @@ def main(overrides: dict[str, str], subject: str) -> None:
     text = json.dumps(result, indent=1)
     print(text)
     if OUT.value:
-        with open(OUT.value, "w") as file:
-            file.write(text + "\n")
+        write_text(Path(OUT.value), text + "\n")
 
 
 if __name__ == "__main__":

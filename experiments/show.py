@@ -12,9 +12,11 @@ from absl import flags
 
 from assay.card import browse
 from assay.core.command import launch
+from assay.core.config import span
+from assay.core.errors import UserError
 
 TASK = flags.DEFINE_string("task", "", "Name of a task, or list.")
-SPLIT = flags.DEFINE_string("split", "train", "train, valid, iid, or a range of lengths such as 41-500.")
+SPLIT = flags.DEFINE_string("split", "", "train (where nothing is said), valid, iid, or a range of lengths such as 41-500.")
 LENGTHS = flags.DEFINE_string("lengths", "", "FIRST:LAST: the same as --split with a range.")
 N = flags.DEFINE_integer("n", 5, "How many examples; -1: all of a finite split.")
 SEED = flags.DEFINE_integer("seed", 0, "Of the training examples.", lower_bound=0)
@@ -26,7 +28,9 @@ def main(overrides: dict[str, str]) -> None:
     if TASK.value == "list":
         browse.print_tasks()
     else:
-        split = LENGTHS.value.replace(":", "-") or SPLIT.value
+        if LENGTHS.value and SPLIT.value:
+            raise UserError("--split and --lengths both name a split. Give one of them.")
+        split = "{}-{}".format(*span(LENGTHS.value, "--lengths")) if LENGTHS.value else SPLIT.value or "train"
         browse.print_examples(TASK.value, split, N.value, SEED.value, FORMAT.value, TREATMENT.value, overrides)
 
 

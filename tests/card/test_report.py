@@ -335,8 +335,12 @@ def test_a_loss_that_hardly_moves_has_labelled_ticks(low, high, ticks):
     "runs, absent, present",
     [
         ([make_run(metrics=False)], ["loss"], ["results", "accuracy", "runs"]),
-        ([make_run(rows=[make_row(by_length=None, published=None, baselines=None, interval=None)])], ["accuracy"], ["results", "loss"]),
-        ([make_run(rows=[])], ["accuracy"], ["results", "loss"]),
+        (
+            [make_run(rows=[make_row(by_length=None, published=None, baselines=None, interval=None)])],
+            ["accuracy"],
+            ["results", "scores", "loss"],
+        ),
+        ([make_run(rows=[])], ["accuracy", "scores"], ["results", "loss"]),
         ([make_run(config={}, environment={}, metrics=False)], ["runs", "loss"], ["results"]),
     ],
 )
@@ -346,7 +350,7 @@ def test_sections_without_content_are_left_out(runs, absent, present, undrawn):
     links = {value for tag, name, value in page.attributes if (tag, name) == ("a", "href")}
     assert not set(absent) & ids
     assert set(present) <= ids
-    assert links == {f"#{name}" for name in ids if name in {"results", "accuracy", "loss", "attention", "runs", "reproduce"}}
+    assert links == {f"#{name}" for name in ids if name in {"results", "accuracy", "scores", "loss", "attention", "runs", "reproduce"}}
     as_text(runs)
 
 

@@ -82,7 +82,7 @@ def test_typed_converts_once_and_deeply():
         ({"steps": True, "rate": 1.0, "splits": []}, "has type bool"),
         ({"steps": 3, "rate": "x", "splits": []}, "config.inner.rate='x'"),
         ({"steps": 3, "rate": 1.0, "splits": "iid"}, "config.inner.splits='iid'"),
-        ({"steps": 3, "rate": 1.0, "splits": [1]}, "config.inner.splits[0]=1"),
+        ({"steps": 3, "rate": 1.0, "splits": [1]}, "config.inner.splits=1"),
     ],
 )
 def test_typed_mistakes(inner, told):

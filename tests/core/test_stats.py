@@ -1,9 +1,10 @@
-"""Intervals against closed forms and known values."""
+"""Intervals and paired tests against closed forms, scipy, known values, and how often they cover the truth."""
 
 import numpy as np
 import pytest
+from scipy.stats import binom, binomtest, norm
 
-from assay.core.stats import over_seeds, wilson
+from assay.core.stats import bootstrap, discordant, holm, mcnemar, over_seeds, paired_bootstrap, wilson
 
 
 def test_wilson_known_values():
@@ -30,3 +31,150 @@ def test_over_seeds_uses_students_t():
     assert over_seeds(values) == pytest.approx((0.5 - 4.302653 * 0.1 / np.sqrt(3), 0.5 + 4.302653 * 0.1 / np.sqrt(3)), abs=1e-6)
     assert over_seeds([0.7]) is None
     assert over_seeds([0.9, 1.0])[1] == 1.0
+
+
+def test_over_seeds_is_clipped_to_what_the_metric_can_be():
+    assert over_seeds([20.0, 30.0], bounds=(0.0, np.inf)) == pytest.approx((0.0, 25 + 12.706205 * 5), abs=1e-4)
+
+
+@pytest.mark.parametrize("pair", [(0, 1), (1, 9), (5, 5), (10, 30), (31, 30), (3000, 3100), (0, 2000)])
+def test_mcnemar_is_the_exact_binomial_test(pair):
+    b, c = pair
+    assert mcnemar(b, c) == mcnemar(c, b) == pytest.approx(binomtest(b, b + c).pvalue, rel=1e-9)
+    if b != c:
+        assert mcnemar(b, c, mid_p=True) == pytest.approx(binomtest(b, b + c).pvalue - binom.pmf(b, b + c, 0.5), rel=1e-6, abs=1e-300)
+    else:
+        assert mcnemar(b, c, mid_p=True) == pytest.approx(1 - binom.pmf(b, b + c, 0.5) / 2)
+
+
+def test_mcnemar_by_hand():
+    assert mcnemar(0, 0) == 1.0
+    assert mcnemar(1, 4) == pytest.approx(2 * (1 + 5) / 32)
+    assert mcnemar(1, 4, mid_p=True) == pytest.approx(2 * (1 + 5) / 32 - 5 / 32)
+    assert discordant([1, 1, 0, 0, 1], [0, 0, 1, 0, 1]) == (2, 1)
+    with pytest.raises(ValueError, match="right"):
+        discordant([0.5], [1.0])
+    with pytest.raises(ValueError, match="not negative"):
+        mcnemar(-1, 2)
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.6]) == pytest.approx([1.0, 1.0])
+    assert holm([]).tolist() == []
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        holm([np.nan])
+
+
+def test_holm_lies_between_no_correction_and_bonferroni_and_keeps_the_order():
+    random = np.random.default_rng(0)
+    for count in (1, 2, 7, 40):
+        values = random.random(count) ** 3
+        adjusted = holm(values)
+        assert (adjusted >= values).all() and (adjusted <= np.minimum(1, values * count) + 1e-15).all()
+        assert (np.diff(adjusted[np.argsort(values)]) >= 0).all()
+        order = random.permutation(count)
+        assert (holm(values[order]) == adjusted[order]).all()
+        # Holm's procedure by its definition: reject upwards until the first that is not below level / (m - i)
+        ranked = np.sort(values)
+        rejected = np.cumprod(ranked <= 0.05 / np.arange(count, 0, -1)).sum()
+        assert (adjusted <= 0.05).sum() == rejected
+
+
+@pytest.mark.parametrize("of", [lambda random: random.normal(0.2, 1, 60), lambda random: random.integers(-1, 2, 60) + 0.2])
+def test_paired_bootstrap_covers_the_truth_as_often_as_it_says(of):
+    """Continuous differences and those of few distinct values go two ways. 400 intervals: 95 % give or take 3.3 at three deviations."""
+    random = np.random.default_rng(1)
+    covered = rejected = 0
+    for trial in range(400):
+        delta, zero = of(random), np.zeros(60)
+        found = paired_bootstrap(delta, zero, seed=trial, resamples=400)
+        covered += found.low <= 0.2 <= found.high
+        rejected += paired_bootstrap(delta - 0.2, zero, seed=trial, resamples=400).p_value <= 0.05
+        assert found.value == pytest.approx(delta.mean())
+    assert 0.90 < covered / 400 < 0.98
+    assert 0.02 < rejected / 400 < 0.10
+
+
+def test_paired_bootstrap_is_as_wide_as_the_normal_interval_and_has_its_p_value():
+    delta = np.random.default_rng(0).normal(0.05, 1, 2000)
+    delta += 0.05 - delta.mean()
+    for first in (delta, np.where(np.arange(2000) < 1050, 1.0, -1.0)):
+        found = paired_bootstrap(first, np.zeros(2000))
+        half = 1.959964 * first.std() / np.sqrt(2000)
+        assert (found.low, found.high) == pytest.approx((0.05 - half, 0.05 + half), abs=0.1 * half)
+        assert found.p_value == pytest.approx(2 * norm.sf(0.05 * np.sqrt(2000) / first.std()), abs=0.01)
+
+
+def test_equal_files_resample_as_one_example_each():
+    """Ten copies of an example are one example: by file the interval is that of the files, by passage it is too narrow."""
+    of_file = np.random.default_rng(0).normal(size=50)
+    passages, files = np.repeat(of_file, 10), np.repeat([f"{i}.py" for i in range(50)], 10)
+    by_file = paired_bootstrap(passages, np.zeros(500), groups=files)
+    alone = paired_bootstrap(of_file, np.zeros(50))
+    by_passage = paired_bootstrap(passages, np.zeros(500))
+    width = alone.high - alone.low
+    assert by_file.high - by_file.low == pytest.approx(width, rel=0.05)
+    assert by_passage.high - by_passage.low == pytest.approx(width / np.sqrt(10), rel=0.05)
+    order = np.random.default_rng(1).permutation(500)
+    mixed = paired_bootstrap(passages[order], np.zeros(500), groups=files[order])
+    assert mixed == pytest.approx(by_file, abs=1e-12)
+
+
+def test_groups_weigh_by_their_examples():
+    found = paired_bootstrap([1.0, 0.0, 0.0, 0.0], [0.0] * 4, groups=["a", "b", "b", "b"])
+    assert found.value == 0.25
+    assert (found.low, found.high) == (0.0, 1.0)
+
+
+def test_bootstraps_are_functions_of_their_seed():
+    random = np.random.default_rng(0)
+    first, second = random.normal(size=(2, 30))
+    assert paired_bootstrap(first, second, seed=3) == paired_bootstrap(first, second, seed=3)
+    assert paired_bootstrap(first, second, seed=3) != paired_bootstrap(first, second, seed=4)
+    assert bootstrap(np.mean, first, seed=3) == bootstrap(np.mean, first, seed=3)
+    forward, backward = paired_bootstrap(first, second), paired_bootstrap(second, first)
+    assert (forward.low, forward.high, forward.p_value) == pytest.approx((-backward.high, -backward.low, backward.p_value))
+
+
+def test_chunks_only_bound_the_memory(monkeypatch):
+    delta = np.random.default_rng(0).normal(size=100)
+    whole = paired_bootstrap(delta, np.zeros(100), resamples=2000)
+    monkeypatch.setattr("assay.core.stats.CHUNK", 1)
+    assert paired_bootstrap(delta, np.zeros(100), resamples=2000) == whole
+
+
+def test_bootstrap_of_any_statistic():
+    """The median of 400 normal values has a standard error of sqrt(pi / 2) / 20; rows of several arrays stay together."""
+    values = np.random.default_rng(0).normal(size=400)
+    found = bootstrap(np.median, values)
+    assert found.value == np.median(values)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(np.pi / 2) / 20, rel=0.25)
+    assert bootstrap(lambda x, y: float(np.abs(x - y).max()), values, values.copy(), resamples=20) == (0, 0, 0)
+
+
+def test_bootstrap_over_groups_agrees_with_the_paired_one():
+    random = np.random.default_rng(0)
+    groups = random.integers(0, 40, 300)
+    values = random.normal(size=300) + random.normal(size=40)[groups]
+    general = bootstrap(np.mean, values, groups=groups, resamples=4000)
+    paired = paired_bootstrap(values, np.zeros(300), groups=groups)
+    assert general == pytest.approx(paired[:3], abs=0.1 * (paired.high - paired.low))
+    sizes = set()
+    bootstrap(lambda rows: float(sizes.add(len(rows)) or 0), np.arange(6), groups=[0, 0, 0, 0, 1, 1], resamples=50)
+    assert sizes == {4, 6, 8}, "a group enters whole"
+
+
+def test_bootstraps_name_what_they_cannot_do():
+    with pytest.raises(ValueError, match="same examples"):
+        paired_bootstrap([1.0], [1.0, 2.0])
+    with pytest.raises(ValueError, match="at least one"):
+        paired_bootstrap([], [])
+    with pytest.raises(ValueError, match="finite"):
+        paired_bootstrap([np.nan], [0.0])
+    with pytest.raises(ValueError, match="one group for each"):
+        paired_bootstrap([1.0, 2.0], [0.0, 0.0], groups=["a"])
+    with pytest.raises(ValueError, match="confidence"):
+        bootstrap(np.mean, np.ones(3), confidence=95)
+    with pytest.raises(ValueError, match="one length"):
+        bootstrap(np.mean)

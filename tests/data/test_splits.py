@@ -8,7 +8,7 @@ from assay.data.source import ROLES, SHARED_BELOW_BITS, content_hash
 from assay.tasks.chomsky_rules import RULES
 from assay.tasks.table import TASKS, build
 
-NAMES = sorted(TASKS)
+NAMES = sorted(name for name in TASKS if name.startswith("chomsky/"))
 
 
 def make(name, seed=0, **changes):

@@ -30,8 +30,9 @@ from assay.train.treatment import Treatment
 SEQ, OUTPUTS = 6, 3
 VOCABULARY = Vocabulary(SEQ * SEQ, OUTPUTS)
 TRANSFORMER = {"depth": 1, "width": 16, "heads": 4, "kv_heads": 2, "window": 0, "mlp": 24, "positions": "alibi", "norm": "layernorm"}
-TRANSFORMER |= {"activation": "gelu", "dropout": 0.0, "max_length": 12}
-RECURRENT = {"depth": 1, "width": 16, "dropout": 0.0}
+TRANSFORMER |= {"activation": "gelu", "dropout": 0.0, "max_length": 12, "loops": 1, "randomised": 0, "norm_place": "pre", "gate": False}
+TRANSFORMER |= {"residual_init": "plain", "tied": False, "attention": "auto"}
+RECURRENT = {"depth": 1, "width": 16, "embedding": 0, "dropout": 0.0}
 EVERY = ["lstm", *(f"{family}/{name}" for family in ("decoder", "encoder") for name in POSITIONS)]
 CAUSAL = [name for name in EVERY if not name.startswith("encoder")]
 
@@ -180,7 +181,8 @@ def test_bfloat16_computes_but_does_not_store(name):
     rough, fine = np.asarray(jax.jit(half.apply)(params, batch).logits), logits_of(full, params, batch)
     assert rough.dtype == np.float32
     assert 1e-5 < np.abs(rough - fine).max() < 0.1
-    assert {leaf.dtype for leaf in jax.tree.leaves(half.decode.init_cache(1, 4)) if leaf.ndim} == {jnp.dtype(jnp.bfloat16)}
+    cache = half.decode.init_cache({}, random_batch(1), 4)
+    assert {leaf.dtype for leaf in jax.tree.leaves(cache) if leaf.ndim} == {jnp.dtype(jnp.bfloat16)}
 
 
 def test_learned_positions_end_and_others_do_not():
@@ -192,7 +194,7 @@ def test_learned_positions_end_and_others_do_not():
             with pytest.raises(UserError, match="max_length=12"):
                 jax.eval_shape(model.apply, params, long)
             with pytest.raises(UserError, match="max_length=12"):
-                model.decode.init_cache(1, 13)
+                model.decode.init_cache({}, random_batch(1), 13)
         else:
             assert jax.eval_shape(model.apply, params, long).logits.shape == (SEQ, 13, OUTPUTS)
 
@@ -224,7 +226,7 @@ def test_decoding_step_by_step_equals_the_full_pass(name, changes, stride):
     model, batch = make(name, **changes), random_batch(width=SEQ)
     params = start(model)
     extend = jax.jit(model.decode.extend)
-    cache, found = model.decode.init_cache(SEQ, SEQ + 3), []  # room that is never used
+    cache, found = model.decode.init_cache(params, random_batch(), SEQ + 3), []  # room that is never used
     for first in range(0, SEQ, stride):
         logits, cache = extend(params, cache, batch["inputs"][:, first : first + stride])
         found.append(np.asarray(logits))
@@ -379,7 +381,7 @@ def test_an_edit_can_be_differentiated():
 def test_an_edit_is_undone_where_a_model_fails():
     """Seen from `extend`, which takes no edits and so must find none."""
     model, tokens = make("decoder"), random_batch()["inputs"]
-    params, cache = start(model), model.decode.init_cache(SEQ, SEQ)
+    params, cache = start(model), model.decode.init_cache({}, random_batch(), SEQ)
     before, _ = model.decode.extend(params, cache, tokens)
     with pytest.raises(ZeroDivisionError):
         model.apply(params, random_batch(), edits={"embedded": jnp.zeros_like, "block_0/mlp": lambda value: value / (1 // 0)})

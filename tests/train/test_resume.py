@@ -147,7 +147,7 @@ def started(folder: Path, made: Experiment | None = None) -> str:
     made = made or rebuild(folder)
     try:
         with Checkpointer(folder / "checkpoints", made.settings.checkpoint) as checkpointer:
-            state, step = loop.start(made, make_mesh(made.settings.mesh), checkpointer)
+            state, step, _ = loop.start(made, make_mesh(made.settings.mesh), checkpointer)
     except UserError as error:
         return f"error: {error}"
     leaves = jax.tree.leaves(state._replace(key=jax.random.key_data(state.key)))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from assay.core.errors import UserError
 from assay.train import workdir
 from assay.train.workdir import write_text
 
@@ -17,10 +18,10 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
     def fail(source, target):
         seen.append((Path(source).parent, Path(source).read_text(encoding="utf-8"), Path(target)))
-        raise OSError("no space")
+        raise OSError(28, "no space")
 
     monkeypatch.setattr(workdir.os, "replace", fail)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(UserError, match=r"report\.html: no space"):
         write_text(path, "new page")
     assert seen == [(path.parent, "new page", path)]
     assert path.read_text(encoding="utf-8") == "old \u2013 page"

@@ -1,6 +1,7 @@
 """The attention picture of a run: one example, every layer and head, read through the model's taps."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -15,38 +16,49 @@ LENGTH = 10  # tokens of input that still read well on a page
 
 
 def picture(model: Model, params: PyTree, task: Task) -> Attention | None:
-    """The weights of the longest iid example of at most LENGTH input tokens; None for a model without attention.
+    """The weights of the longest example of at most LENGTH input tokens; None where there is none, and for a model without attention.
 
     Where the task is decoded freely, the tokens that the model reads are those that it wrote.
     """
-    source = task.source("iid")
-    length = min(LENGTH, source.lengths[1])
-    batch = task.encode(source.fetch(source.index_of(np.zeros(1), length)), task.width(length))
-    first_output = task.vocabulary.inputs - task.vocabulary.outputs
+    source = task.source(task.shown)
+    indices = source.indices(1)
+    lengths = source.length_of(indices)
+    if lengths.min() > LENGTH or task.vocabulary.inputs == 0:
+        return None
+    length = int(lengths[lengths <= LENGTH].max())
+    batch = task.encode(source.fetch(indices[lengths == length][:1]), task.width(length))
+    first_output, written = task.answer_to_input, "decoder_inputs" if "decoder_inputs" in batch else "inputs"
 
     @jax.jit
     def read(params: PyTree, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
-        tokens = batch["inputs"]
+        tokens = batch[written]
         if task.free_running:
             answers = free_running(model, params, batch, first_output, task.free_running).logits.argmax(axis=-1)
-            written = jax.numpy.roll(answers, 1, axis=1) + first_output
-            tokens = jax.numpy.where(batch["given"] > 0, tokens, written)
-        taps = model.apply(params, {**batch, "inputs": tokens}).taps
-        return tokens, {path: value for path, value in taps.items() if path.endswith("attention/weights")}
+            tokens = jax.numpy.where(batch["given"] > 0, tokens, jax.numpy.roll(answers, 1, axis=1) + first_output)
+        taps = model.apply(params, {**batch, written: tokens}).taps
+        square = tokens.shape[1:] * 2  # attention of what is written to itself
+        return tokens, {path: value for path, value in taps.items() if _is_shown(path) and value.shape[2:] == square}
 
     tokens, weights = read(params, batch)
     if not weights:
         return None
-    layers = sorted(weights, key=lambda path: int(path.split("/")[0].removeprefix("block_")))
-    names = [_name(int(token), first_output - 1, task.symbols) for token in np.asarray(tokens)[0]]
-    legend = "s0, s1, ...: states that the model wrote; " if task.free_running else ""
+    layers = sorted(weights, key=lambda path: [int(number) for number in re.findall(r"\d+", path)])
+    names = [_name(int(token), task) for token in np.asarray(tokens)[0]]
+    legend = "s0, s1, ...: states that the model wrote; " if task.free_running and not task.classes else ""
     caption = f"{task.name}, one test example of {length} input tokens. Rows attend to columns. {legend}_: the empty token."
     return Attention(np.stack([np.asarray(weights[path])[0] for path in layers]), names, caption)
 
 
-def _name(token: int, empty: int, symbols: Sequence[str]) -> str:
-    if token == empty:
-        return "_"
-    if token > empty:
-        return f"s{token - empty - 1}"
-    return symbols[token] if token < len(symbols) else str(token)
+def _is_shown(path: str) -> bool:
+    return path.endswith("attention/weights") and not path.startswith("encoder/")
+
+
+def _name(token: int, task: Task) -> str:
+    answer = token - task.answer_to_input
+    if task.classes and task.free_running:
+        return str(task.classes[answer]) if answer < len(task.classes) else "_"
+    if task.vocabulary.pooled or (not task.free_running and not task.answer_to_input):
+        return task.symbols[token] if token < len(task.symbols) else str(token)
+    if answer >= 0:
+        return f"s{answer}"
+    return "_" if answer == -1 else task.symbols[token] if token < len(task.symbols) else str(token)

@@ -13,7 +13,7 @@ from assay.dist.mesh import MeshConfig, make_mesh
 from assay.evals.rows import mean_rows
 from assay.train import loop
 from assay.train.measure import labels_of, measure
-from assay.train.state import all_params
+from assay.train.state import final_params
 from assay.train.workdir import WorkDir, write_text
 from assay.treat.load import load, rebuild, restore
 from assay.treat.table import treatments
@@ -23,6 +23,7 @@ def run(spec: str, overrides: Mapping[str, str], workdir: str | Path, quiet: boo
     """Trains, evaluates and reports one run; a finished one is only printed. Raises UserError."""
     config = configs.override(configs.load(spec), overrides)
     folder = WorkDir(workdir)
+    folder.check_parts()
     before = folder.results.stat().st_mtime_ns if folder.results.exists() else None
     loop.run(config, str(workdir), treatments(config.treatments), configs.experiment_name(spec), quiet)
     if folder.results.stat().st_mtime_ns != before or not folder.report.exists():
@@ -52,13 +53,14 @@ def evaluate(
     if not wanted:
         raise UserError("nothing to evaluate: give --lengths=FIRST:LAST or --split=NAME.")
     launch.start()
+    folder = WorkDir(workdir)
+    before = folder.read_results()["rows"] if folder.results.exists() else []
     made = rebuild(workdir, {"evaluate": {"splits": wanted, **changes}})
-    folder, state = WorkDir(workdir), restore(made, workdir)
+    state = restore(made, workdir)
     labels = labels_of(made, folder.read_config()["experiment"])._replace(steps=int(state.step))
-    rows = measure(made, folder, all_params(state)["model"], make_mesh(MeshConfig(-1, 1, 1)), labels)
+    rows = measure(made, folder, final_params(state, made.treatment)["model"], make_mesh(MeshConfig(-1, 1, 1)), labels)
     replaced = {row["split"] for row in rows}
-    kept = [row for row in folder.read_results()["rows"] if row["split"] not in replaced] if folder.results.exists() else []
-    folder.write_results([*kept, *rows])
+    folder.write_results([*(row for row in before if row["split"] not in replaced), *rows])
     report(workdir)
     print_table([read_run(workdir)._replace(rows=rows)])
     print(f"report: {folder.report}")
@@ -67,6 +69,8 @@ def evaluate(
 def study(specs: Sequence[str], seeds: Sequence[int], overrides: Mapping[str, str], workdir: str | Path) -> None:
     """Trains each missing run in `workdir/<variant>/seed_<n>`, and writes the joined results.json and report.html. Raises UserError."""
     root = Path(workdir)
+    if "seed" in overrides:
+        raise UserError("a study takes its seeds from --seeds=FIRST:LAST, not from --config.seed.")
     if (root / "config.json").exists():
         raise UserError(f"{root} holds a single run. Give the study another --workdir.")
     names = [label(spec) for spec in specs]

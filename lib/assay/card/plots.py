@@ -1,4 +1,4 @@
-"""The pictures of a report: accuracy against length, loss against step, attention weights.
+"""The pictures of a report: accuracy against length, scores with their intervals, loss against step, attention weights.
 
 Pure functions from arrays to inline SVG. Ink is `currentColor`, so a picture follows the page from light to dark; lines have the colours of
 Okabe and Ito (2008), told apart with any colour vision. The same input gives the same bytes, and no id occurs twice on a page.
@@ -45,6 +45,15 @@ class Curve(NamedTuple):
     breaks: Sequence[float] = ()
 
 
+class Point(NamedTuple):
+    """A score (fraction) with the ends of its interval, if any. `strong` marks a mean over seeds, or the only seed."""
+
+    label: str
+    value: float
+    interval: tuple[float, float] | None
+    strong: bool
+
+
 def moving_average(values: Sequence[float] | np.ndarray, window: int) -> np.ndarray:
     """Centred mean over `window` (odd) neighbours, [points] -> [points]; at the ends over those that exist."""
     if window < 1 or window % 2 == 0:
@@ -88,6 +97,44 @@ def accuracy_by_length(
 
     description = f"{metric.replace('_', ' ')} in per cent against input length in tokens: {', '.join(_group(curves))}"
     return _svg(draw, PAGE if wide else PHONE, _height(curves, wide, 380 if wide else 280), description)
+
+
+def scores(points: Sequence[Point], metric: str, chance: float | None = None, wide: bool = True) -> str:
+    """SVG: a line for each label, with a point for each score (fractions, drawn in per cent) and a bar for its 95 % interval."""
+    labels = list(dict.fromkeys(point.label for point in points))
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        for point in points:
+            y = labels.index(point.label)
+            colour = COLOURS[0] if point.strong else INK
+            if point.strong and point.interval is not None:
+                axes.plot([100 * end for end in point.interval], [y, y], color=colour, linewidth=2.2, alpha=0.55, solid_capstyle="butt")
+            size, alpha = (6, 1.0) if point.strong else (4, 0.3)
+            axes.plot([100 * point.value], [y], "o", color=colour, markersize=size, alpha=alpha, markeredgewidth=0)
+            if point.strong:
+                axes.annotate(
+                    f"{100 * point.value:.2f} %", (100 * point.value, y), (0, 6), textcoords="offset points", ha="center", fontsize="small"
+                )
+        values = [end for point in points for end in (point.value, *(point.interval or ()))]
+        low, high = min(values), max(values)
+        if chance is not None and chance >= low - (high - low):  # far below it would squeeze what is to be seen
+            axes.axvline(100 * chance, color=INK, linewidth=0.9, linestyle=(0, (1, 2)), alpha=0.8)
+            low = min(low, chance)
+        room = 0.08 * max(high - low, 0.02)
+        axes.set_xlim(max(0.0, 100 * (low - room)), min(100.5, 100 * (high + room)))
+        axes.set_ylim(len(labels) - 0.5, -0.7)
+        axes.set_yticks(range(len(labels)), [label if len(label) <= 40 else label[:39] + "\u2026" for label in labels])
+        axes.set_xlabel(f"{metric.replace('_', ' ')} (%)")
+        axes.grid(axis="x", color=INK, alpha=0.14, linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.tick_params(length=3)
+        axes.spines[["left", "bottom"]].set_alpha(0.5)
+
+    description = f"{metric.replace('_', ' ')} in per cent: " + ", ".join(
+        f"{point.label} {100 * point.value:.2f}" for point in points if point.strong
+    )
+    return _svg(draw, PAGE if wide else PHONE, 70 + 34 * len(labels), description)
 
 
 def loss_by_step(curves: Sequence[Curve], unit: str = "nats", window: int = 9, wide: bool = True) -> str:

@@ -1,6 +1,7 @@
 """A finished study as files small enough to commit: its rows as JSON, its plot as SVG, its table as Markdown."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from assay.train.workdir import write_text
 
 def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
     """Writes `folder/name.json` (rows without figures by length, command, environment) and `name.svg`; returns the Markdown table."""
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise UserError(f"--name={name!r} is no name of a file. Use letters, digits, _, - and dots.")
     path = Path(workdir) / "results.json"
     if not path.exists():
         raise UserError(f"no results.json in {workdir}. Give --workdir the folder of a finished study.")

@@ -60,7 +60,7 @@ def read_run(path: str | os.PathLike, label: str | None = None) -> RunView:
     results = _read_json(path, "results.json")
     if results.get("schema") != 1:
         wrong = f"{path / 'results.json'} has schema {results.get('schema')!r}; known: 1."
-        raise UserError(f"{wrong} Run the evaluation again with --workdir={path}.")
+        raise UserError(f"{wrong} Train it anew in another --workdir.")
     lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if (path / "metrics.jsonl").exists() else []
     label = label or (path.parent if re.fullmatch(r"seed_\d+", path.name) else path).name
     return RunView(label, _read_json(path, "config.json"), results["rows"], list(_parse(lines, path)), results["environment"])
@@ -76,6 +76,7 @@ def render(runs: Sequence[RunView], title: str, command: str = "", notes: Sequen
         table=arrange(runs),
         notes=notes,
         accuracy=_accuracy_figures(runs),
+        scores=_score_figures(runs),
         loss=_loss_figures(runs),
         attention=_attention_figures(runs),
         runs=[_describe(run) for run in runs if run.config or run.environment or run.metrics],
@@ -149,6 +150,32 @@ def _accuracy_figures(runs: Sequence[RunView]) -> list[Figure]:
         caption += f" Shaded: the lengths seen in training, {span[0]}{DASH}{span[1]} tokens." if span else ""
         wide, narrow = (plots.accuracy_by_length(curves, metric, chance, span, LENGTHS_AVERAGED, wide) for wide in (True, False))
         figures.append(Figure(f"{task}, {metric.replace('_', ' ')}", Markup(wide), Markup(narrow), caption))
+    return figures
+
+
+def _score_figures(runs: Sequence[RunView]) -> list[Figure]:
+    """One figure a task and split whose rows have no figures by length: the headline of every run, each seed and their mean."""
+    groups: dict[tuple[str, str], dict[str, list[dict]]] = {}
+    for run in runs:
+        for row in run.rows:
+            if not row.get("by_length") and row["split"] not in ("train", "valid") and is_fraction(row["unit"], row["metric"]):
+                groups.setdefault((row["task"], row["split"]), {}).setdefault(run.label, []).append(row)
+    figures = []
+    for (task, split), labels in groups.items():
+        metrics = {row["metric"] for rows in labels.values() for row in rows}
+        metric = next((name for name in HEADLINES if name in metrics), min(metrics))
+        points = []
+        for label, rows in labels.items():
+            same = [row for row in rows if row["metric"] == metric]
+            means = [row for row in same if not isinstance(row["seed"], int)]
+            for row in [*(row for row in same if isinstance(row["seed"], int)), *means]:
+                strong = row in means or len(same) == 1
+                interval = (row["interval"][0], row["interval"][1]) if row["interval"] else None
+                points.append(plots.Point(label, row["value"], interval, strong))
+        chance = _agreed(row["baselines"]["chance"] for rows in labels.values() for row in rows if "chance" in (row.get("baselines") or {}))
+        caption = f"{task}, split {split}: {metric.replace('_', ' ')} in per cent. Bars are 95 % intervals; faint points are single seeds."
+        wide, narrow = (plots.scores(points, metric, chance, wide) for wide in (True, False))
+        figures.append(Figure(f"{task}, {split}", Markup(wide), Markup(narrow), caption))
     return figures
 
 

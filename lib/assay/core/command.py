@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags
 
-from assay.core.errors import Terminated, UserError
+from assay.core.errors import SaveError, Terminated, UserError
 
 OVERRIDE = "--config."
 
@@ -62,6 +62,10 @@ def launch(main: Callable[..., None], usage: str, required: Sequence[str] = (), 
 
     try:
         app.run(lambda _: None, flags_parser=parse)
+    except SaveError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(2)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -74,6 +78,12 @@ def launch(main: Callable[..., None], usage: str, required: Sequence[str] = (), 
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as error:
+        if not any(sign in str(error) for sign in ("RESOURCE_EXHAUSTED", "Out of memory")):  # XLA's words
+            raise
+        told = str(error).splitlines()[0]
+        print(f"error: not enough memory ({told}). Lower --config.train.batch_size or the sizes of --config.model.", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)

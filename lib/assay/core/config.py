@@ -8,6 +8,8 @@ import ast
 import difflib
 import importlib.util
 import json
+import sys
+import traceback
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -18,6 +20,8 @@ from ml_collections import ConfigDict
 
 from assay.core.errors import UserError
 
+LONGEST = 100_000  # tokens: what a range of lengths may reach
+
 
 def load(spec: str) -> ConfigDict:
     """The locked config of `FILE.py` or `FILE.py:variant`. Raises UserError where there is no such file or variant."""
@@ -25,13 +29,29 @@ def load(spec: str) -> ConfigDict:
     path = Path(file)
     if path.suffix != ".py" or not path.is_file():
         raise UserError(f"no config file {file!r} (from {Path.cwd()}). Give one with --config=experiments/FOLDER/NAME.py:variant.")
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert module_spec and module_spec.loader
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise UserError(f"{file} has no get_config(variant) function, so --config cannot name it.")
-    return module.get_config(variant).lock()
+    for folder in path.resolve().parents:  # a config file may import what stands beside its verbs, wherever it is run from
+        if (folder / "experiments" / "__init__.py").is_file() and str(folder) not in sys.path:
+            sys.path.append(str(folder))
+    try:
+        module_spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert module_spec and module_spec.loader
+        module = importlib.util.module_from_spec(module_spec)
+        module_spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise UserError(f"{file} has no get_config(variant) function, so --config cannot name it.")
+        config = module.get_config(variant)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever the file's own code does
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.resolve()]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
+        where = f", line {line}" if line else ""
+        raise UserError(
+            f"the config file {file}{where} cannot be used: {type(error).__name__}: {error}. Mend it, or name another."
+        ) from None
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"get_config of {file} returns {type(config).__name__}, not a ConfigDict. Mend it, or name another with --config.")
+    return config.lock()
 
 
 def experiment_name(spec: str) -> str:
@@ -74,7 +94,15 @@ def typed(cls: type, values: Mapping[str, Any], path: str) -> Any:
 
 
 def to_dict(config: ConfigDict) -> dict[str, Any]:
-    """The config as plain JSON data (tuples become lists)."""
+    """The config as plain JSON data (tuples become lists). Raises UserError for a value that JSON does not have."""
+    for name in _flat(config):
+        value = config
+        for part in name.split("."):
+            value = value[part]
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            raise UserError(f"config.{name}={value!r} is not possible: only finite numbers, strings, booleans and lists are.") from None
     return json.loads(config.to_json())
 
 
@@ -98,6 +126,8 @@ def span(text: str, key: str) -> tuple[int, int]:
         raise UserError(f"{key}={text!r} is not a range of lengths. Write it as FIRST:LAST, both included, such as 41:500.")
     if int(low) > int(high):
         raise UserError(f"{key}={text!r} is an empty range: {low} is above {high}. Write it as FIRST:LAST, both included.")
+    if int(high) > LONGEST:
+        raise UserError(f"{key}={text!r} reaches beyond length {LONGEST:,}, the longest that is made. Write a smaller LAST.")
     if int(low) < 1:
         raise UserError(f"{key}={text!r} starts below length 1. Write it as FIRST:LAST with FIRST at least 1.")
     return int(low), int(high)
@@ -148,7 +178,9 @@ def _parse(text: str, current: Any, key: str) -> Any:
             wanted = "comma-separated list"
             if text.startswith(("(", "[")):
                 return tuple(ast.literal_eval(text))
-            return tuple(part.strip() for part in text.split(",") if part.strip())
+            parts = [part.strip() for part in text.split(",") if part.strip()]
+            numbers = bool(current) and all(isinstance(item, (int, float)) for item in current)
+            return tuple(ast.literal_eval(part) for part in parts) if numbers else tuple(parts)
     except (ValueError, KeyError, SyntaxError, OverflowError, TypeError):
         raise UserError(f"--config.{key}={text}: expected {wanted} (it is {current!r} now).") from None
     return text
@@ -160,7 +192,7 @@ def _check(value: Any, hint: Any, path: str) -> Any:
     origin = typing.get_origin(hint)
     if origin is tuple:
         if isinstance(value, Sequence) and not isinstance(value, str):
-            return tuple(_check(item, typing.get_args(hint)[0], f"{path}[{i}]") for i, item in enumerate(value))
+            return tuple(_check(item, typing.get_args(hint)[0], path) for item in value)
     elif origin is Mapping:
         if isinstance(value, Mapping):
             return value

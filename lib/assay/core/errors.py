@@ -9,6 +9,10 @@ class UserError(Exception):
     """Raised for what the person who launched the run can mend. Verbs print it without a traceback and exit with 2."""
 
 
+class SaveError(UserError):
+    """A checkpoint could not be written. Its writer's threads may wait for one another for ever, so verbs end the process without them."""
+
+
 def unknown(what: str, name: object, known: Iterable[str], key: str) -> UserError:
     """The error for a name that no table holds: lists the known ones and guesses the nearest."""
     names = sorted(known)

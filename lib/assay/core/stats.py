@@ -1,9 +1,31 @@
-"""Intervals. A number counts with its n and its interval; these are the ones that results.json names in `interval_method`."""
+"""Intervals and paired tests. A number counts with its n and its interval; two models are compared on the same examples.
+
+An interval of a share: `wilson`. Over seeds: `over_seeds`. Of any other statistic, or where examples come in groups (passages of one file):
+`bootstrap`. Two models: `mcnemar(*discordant(first, second))` for right or wrong, `paired_bootstrap` for any score; then `holm` over all
+comparisons made. Resampling draws from a generator that is made from `seed` and shared with nobody.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Shaped
+
+CHUNK = 1 << 22  # drawn rows held at a time, with their values about 50 MB
+
+
+class Interval(NamedTuple):
+    value: float  # the statistic on the data as they are
+    low: float
+    high: float
+
+
+class Difference(NamedTuple):
+    value: float  # mean of the first minus mean of the second
+    low: float
+    high: float
+    p_value: float  # two-sided, of no difference
 
 
 def wilson(mean: float, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
@@ -18,12 +40,161 @@ def wilson(mean: float, n: int, z: float = 1.959963984540054) -> tuple[float, fl
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def over_seeds(values: Sequence[float]) -> tuple[float, float] | None:
-    """Student's 95 % interval of the mean over seeds, clipped to [0, 1]; None for a single seed."""
+def over_seeds(values: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0)) -> tuple[float, float] | None:
+    """Student's 95 % interval of the mean over seeds, clipped to what the metric can be (`bounds`); None for a single seed."""
     if len(values) < 2:
         return None
     from scipy.special import stdtrit  # scipy is slow to import, and most runs never need it
 
     half = float(stdtrit(len(values) - 1, 0.975)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
     mean = float(np.mean(values))
-    return max(0.0, mean - half), min(1.0, mean + half)
+    return max(bounds[0], mean - half), min(bounds[1], mean + half)
+
+
+def discordant(
+    first: Shaped[np.ndarray, "examples"] | Sequence[float], second: Shaped[np.ndarray, "examples"] | Sequence[float]
+) -> tuple[int, int]:
+    """How many examples only the first has right, and only the second. Scores are 0 or 1."""
+    pair = _paired(first, second)
+    if not np.isin(pair, (0.0, 1.0)).all():
+        raise ValueError("McNemar's test compares answers that are right (1) or wrong (0); for other scores use paired_bootstrap")
+    return int(((pair[0] == 1) & (pair[1] == 0)).sum()), int(((pair[0] == 0) & (pair[1] == 1)).sum())
+
+
+def mcnemar(only_first: int, only_second: int, mid_p: bool = False) -> float:
+    """Exact two-sided p-value of McNemar's test from its discordant counts (McNemar 1947): of n = b + c fair coins, how often do heads lie
+    at least as far from n / 2 as b does. `mid_p` counts half of those exactly as far (Fagerland et al. 2013): less conservative.
+    """
+    if only_first < 0 or only_second < 0:
+        raise ValueError(f"discordant counts are not negative, got {only_first} and {only_second}")
+    n, least = only_first + only_second, min(only_first, only_second)
+    if n == 0:
+        return 1.0
+    from scipy.special import betainc, gammaln  # slow to import
+
+    # P(X <= k) = I_{1/2}(n - k, k + 1); by symmetry both tails weigh the same, and the middle point of an even n belongs to both
+    tails = min(1.0, 2.0 * float(betainc(n - least, least + 1, 0.5)))
+    if not mid_p:
+        return tails
+    point = math.exp(float(gammaln(n + 1) - gammaln(least + 1) - gammaln(n - least + 1)) - n * math.log(2.0))
+    return tails - point * (0.5 if 2 * least == n else 1.0)
+
+
+def paired_bootstrap(
+    first: Shaped[np.ndarray, "examples"] | Sequence[float],
+    second: Shaped[np.ndarray, "examples"] | Sequence[float],
+    groups: Shaped[np.ndarray, "examples"] | Sequence[object] | None = None,
+    seed: int = 0,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+) -> Difference:
+    """Percentile interval of mean(first) - mean(second), resampling examples, or whole `groups` of them: the file that a passage comes
+    from, or the seed of a run (Efron and Tibshirani 1993). With groups the mean is still over examples, so that a long file weighs more.
+
+    The p-value is twice the smaller share of resamples on either side of zero, with one added, so that it is never 0. Below some ten groups
+    percentile intervals are too narrow, and `over_seeds` of the differences is the better interval.
+    """
+    _check(resamples, confidence)
+    pair = _paired(first, second)
+    delta = pair[0] - pair[1]
+    if groups is None:
+        table = np.stack([delta, np.ones_like(delta)], axis=1)
+    else:
+        number = _group_numbers(groups, len(delta))
+        table = np.stack([np.bincount(number, weights=delta), np.bincount(number).astype(float)], axis=1)
+    sums = _resampled_sums(table, np.random.default_rng(seed), resamples)
+    means = sums[:, 0] / sums[:, 1]
+    low, high = _percentiles(means, confidence)
+    side = min(int((means <= 0).sum()), int((means >= 0).sum()))
+    return Difference(float(delta.mean()), low, high, min(1.0, 2.0 * (1 + side) / (1 + resamples)))
+
+
+def bootstrap(
+    statistic: Callable[..., float],
+    *arrays: Shaped[np.ndarray, "examples ..."],
+    groups: Shaped[np.ndarray, "examples"] | Sequence[object] | None = None,
+    seed: int = 0,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+) -> Interval:
+    """Percentile interval of `statistic(*arrays)`, whose rows are resampled together, one by one or in whole `groups`.
+
+    `bootstrap(f1_macro, predictions, targets, groups=files)`. One resample is held at a time.
+    """
+    _check(resamples, confidence)
+    n = len(arrays[0]) if arrays else 0
+    if n == 0 or any(len(array) != n for array in arrays):
+        raise ValueError(f"a bootstrap needs arrays of one length that is not 0, got {[len(array) for array in arrays]}")
+    number = np.arange(n) if groups is None else _group_numbers(groups, n)
+    order, sizes = np.argsort(number, kind="stable"), np.bincount(number)
+    starts, generator = np.cumsum(sizes) - sizes, np.random.default_rng(seed)
+    values = np.empty(resamples)
+    for i in range(resamples):
+        drawn = generator.integers(0, len(sizes), len(sizes))
+        ends = np.cumsum(sizes[drawn])
+        rows = order[np.arange(ends[-1]) + np.repeat(starts[drawn] - ends + sizes[drawn], sizes[drawn])]
+        values[i] = statistic(*(array[rows] for array in arrays))
+    return Interval(float(statistic(*arrays)), *_percentiles(values, confidence))
+
+
+def holm(p_values: Sequence[float] | Float[np.ndarray, "comparisons"]) -> Float[np.ndarray, "comparisons"]:
+    """Adjusted p-values in the order given (Holm 1979): those below a level, rejected together, err in any with at most that probability.
+
+    The i-th smallest of m is multiplied by m - i + 1 and is never below the one before it.
+    """
+    values = np.asarray(p_values, np.float64)
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(f"p-values lie in [0, 1], got {values.tolist()}")
+    order = np.argsort(values, kind="stable")
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)))
+    return adjusted
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _paired(first: object, second: object) -> np.ndarray:
+    pair = [np.asarray(values, np.float64) for values in (first, second)]
+    if pair[0].shape != pair[1].shape or pair[0].ndim != 1 or pair[0].size == 0:
+        raise ValueError(f"a paired comparison needs the same examples twice, at least one; got shapes {pair[0].shape} and {pair[1].shape}")
+    if not np.isfinite(pair).all():
+        raise ValueError("a paired comparison needs finite scores")
+    return np.stack(pair)
+
+
+def _group_numbers(groups: object, n: int) -> np.ndarray:
+    names = np.asarray(groups)
+    if names.shape != (n,):
+        raise ValueError(f"groups name one group for each of {n} examples, got shape {names.shape}")
+    return np.unique(names, return_inverse=True)[1]
+
+
+def _resampled_sums(table: np.ndarray, generator: np.random.Generator, resamples: int) -> np.ndarray:
+    """Sums of the table's columns over as many rows as it has, drawn with replacement: [resamples, columns].
+
+    Equal rows need no telling apart: of few distinct ones (right, wrong, both alike) the counts are drawn at once, as a multinomial.
+    """
+    n = len(table)
+    distinct, counts = np.unique(table, axis=0, return_counts=True)
+    drawn = []
+    few = 8 * len(distinct) <= n
+    size = max(1, CHUNK // (len(distinct) if few else n))
+    for start in range(0, resamples, size):
+        rows = min(size, resamples - start)
+        if few:
+            drawn.append(generator.multinomial(n, counts / n, rows) @ distinct)
+        else:
+            chosen = generator.integers(0, n, (rows, n), dtype=np.int32)
+            drawn.append(np.stack([column[chosen].sum(axis=1) for column in table.T], axis=1))
+    return np.concatenate(drawn)
+
+
+def _percentiles(values: np.ndarray, confidence: float) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def _check(resamples: int, confidence: float) -> None:
+    if resamples < 1 or not 0 < confidence < 1:
+        raise ValueError(f"a bootstrap needs at least one resample and a confidence in (0, 1), got {resamples} and {confidence}")

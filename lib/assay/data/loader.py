@@ -3,6 +3,7 @@
 Lengths are bucketed: a batch is padded to the upper end of its bucket, and XLA compiles one program a bucket instead of one a length.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -11,6 +12,7 @@ from assay.core.rng import example_keys, integers
 from assay.data.source import Examples, Source
 
 Sample = Callable[[int], np.ndarray]  # step -> indices of the examples that it sees
+CHUNK = 16  # calls whose examples are sorted into buckets together
 
 
 def bucket_ends(lengths: tuple[int, int], count: int) -> list[int]:
@@ -23,6 +25,11 @@ def bucket_ends(lengths: tuple[int, int], count: int) -> list[int]:
 def bucket_of(length: int, ends: list[int]) -> int:
     """The end of the bucket that holds a length."""
     return next(end for end in ends if length <= end)
+
+
+def sampler(source: Source, seed: int, batch_size: int, ends: list[int], block: int) -> Sample:
+    """How training walks through a split: by epochs where it ends, by uniform lengths where it does not."""
+    return (epochs if source.size is not None else uniform_lengths)(source, seed, batch_size, ends, block)
 
 
 def uniform_lengths(source: Source, seed: int, batch_size: int, ends: list[int], block: int) -> Sample:
@@ -44,6 +51,44 @@ def uniform_lengths(source: Source, seed: int, batch_size: int, ends: list[int],
     return sample
 
 
+def epochs(source: Source, seed: int, batch_size: int, ends: list[int], block: int) -> Sample:
+    """Every example once an epoch, in an order that is a pure function of (seed, epoch); a batch may hold the end of one and the start of
+    the next. Index i + size is example i in the next epoch.
+
+    With several buckets, the examples of CHUNK calls are sorted by bucket and their calls shuffled, so that little is padding.
+    """
+    size = source.size
+    assert size is not None
+    call = batch_size * block
+
+    @functools.lru_cache(maxsize=3)
+    def order(epoch: int) -> np.ndarray:
+        key = int(example_keys(f"epochs/{source.name}", seed, np.array([epoch]))[0])
+        random = np.random.Generator(np.random.Philox(key=key))
+        shuffled = random.permutation(size)
+        if len(ends) > 1:
+            bucket = np.searchsorted(ends, source.length_of(shuffled))
+            for start in range(0, size, CHUNK * call):
+                inside = slice(start, start + CHUNK * call)
+                ordered = shuffled[inside][np.argsort(bucket[inside], kind="stable")]
+                whole = len(ordered) // call * call  # the rest, which is no whole call, stays at the end
+                calls = ordered[:whole].reshape(-1, call)[random.permutation(whole // call)]
+                shuffled[inside] = np.concatenate([calls.reshape(-1), ordered[whole:]])
+        return shuffled + epoch * size
+
+    def sample(step: int) -> np.ndarray:
+        epoch, place = np.divmod(step * batch_size + np.arange(batch_size), size)
+        return np.concatenate([order(int(number))[place[epoch == number]] for number in np.unique(epoch)])
+
+    return sample
+
+
+def process_rows(batch_size: int, index: int, count: int) -> slice:
+    """The rows of a global batch that process `index` of `count` makes: disjoint, together the whole."""
+    share = batch_size // count
+    return slice(index * share, (index + 1) * share)
+
+
 def stacked(
     source: Source,
     sample: Sample,
@@ -53,11 +98,15 @@ def stacked(
     start: int,
     count: int,
     block: int,
+    rows: slice = slice(None),
 ) -> dict[str, np.ndarray]:
-    """The batches of steps `start` to `start + count - 1` under a leading axis of `block` steps; the rest repeats the last one."""
+    """The batches of steps `start` to `start + count - 1` under a leading axis of `block` steps; the rest repeats the last one.
+
+    `rows`: those of each batch that this process makes; the shape is that of the whole batch's longest example all the same.
+    """
     indices = [sample(step) for step in range(start, start + count)]
     longest = max(int(source.length_of(index).max()) for index in indices)
     tokens = width(bucket_of(longest, ends))
-    batches = [encode(source.fetch(index), tokens) for index in indices]
+    batches = [encode(source.fetch(index[rows]), tokens) for index in indices]
     batches += [batches[-1]] * (block - count)
     return {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}

@@ -1,5 +1,7 @@
 """Random access to examples: a split is a `Source`, whose example i can be made or read alone, in any order.
 
+A split in memory has `size` examples, and beyond them begins anew: example i + size is example i met in the next epoch.
+
 A generated split makes example i from a key that depends on (task, split, seed, i) only. What an index means is arithmetic:
 `index = ordinal * lengths + (length - first)`, so enumerating a split walks through its lengths evenly.
 
@@ -7,9 +9,9 @@ No leak: where a length has more than 2**30 inputs, every input string belongs t
 again until the string is its own. Where it has fewer, splits share strings by necessity.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,15 +22,23 @@ ROLES: Mapping[str, tuple[int, ...]] = {"test": (0,), "valid": (1,), "train": (2
 
 
 class Examples(NamedTuple):
-    """n examples on the host, right-padded with zeros. Lengths are counts of tokens."""
+    """n examples on the host, right-padded with zeros. Lengths are counts of tokens; those of an image are 1."""
 
     id: np.ndarray  # int64 [n]: the index in the split
-    length: np.ndarray  # int64 [n]: the nominal length, by which figures are grouped
-    input: np.ndarray  # int32 [n, longest]
+    length: np.ndarray  # int64 [n]: the nominal length, by which batches are bucketed and figures grouped
+    input: np.ndarray  # int32 [n, longest], or images [n, height, width, channels]
     input_length: np.ndarray  # int64 [n]
-    target: np.ndarray  # int32 [n, longest]
+    target: np.ndarray  # int32 [n, longest]; a class is one token
     target_length: np.ndarray  # int64 [n]: how many target tokens count
     slots: np.ndarray  # int64 [n]: how many tokens the model is given room to answer; at least target_length
+
+
+def as_tokens(examples: Examples, i: int) -> dict[str, Any]:
+    """Example i as people and predictions see it: token ids without padding."""
+    return {
+        "input": examples.input[i, : examples.input_length[i]].tolist(),
+        "target": examples.target[i, : examples.target_length[i]].tolist(),
+    }
 
 
 @dataclass(frozen=True)
@@ -39,16 +49,46 @@ class Source:
     lengths: tuple[int, int]  # nominal lengths, both ends included
     size: int | None
     fetch: Callable[[np.ndarray], Examples]
+    length_of: Callable[[np.ndarray], np.ndarray]  # the nominal length of each index, without making the example
+    index_of: Callable[[np.ndarray, int], np.ndarray]  # the indices of the examples number `ordinals` of one length
+    describe: Callable[[Examples, int], dict[str, Any]] = as_tokens  # (examples, i) -> input and target as they are shown and written
+    groups: Sequence[str] | None = None  # of each example of a split in memory: what is drawn together, such as its file
 
-    def length_of(self, indices: np.ndarray) -> np.ndarray:
-        """The nominal length of each index, without making the example."""
-        first, last = self.lengths
-        return first + np.asarray(indices) % (last - first + 1)
+    def indices(self, per_length: int) -> np.ndarray:
+        """What an evaluation sees, by ascending length: every example, or `per_length` of each length where a split does not end."""
+        size = self.size if self.size is not None else per_length * (self.lengths[1] - self.lengths[0] + 1)
+        indices = np.arange(size)
+        return indices[np.argsort(self.length_of(indices), kind="stable")]
 
-    def index_of(self, ordinals: np.ndarray, length: int) -> np.ndarray:
-        """The indices of the examples number `ordinals` of one length."""
-        first, last = self.lengths
-        return np.asarray(ordinals, np.int64) * (last - first + 1) + (length - first)
+
+def padded(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Token lists as int32 [n, longest], padded with zeros on the right, and their lengths."""
+    lengths = np.array([len(row) for row in rows], np.int64)
+    tokens = np.zeros((len(rows), int(lengths.max(initial=0))), np.int32)
+    tokens[np.arange(tokens.shape[1])[None, :] < lengths[:, None]] = [token for row in rows for token in row]
+    return tokens, lengths
+
+
+def in_memory(
+    name: str,
+    examples: Examples,
+    describe: Callable[[Examples, int], dict[str, Any]] = as_tokens,
+    groups: Sequence[str] | None = None,
+) -> Source:
+    """A split that holds all of its examples; their ids are their places."""
+    length, size = examples.length, len(examples.length)
+
+    def fetch(indices: np.ndarray) -> Examples:
+        indices = np.asarray(indices, np.int64)
+        return Examples(indices, *(part[indices % size] for part in examples[1:]))
+
+    def index_of(ordinals: np.ndarray, wanted: int) -> np.ndarray:
+        return np.flatnonzero(length == wanted)[np.asarray(ordinals, np.int64)]
+
+    def length_of(indices: np.ndarray) -> np.ndarray:
+        return length[np.asarray(indices) % size]
+
+    return Source(name, (int(length.min()), int(length.max())), size, fetch, length_of, index_of, describe, groups)
 
 
 Make = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray, np.ndarray]]  # (keys, length) -> input, target with all slots, counted
@@ -85,7 +125,13 @@ def generated(
             width[rows], slots[rows], counted[rows] = input_.shape[1], target.shape[1], count
         return Examples(indices, length, inputs, width, targets, counted, slots)
 
-    return Source(split, lengths, None, fetch)
+    def length_of(indices: np.ndarray) -> np.ndarray:
+        return first + np.asarray(indices) % (last - first + 1)
+
+    def index_of(ordinals: np.ndarray, length: int) -> np.ndarray:
+        return np.asarray(ordinals, np.int64) * (last - first + 1) + (length - first)
+
+    return Source(split, lengths, None, fetch, length_of, index_of)
 
 
 def content_hash(tokens: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ class MeshConfig:
         for axis in AXES:
             size = getattr(self, axis)
             require(size >= 1 or size == -1, f"mesh.{axis}", size, "a size is at least 1, or -1 for all devices that are left")
-        require([self.data, self.fsdp, self.tensor].count(-1) <= 1, "mesh", (self.data, self.fsdp, self.tensor), "only one axis may be -1")
+        require([self.data, self.fsdp, self.tensor].count(-1) <= 1, "mesh.data", self.data, "only one axis may be -1")
 
 
 def sizes(config: MeshConfig, devices: int) -> tuple[int, int, int]:

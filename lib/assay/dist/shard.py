@@ -13,10 +13,11 @@ Rules = Sequence[tuple[str, PartitionSpec]]
 # The first rule that is found in a path wins; what no rule names is replicated. Megatron's split: matrices into the wide side are
 # cut by column over `tensor`, matrices out of it by row, so that a block needs one reduction for each half.
 RULES: Rules = (
-    (r"/(query|key|value|up|input)/kernel$", PartitionSpec("fsdp", "tensor")),
-    (r"/(out|down)/kernel$", PartitionSpec("tensor", "fsdp")),
+    (r"/(query|key|value|up|up_gate|relative|copy_up|input)/kernel$", PartitionSpec("fsdp", "tensor")),
+    (r"/(out|down|copy_down)/kernel$", PartitionSpec("tensor", "fsdp")),
     (r"embedding$", PartitionSpec("tensor", "fsdp")),
     (r"/head/kernel$", PartitionSpec("fsdp", "tensor")),
+    (r"/kernel$", PartitionSpec(None, None, "fsdp", "tensor")),  # convolutions: [height, width, channels in, channels out]
 )
 
 

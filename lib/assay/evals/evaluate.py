@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from assay.core.config import require
 from assay.core.tree import PyTree
 from assay.data.loader import bucket_ends
-from assay.data.source import Examples
+from assay.data.source import Examples, Source
 from assay.dist.mesh import batch_sharding
 from assay.infer.decode import free_running
 from assay.models.model import Batch, Model
@@ -39,7 +39,7 @@ def make_answer(model: Model, task: Task) -> Answer:
 
     def answer(params: PyTree, batch: Batch) -> tuple[Mapping[str, jax.Array], jax.Array]:
         if task.free_running:
-            output = free_running(model, params, batch, task.vocabulary.inputs - task.vocabulary.outputs, task.free_running)
+            output = free_running(model, params, batch, task.answer_to_input, task.free_running)
         else:
             output = model.apply(params, batch)
         _, _, metrics = task.score(output, batch)
@@ -53,12 +53,13 @@ def batches(task: Task, split: str, config: EvaluateConfig, multiple_of: int = 1
     source = task.source(split)
     first, last = source.lengths
     ends = bucket_ends(source.lengths, min(config.buckets, -(-(last - first + 1) // SHORTEST_BUCKET)))
+    indices = source.indices(config.per_length)
+    lengths = source.length_of(indices)
     for low, high in zip([first, *(end + 1 for end in ends)], ends, strict=False):
-        lengths = np.repeat(np.arange(low, high + 1), config.per_length)
-        indices = np.tile(np.arange(config.per_length), high - low + 1) * (last - first + 1) + (lengths - first)
-        rows = -(-min(config.batch_size, len(indices)) // multiple_of) * multiple_of
-        for start in range(0, len(indices), rows):
-            chosen = indices[start : start + rows]
+        inside = indices[(low <= lengths) & (lengths <= high)]
+        rows = -(-min(config.batch_size, len(inside)) // multiple_of) * multiple_of
+        for start in range(0, len(inside), max(rows, 1)):
+            chosen = inside[start : start + rows]
             examples = source.fetch(np.resize(chosen, rows))
             batch = dict(task.encode(examples, task.width(high)))
             batch["weight"] = (np.arange(rows) < len(chosen)).astype(np.float32)
@@ -74,9 +75,12 @@ def evaluate(
     mesh: Mesh,
     on_batch: Callable[[int], None] = lambda examples: None,
 ) -> list[dict[str, Any]]:
-    """One record an example: id, length, input, target, prediction (tokens, unpadded), scores. `answer` is jitted by the caller, so that
-    several evaluations share its programs."""
+    """One record an example: id, length, input, target, prediction (as they are shown, unpadded), scores; `group` where a split has groups.
+
+    `answer` is jitted by the caller, so that several evaluations share its programs.
+    """
     records: list[dict[str, Any]] = []
+    source = task.source(split)
     sharding = batch_sharding(mesh)
     multiple = mesh.shape["data"] * mesh.shape["fsdp"]
     pending = None
@@ -85,27 +89,31 @@ def evaluate(
         if examples is not None and batch is not None:  # dispatch this batch before the previous one is fetched
             pending = (examples, batch, *answer(params, jax.device_put(batch, sharding)))
         if done is not None:
-            records += _records(done[0], done[1], jax.device_get(done[2]), np.asarray(done[3]))
+            records += _records(task, source, done[0], done[1], jax.device_get(done[2]), np.asarray(done[3]))
             on_batch(int(done[1]["weight"].sum()))
     return sorted(records, key=lambda record: (record["length"], record["id"]))
 
 
 def size(task: Task, split: str, config: EvaluateConfig) -> int:
     """How many examples `evaluate` will answer."""
-    first, last = task.source(split).lengths
-    return (last - first + 1) * config.per_length
+    return len(task.source(split).indices(config.per_length))
 
 
 def _records(
-    examples: Examples, batch: Mapping[str, np.ndarray], metrics: Mapping[str, np.ndarray], tokens: np.ndarray
+    task: Task,
+    source: Source,
+    examples: Examples,
+    batch: Mapping[str, np.ndarray],
+    metrics: Mapping[str, np.ndarray],
+    answers: np.ndarray,
 ) -> list[dict[str, Any]]:
     return [
         {
             "id": int(examples.id[i]),
             "length": int(examples.length[i]),
-            "input": examples.input[i, : examples.input_length[i]].tolist(),
-            "target": examples.target[i, : examples.target_length[i]].tolist(),
-            "prediction": tokens[i][batch["mask"][i] > 0].tolist(),
+            **({} if source.groups is None else {"group": source.groups[examples.id[i]]}),
+            **source.describe(examples, i),
+            "prediction": task.read(answers[i], {name: array[i] for name, array in batch.items()}),
             "scores": {name: float(values[i]) for name, values in metrics.items()},
         }
         for i in range(int(batch["weight"].sum()))

@@ -1,27 +1,33 @@
-"""From records to the rows of results.json: each value with its n, its interval and what stands beside it."""
+"""From records to the rows of results.json: each value with its n, its interval and what stands beside it.
 
+A figure of the score is a mean: over lengths first where a split does not end, over examples else. A summary is one value of all records.
+"""
+
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from assay.core.stats import over_seeds, wilson
+from assay.core.stats import bootstrap, over_seeds, wilson
+from assay.evals.summary import SUMMARIES
 from assay.tasks.task import Task
 
 WILSON = "value: mean over lengths; interval: Wilson 95 % over examples"
+WILSON_EXAMPLES = "value: mean over examples; interval: Wilson 95 % over examples"
+BOOTSTRAP = "value: {value}; interval: bootstrap 95 % over {units}"
+NO_INTERVAL = "value: of all examples together"
 SAME = ("experiment", "task", "model", "treatment", "split", "metric", "steps")  # what the runs of a mean share
 STUDENT = "value: mean over seeds; interval: Student t 95 % over seeds"
+RESAMPLES = 1000
+LOWER_IS_BETTER = ("nll", "perplexity", "bits_per_byte", "ece")
 
 
-def rows(records: Sequence[Mapping[str, Any]], task: Task, split: str, labels: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row a metric. `labels`: experiment, model, treatment, seed, steps."""
-    lengths = np.array([record["length"] for record in records])
+def rows(records: Sequence[Mapping[str, Any]], task: Task, split: str, labels: Mapping[str, Any], by_length: bool) -> list[dict[str, Any]]:
+    """One row a metric. `labels`: experiment, model, treatment, seed, steps. `by_length`: lengths weigh alike."""
     found = []
     for metric in task.metrics:
-        values = np.array([record["scores"][metric] for record in records])
-        by_length = {str(length): float(values[lengths == length].mean()) for length in np.unique(lengths).tolist()}
-        value = float(np.mean(list(by_length.values())))
         beside = [cell for cell in task.published if (cell.metric, cell.split) == (metric, split) and labels["model"] in cell.models]
         note = "; ".join(dict.fromkeys(text for text in (task.note, *(cell.note for cell in beside)) if text))
         row = {
@@ -31,14 +37,10 @@ def rows(records: Sequence[Mapping[str, Any]], task: Task, split: str, labels: M
             "treatment": labels["treatment"],
             "split": split,
             "metric": metric,
-            "value": value,
-            "unit": "fraction",
+            **_value(records, task, metric, by_length),
             "n": len(records),
             "seed": labels["seed"],
             "steps": labels["steps"],
-            "interval": list(wilson(value, len(records))),
-            "interval_method": WILSON,
-            "by_length": by_length,
             "published": [{name: getattr(cell, name) for name in ("value", "spread", "statistic", "source", "tag")} for cell in beside],
             "baselines": _baselines(records, task, metric),
         }
@@ -58,7 +60,7 @@ def mean_rows(every: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if len(group) < 2:
             continue
         values = [row["value"] for row in group]
-        interval = over_seeds(values)
+        interval = over_seeds(values, (0.0, 1.0) if group[0]["unit"] == "fraction" else (-math.inf, math.inf))
         mean = dict(group[0])
         mean |= {"value": float(np.mean(values)), "n": sum(row["n"] for row in group), "seed": [row["seed"] for row in group]}
         mean |= {"interval": list(interval) if interval else None, "interval_method": STUDENT}
@@ -70,11 +72,57 @@ def mean_rows(every: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return means
 
 
+def value_of(records: Sequence[Mapping[str, Any]], metric: str, by_length: bool) -> float:
+    """A metric of a split without its interval."""
+    if metric not in records[0]["scores"]:
+        summary = SUMMARIES[metric]
+        return float(summary.value(*summary.columns(records)))
+    values = np.array([record["scores"][metric] for record in records])
+    if not by_length:
+        return float(values.mean())
+    lengths = np.array([record["length"] for record in records])
+    return float(np.mean([values[lengths == length].mean() for length in np.unique(lengths)]))
+
+
+def _value(records: Sequence[Mapping[str, Any]], task: Task, metric: str, by_length: bool) -> dict[str, Any]:
+    """value, unit, interval, interval_method and, where lengths weigh alike, by_length."""
+    groups = np.array([record["group"] for record in records]) if "group" in records[0] else None
+    units = "examples" if groups is None else "groups"
+    if metric not in records[0]["scores"]:
+        summary = SUMMARIES[metric]
+        columns = summary.columns(records)
+        found = {"value": float(summary.value(*columns)), "unit": summary.unit}
+        if not summary.interval:
+            return found | {"interval": None, "interval_method": NO_INTERVAL}
+        _, *interval = bootstrap(summary.value, *columns, groups=groups, resamples=RESAMPLES)
+        return found | {"interval": interval, "interval_method": BOOTSTRAP.format(value="of all examples together", units=units)}
+    values = np.array([record["scores"][metric] for record in records])
+    unit = task.units.get(metric, "fraction")
+    if by_length:
+        lengths = np.array([record["length"] for record in records])
+        means = {str(length): float(values[lengths == length].mean()) for length in np.unique(lengths).tolist()}
+        value = float(np.mean(list(means.values())))
+        return {"value": value, "unit": unit, "interval": list(wilson(value, len(records))), "interval_method": WILSON, "by_length": means}
+    value = float(values.mean())
+    if unit == "fraction" and groups is None:
+        return {"value": value, "unit": unit, "interval": list(wilson(value, len(records))), "interval_method": WILSON_EXAMPLES}
+    _, *interval = bootstrap(np.mean, values, groups=groups, resamples=RESAMPLES)
+    method = BOOTSTRAP.format(value="mean over examples", units=units)
+    return {"value": value, "unit": unit, "interval": interval, "interval_method": method}
+
+
 def _baselines(records: Sequence[Mapping[str, Any]], task: Task, metric: str) -> dict[str, float]:
-    """Chance, and the best single answer given to everything. No baseline is known for a whole sequence."""
-    if metric == "exact_match":
+    """Chance, and the best single answer given to everything. None is known for a whole sequence, nor for what is no accuracy."""
+    tokens = isinstance(records[0]["target"], list)
+    if metric not in ("answer_accuracy", "token_accuracy", "accuracy") or (metric != "accuracy" and not tokens):
         return {}
-    targets = [record["target"][-1:] if metric == "answer_accuracy" else record["target"] for record in records]
-    counts = Counter(token for target in targets for token in target)
-    best = counts.most_common(1)[0][0]
-    return {"chance": task.chance, "majority": float(np.mean([np.mean(np.array(target) == best) for target in targets]))}
+    targets = [_answers(record["target"], metric) for record in records]
+    best = Counter(token for target in targets for token in target).most_common(1)[0][0]
+    share = float(np.mean([np.mean([token == best for token in target]) for target in targets]))
+    return {"chance": task.chance, "majority": share}
+
+
+def _answers(target: Any, metric: str) -> list[Any]:
+    if not isinstance(target, list):
+        return [target]
+    return target[-1:] if metric == "answer_accuracy" else target

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 
 from assay.core.config import typed
 from assay.core.errors import UserError, unknown
+from assay.models.convnet import CNNConfig, ResNetConfig, cnn, resnet
 from assay.models.model import Model, Vocabulary
-from assay.models.recurrent import LSTMConfig, lstm
-from assay.models.transformer import TransformerConfig, decoder, encoder
+from assay.models.ngram import NgramConfig, ngram
+from assay.models.recurrent import RecurrentConfig, StackRNNConfig, recurrent
+from assay.models.transformer import TransformerConfig, decoder, encoder, encoder_decoder
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -32,7 +34,15 @@ class Family(NamedTuple):
 FAMILIES: Mapping[str, Family] = {
     "decoder": Family(TransformerConfig, decoder),
     "encoder": Family(TransformerConfig, encoder),
-    "lstm": Family(LSTMConfig, lstm),
+    "encoder_decoder": Family(TransformerConfig, encoder_decoder),
+    "rnn": Family(RecurrentConfig, recurrent("rnn")),
+    "lstm": Family(RecurrentConfig, recurrent("lstm")),
+    "bilstm": Family(RecurrentConfig, recurrent("lstm", bidirectional=True)),
+    "gru": Family(RecurrentConfig, recurrent("gru")),
+    "stack_rnn": Family(StackRNNConfig, recurrent("stack_rnn")),
+    "cnn": Family(CNNConfig, cnn),
+    "resnet": Family(ResNetConfig, resnet),
+    "ngram": Family(NgramConfig, ngram),
 }
 
 

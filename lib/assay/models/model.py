@@ -2,11 +2,11 @@
 
 params = model.init(key, batch)
 output = model.apply(params, batch, key=key, train=True)      # output.logits, output.taps
-cache = model.decode.init_cache(batch_size, max_length)
+cache = model.decode.init_cache(params, batch, max_length)    # batch: as for apply; only its size matters where nothing is encoded first
 logits, cache = model.decode.extend(params, cache, tokens)    # tokens [batch, n]: n more positions
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,9 +28,12 @@ class Output(NamedTuple):
 
 @dataclass(frozen=True)
 class Decode:
-    """Cached decoding. `init_cache(batch_size, max_length) -> cache`; `extend(params, cache, tokens) -> (logits, cache)`."""
+    """Cached decoding. `init_cache(params, batch, max_length) -> cache`; `extend(params, cache, tokens) -> (logits, cache)`.
 
-    init_cache: Callable[[int, int], PyTree]
+    A model that reads a source first (an encoder-decoder) encodes `batch["inputs"]` in `init_cache`; the tokens are those that it writes.
+    """
+
+    init_cache: Callable[[PyTree, Batch, int], PyTree]
     extend: Callable[[PyTree, PyTree, jax.Array], tuple[jax.Array, PyTree]]
 
 
@@ -43,17 +46,19 @@ class Model:
     apply: Callable[..., Output]
     decode: Decode | None = None  # None where a family cannot decode step by step
     module: Any = None  # the Linen module, opaque to all but the treatments that rebuild it
+    fit: Callable[[PyTree, Iterable[Batch]], PyTree] | None = None  # (params, batches) -> params; None where gradients fit
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """How many token ids a model reads, and how many classes it answers with."""
+    """What a model reads and answers."""
 
-    inputs: int
-    outputs: int
+    inputs: int  # token ids that it reads; 0 where it reads numbers, as those of an image
+    outputs: int  # classes that it answers with, or numbers where the task is a regression
+    pooled: bool = False  # one answer for the whole input, logits [batch, outputs], in place of one for each token
 
 
-def from_linen(module: nn.Module, init_cache: Callable[[int, int], PyTree] | None = None) -> Model:
+def from_linen(module: nn.Module, init_cache: Callable[[PyTree, Batch, int], PyTree] | None = None) -> Model:
     """A Model from a Linen module called as `module(batch, train)`, or `module(batch, train, cache) -> (logits, cache)` to decode."""
 
     def init(key: jax.Array, batch: Batch) -> PyTree:

@@ -1,134 +1,300 @@
-"""The Transformer (Vaswani et al. 2017; pre-norm as in Xiong et al. 2020): decoder and encoder, assembled from the parts in `nn`.
+"""The Transformer (Vaswani et al. 2017): decoder, encoder and encoder-decoder, assembled from the parts in `nn`.
 
-A knob for a size, a table for a part; a new part is a function in its table, not an `if` here.
+A knob for a size, a table for a part; a new part is a function in its table, not an `if` here. Parameters are named by path, such as
+`block_0/attention/query/kernel`, with `encoder/` or `decoder/` before it in an encoder-decoder. With loops, blocks appear once: taps show
+the last loop, and an edit applies in all.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from assay.core import rng
 from assay.core.config import require
 from assay.core.errors import UserError, unknown
-from assay.models.model import Model, Vocabulary, from_linen
-from assay.nn.attention import Cache, SelfAttention
-from assay.nn.normalisation import NORMS
-from assay.nn.positions import POSITIONS
+from assay.core.tree import PyTree
+from assay.models.model import Batch, Model, Vocabulary, from_linen
+from assay.nn.attention import KERNELS, Cache, CrossAttention, SelfAttention
+from assay.nn.feed_forward import ACTIVATIONS, copy_gate, feed_forward
+from assay.nn.normalisation import NORMS, PLACES
+from assay.nn.positions import POSITIONS, draw_places, tokens_at
 from assay.nn.tap import tap
 
-ACTIVATIONS = {"relu": jax.nn.relu, "gelu": jax.nn.gelu}
+RESIDUAL_INITS: Mapping[str, Callable[[int], float]] = {  # number of terms in the residual stream -> variance of each, relative
+    "plain": lambda terms: 1.0,
+    "scaled": lambda terms: 1.0 / terms,  # GPT-2 (Radford et al. 2019): their sum stays as large as one
+}
 
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    depth: int  # blocks
+    depth: int  # blocks, in each half of an encoder-decoder
+    loops: int  # times that the stack of blocks is applied, with the same parameters; another number fits the same parameters
     width: int  # features of the residual stream
     heads: int  # attention heads; they divide the width
     kv_heads: int  # key/value heads, shared by groups of heads; they divide the heads; 1 is multi-query attention
     window: int  # how many tokens back a token sees, itself included; 0: all
     mlp: int  # features inside the feed-forward layer
     positions: str  # a name in nn.positions.POSITIONS
+    randomised: int  # positions are drawn from 0 ... this number - 1 (2048 in the paper); 0: they are 0, 1, 2, ...
     norm: str  # a name in nn.normalisation.NORMS
-    activation: str  # a name in ACTIVATIONS
-    dropout: float  # share of features dropped after each half of a block
+    norm_place: str  # a name in nn.normalisation.PLACES
+    gate: bool  # whether a block may copy its input by a learned gate; norms are then placed "post"
+    activation: str  # a name in nn.feed_forward.ACTIVATIONS
+    residual_init: str  # a name in RESIDUAL_INITS
+    tied: bool  # whether the output head is the embedding
+    attention: str  # a name in nn.attention.KERNELS
+    dropout: float  # share of features dropped after each part of a block
     max_length: int  # how far learned positions reach, in tokens; the others do not end
 
     def __post_init__(self):
-        for name in ("depth", "width", "heads", "kv_heads", "mlp", "max_length"):
+        for name in ("depth", "loops", "width", "heads", "kv_heads", "mlp", "max_length"):
             require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "it is at least 1")
         require(self.width % self.heads == 0, "model.heads", self.heads, f"heads divide the width, {self.width}")
         require(self.heads % self.kv_heads == 0, "model.kv_heads", self.kv_heads, f"key/value heads divide the heads, {self.heads}")
         require(self.window >= 0, "model.window", self.window, "a number of tokens, or 0 for all")
+        require(self.randomised >= 0, "model.randomised", self.randomised, "how many positions there are to draw from, or 0 for none drawn")
         require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "a share in [0, 1)")
-        for name, table in (("positions", POSITIONS), ("norm", NORMS), ("activation", ACTIVATIONS)):
+        tables = {"positions": POSITIONS, "norm": NORMS, "norm_place": PLACES, "activation": ACTIVATIONS, "attention": KERNELS}
+        for name, table in {**tables, "residual_init": RESIDUAL_INITS}.items():
             if getattr(self, name) not in table:
                 raise unknown(name, getattr(self, name), table, f"--config.model.{name}")
+        require(not self.gate or self.norm_place == "post", "model.gate", self.gate, "a gated block has --config.model.norm_place=post")
 
 
 class DecodingState(NamedTuple):
     length: jax.Array  # how many tokens have been read
-    layers: tuple[Cache, ...]
+    layers: tuple[Cache, ...]  # of each block, and again for each loop
+    cross: tuple[Cache, ...] = ()  # keys and values of the source, of each block
+    valid: jax.Array | None = None  # [batch, source]: which source tokens are no padding
+    places: jax.Array | None = None  # randomised positions, [1, max_length]
+
+
+class Source(NamedTuple):
+    """What a decoder attends to beside its own tokens: activations, or what was computed from them."""
+
+    memory: jax.Array | None  # (batch * source, width)
+    valid: jax.Array  # [batch, source]
+    cross: tuple[Cache, ...] = ()
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + feed_forward(norm(x)), on (batch * seq, width) activations."""
+    """Attention, attention to a source where there is one, feed-forward, each in its residual branch, on (batch * seq, width) activations.
+
+    Gated (Csordas et al. 2022): x' = g * norm(feed_forward(a)) + (1 - g) * x with a = norm(x + attention(x)) and g = copy_gate(a).
+    """
 
     config: TransformerConfig
     causal: bool
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x, index, valid, train, cache=None):
-        config, dtype = self.config, self.dtype
+    def __call__(self, x, index, valid, train, cache=None, places=None, source=None, cross=None):
+        config, dtype, start = self.config, self.dtype, x
         norm, drop = NORMS[config.norm], nn.Dropout(config.dropout, deterministic=not train)
-        positions = POSITIONS[config.positions]
-        attention = SelfAttention(config.heads, config.kv_heads, config.window, self.causal, positions, dtype, name="attention")
-        mixed, cache = attention(norm(dtype=dtype, name="norm_attention")(x), index, valid, cache)
-        x = x + drop(mixed)
-        hidden = nn.Dense(config.mlp, dtype=dtype, name="up")(norm(dtype=dtype, name="norm_mlp")(x))
-        hidden = tap(self, "mlp", ACTIVATIONS[config.activation](hidden))
-        x = x + drop(nn.Dense(config.width, dtype=dtype, name="down")(hidden))
-        return tap(self, "residual", x), cache
+        norm_attention, norm_mlp = norm(dtype=dtype, name="norm_attention"), norm(dtype=dtype, name="norm_mlp")
+        enter, leave, _ = PLACES[config.norm_place]
+        scale = RESIDUAL_INITS[config.residual_init]((2 if source is None else 3) * config.depth * config.loops)
+        sizes: dict[str, Any] = {
+            "heads": config.heads,
+            "kv_heads": config.kv_heads,
+            "dtype": dtype,
+            "kernel": config.attention,
+            "scale": scale,
+        }
+        attention = SelfAttention(
+            window=config.window, causal=self.causal, positions=POSITIONS[config.positions], **sizes, name="attention"
+        )
+        mixed, cache = attention(enter(norm_attention, x), index, valid, cache, places)
+        x = leave(norm_attention, x + drop(mixed))
+        if source is not None:
+            norm_cross = norm(dtype=dtype, name="norm_cross")
+            mixed, cross = CrossAttention(**sizes, name="cross")(enter(norm_cross, x), source.memory, source.valid, cross)
+            x = leave(norm_cross, x + drop(mixed))
+        update = drop(feed_forward(self, enter(norm_mlp, x), config.mlp, config.activation, dtype, scale))
+        if config.gate:
+            gate = copy_gate(self, x, dtype)
+            x = gate * norm_mlp(update) + (1 - gate) * start
+        else:
+            x = leave(norm_mlp, x + update)
+        return tap(self, "residual", x), cache, cross
 
 
 class Transformer(nn.Module):
-    """Token ids `batch["inputs"]` [batch, seq] to logits [batch, seq, outputs].
+    """Token ids `batch["inputs"]` [batch, seq] to logits [batch, seq, outputs], or [batch, outputs] where one answer is asked for.
 
-    Causal: a token sees itself and those before it, so padding on the right reaches nothing. Otherwise all see all of the first
-    `batch["length"]` tokens.
+    Causal: a token sees itself and those before it, so padding on the right reaches nothing; one answer is read at the last token that
+    is no padding. Otherwise all see all of the first `batch["length"]` tokens, and one answer is read from their mean.
     """
 
     config: TransformerConfig
     vocabulary: Vocabulary
     causal: bool
     dtype: jnp.dtype = jnp.float32
+    head: bool = True  # False: activations (batch * seq, width) in place of logits, for a decoder to attend to
 
     @nn.compact
-    def __call__(self, batch: Mapping[str, jax.Array], train: bool = False, cache: DecodingState | None = None):
-        config, tokens = self.config, batch["inputs"]
+    def __call__(self, batch: Batch, train: bool = False, cache: DecodingState | None = None, source: Source | None = None):
+        config, tokens, vocabulary = self.config, batch["inputs"], self.vocabulary
         rows, seq = tokens.shape
         check_reach(config, seq)
-        start = jnp.zeros((), jnp.int32) if cache is None else cache.length
-        index = start + jnp.arange(seq)
+        begin = jnp.zeros((), jnp.int32) if cache is None else cache.length
+        index = begin + jnp.arange(seq)
         valid = None if self.causal else jnp.arange(seq)[None, :] < batch["length"][:, None]
-        x = nn.Embed(self.vocabulary.inputs, config.width, dtype=self.dtype, name="embed")(tokens)
-        x = POSITIONS[config.positions].add(self, x, index, config.max_length)
+        if cache is None:
+            length = None if self.causal and not vocabulary.pooled else batch["length"]  # one who writes does not know how long it will be
+            key = self.make_rng("dropout") if config.randomised and self.has_rng("dropout") else None
+            places = places_of(config, key, seq, length)
+        else:
+            places = cache.places
+            source = None if cache.valid is None else Source(None, cache.valid, cache.cross)
+        embed = nn.Embed(vocabulary.inputs, config.width, dtype=self.dtype, name="embed")
+        positions = POSITIONS[config.positions]
+        x = positions.add(self, embed(tokens), tokens_at(index, places), config.randomised or config.max_length)
         x = tap(self, "embedded", x).reshape(rows * seq, config.width)
-        layers = []
-        for i in range(config.depth):
+        blocks = [Block(config, self.causal, self.dtype, name=f"block_{i}") for i in range(config.depth)]
+        layers, across = [], []
+        for i in range(config.depth * config.loops):
             layer = None if cache is None else cache.layers[i]
-            x, layer = Block(config, self.causal, self.dtype, name=f"block_{i}")(x, index, valid, train, layer)
+            read = source.cross[i % config.depth] if source is not None and source.cross else None
+            x, layer, read = blocks[i % config.depth](x, index, valid, train, layer, places, source, read)
             layers.append(layer)
-        x = NORMS[config.norm](dtype=self.dtype, name="norm")(x)
-        logits = nn.Dense(self.vocabulary.outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32)
-        logits = logits.reshape(rows, seq, self.vocabulary.outputs)
-        return logits if cache is None else (logits, DecodingState(start + seq, tuple(layers)))
+            across.append(read)
+        if PLACES[config.norm_place].last:
+            x = NORMS[config.norm](dtype=self.dtype, name="norm")(x)
+        if not self.head:
+            return x
+        if vocabulary.pooled:
+            x = (last_token if self.causal else mean_token)(x.reshape(rows, seq, config.width), batch["length"])
+        if config.tied:
+            logits = embed.attend(x)[:, : vocabulary.outputs].astype(jnp.float32)
+        else:
+            logits = nn.Dense(vocabulary.outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32)
+        if not vocabulary.pooled:
+            logits = logits.reshape(rows, seq, vocabulary.outputs)
+        if cache is not None:
+            return logits, cache._replace(length=begin + seq, layers=tuple(layers))
+        return (logits, tuple(across[: config.depth])) if source is not None else logits
+
+
+class EncoderDecoder(nn.Module):
+    """Token ids `batch["inputs"]` [batch, seq], read as a whole, and `batch["decoder_inputs"]` [batch, target_seq], read from left to
+    right, to logits [batch, target_seq, outputs]. The decoder reads one id more than it answers: that which begins every answer."""
+
+    config: TransformerConfig
+    vocabulary: Vocabulary
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        inputs, outputs = self.vocabulary.inputs, self.vocabulary.outputs
+        self.encoder = Transformer(self.config, Vocabulary(inputs, outputs), False, self.dtype, head=False)
+        self.decoder = Transformer(self.config, Vocabulary(outputs + 1, outputs), True, self.dtype)
+
+    def __call__(self, batch: Batch, train: bool = False, cache: DecodingState | None = None):
+        if cache is not None:
+            return self.decoder(batch, train, cache)
+        logits, _ = self.decoder({"inputs": batch["decoder_inputs"]}, train, None, self.read(batch, train))
+        return logits
+
+    def read(self, batch: Batch, train: bool = False) -> Source:
+        """The source, encoded."""
+        valid = jnp.arange(batch["inputs"].shape[1])[None, :] < batch["length"][:, None]
+        return Source(self.encoder(batch, train), valid)
+
+    def remember(self, batch: Batch) -> tuple[tuple[Cache, ...], jax.Array]:
+        """Keys and values of the source, of each block, and which of its tokens are valid. They are what one token's pass computes on the
+        way: its other results are thrown away, and under jit never made."""
+        source = self.read(batch)
+        _, cross = self.decoder({"inputs": jnp.zeros((len(batch["inputs"]), 1), jnp.int32)}, False, None, source)
+        return cross, source.valid
+
+
+def mean_token(x: jax.Array, length: jax.Array) -> jax.Array:
+    """[batch, width]: the mean of [batch, seq, width] over the tokens that are no padding."""
+    valid = (jnp.arange(x.shape[1])[None, :] < length[:, None]).astype(x.dtype)
+    return jnp.einsum("bsd,bs->bd", x, valid) / jnp.maximum(length, 1)[:, None].astype(x.dtype)
+
+
+def last_token(x: jax.Array, length: jax.Array) -> jax.Array:
+    """[batch, width]: the last token of [batch, seq, width] that is no padding, the only one that a causal model let see all."""
+    return jnp.take_along_axis(x, jnp.maximum(length - 1, 0)[:, None, None], axis=1)[:, 0]
+
+
+def places_of(config: TransformerConfig, key: jax.Array | None, tokens: int, length: jax.Array | None) -> jax.Array | None:
+    """Randomised positions: drawn by the key that `apply` has, so afresh for each batch of training. Without a key, as in evaluation and
+    decoding, from one fixed stream: an example's answer then does not depend on when or with whom it is asked."""
+    if not config.randomised:
+        return None
+    key = rng.stream(jax.random.key(0) if key is None else key, "positions")
+    length = None if length is None else jnp.asarray(length)
+    return draw_places(key, tokens, config.randomised, POSITIONS[config.positions].relative, length)
 
 
 def check_reach(config: TransformerConfig, tokens: int) -> None:
-    """Raises UserError where so many tokens lie beyond learned positions."""
-    if POSITIONS[config.positions].bounded and tokens > config.max_length:
+    """Raises UserError where so many tokens lie beyond learned positions, or beyond those that are drawn from."""
+    if config.randomised and tokens > config.randomised:
+        raise UserError(
+            f"positions are drawn from config.model.randomised={config.randomised} numbers, but sequences of {tokens} tokens come. "
+            "Raise --config.model.randomised before training, or set it to 0."
+        )
+    if POSITIONS[config.positions].bounded and not config.randomised and tokens > config.max_length:
         raise UserError(
             f"{config.positions} positions reach config.model.max_length={config.max_length}, but sequences of {tokens} tokens come. "
             "Raise --config.model.max_length before training, or choose another --config.model.positions."
         )
 
 
+def check_vocabulary(config: TransformerConfig, vocabulary: Vocabulary) -> None:
+    """Raises UserError where the task is not one of tokens, or its ids do not allow a tied head."""
+    if not vocabulary.inputs:
+        raise UserError("a Transformer reads token ids, and this task gives numbers. Choose another family with --config.model.name.")
+    if config.tied and vocabulary.inputs != vocabulary.outputs:
+        raise UserError(
+            f"config.model.tied=True needs a task that answers with the ids that it reads, but this one reads {vocabulary.inputs} ids and "
+            f"answers with {vocabulary.outputs} classes. Set --config.model.tied=False."
+        )
+
+
+def empty_layers(config: TransformerConfig, batch_size: int, max_length: int, dtype: jnp.dtype) -> tuple[Cache, ...]:
+    """The caches before the first token."""
+    shape = (batch_size, config.kv_heads, config.width // config.heads, max_length)
+    return (Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)),) * (config.depth * config.loops)
+
+
 def decoder(config: TransformerConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
-    """A causal Transformer with a key/value cache."""
+    """A causal Transformer with a key/value cache; one that gives one answer for the whole input does not decode."""
+    check_vocabulary(config, vocabulary)
 
-    def init_cache(batch_size: int, max_length: int) -> DecodingState:
+    def init_cache(params: PyTree, batch: Batch, max_length: int) -> DecodingState:
         check_reach(config, max_length)
-        shape = (batch_size, config.kv_heads, config.width // config.heads, max_length)
-        layer = Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
-        return DecodingState(jnp.zeros((), jnp.int32), (layer,) * config.depth)
+        layers = empty_layers(config, len(batch["inputs"]), max_length, dtype)
+        return DecodingState(jnp.zeros((), jnp.int32), layers, places=places_of(config, None, max_length, None))
 
-    return from_linen(Transformer(config, vocabulary, True, dtype), init_cache)
+    return from_linen(Transformer(config, vocabulary, True, dtype), None if vocabulary.pooled else init_cache)
 
 
 def encoder(config: TransformerConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
     """A bidirectional Transformer; it cannot decode step by step."""
+    check_vocabulary(config, vocabulary)
     return from_linen(Transformer(config, vocabulary, False, dtype))
+
+
+def encoder_decoder(config: TransformerConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
+    """Sequence to sequence: `init_cache` reads the source once, `extend` writes. A tied head shares the decoder's embedding."""
+    check_vocabulary(replace(config, tied=False), vocabulary)
+    if vocabulary.pooled:
+        raise UserError("an encoder_decoder answers with a sequence, and this task asks for one answer. Set --config.model.name=encoder.")
+    module = EncoderDecoder(config, vocabulary, dtype)
+
+    def init_cache(params: PyTree, batch: Batch, max_length: int) -> DecodingState:
+        check_reach(config, max_length)
+        source: Any = module.apply({"params": params}, batch, method="remember")
+        cross, valid = source
+        layers = empty_layers(config, len(batch["inputs"]), max_length, dtype)
+        return DecodingState(jnp.zeros((), jnp.int32), layers, cross, valid, places_of(config, None, max_length, None))
+
+    return from_linen(module, init_cache)

@@ -2,10 +2,11 @@
 
 Activations are two-dimensional, (batch * seq, dim), between matrix products: on XLA:CPU a Dense on three-dimensional arrays was
 measured to cost 1.4 to 1.7 times as much. Decoding keeps keys and values in a `Cache`, a plain record that is passed and returned.
+`KERNELS` says where the device's fused kernel computes the same; the plain function is faster on a CPU (48 against 55 ms, measured).
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,8 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from assay.nn.positions import Positions
+from assay.nn.feed_forward import small_normal
+from assay.nn.positions import Positions, position_bias, tokens_at
 from assay.nn.tap import tap
+
+Implementation = Literal["cudnn", "xla"]  # of jax.nn.dot_product_attention
 
 
 class Cache(NamedTuple):
@@ -29,7 +33,7 @@ def attend(
     query: Float[Array, "batch heads query dim"],
     key: Float[Array, "batch kv_heads dim key"],
     value: Float[Array, "batch kv_heads dim key"],
-    bias: Float[Array, "#heads query key"] | None,
+    bias: Float[Array, "*#rows #heads query key"] | None,
     allowed: Bool[Array, "#batch 1 #query key"] | None,
     edit: Callable[[jax.Array], jax.Array] = lambda weights: weights,
 ) -> tuple[Float[Array, "batch heads query dim"], Float[Array, "batch heads query key"]]:
@@ -45,12 +49,54 @@ def attend(
     logits = jnp.einsum("bgrd,bgdk->bgrk", (query * scale).reshape(groups), key).astype(jnp.float32)
     logits = logits.reshape(batch, heads, queries, -1)
     if bias is not None:
-        logits = logits + bias[None]
+        logits = logits + (bias[None] if bias.ndim == 3 else bias)
     if allowed is not None:
         logits = jnp.where(allowed, logits, -1e30)
     weights = edit(jax.nn.softmax(logits, axis=-1))
     rows = weights.astype(value.dtype).reshape(*groups[:3], -1)
     return jnp.einsum("bgrk,bgdk->bgrd", rows, value).reshape(query.shape), weights
+
+
+def attend_fused(
+    query: Float[Array, "batch heads query dim"],
+    key: Float[Array, "batch kv_heads dim key"],
+    value: Float[Array, "batch kv_heads dim key"],
+    bias: Float[Array, "*#rows #heads query key"] | None,
+    allowed: Bool[Array, "#batch 1 #query key"] | None,
+    causal: bool = False,
+    implementation: Implementation | None = None,
+) -> Float[Array, "batch heads query dim"]:
+    """The same values by `jax.nn.dot_product_attention`, without the weights. `causal` in place of `allowed` lets a kernel skip what is
+    hidden. `implementation`: "cudnn", "xla", or None for what the device has."""
+    by_token = lambda array: jnp.transpose(array, (0, 3, 1, 2))  # noqa: E731  [batch, key, kv_heads, dim]
+    if bias is not None:
+        bias = (bias[None] if bias.ndim == 3 else bias).astype(query.dtype)
+    out = jax.nn.dot_product_attention(
+        jnp.swapaxes(query, 1, 2), by_token(key), by_token(value), bias, allowed, is_causal=causal, implementation=implementation
+    )
+    return jnp.swapaxes(out, 1, 2)
+
+
+class Case(NamedTuple):
+    """What decides about a kernel."""
+
+    device: str  # jax.default_backend()
+    dtype: jnp.dtype
+    head_dim: int
+    learned_bias: bool  # a bias that has a gradient
+
+
+KERNELS: Mapping[str, Callable[[Case], Implementation | None]] = {
+    "plain": lambda case: None,
+    "fused": lambda case: _cudnn(case) or "xla",
+    "auto": lambda case: _cudnn(case),
+}
+
+
+def _cudnn(case: Case) -> Implementation | None:
+    """cuDNN's flash attention takes half precision and these head sizes; a bias with a gradient is left to the plain function."""
+    half = jnp.dtype(case.dtype) in (jnp.bfloat16, jnp.float16)
+    return "cudnn" if case.device == "gpu" and half and case.head_dim % 8 == 0 and case.head_dim <= 128 and not case.learned_bias else None
 
 
 def visible(query_index: Int[Array, " query"], key_index: Int[Array, " key"], window: int, causal: bool) -> Bool[Array, "1 1 query key"]:
@@ -71,6 +117,8 @@ class SelfAttention(nn.Module):
     causal: bool
     positions: Positions
     dtype: jnp.dtype = jnp.float32
+    kernel: str = "plain"  # a name in KERNELS
+    scale: float = 1.0  # of the variance of the last matrix
 
     @nn.compact
     def __call__(
@@ -79,19 +127,17 @@ class SelfAttention(nn.Module):
         index: Int[Array, " seq"],
         valid: Bool[Array, "batch seq"] | None = None,
         cache: Cache | None = None,
+        places: Int[Array, "drawn places"] | None = None,
     ) -> tuple[Float[Array, "rows width"], Cache | None]:
-        """`index`: the position of each token; `valid`: which tokens are no padding. With a cache, which only causal attention has, the new
-        keys are written at `index[0]`, and what the window reaches is read."""
+        """`index`: which token of its sequence each one is; `valid`: which are no padding; `places`: randomised positions. With a cache,
+        which only causal attention has, the new keys are written at `index[0]`, and what the window reaches is read."""
         (rows, width), seq = x.shape, index.shape[0]
-        head_dim = width // self.heads
-
-        def project(name: str, heads: int) -> jax.Array:
-            projected = nn.Dense(heads * head_dim, use_bias=False, dtype=self.dtype, name=name)(x)
-            return projected.reshape(rows // seq, seq, heads, head_dim)
-
-        query = jnp.swapaxes(self.positions.rotate(project("query", self.heads), index), 1, 2)  # [batch, heads, seq, head_dim]
-        key = jnp.moveaxis(self.positions.rotate(project("key", self.kv_heads), index), 1, 3)  # [batch, kv_heads, head_dim, seq]
-        value = jnp.moveaxis(project("value", self.kv_heads), 1, 3)
+        batch, head_dim, where = rows // seq, width // self.heads, tokens_at(index, places)
+        query = self.positions.rotate(project("query", x, batch, self.heads, head_dim, self.dtype), where)
+        query = jnp.swapaxes(query, 1, 2)  # [batch, heads, seq, head_dim]
+        key = self.positions.rotate(project("key", x, batch, self.kv_heads, head_dim, self.dtype), where)
+        key = jnp.moveaxis(key, 1, 3)  # [batch, kv_heads, head_dim, seq]
+        value = jnp.moveaxis(project("value", x, batch, self.kv_heads, head_dim, self.dtype), 1, 3)
         key_index = index
         if cache is not None:
             start = (0, 0, 0, index[0])
@@ -104,7 +150,65 @@ class SelfAttention(nn.Module):
         allowed = visible(index, key_index, self.window, self.causal)
         if valid is not None:
             allowed = allowed & valid[:, None, None, :]
-        bias = self.positions.bias(index, key_index, self.heads)
-        out, _ = attend(query, key, value, bias, allowed, lambda weights: tap(self, "weights", weights))
-        out = jnp.swapaxes(out, 1, 2).reshape(rows, width)
-        return nn.Dense(width, use_bias=False, dtype=self.dtype, name="out")(out), cache
+        bias = position_bias(self.positions, self, query, key, index, key_index, places, self.causal)
+        only_causal = self.causal and not self.window and valid is None and cache is None
+        implementation = _implementation(self.kernel, query, self.positions.relate is not None)
+        out = _attended(self, query, key, value, bias, allowed, only_causal, implementation)
+        return nn.Dense(width, use_bias=False, dtype=self.dtype, kernel_init=small_normal(self.scale), name="out")(out), cache
+
+
+class CrossAttention(nn.Module):
+    """Attention of a decoder's tokens to what an encoder read; it has no positions of its own."""
+
+    heads: int
+    kv_heads: int
+    dtype: jnp.dtype = jnp.float32
+    kernel: str = "plain"  # a name in KERNELS
+    scale: float = 1.0  # of the variance of the last matrix
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "rows width"],
+        memory: Float[Array, "read width"] | None,
+        valid: Bool[Array, "batch source"],
+        cache: Cache | None = None,
+    ) -> tuple[Float[Array, "rows width"], Cache]:
+        """`memory`: the encoder's activations, (batch * source, width); its keys and values are returned, and taken from `cache` where
+        one is given. `valid`: which source tokens are no padding."""
+        width, batch = x.shape[1], valid.shape[0]
+        head_dim = width // self.heads
+        query = jnp.swapaxes(project("query", x, batch, self.heads, head_dim, self.dtype), 1, 2)
+        if cache is None:
+            assert memory is not None
+            names = ("key", "value")
+            cache = Cache(*(jnp.moveaxis(project(name, memory, batch, self.kv_heads, head_dim, self.dtype), 1, 3) for name in names))
+        implementation = _implementation(self.kernel, query, False)
+        out = _attended(self, query, *cache, None, valid[:, None, None, :], False, implementation)
+        return nn.Dense(width, use_bias=False, dtype=self.dtype, kernel_init=small_normal(self.scale), name="out")(out), cache
+
+
+def project(name: str, x: Float[Array, "rows width"], batch: int, heads: int, head_dim: int, dtype: jnp.dtype) -> jax.Array:
+    """[batch, seq, heads, head_dim], by a matrix `name` of the module that calls."""
+    return nn.Dense(heads * head_dim, use_bias=False, dtype=dtype, name=name)(x).reshape(batch, -1, heads, head_dim)
+
+
+def _implementation(kernel: str, query: jax.Array, learned_bias: bool) -> Implementation | None:
+    return KERNELS[kernel](Case(jax.default_backend(), query.dtype, query.shape[3], learned_bias))
+
+
+def _attended(module: nn.Module, query, key, value, bias, allowed, causal: bool, implementation: Implementation | None) -> jax.Array:
+    """(batch * seq, width). Where a kernel is named it makes the values, unless somebody edits the weights; the plain weights are then
+    there to be read, and cost nothing under jit where nobody does."""
+    edited = False
+
+    def read(weights: jax.Array) -> jax.Array:
+        nonlocal edited
+        seen = tap(module, "weights", weights)
+        edited = seen is not weights
+        return seen
+
+    out, _ = attend(query, key, value, bias, allowed, read)
+    if implementation and not edited:
+        out = attend_fused(query, key, value, bias, None if causal else allowed, causal, implementation)
+    return jnp.swapaxes(out, 1, 2).reshape(-1, query.shape[1] * query.shape[3])

@@ -64,12 +64,32 @@ def build(config: ChomskyConfig, seed: int) -> Task:
         score=partial(score_tokens, metrics=metrics),
         metrics=metrics,
         chance=1.0 / rule.outputs,
+        answer_to_input=rule.inputs + 1,
         published=tuple(cell for cell in _published(name) if cell.metric == metrics[0]),
+        note=AMBIGUOUS if name == "solve_equation" and config.convention == "paper" else "",
         symbols=SYMBOLS.get(name, ()),
         states=rule.states,
     )
 
 
+ABOUT = {
+    "parity_check": "bits -> how many are 1, modulo 2",
+    "even_pairs": "bits -> how many neighbours differ, modulo 2",
+    "cycle_navigation": "steps back, stay, forth -> place on a cycle of 5",
+    "modular_arithmetic": "digits and + - * -> value modulo 5",
+    "reverse_string": "bits -> the same from right to left",
+    "stack_manipulation": "a stack and its pushes and pops -> the stack",
+    "modular_arithmetic_brackets": "bracketed digits and + - * -> value modulo 5",
+    "solve_equation": "an equation with one digit hidden -> the digit",
+    "duplicate_string": "bits -> the same twice",
+    "missing_duplicate": "bits twice, one hidden -> the hidden bit",
+    "odds_first": "bits -> every second one, then the others",
+    "binary_addition": "n + m, lowest bit first -> the sum",
+    "binary_multiplication": "n * m, lowest bit first -> the product",
+    "compute_sqrt": "a binary number -> its integer square root",
+    "bucket_sort": "digits 0-4 -> the same, sorted",
+}
+AMBIGUOUS = "with products some equations hold for several digits (a tenth of the short ones); the answer is the digit that was hidden"
 SYMBOLS = {
     "modular_arithmetic": ("0", "1", "2", "3", "4", "+", "-", "*"),
     "modular_arithmetic_brackets": ("0", "1", "2", "3", "4", "+", "-", "*", "(", ")"),

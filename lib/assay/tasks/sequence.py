@@ -1,8 +1,10 @@
-"""What token tasks share: the two layouts of an example, and the score of answers read at positions.
+"""What token tasks share: the layouts of an example, and the score of answers read at positions.
 
 Answer after (Deletang et al. 2023): the input, then one "empty" token for each output, where the outputs are read; nothing is fed back.
 Running state: each input token is preceded by the state before it and answers with the state after it; at test these states are the
 model's own.
+Translation: a source, and a target that the model writes itself at test; the decoder reads BEGIN (the id after the output classes), then
+the target shifted by one.
 
 Token ids that a model reads: the task's input ids, then EMPTY, then one id for each output class, so that any output can be read again.
 """
@@ -60,6 +62,25 @@ def running_state(examples: Examples, width: int, empty: int) -> dict[str, np.nd
     given[:, 0] = given[:, 1::2] = 1
     length = (2 * examples.input_length).astype(np.int32)
     return {"inputs": inputs, "targets": targets, "mask": mask, "given": given, "length": length, "weight": np.ones(n, np.float32)}
+
+
+def translation(examples: Examples, width: int, begin: int, source_width: int) -> dict[str, np.ndarray]:
+    """inputs [n, source_width] and length of the source; decoder_inputs, targets, mask, given [n, width] of what is written.
+
+    `given` is 1 at BEGIN alone. Targets end with the task's own end token, so whoever has all of them right has also stopped in time.
+    """
+    n = len(examples.id)
+    inputs = np.zeros((n, source_width), np.int32)
+    inputs[:, : examples.input.shape[1]] = examples.input[:, :source_width]
+    targets = np.zeros((n, width), np.int32)
+    shown = min(width, examples.target.shape[1])
+    targets[:, :shown] = examples.target[:, :shown]
+    mask = (np.arange(width)[None, :] < examples.target_length[:, None]).astype(np.float32)
+    decoder_inputs = np.concatenate([np.full((n, 1), begin, np.int32), targets[:, :-1]], axis=1)
+    given = np.zeros((n, width), np.int32)
+    given[:, 0] = 1
+    arrays = {"inputs": inputs, "length": examples.input_length.astype(np.int32), "decoder_inputs": decoder_inputs}
+    return arrays | {"targets": targets, "mask": mask, "given": given, "weight": np.ones(n, np.float32)}
 
 
 def score_tokens(output: Output, batch: Batch, metrics: tuple[str, ...]) -> tuple[jax.Array, jax.Array, Mapping[str, jax.Array]]:

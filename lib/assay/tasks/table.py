@@ -1,24 +1,43 @@
-"""The table of tasks: `config.task.name` chooses one."""
+"""The table of tasks: `config.task.name` chooses one. A name that ends in `/` stands for every name that begins so."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from assay.core.config import typed
 from assay.core.errors import unknown
-from assay.tasks import chomsky
+from assay.tasks import chomsky, images, language, scan, texts, tfds_task
 from assay.tasks.chomsky_rules import RULES
 from assay.tasks.task import Task
+
+LABELS = {"labels": 0, "folds": 0, "fold": 0}
+TEXTS = {**LABELS, "data_dir": "", "tokenizer": "bytes", "tokenizer_size": 8192, "tokenizer_file": "", "max_length": 512}
+FILES = {"train": "", "test": "", "text": "text", "label": "label"}
+LANGUAGE = {"tokenizer": "bytes", "tokenizer_size": 8192, "window": 256, "context": 128, "bytes": 0}
+LABELLED = ("train", "valid", "test")
 
 
 class Entry(NamedTuple):
     config: type  # the frozen dataclass of the keys of config.task
     build: Callable[[Any, int], Task]  # (config, training seed) -> task
     defaults: Mapping[str, Any]  # keys for those who only look at the data
+    splits: Sequence[str]
+    about: str  # what an example asks, in a line
 
 
 TASKS: Mapping[str, Entry] = {
-    f"chomsky/{name}": Entry(chomsky.ChomskyConfig, chomsky.build, {"convention": "code", "lengths": "1:40", "seed": 0})
-    for name in RULES["code"]
+    **{
+        f"chomsky/{name}": Entry(
+            chomsky.ChomskyConfig, chomsky.build, {"convention": "code", "lengths": "1:40", "seed": 0}, chomsky.SPLITS, chomsky.ABOUT[name]
+        )
+        for name in RULES["code"]
+    },
+    **{f"scan/{name}": Entry(scan.ScanConfig, scan.build, {"valid_share": 0.0}, scan.SPLITS, about) for name, about in scan.ABOUT.items()},
+    "digits": Entry(images.ImagesConfig, images.build, {**LABELS, "data_dir": ""}, LABELLED, "a handwritten digit, 8 x 8 -> its value"),
+    "stdlib/package": Entry(texts.TextsConfig, texts.build_tfds, TEXTS, LABELLED, "a passage of Python's own library -> its package"),
+    "stdlib/lm": Entry(language.LanguageConfig, language.build, LANGUAGE, LABELLED, "text of Python's own library -> its next token"),
+    "stdlib/mlm": Entry(language.MaskedConfig, language.build_masked, {**LANGUAGE, "share": 0.15}, LABELLED, "the same -> hidden tokens"),
+    "csv": Entry(texts.CSVConfig, texts.build_csv, {**TEXTS, **FILES}, LABELLED, "a text -> its label"),
+    "tfds/": Entry(tfds_task.TFDSConfig, tfds_task.build, TEXTS, LABELLED, "an image or a text of TensorFlow Datasets -> its class"),
 }
 
 
@@ -30,6 +49,7 @@ def build(config: Mapping[str, Any], seed: int) -> Task:
 
 def find(name: object, key: str = "--config.task.name") -> Entry:
     """The table's entry. Raises UserError listing the known tasks."""
-    if not isinstance(name, str) or name not in TASKS:
+    known = [entry for entry in TASKS if isinstance(name, str) and (name == entry or (entry.endswith("/") and name.startswith(entry)))]
+    if not known:
         raise unknown("task", name, TASKS, key)
-    return TASKS[name]
+    return TASKS[known[0]]

@@ -1,12 +1,13 @@
 """The record of a task: splits, vocabulary, how an example becomes a batch, how an answer is scored, and what has been published."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from assay.core.errors import unknown
 from assay.data.source import Examples, Source
 from assay.models.model import Batch, Output, Vocabulary
 
@@ -28,6 +29,18 @@ class Published(NamedTuple):
     note: str = ""  # what a reader must know to compare ours with it
 
 
+def find_split(sources: Mapping[str, Any], name: str) -> Any:
+    """The entry of a split. Raises UserError listing those that there are."""
+    if name not in sources:
+        raise unknown("split", name, sources, "--split or --config.evaluate.splits")
+    return sources[name]
+
+
+def counted(answers: np.ndarray, batch: Mapping[str, np.ndarray]) -> list[int]:
+    """The answers at the positions that count."""
+    return answers[batch["mask"] > 0].tolist()
+
+
 @dataclass(frozen=True)
 class Task:
     name: str
@@ -37,15 +50,29 @@ class Task:
     encode: Callable[[Examples, int], Mapping[str, np.ndarray]]  # (examples, width) -> batch of that many tokens
     width: Callable[[int], int]  # nominal length -> tokens that the model reads
     score: Score
-    metrics: tuple[str, ...]  # the headline first
+    metrics: tuple[str, ...]  # of the rows, the headline first: figures of the score, or names in evals.summary
     chance: float  # accuracy of a uniform guess of one output token
+    units: Mapping[str, str] = field(default_factory=dict)  # of metrics that are no fractions
+    read: Callable[[np.ndarray, Mapping[str, np.ndarray]], Any] = counted  # (answers of one example, its batch row) -> its prediction
+    shown: str = "iid"  # the split that pictures take their example from
     free_running: int = 0  # tokens read at a time where evaluation feeds the model its own answers (batch["given"] is 0); 0: it does not
+    answer_to_input: int = 0  # the id by which output class 0 is read again
     published: tuple[Published, ...] = ()
     note: str = ""  # what a reader must know of every row of this task
     symbols: Sequence[str] = ()  # how the tokens of an input are written for people; empty: as numbers
+    classes: Sequence[Any] = ()  # what the classes of a pooled answer are called
+    examples: Callable[[Sequence[Any]], Examples] | None = None  # new inputs, as people write them -> examples without an answer
     states: Callable[[np.ndarray], np.ndarray] | None = None  # running answer after each input token, where one automaton step gives it
 
 
-def text(tokens: np.ndarray, symbols: Sequence[str] = ()) -> str:
-    """Tokens as people read them."""
-    return " ".join(symbols[token] if token < len(symbols) else str(token) for token in np.asarray(tokens).tolist())
+def text(value: Any, symbols: Sequence[str] = ()) -> str:
+    """An input or target, as `describe` gives it, as people read it: lists of tokens by their symbols, images as rows of digits."""
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        return "\n" + "\n".join(" ".join(f"{_grey(pixel):>3}" for pixel in row) for row in value)
+    if isinstance(value, list):
+        return " ".join(symbols[token] if token < len(symbols) else str(token) for token in value)
+    return str(value)
+
+
+def _grey(pixel: Any) -> int:
+    return round(sum(pixel) / len(pixel)) if isinstance(pixel, list) else pixel

@@ -11,7 +11,7 @@ import optax
 from assay.core.config import require, typed
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
-from assay.data.loader import Sample, bucket_ends, stacked, uniform_lengths
+from assay.data.loader import Sample, bucket_ends, sampler, stacked
 from assay.data.source import Source
 from assay.dist.mesh import MeshConfig
 from assay.evals.evaluate import EvaluateConfig, make_answer
@@ -34,8 +34,13 @@ class TrainConfig:
     buckets: int  # padded shapes that training compiles
     steps_per_call: int  # updates in one compiled call; they share a length bucket
     log_every: int  # steps between lines of metrics.jsonl
+    validate_every: int  # steps between looks at the split `valid`; 0: none
+    patience: int  # looks without a better value after which training stops, and answers with the best look's parameters; 0: never
 
     def __post_init__(self):
+        for name in ("validate_every", "patience"):
+            require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "it is at least 0")
+        require(not self.patience or self.validate_every > 0, "train.patience", self.patience, "looks need train.validate_every above 0")
         require(self.steps >= 0, "train.steps", self.steps, "it is at least 0")
         for name in ("batch_size", "buckets", "steps_per_call", "log_every"):
             require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "it is at least 1")
@@ -79,8 +84,15 @@ class Experiment(NamedTuple):
         block = self.settings.train.steps_per_call
         return stacked(self.source, self.sample, self.task.encode, self.task.width, self.ends, start, count, block)
 
-    def init_state(self, key: jax.Array, given: Mapping[str, PyTree], batch: Mapping[str, Any]) -> TrainState:
-        return init_state(key, given, self.untreated, self.objective, self.optimizer, self.treatment, batch)
+    def init_state(
+        self, key: jax.Array, given: Mapping[str, PyTree], batch: Mapping[str, Any], started: Mapping[str, PyTree] | None = None
+    ) -> TrainState:
+        return init_state(key, given, self.untreated, self.objective, self.optimizer, self.treatment, batch, started)
+
+    def started(self) -> PyTree:
+        """Values of other runs that a fresh start has in place of drawn ones."""
+        shapes = jax.eval_shape(self.treatment.init(self.untreated.init), self.key, self.first_batch())
+        return self.treatment.start({"model": shapes})
 
     def first_batch(self) -> dict[str, np.ndarray]:
         """One batch, for shapes."""
@@ -101,7 +113,7 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
     if task.free_running and untreated.decode is None:
         raise UserError(
             f"the model {settings.model['name']!r} cannot decode step by step, which {task.name} with {settings.treatments} needs. "
-            "Choose decoder or lstm with --config.model.name, or drop the treatment."
+            "Choose decoder, lstm, gru, rnn or stack_rnn with --config.model.name (encoder_decoder for translation), or drop the treatment."
         )
     source = task.source("train")
     ends = bucket_ends(source.lengths, train.buckets)
@@ -116,9 +128,11 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
         schedule=schedule,
         treatment=treatment,
         source=source,
-        sample=treatment.sample(uniform_lengths(source, settings.seed, train.batch_size, ends, train.steps_per_call)),
+        sample=treatment.sample(sampler(source, settings.seed, train.batch_size, ends, train.steps_per_call)),
         ends=ends,
     )
+    if untreated.fit is not None and train.steps:
+        raise UserError(f"the model {settings.model['name']!r} is fitted by counting, not by gradient. Set --config.train.steps=0.")
     model, params = jax.eval_shape(lambda key: init_params(key, untreated, treatment, experiment.first_batch()), jax.random.key(0))
     experiment = experiment._replace(model=model)
     for split in settings.evaluate.splits:  # an evaluation that cannot be done is better known before training than after

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 from tensorboardX import SummaryWriter
 
-from assay.core.errors import UserError
 from assay.train.progress import Update, bar
 from assay.train.workdir import WorkDir
 
@@ -26,18 +25,14 @@ class Log:
     def add(self, first: int, count: int, metrics: Mapping[str, jax.Array], last: int) -> None:
         """Steps `first + 1` to `first + count`, whose metrics are the leading rows; line n holds the figures of the n-th update.
 
-        Raises UserError at the first loss or gradient that is not finite.
+        Raises FloatingPointError at the first loss, gradient or parameter that is not finite.
         """
         values = {name: np.asarray(value)[:count] for name, value in jax.device_get(dict(metrics)).items()}
         for i in range(count):
             step = first + i + 1
             for name in ("loss", "grad_norm", "parameter_norm"):  # a finite loss may still lead to an infinite parameter
                 if not math.isfinite(values[name][i]):
-                    raise UserError(
-                        f"step {step}: {name} is {values[name][i]}, so training stopped; "
-                        f"the last good checkpoint is kept in {self.folder.checkpoints}. "
-                        "Lower --config.optimizer.learning_rate or set --config.optimizer.clip_norm, in another --workdir."
-                    )
+                    raise FloatingPointError(f"step {step}: {name} is {values[name][i]}")
             if step % self.every and step != last:
                 continue
             elapsed = time.monotonic() - self.started
@@ -50,6 +45,13 @@ class Log:
         self.file.flush()
         shown = {name: float(value[count - 1]) for name, value in values.items() if name == "loss" or "accuracy" in name}
         self.update(first + count, shown)
+
+    def note(self, step: int, values: Mapping[str, float]) -> None:
+        """Figures that are no metrics of a step, such as those of a look at the validation split; a line of their own."""
+        self.file.write(json.dumps({"step": step, **values}) + "\n")
+        self.file.flush()
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
 
 
 @contextmanager

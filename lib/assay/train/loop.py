@@ -20,14 +20,16 @@ from assay.core.tree import count
 from assay.dist import launch
 from assay.dist.mesh import batch_sharding, check_divides, make_mesh
 from assay.dist.shard import place, shardings
+from assay.evals.evaluate import batches
 from assay.train.checkpoint import Checkpointer
 from assay.train.experiment import Experiment, assemble
 from assay.train.log import Log, logging
 from assay.train.measure import Labels, labels_of, measure
 from assay.train.optim import ENDLESS
-from assay.train.state import TrainState, all_params
+from assay.train.state import TrainState, final_params
 from assay.train.step import make_step, repeat
 from assay.train.treatment import Treatment, links
+from assay.train.watch import Watch, watching
 from assay.train.workdir import WorkDir
 
 FREE = ("checkpoint", "evaluate", "train.log_every", "mesh")  # keys that may change when a run goes on
@@ -46,6 +48,7 @@ def run(
     mesh = make_mesh(made.settings.mesh)
     check_divides(made.settings.train.batch_size, mesh, "train.batch_size")
     folder, labels = WorkDir(workdir), labels_of(made, experiment)
+    folder.check_parts()
     full = {"experiment": labels.experiment, "composition": links(treatments), **resolved}
     finished = folder.finished(full)
     if finished:
@@ -53,16 +56,21 @@ def run(
     free = (*FREE, "train.steps") if made.settings.optimizer.schedule in ENDLESS else FREE
     folder.check(full, free)
     state = train(made, folder, mesh, labels, quiet, claim=lambda: folder.claim(full))
-    return folder.write_results(measure(made, folder, all_params(state)["model"], mesh, labels, quiet))
+    labels = labels._replace(steps=int(state.step))  # fewer than asked for where training stopped early
+    return folder.write_results(measure(made, folder, final_params(state, made.treatment)["model"], mesh, labels, quiet))
 
 
 def train(
     made: Experiment, folder: WorkDir, mesh: Mesh, labels: Labels, quiet: bool, claim: Callable[[], None] = lambda: None
 ) -> TrainState:
-    """Trains from the newest checkpoint, or from the start, to the last step. `claim` is called once what is there has been read."""
+    """Trains from the newest checkpoint, or from the start, to the last step or until it shall stop, and returns the state to answer with.
+
+    `claim` is called once what is there has been read.
+    """
     settings = made.settings
-    with Checkpointer(folder.checkpoints, settings.checkpoint) as checkpointer:
-        state, begun = start(made, mesh, checkpointer)
+    with Checkpointer(folder.checkpoints, settings.checkpoint) as checkpointer, watching(made, folder, mesh) as watch:
+        state, begun, kept = start(made, mesh, checkpointer)
+        watch.resume(kept)
         total = settings.train.steps
         if begun > total:
             raise UserError(
@@ -70,32 +78,67 @@ def train(
                 f"Raise --config.train.steps to at least {begun}, or start anew with another --workdir."
             )
         claim()
-        if begun == total:
-            checkpointer.save(begun, state)  # of a run without steps; any other is there
-            return state
+        if begun == total or watch.over:
+            if made.model.fit is not None and checkpointer.latest() is None:
+                state = _fitted(made, state)
+            checkpointer.save(begun, state, watch.keep())  # of a run without steps; any other is there
+            return _answering(made, mesh, watch, state)
         if not quiet:
             origin = f"from step {begun}" if begun else "from the start"
             print(f"{labels.experiment}: {count(state.params):,} parameters, {jax.device_count()} device(s), {origin}", file=sys.stderr)
         batch_size, every = settings.train.batch_size, settings.train.log_every
         with _signals() as received, logging(folder, labels.short, batch_size, every, begun, total, quiet) as log:
-            return _steps(made, mesh, checkpointer, state, begun, log, received)
+            try:
+                state = _steps(made, mesh, checkpointer, watch, state, begun, log, received)
+                return _answering(made, mesh, watch, state)
+            except FloatingPointError as fault:
+                saved = checkpointer.finished()
+                where = f"the last good checkpoint is kept in {folder.checkpoints}" if saved else "no checkpoint had been saved yet"
+                raise UserError(
+                    f"{fault}, so training stopped; {where}. "
+                    "Lower --config.optimizer.learning_rate or set --config.optimizer.clip_norm, in another --workdir."
+                ) from None
 
 
-def start(made: Experiment, mesh: Mesh, checkpointer: Checkpointer) -> tuple[TrainState, int]:
-    """The state at the newest checkpoint, or the initial one, each array on its sharding; and its step."""
+def start(made: Experiment, mesh: Mesh, checkpointer: Checkpointer) -> tuple[TrainState, int, dict[str, Any]]:
+    """The state at the newest checkpoint, or the initial one, each array on its sharding; its step; and what was kept beside it."""
     arguments = (made.key, made.treatment.given, made.first_batch())
     abstract = jax.eval_shape(made.init_state, *arguments)
     step = checkpointer.latest()
     if step is not None:
-        return checkpointer.restore(step, place(abstract, mesh)), step
-    return jax.jit(made.init_state, out_shardings=shardings(abstract, mesh))(*arguments), 0
+        state, kept = checkpointer.restore(step, place(abstract, mesh))
+        return state, step, kept
+    return jax.jit(made.init_state, out_shardings=shardings(abstract, mesh))(*arguments, made.started()), 0, {}
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
+def _fitted(made: Experiment, state: TrainState) -> TrainState:
+    """The state of a model that is fitted by counting, from every training example once."""
+    assert made.model.fit is not None
+    every: Iterator[Any] = (batch for _, batch in batches(made.task, "train", made.settings.evaluate))
+    counted = made.model.fit(state.params["model"], every)
+    return state._replace(params={**state.params, "model": jax.device_put(counted)})
+
+
+def _answering(made: Experiment, mesh: Mesh, watch: Watch, last: TrainState) -> TrainState:
+    """The state that evaluation reads: the best look's where training may stop early, else the last."""
+    if watch.best is None or (step := watch.best.finished()) is None:
+        return last
+    abstract = jax.eval_shape(made.init_state, made.key, made.treatment.given, made.first_batch())
+    return watch.best.restore(step, place(abstract, mesh))[0]
+
+
 def _steps(
-    made: Experiment, mesh: Mesh, checkpointer: Checkpointer, state: TrainState, begun: int, log: Log, received: list[int]
+    made: Experiment,
+    mesh: Mesh,
+    checkpointer: Checkpointer,
+    watch: Watch,
+    state: TrainState,
+    begun: int,
+    log: Log,
+    received: list[int],
 ) -> TrainState:
     train, every = made.settings.train, made.settings.checkpoint.every
     step_fn = make_step(made.model, made.objective, made.treatment.gradient, made.optimizer)
@@ -103,18 +146,23 @@ def _steps(
     sharding = batch_sharding(mesh, steps=True)
     step, pending = begun, None
     while step < train.steps:
-        taken = min(train.steps_per_call - step % train.steps_per_call, train.steps - step)  # calls end where blocks end
-        batches = jax.device_put(made.batches(step, taken), sharding)
-        state, metrics = call(state, batches, np.int32(taken))
+        taken = min(train.steps_per_call - step % train.steps_per_call, train.steps - step, watch.until(step))  # calls end where blocks end
+        stacked = jax.device_put(made.batches(step, taken), sharding)
+        state, metrics = call(state, stacked, np.int32(taken))
         if pending:
             log.add(*pending, train.steps)
         pending = (step, taken, metrics)
         due = (step + taken) // every > step // every
         step += taken
-        if due or step == train.steps or received:
+        seen = watch.until(step) == watch.every  # a look is due
+        if due or seen or step == train.steps or received:
             log.add(*pending, train.steps)  # raises where this state is not worth keeping
             pending = None
-            checkpointer.save(step, state)
+            over = watch.look(step, state, log)
+            if due or over or step == train.steps or received:
+                checkpointer.save(step, state, watch.keep())
+            if over:
+                break
         if received:
             raise Terminated(step, received[0])
     return state

@@ -42,7 +42,8 @@ def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, label
     answer = jax.jit(make_answer(made.model, made.task))
     found: list[dict[str, Any]] = []
     for name in made.settings.evaluate.splits:
-        split = made.task.source(name).name
+        source = made.task.source(name)
+        split = source.name
         total, done = size(made.task, split, made.settings.evaluate), 0
         with bar(f"{labels.short} {split}", total, "examples", quiet=quiet) as update:
 
@@ -53,7 +54,7 @@ def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, label
 
             records = evaluate(answer, params, made.task, split, made.settings.evaluate, mesh, on_batch)
         folder.write_predictions(split, records)
-        measured = rows(records, made.task, split, labels._asdict())
+        measured = rows(records, made.task, split, labels._asdict(), by_length=source.size is None)
         if split == "iid":
             share = seen_in_training(made, records)
             measured = [row | {"seen_in_training": share} for row in measured]

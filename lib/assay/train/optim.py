@@ -1,14 +1,24 @@
-"""Optimisers and schedules by name, from optax. Clipping comes first, decoupled weight decay falls on what a path regex selects."""
+"""Optimisers and schedules by name, from optax. Clipping comes first, decoupled weight decay falls on what a path regex selects.
+
+A named rule turns a gradient into a direction; the learning rate is applied once, after it. Rules that change a parameter by about one
+learning rate whatever the gradient's size: adam, adamw, muon (0.2 to 0.4 of it) and lion (exactly: take a third to a tenth of Adam's
+rate). adafactor's rate is a share of the parameter's own size.
+"""
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import jax
 import optax
+import optax.contrib
 
 from assay.core.config import require
 from assay.core.errors import UserError, unknown
-from assay.core.tree import select
+from assay.core.tree import PyTree, map_with_path, select
+
+MATRICES = re.compile(r"(?<!/head)/(kernel|recurrent)$")  # hidden matrices, which Muon is for; embeddings and the read-out are not
 
 
 @dataclass(frozen=True)
@@ -36,11 +46,41 @@ class OptimizerConfig:
             require(getattr(self, name) >= 0, f"optimizer.{name}", getattr(self, name), "it is at least 0")
 
 
+def adafactor() -> optax.GradientTransformation:
+    """Shazeer and Stern 2018 (arXiv 1804.04235) without momentum: second moments of a large matrix by row and column, steps by size."""
+    return optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0), optax.scale_by_param_block_rms())
+
+
+def muon() -> optax.GradientTransformation:
+    """Momentum whose matrices are made orthogonal (Jordan et al. 2024); all that is no hidden matrix as by adamw.
+
+    Steps are scaled to the size of Adam's, 0.2 sqrt(max(rows, columns)) (Liu et al. 2025, arXiv 2502.16982), so that one rate fits both.
+    """
+
+    def rule(path: str, leaf: Any) -> str:
+        return "muon" if leaf.ndim == 2 and MATRICES.search(path) else "adam"
+
+    def resized(updates: PyTree, params: PyTree) -> PyTree:
+        del params
+        return jax.tree.map(lambda leaf: 0.2 * max(leaf.shape) ** 0.5 * leaf, updates)
+
+    def rows_and_columns(tree: PyTree) -> PyTree:
+        return jax.tree.map(lambda leaf: optax.contrib.MuonDimensionNumbers(), tree)
+
+    orthogonal = optax.contrib.scale_by_muon(weight_dimension_numbers=rows_and_columns)
+    rules = {"muon": optax.chain(orthogonal, optax.stateless(resized)), "adam": optax.scale_by_adam(b2=0.95)}
+    return optax.partition(rules, lambda params: map_with_path(rule, params))
+
+
 OPTIMIZERS: Mapping[str, Callable[[], optax.GradientTransformation]] = {
     "sgd": optax.identity,
     "momentum": lambda: optax.trace(decay=0.9),
     "adam": lambda: optax.scale_by_adam(),
     "adamw": lambda: optax.scale_by_adam(b2=0.95),  # the b2 of language models; decay by optimizer.weight_decay
+    "adagrad": lambda: optax.scale_by_rss(),
+    "adafactor": adafactor,
+    "lion": lambda: optax.scale_by_lion(),  # Chen et al. 2023 (arXiv 2302.06675): the sign of a moving average
+    "muon": muon,
 }
 SCHEDULES: Mapping[str, Callable[[float, int], optax.Schedule]] = {
     "constant": lambda peak, steps: optax.constant_schedule(peak),

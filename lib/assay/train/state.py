@@ -22,9 +22,12 @@ class TrainState(NamedTuple):
     key: jax.Array  # never changes: streams are folded in by name and step
 
 
-def init_params(key: jax.Array, model: Model, treatment: Treatment, batch: Mapping[str, Any]) -> tuple[Model, PyTree]:
-    """The treated model and its parameters."""
-    return treatment.model(model, model.init(rng.stream(key, "init"), batch))
+def init_params(
+    key: jax.Array, model: Model, treatment: Treatment, batch: Mapping[str, Any], started: Mapping[str, PyTree] | None = None
+) -> tuple[Model, PyTree]:
+    """The treated model and its parameters; `started` holds values for a part of {"model": ...} that replace those drawn."""
+    drawn = {"model": treatment.init(model.init)(rng.stream(key, "init"), batch)}
+    return treatment.model(model, merge(drawn, dict(started or {}))["model"])
 
 
 def init_state(
@@ -35,9 +38,10 @@ def init_state(
     optimizer: optax.GradientTransformation,
     treatment: Treatment,
     batch: Batch,
+    started: Mapping[str, PyTree] | None = None,
 ) -> TrainState:
     """The whole state before the first step. `model` is the untreated one. Traceable: run it under `jit` with `out_shardings`."""
-    treated, params = init_params(key, model, treatment, batch)
+    treated, params = init_params(key, model, treatment, batch, started)
     params = {"model": params, **given}
     params |= objective.init(rng.stream(key, "objective"), treated, params, batch)
     trained, frozen = partition(params, treatment.frozen)
@@ -47,3 +51,8 @@ def init_state(
 def all_params(state: TrainState) -> dict[str, Any]:
     """Trained and frozen parameters together."""
     return merge(state.params, state.frozen)
+
+
+def final_params(state: TrainState, treatment: Treatment) -> dict[str, Any]:
+    """The parameters that evaluation reads."""
+    return treatment.final(state, all_params(state))

@@ -9,17 +9,28 @@ from typing import Any, NamedTuple
 
 import jax
 
-from assay.core.tree import PyTree
+from assay.core.tree import PyTree, merge
 from assay.data.loader import Sample
 from assay.models.model import Batch, Model
 from assay.tasks.task import Task
 from assay.train.objective import Aux, Objective
 
+Init = Callable[[jax.Array, Batch], PyTree]  # (key, batch) -> parameters of the model
 Gradient = Callable[[PyTree, Batch, jax.Array], tuple[PyTree, Aux]]
 
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _same_params(state: Any, params: PyTree) -> PyTree:
+    del state
+    return params
+
+
+def _nothing(shapes: PyTree) -> PyTree:
+    del shapes
+    return {}
 
 
 def _same_model(model: Model, params: PyTree) -> tuple[Model, PyTree]:
@@ -28,11 +39,14 @@ def _same_model(model: Model, params: PyTree) -> tuple[Model, PyTree]:
 
 class Treatment(NamedTuple):
     task: Callable[[Task], Task] = _same  # what is asked, and how the answer is read (a scratchpad)
+    init: Callable[[Init], Init] = _same  # how parameters are drawn (an ensemble's)
+    start: Callable[[PyTree], PyTree] = _nothing  # shapes of {"model": ...} -> values for a part of it; asked by a fresh start only
     model: Callable[[Model, PyTree], tuple[Model, PyTree]] = _same_model  # prune by surgery, quantise, LoRA, ensemble
     objective: Callable[[Objective], Objective] = _same  # distil, attack, augment, L1
     gradient: Callable[[Gradient], Gradient] = _same  # per-example clipping and noise, federated rounds, SAM
     optimizer: Callable[[Any], Any] = _same  # masks, EMA
     sample: Callable[[Sample], Sample] = _same  # which examples a step sees: two domains, episodes, clients
+    final: Callable[[Any, PyTree], PyTree] = _same_params  # (state, its parameters) -> those that evaluation reads (an average)
     given: Mapping[str, PyTree] = {}  # trees that enter the state as they are (a teacher)
     frozen: str = ""  # path regex of parameters that are read but not trained
     name: str = "unnamed"  # as rows and config.json say it
@@ -50,17 +64,24 @@ def compose(treatments: Sequence[Treatment]) -> Treatment:
             model, params = treatment.model(model, params)
         return model, params
 
+    def start(shapes: PyTree) -> PyTree:
+        return reduce(lambda so_far, treatment: merge(so_far, treatment.start(shapes)), treatments, {})
+
+    def final(state: Any, params: PyTree) -> PyTree:
+        return reduce(lambda so_far, treatment: treatment.final(state, so_far), treatments, params)
+
     given: dict[str, PyTree] = {}
     for treatment in treatments:
         given |= treatment.given
     frozen = "|".join(f"(?:{treatment.frozen})" for treatment in treatments if treatment.frozen)
     name = " + ".join(treatment.name for treatment in treatments) or "none"
-    return Treatment(chain("task"), model, chain("objective"), chain("gradient"), chain("optimizer"), chain("sample"), given, frozen, name)
+    arrows = {link: chain(link) for link in ("task", "init", "objective", "gradient", "optimizer", "sample")}
+    return Treatment(**arrows, start=start, model=model, final=final, given=given, frozen=frozen, name=name)
 
 
 def links(treatments: Sequence[Treatment]) -> dict[str, list[str]]:
     """Which treatments act at which link, in order: the composition, for config.json."""
     identity = Treatment()
-    names = ("task", "model", "objective", "gradient", "optimizer", "sample")
+    names = ("task", "init", "start", "model", "objective", "gradient", "optimizer", "sample", "final")
     acting = {link: [t.name for t in treatments if getattr(t, link) is not getattr(identity, link)] for link in names}
     return {link: found for link, found in acting.items() if found}

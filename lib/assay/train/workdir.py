@@ -23,7 +23,8 @@ class WorkDir:
     def __init__(self, path: str | Path):
         self.path = Path(path).absolute()
         self.config, self.results, self.metrics = (self.path / name for name in ("config.json", "results.json", "metrics.jsonl"))
-        self.checkpoints, self.tensorboard, self.report = (self.path / name for name in ("checkpoints", "tensorboard", "report.html"))
+        self.checkpoints, self.best = self.path / "checkpoints", self.path / "best"
+        self.tensorboard, self.report = self.path / "tensorboard", self.path / "report.html"
 
     def predictions(self, split: str) -> Path:
         return self.path / "predictions" / f"{split}.jsonl"
@@ -48,7 +49,7 @@ class WorkDir:
             self.path.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.path).close()
         except OSError as error:
-            raise UserError(f"cannot write to the work directory {self.path}: {error.strerror}. Choose another with --workdir.") from None
+            raise self._unwritable(error) from None
 
     def claim(self, config: Mapping[str, Any]) -> None:
         """Writes config.json; results of fewer steps or of another evaluation go. Only after `check`, and after what is there was read."""
@@ -56,10 +57,12 @@ class WorkDir:
         self.write_json(self.config, config)
 
     def read_config(self) -> dict[str, Any]:
-        return self._read(self.config, "It is written when a run starts; give --workdir the folder of a run.")
+        hint = "It is written when a run starts; give --workdir the folder of a run."
+        return self._read(self.config, hint, {"experiment": str, "composition": dict, "task": dict, "model": dict, "treatments": list})
 
     def read_results(self) -> dict[str, Any]:
-        return self._read(self.results, "It is written when a run ends: run the same command again to finish it.")
+        hint = "It is written when a run ends: run the same command again to finish it."
+        return self._read(self.results, hint, {"schema": int, "rows": list, "environment": dict})
 
     def finished(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
         """results.json of a run that ended with just this config, else None."""
@@ -80,11 +83,11 @@ class WorkDir:
         if not self.metrics.exists():
             return
         kept = []
-        for line in self.metrics.read_text().splitlines():
+        for line in self.metrics.read_text(errors="replace").splitlines():
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line + "\n")
-            except ValueError:
+            except (ValueError, KeyError, TypeError):
                 break
         write_text(self.metrics, "".join(kept))
 
@@ -92,17 +95,43 @@ class WorkDir:
     def write_json(path: Path, value: Any) -> None:
         write_text(path, json.dumps(value, indent=1) + "\n")
 
-    def _read(self, path: Path, hint: str) -> dict[str, Any]:
+    def check_parts(self) -> None:
+        """Raises UserError where a part of the folder is a file in place of a folder, or the other way round."""
         try:
-            return json.loads(path.read_text())
+            for path in (self.checkpoints, self.best, self.tensorboard, self.path / "predictions"):
+                if path.exists() and not path.is_dir():
+                    raise UserError(f"{path} is no folder. Start anew with another --workdir, or remove it.")
+            for path in (self.config, self.results, self.metrics, self.report):
+                if path.exists() and not path.is_file():
+                    raise UserError(f"{path} is no file. Start anew with another --workdir, or remove it.")
+        except OSError as error:  # such as a name that is too long
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(f"cannot write to the work directory {self.path}: {error.strerror}. Choose another with --workdir.")
+
+    def _read(self, path: Path, hint: str, parts: Mapping[str, type]) -> dict[str, Any]:
+        try:
+            found = json.loads(path.read_text())
         except FileNotFoundError:
             raise UserError(f"no {path.name} in {path.parent}. {hint}") from None
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read: {error}. Start anew with another --workdir.") from None
+        bad = [name for name, kind in parts.items() if not isinstance(found, dict) or not isinstance(found.get(name), kind)]
+        if bad:
+            raise UserError(f"{path} is not what a run writes: it lacks {', '.join(bad)}. Start anew with another --workdir.")
+        return found
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes the whole file or nothing."""
+    """Writes the whole file or nothing. Raises UserError where the system does not let it."""
+    try:
+        _write(path, text)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}. Choose another place.") from None
+
+
+def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

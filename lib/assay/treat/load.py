@@ -17,7 +17,7 @@ from assay.models.model import Model
 from assay.tasks.task import Task
 from assay.train.checkpoint import Checkpointer
 from assay.train.experiment import Experiment, assemble
-from assay.train.state import TrainState, all_params
+from assay.train.state import TrainState, final_params
 from assay.train.treatment import Treatment, links
 from assay.train.workdir import EXTRA, WorkDir
 from assay.treat.table import treatments
@@ -30,7 +30,7 @@ def load(workdir: str | Path, treated: Sequence[Treatment] | None = None) -> tup
     """
     made = rebuild(workdir, treated=treated)
     state = restore(made, workdir)
-    return made.model, all_params(state)["model"], made.task
+    return made.model, final_params(state, made.treatment)["model"], made.task
 
 
 def rebuild(
@@ -54,14 +54,15 @@ def rebuild(
 
 
 def restore(made: Experiment, workdir: str | Path) -> TrainState:
-    """The newest state, spread over the devices that are here."""
+    """The state that the run answers with, spread over the devices that are here: the newest, or the best look's."""
     folder = WorkDir(workdir)
     nothing = UserError(f"no checkpoint in {folder.path}. Train it first: python -m experiments.main --config=... --workdir={workdir}")
     if not folder.checkpoints.is_dir():
         raise nothing
     abstract = jax.eval_shape(made.init_state, made.key, made.treatment.given, made.first_batch())
-    with Checkpointer(folder.checkpoints, made.settings.checkpoint) as checkpointer:
+    answering = folder.best if made.settings.train.patience and folder.best.is_dir() else folder.checkpoints
+    with Checkpointer(answering, made.settings.checkpoint) as checkpointer:
         step = checkpointer.latest()
         if step is None:
             raise nothing
-        return checkpointer.restore(step, place(abstract, make_mesh(MeshConfig(-1, 1, 1))))
+        return checkpointer.restore(step, place(abstract, make_mesh(MeshConfig(-1, 1, 1))))[0]

@@ -2,23 +2,50 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from assay.core.errors import UserError, unknown
+from assay.core.errors import unknown
 from assay.train.treatment import Treatment
+from assay.treat.accumulate import accumulate
+from assay.treat.augment import augment
+from assay.treat.average import average
+from assay.treat.ensemble import ensemble
+from assay.treat.initial import initial
+from assay.treat.option import parse
+from assay.treat.penalty import l1, l2
+from assay.treat.rate import rate
 from assay.treat.scratchpad import scratchpad
+from assay.treat.smooth import smooth
 
-FACTORIES: Mapping[str, Callable[..., Treatment]] = {"scratchpad": scratchpad}
+FACTORIES: Mapping[str, Callable[..., Treatment]] = {
+    "accumulate": accumulate,
+    "augment": augment,
+    "average": average,
+    "ensemble": ensemble,
+    "init": initial,
+    "l1": l1,
+    "l2": l2,
+    "rate": rate,
+    "scratchpad": scratchpad,
+    "smooth": smooth,
+}
 
 
 def treatments(specs: Sequence[str]) -> list[Treatment]:
     """The treatments that a config names. Raises UserError for an unknown one or an option that it does not take."""
     made = []
-    for spec in specs:
+    for spec in joined(specs):
         name, _, options = spec.partition(":")
         if name not in FACTORIES:
             raise unknown("treatment", name, FACTORIES, "--config.treatments")
-        pairs = dict(pair.partition("=")[::2] for pair in options.split(",") if pair)
-        try:
-            made.append(FACTORIES[name](**pairs)._replace(name=spec))
-        except TypeError:
-            raise UserError(f"the treatment {name!r} does not take {', '.join(pairs)}. Change it in --config.treatments.") from None
+        made.append(FACTORIES[name](**parse(name, FACTORIES[name], options))._replace(name=spec))
     return made
+
+
+def joined(specs: Sequence[str]) -> list[str]:
+    """The specs with their options together again: a list on the command line was cut at every comma, those between options too."""
+    whole: list[str] = []
+    for piece in specs:
+        if whole and "=" in piece.partition(":")[0]:
+            whole[-1] += f",{piece}" if ":" in whole[-1] else f":{piece}"
+        else:
+            whole.append(piece)
+    return whole

@@ -1,0 +1,56 @@
+"""Lists every experiment: its question, its variants, what it costs and what to expect.
+
+python -m experiments.list
+python -m experiments.list --subject=vision
+"""
+
+import ast
+from pathlib import Path
+
+from absl import flags
+from rich.console import Console
+
+from assay.core.command import launch
+from assay.core.errors import UserError, unknown
+
+SUBJECT = flags.DEFINE_string("subject", "", "Folder of experiments, such as vision; empty: all.")
+ROOT = Path(__file__).parent
+
+
+def describe(path: Path) -> tuple[str, dict[str, str]]:
+    """(question, {Command, Variants, Cost, Expected, Reference}) of a config file, from its docstring."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    question, *rest = text.splitlines()
+    parts: dict[str, str] = {}
+    name = ""
+    for line in rest:
+        head, colon, tail = line.partition(":")
+        if colon and head in ("Command", "Variants", "Cost", "Expected", "Reference"):
+            name, line = head, tail
+        if name and line.strip():
+            parts[name] = f"{parts.get(name, '')}\n{line.strip()}".strip()
+    return question, parts
+
+
+def main(overrides: dict[str, str]) -> None:
+    if overrides:
+        raise UserError("list takes no --config overrides.")
+    paths = [path for path in sorted(ROOT.glob("*/*.py")) if "def get_config(" in path.read_text(encoding="utf-8")]
+    subjects = sorted({path.parent.name for path in paths})
+    if SUBJECT.value and SUBJECT.value not in subjects:
+        raise unknown("subject", SUBJECT.value, subjects, "--subject")
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=140)
+    for path in paths:
+        if SUBJECT.value in ("", path.parent.name):
+            question, parts = describe(path)
+            console.print(f"[bold]experiments/{path.relative_to(ROOT)}[/bold]  {question}", soft_wrap=True)
+            for name in ("Command", "Variants", "Cost", "Expected"):
+                for i, line in enumerate(parts.get(name, "").splitlines()):
+                    console.print(f"  {name if i == 0 else '':<9} {line}", markup=False, soft_wrap=True)
+            console.print()
+
+
+if __name__ == "__main__":
+    launch(main, __doc__)

@@ -1,0 +1,149 @@
+"""Image augmentation: pure functions of a key under jit, on images [batch, height, width, channels] of any float or integer type.
+
+    augment = make_augment("crop:4,flip,cutout:2", "--config.task.augment")
+    images, targets = augment(key, images, targets)           # targets come back as they are, except from mixup
+
+Each draws for each image, leaves shape and type, and is the identity at strength 0. What comes in from outside the image is 0. Flip mirrors
+left and right, and belongs only where the mirror image has the same label: not to digits or letters.
+"""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Num, Shaped
+
+from assay.core import rng
+from assay.data.augment import Entry, parse
+
+Images = Num[Array, "batch height width channels"]
+Augment = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+
+def make_augment(spec: str, config_key: str) -> Augment:
+    """`(key, images, targets) -> (images, targets)`. Only mixup reads the targets, and needs them soft: [batch, classes]."""
+    parts = parse(spec, IMAGE, config_key)
+
+    def augment(key: jax.Array, images: Images, targets: Shaped[Array, "batch ..."]) -> tuple[Images, Shaped[Array, "batch ..."]]:
+        for place, (name, strength) in enumerate(parts):
+            images, targets = IMAGE[name].function(rng.stream(key, f"augment/{name}", place), images, targets, strength)
+        return images, targets
+
+    return augment
+
+
+def crop(key: jax.Array, images: Images, padding: int) -> Images:
+    """A window of the image's own size, anywhere in the image padded by `padding` zeros on each side."""
+    if padding == 0:
+        return images
+    padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    corners = jax.random.randint(key, (len(images), 2), 0, 2 * padding + 1)
+    return jax.vmap(lambda image, corner: jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), images.shape[1:]))(padded, corners)
+
+
+def flip(key: jax.Array, images: Images, probability: float) -> Images:
+    """Left and right exchanged, with a probability."""
+    flipped = jax.random.uniform(key, (len(images),)) < probability
+    return jnp.where(flipped[:, None, None, None], images[:, :, ::-1], images)
+
+
+def shift(key: jax.Array, images: Images, pixels: float) -> Images:
+    """Moved by up to `pixels` along both axes, by fractions of a pixel too (bilinear)."""
+    moves = jax.random.uniform(key, (len(images), 2), minval=-pixels, maxval=pixels)
+
+    def one(image: jax.Array, move: jax.Array) -> jax.Array:
+        rows, columns = _grid(image)
+        return _bilinear(image, rows - move[0], columns - move[1])
+
+    return _as(jax.vmap(one)(images, moves), images)
+
+
+def rotate(key: jax.Array, images: Images, degrees: float) -> Images:
+    """Turned about the centre by up to `degrees` either way (bilinear)."""
+    angles = jnp.deg2rad(jax.random.uniform(key, (len(images),), minval=-degrees, maxval=degrees))
+
+    def one(image: jax.Array, angle: jax.Array) -> jax.Array:
+        rows, columns = _grid(image)
+        middle = ((image.shape[0] - 1) / 2, (image.shape[1] - 1) / 2)
+        down, right = rows - middle[0], columns - middle[1]
+        cosine, sine = jnp.cos(angle), jnp.sin(angle)
+        return _bilinear(image, middle[0] + down * cosine - right * sine, middle[1] + down * sine + right * cosine)
+
+    return _as(jax.vmap(one)(images, angles), images)
+
+
+def cutout(key: jax.Array, images: Images, size: int) -> Images:
+    """A square of `size` pixels a side set to 0, centred anywhere in the image, so that part may lie outside (DeVries and Taylor 2017)."""
+    _, height, width, _ = images.shape
+    centre = jax.random.randint(key, (len(images), 2), 0, jnp.array([[height, width]]))
+    corner = centre - size // 2
+    rows, columns = (jnp.arange(n)[None, :] - corner[:, axis, None] for axis, n in enumerate((height, width)))
+    inside = ((rows >= 0) & (rows < size))[:, :, None] & ((columns >= 0) & (columns < size))[:, None, :]
+    return jnp.where(inside[..., None], jnp.zeros((), images.dtype), images)
+
+
+def mixup(key: jax.Array, images: Images, targets: Shaped[Array, "batch ..."], alpha: float) -> tuple[Images, Shaped[Array, "batch ..."]]:
+    """share x image + (1 - share) x another one of the batch, and their targets [batch, classes] alike (Zhang et al. 2018).
+
+    The share is drawn from Beta(alpha, alpha). Any row may be mixed into any other: give it full batches, whose rows all count.
+    """
+    if targets.ndim != 2:
+        raise ValueError(f"mixup needs soft targets [batch, classes], got shape {targets.shape}; make them with jax.nn.one_hot")
+    if alpha == 0:
+        return images, targets
+    other = jax.random.permutation(rng.stream(key, "partner"), len(images))
+    share = jax.random.beta(rng.stream(key, "share"), alpha, alpha, (len(images),))
+
+    def mix(values: jax.Array) -> jax.Array:
+        weight = share.reshape(-1, *(1,) * (values.ndim - 1))
+        full = values.astype(jnp.float32)
+        return _as(weight * full + (1 - weight) * full[other], values)
+
+    return mix(images), mix(targets)
+
+
+def _images_alone(function: Callable, kind: type = float) -> Callable:
+    def apply(key: jax.Array, images: jax.Array, targets: jax.Array, strength: float) -> tuple[jax.Array, jax.Array]:
+        return function(key, images, kind(strength)), targets
+
+    return apply
+
+
+IMAGE: Mapping[str, Entry] = {
+    "crop": Entry(_images_alone(crop, int), 4, float("inf"), "pixels of padding on each side", whole=True),
+    "flip": Entry(_images_alone(flip), 0.5, 1, "probability"),
+    "shift": Entry(_images_alone(shift), 1, float("inf"), "pixels either way"),
+    "rotate": Entry(_images_alone(rotate), 15, 180, "degrees either way"),
+    "cutout": Entry(_images_alone(cutout, int), 8, float("inf"), "pixels a side", whole=True),
+    "mixup": Entry(mixup, 0.2, float("inf"), "alpha of the Beta distribution of the share"),
+}
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _grid(image: jax.Array) -> tuple[jax.Array, jax.Array]:
+    rows, columns = jnp.meshgrid(
+        jnp.arange(image.shape[0], dtype=jnp.float32), jnp.arange(image.shape[1], dtype=jnp.float32), indexing="ij"
+    )
+    return rows, columns
+
+
+def _bilinear(image: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """The image [height, width, channels] read at fractional places [height, width]; 0 outside. In float32."""
+    height, width, _ = image.shape
+    top, left = jnp.floor(rows), jnp.floor(columns)
+    down, right = (rows - top)[..., None], (columns - left)[..., None]
+
+    def at(row: jax.Array, column: jax.Array) -> jax.Array:
+        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        read = image[jnp.clip(row, 0, height - 1).astype(jnp.int32), jnp.clip(column, 0, width - 1).astype(jnp.int32)]
+        return jnp.where(inside[..., None], read.astype(jnp.float32), 0.0)
+
+    above = at(top, left) * (1 - right) + at(top, left + 1) * right
+    below = at(top + 1, left) * (1 - right) + at(top + 1, left + 1) * right
+    return above * (1 - down) + below * down
+
+
+def _as(values: jax.Array, like: jax.Array) -> jax.Array:
+    return (values if jnp.issubdtype(like.dtype, jnp.floating) else jnp.round(values)).astype(like.dtype)

@@ -1,0 +1,141 @@
+"""Labelled text from a CSV file: `read_csv("train.csv", text="text", label="label")` gives one `Row` a record.
+
+UTF-8 with or without a byte-order mark; quoted fields may hold commas, doubled quotes and newlines; lines end in LF, CRLF or CR. Whatever
+is wrong with a file is a UserError that names file, line and reason; the line is the physical one on which the record starts.
+Class ids follow the sorted labels of the training file, numerically where all of them are integers.
+"""
+
+import codecs
+import csv
+import io
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from assay.core.errors import UserError
+
+SHOWN = 20  # labels that an error lists
+INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+
+
+class Row(NamedTuple):
+    """One record. `line` is where it starts in the file, from 1; `label` is "" where no label column was asked for."""
+
+    text: str
+    label: str
+    line: int
+
+
+def read_csv(path: str | Path, text: str = "text", label: str = "label") -> list[Row]:
+    """Every record of a file with a header that names the columns `text` and `label` (`label=""`: the file has none, or it is not read).
+
+    Labels lose the spaces around them; texts stay as they are. Blank lines are no records. Raises UserError.
+    """
+    records = _records(str(path), _decoded(path))
+    try:
+        line, header = next(records)
+    except StopIteration:
+        raise UserError(f"{path} is empty. Its first line must name the columns, such as {text},{label or 'label'}.") from None
+    places = [_place(str(path), line, header, name, key) for name, key in ((text, "text"), (label, "label")) if name]
+    rows = []
+    for line, fields in records:
+        if len(fields) != len(header):
+            raise _bad(
+                path, line, f"{len(fields)} fields, but the header names {len(header)} ({', '.join(header)}); is a comma not in quotes?"
+            )
+        name = fields[places[1]].strip() if label else ""
+        if label and not name:
+            raise _bad(path, line, f"the label (column {label!r}) is empty")
+        rows.append(Row(fields[places[0]], name, line))
+    if not rows:
+        raise UserError(f"{path} has a header and no rows below it.")
+    return rows
+
+
+def classes_of(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The distinct labels in the order of their class ids: as numbers where all are integers, else as strings."""
+    names = {row.label for row in rows}
+    if all(INTEGER.fullmatch(name) for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    return tuple(sorted(names))
+
+
+def class_ids(path: str | Path, rows: Sequence[Row], classes: Sequence[str]) -> Int[np.ndarray, "rows"]:
+    """The class id of each row. `path` is named in the UserError for a label that training did not have."""
+    ids = {name: i for i, name in enumerate(classes)}
+    for row in rows:
+        if row.label not in ids:
+            known = ", ".join(classes[:SHOWN]) + (f", ... ({len(classes)} in all)" if len(classes) > SHOWN else "")
+            raise _bad(path, row.line, f"the training file has no label {row.label!r}; it has: {known}")
+    return np.array([ids[row.label] for row in rows], np.int64)
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _bad(path: str | Path, line: int, reason: str) -> UserError:
+    return UserError(f"{path}, line {line}: {reason}.")
+
+
+def _decoded(path: str | Path) -> str:
+    if os.path.isdir(path):  # os.path says no, where pathlib raises, for a name that no file can have
+        raise UserError(f"{path} is a folder. Give a CSV file.")
+    if not os.path.isfile(path):
+        raise UserError(f"no CSV file {str(path)!r} (from {Path.cwd()}). Set config.task.train and config.task.test.")
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    if b"\0" in data:  # csv refuses it or not, depending on Python's version
+        place = data.index(b"\0")
+        wide = " It looks like UTF-16: save it as UTF-8." if data.startswith((b"\xff\xfe", b"\xfe\xff")) else ""
+        raise _bad(path, _line_at(data, place), f"a NUL byte at offset {place}, so this is not a text file.{wide}".rstrip("."))
+    body = data.removeprefix(codecs.BOM_UTF8)
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        place = error.start + len(data) - len(body)
+        reason = f"not UTF-8: byte 0x{data[place]:02x} at offset {place} ({error.reason}). Save the file as UTF-8"
+        raise _bad(path, _line_at(data, place), reason) from None
+
+
+def _line_at(data: bytes, place: int) -> int:
+    before = data[:place]
+    return 1 + before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n")
+
+
+def _records(path: str, content: str) -> Iterator[tuple[int, list[str]]]:
+    """(line, fields) of every record that is no blank line."""
+    reader = csv.reader(io.StringIO(content, newline=""), strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise _bad(path, line, REASONS.get(str(error), str(error))) from None
+        if fields:
+            yield line, fields
+
+
+def _place(path: str, line: int, header: list[str], name: str, key: str) -> int:
+    names = [field.strip() for field in header]
+    if names.count(name) == 1:
+        return names.index(name)
+    if name in names:
+        raise _bad(path, line, f"the header names the column {name!r} {names.count(name)} times")
+    other = next((mark for mark in ("\t", ";", "|") if len(names) == 1 and mark in names[0]), None)
+    hint = f" Fields must be separated by commas, not by {other!r}." if other else ""
+    raise _bad(path, line, f"no column {name!r}. Columns: {', '.join(names)}.{hint} Name the column with config.task.{key}")
+
+
+REASONS = {
+    "unexpected end of data": "a quote opens here or below and is never closed",
+    "',' expected after '\"'": "text follows a closing quote; a quote inside a quoted field is written twice",
+}

@@ -1,0 +1,264 @@
+"""Data sets of TensorFlow Datasets by name, with random access and without TensorFlow.
+
+`open_split("mnist", "train").fetch(np.arange(64))` gives columns; so does every prepared data set in a format with random access
+(array_record), and the embedded ones (`digits`, `stdlib_text/package-512`, `stdlib_text/lm`), which are made on the spot. Which feature is
+the picture, the text and the label is read from the data set's own description; options name them where it leaves a choice.
+TFDS itself is imported on use: it takes a second that a run without it should not pay.
+"""
+
+import functools
+import logging
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assay.core.errors import UserError, unknown
+from assay.data import tfds_prepare
+
+HELD = 256 << 20  # bytes; a smaller split is decoded once and kept in memory
+EMBEDDED = ("digits", "stdlib_text/package-LENGTH", "stdlib_text/lm")
+NO_LABEL = "none"
+Columns = dict[str, Any]  # "image": an array, "text": a list of str, "label": int64; others by name
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a data set. `fetch(indices)` gives its columns: `image` [n, height, width, channels] or `text` (n strings), `label`."""
+
+    name: str  # with config and version: mnist/3.0.1
+    split: str
+    size: int
+    kind: str  # "image" | "text"
+    shape: tuple[int, ...]  # of an image; () for text
+    classes: tuple[str, ...]  # names by class id; () where no label is read
+    bytes: int  # about what all of it takes in memory
+    fetch: Callable[[np.ndarray], Columns]
+
+
+def open_split(
+    name: str,
+    split: str,
+    *,
+    data_dir: str = "",
+    image: str = "",
+    text: str = "",
+    label: str = "",
+    also: Sequence[str] = (),
+    held: int = HELD,
+) -> Split:
+    """A split by the names of data set and split (`train`, `test[:20%]`), prepared first where it is not.
+
+    `data_dir` is TFDS's folder (else $TFDS_DATA_DIR, else ~/tensorflow_datasets; for embedded data $ASSAY_DATA, else
+    ~/.cache/assay/tfds). `image`, `text` and `label` name features where the data set has several; `label="none"` reads none. `also`
+    names further features. Raises UserError.
+    """
+    name = name.removeprefix("tfds/")
+    builder = tfds_prepare.prepared(_builder(name, data_dir), name)
+    kind, source_key, label_key = features_of(name, builder.info, image, text, label)
+    known = list(builder.info.splits)
+    if any(part.partition("[")[0].strip() not in known for part in split.split("+")):
+        raise unknown(f"split of {name}", split, known, "config.task.train, valid or test")
+    for key in also:
+        if key not in builder.info.features:
+            raise unknown(f"feature of {name}", key, builder.info.features, "config.task.also")
+    try:
+        source, part = builder.as_data_source(split=split), builder.info.splits[split]
+        size, files = len(source), [instruction.filename for instruction in part.file_instructions]
+    except NotImplementedError:
+        raise _no_random_access(name, builder) from None
+    except Exception as error:  # TFDS has no type of its own for a bad slice
+        reason = tfds_prepare.in_one_line(error)
+        raise UserError(f"split {split!r} of {name} cannot be opened: {reason}. Write a slice as train[:80%] or train[100:200].") from None
+    missing = [file for file in files if not os.path.exists(file)]
+    if missing:
+        raise _damaged(name, builder, f"it lacks {os.path.basename(missing[0])}")
+    shape = tuple(builder.info.features[source_key].shape) if kind == "image" else ()
+    if None in shape:
+        raise UserError(
+            f"the images of {name} differ in size ({shape}), and a batch has one size. Choose another data set with config.task.name."
+        )
+    itemsize = np.dtype(builder.info.features[source_key].np_dtype).itemsize if kind == "image" else 1
+    nbytes = size * int(np.prod(shape)) * itemsize if kind == "image" else int(part.num_bytes)
+    classes = tuple(builder.info.features[label_key].names) if label_key else ()
+
+    def read(indices: np.ndarray) -> Columns:
+        try:
+            examples = source.__getitems__(np.asarray(indices).tolist())
+        except (RuntimeError, OSError, ValueError) as error:  # what array_record and the decoders raise for bytes that are not theirs
+            raise _damaged(name, builder, tfds_prepare.in_one_line(error)) from error
+        return _columns(name, split, examples, kind, source_key, label_key, also)
+
+    fetch = _held(read, size) if nbytes <= held else read
+    return Split(builder.info.full_name, split, size, kind, shape, classes, nbytes, fetch)
+
+
+def load_split(name: str, split: str, **options: Any) -> Columns:
+    """All columns of a split in memory; the options of `open_split`."""
+    opened = open_split(name, split, **options)
+    return opened.fetch(np.arange(opened.size))
+
+
+def split_sizes(name: str, data_dir: str = "") -> dict[str, int]:
+    """split -> how many examples, of a data set that is prepared first where it is not."""
+    name = name.removeprefix("tfds/")
+    builder = tfds_prepare.prepared(_builder(name, data_dir), name)
+    return {split: info.num_examples for split, info in builder.info.splits.items()}
+
+
+def split_names(name: str, data_dir: str = "") -> tuple[str, str, str]:
+    """The names of the splits to train on, to choose by and to test on; "" where a data set has none.
+
+    The test splits of GLUE come without labels, so its validation splits are tested on, as everybody does.
+    """
+    known = list(split_sizes(name, data_dir))
+    valid = next((split for split in ("valid", "validation") if split in known), "")
+    if name.partition("/")[0] == "glue":
+        return "train", "", next((split for split in known if split.startswith("validation")), "")
+    return ("train" if "train" in known else known[0]), valid, ("test" if "test" in known else "")
+
+
+def features_of(name: str, info: Any, image: str = "", text: str = "", label: str = "") -> tuple[str, str, str]:
+    """("image" | "text", its feature, the label's feature or ""), by the names given, else the supervised keys, else the only one."""
+    features = library().features
+    described = dict(info.features.items())
+    kinds = {"image": (features.Image, image), "text": (features.Text, text)}
+    supervised = [key for key in (info.supervised_keys or ()) if isinstance(key, str)]
+    for kind, (_, given) in kinds.items():
+        if given and given not in described:
+            raise unknown(f"feature of {name}", given, described, f"config.task.{kind}")
+    wanted = {kind: cls for kind, (cls, given) in kinds.items() if given or not (image or text)}
+    found = [(kind, key) for kind, cls in wanted.items() for key, feature in described.items() if isinstance(feature, cls)]
+    found = [pair for pair in found if pair[1] in (image, text)] or [pair for pair in found if pair[1] in supervised[:1]] or found
+    if len(found) != 1:
+        what = f"several: {', '.join(key for _, key in found)}" if found else "none"
+        raise UserError(
+            f"{name} has no one feature of images or text to read ({what}). Features: {', '.join(described)}. "
+            "Name one with config.task.image or config.task.text."
+        )
+    (kind, source_key) = found[0]
+    if label == NO_LABEL:
+        return kind, source_key, ""
+    if label and label not in described:
+        raise unknown(f"feature of {name}", label, [*described, NO_LABEL], "config.task.label")
+    labels = [key for key, feature in described.items() if isinstance(feature, features.ClassLabel)]
+    labels = [key for key in labels if key == label] if label else [key for key in labels if key in supervised[1:]] or labels
+    if len(labels) > 1 or (label and not labels):
+        raise UserError(f"{name} has no one class label to read. Name one of {', '.join(described)} with config.task.label, or none.")
+    return kind, source_key, labels[0] if labels else ""
+
+
+def library() -> Any:
+    """The module tensorflow_datasets."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import tensorflow_datasets
+    logging.getLogger("absl").addFilter(_worth_saying)  # the same filter twice is one
+    return tensorflow_datasets
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    """False for what nobody can act on: PIL decodes instead of OpenCV; a data set is not prepared yet; a config is not the builder's."""
+    return not record.getMessage().startswith(("OpenCV is not installed", "Variant folder", "Using custom data configuration"))
+
+
+def _builder(name: str, data_dir: str) -> Any:
+    embedded = _embedded(name, data_dir)
+    if embedded:
+        return embedded
+    tfds = library()
+    root = str(Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser())
+    try:
+        return _registered(tfds, name, root)
+    except tfds.core.registered.DatasetNotFoundError:
+        names = [*tfds.list_builders(with_community_datasets=False), *EMBEDDED]
+        raise tfds_prepare.unknown_name(name, names, root) from None
+    except Exception as error:  # a bad config, version or name: TFDS raises many types
+        dataset, _, config = name.partition("/")
+        configs = _configs(tfds, dataset)
+        if config and configs and config.partition("/")[0] not in configs:
+            raise unknown(f"config of {dataset}", config, configs, f"config.task.name=tfds/{dataset}/CONFIG") from None
+        reason = tfds_prepare.in_one_line(error).rpartition('}": ')[2]  # behind the arguments that TFDS repeats
+        raise UserError(f"TFDS cannot open {name!r}: {reason}. Set it with config.task.name=tfds/NAME/CONFIG.") from None
+
+
+def _configs(tfds: Any, dataset: str) -> list[str]:
+    try:
+        return list(tfds.builder_cls(dataset).builder_configs)
+    except Exception:  # the name itself may be what is wrong
+        return []
+
+
+def _registered(tfds: Any, name: str, root: str) -> Any:
+    try:
+        return tfds.builder(name, data_dir=root)
+    except tfds.core.registered.DatasetNotFoundError:
+        tfds_prepare.import_builders(tfds)
+        return tfds.builder(name, data_dir=root)
+
+
+def _embedded(name: str, data_dir: str) -> Any:
+    """The builder of embedded data, or None."""
+    dataset, _, config = name.partition("/")
+    root = Path(data_dir or os.environ.get("ASSAY_DATA") or "~/.cache/assay/tfds").expanduser()
+    if dataset == "digits" and not config:
+        library()
+        from assay.data.builders.digits import Digits
+
+        return Digits(data_dir=root, file_format="array_record")
+    if dataset == "stdlib_text":
+        kind, _, length = (config or "package-512").partition("-")
+        length = length or "512"
+        if kind not in ("package", "lm") or not length.isdecimal() or not 64 <= int(length) <= 65536:
+            raise UserError(f"unknown data set {name!r}. Known: stdlib_text/lm, stdlib_text/package-LENGTH (64 to 65536 characters).")
+        library()
+        from assay.data.builders.stdlib_text import StdlibConfig, StdlibText
+
+        return StdlibText(config=StdlibConfig(int(length) if kind == "package" else 0), data_dir=root, file_format="array_record")
+    return None
+
+
+def _columns(
+    name: str, split: str, examples: Sequence[Mapping[str, Any]], kind: str, source: str, label: str, also: Sequence[str]
+) -> Columns:
+    values = [example[source] for example in examples]
+    columns: Columns = {kind: np.stack(values) if kind == "image" and values else [_text(value) for value in values]}
+    if label:
+        columns["label"] = np.array([example[label] for example in examples], np.int64)
+        if (columns["label"] < 0).any():  # TFDS's sign for an answer that is kept back
+            raise UserError(f"split {split!r} of {name} has no labels (they are kept back). Use another split, or config.task.label=none.")
+    return columns | {key: [_text(example[key]) for example in examples] for key in also}
+
+
+def _text(value: Any) -> Any:
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+
+def _held(read: Callable[[np.ndarray], Columns], size: int) -> Callable[[np.ndarray], Columns]:
+    """`read` that decodes everything at the first call and then takes from memory."""
+    everything = functools.cache(lambda: read(np.arange(size)))
+
+    def fetch(indices: np.ndarray) -> Columns:
+        columns, places = everything(), np.asarray(indices)
+        return {key: value[places] if isinstance(value, np.ndarray) else [value[i] for i in places] for key, value in columns.items()}
+
+    return fetch
+
+
+def _no_random_access(name: str, builder: Any) -> UserError:
+    return UserError(
+        f"{name} lies in {builder.data_dir} in the format {builder.info.file_format.value}, which has no random access. Convert it with "
+        f"`tfds convert_format --dataset_dir={builder.data_dir} --out_file_format=array_record --out_dir=FOLDER`, or remove it and prepare "
+        "it again: array_record is what this writes."
+    )
+
+
+def _damaged(name: str, builder: Any, reason: str) -> UserError:
+    return UserError(f"the copy of {name} in {builder.data_dir} is damaged: {reason}. Remove the folder, and it is prepared again.")

@@ -1,0 +1,255 @@
+"""Tokenisers behind one record: text to token ids and back.
+
+`tokenizer("bytes")` needs nothing; `tokenizer("words", texts, size=10_000)` learns its vocabulary from texts, which are the training
+split and nothing else. `restore(tokenizer.saved)` is the same tokeniser again; `saved` is plain JSON data. Four ids come first in all
+that are made here: padding 0, unknown 1, mask 2, separator 3 (between documents). Bytes and characters come back exactly for every
+Python string. WordPiece (Schuster and Nakajima 2012) and BPE (Sennrich et al. 2016) are the `tokenizers` library's (extra `text`).
+"""
+
+import codecs
+import collections
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assay.core.errors import UserError, unknown
+
+SPECIALS = ("<pad>", "<unk>", "<mask>", "<sep>")
+PAD, UNKNOWN, MASK, SEPARATOR = range(len(SPECIALS))
+FIRST = len(SPECIALS)  # the id of byte 0
+# Words and marks; an ideograph is a word, since nothing separates them.
+WORD = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+|[^\w\s]")
+LIBRARY = ("wordpiece", "bpe")
+ALPHABET = 1000  # characters that WordPiece learns at most, as BERT's
+# How files made elsewhere call the four, the commonest first.
+ALIASES = (("<pad>", "[PAD]"), ("<unk>", "[UNK]"), ("<mask>", "[MASK]"), ("<sep>", "[SEP]", "</s>", "<|endoftext|>"))
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """`encode` never adds special tokens; `decode` takes any ids below `size`. `saved` is what `restore` needs, as JSON data."""
+
+    name: str
+    size: int
+    encode: Callable[[str], list[int]]
+    decode: Callable[[Sequence[int]], str]
+    saved: Mapping[str, Any]
+    pad: int = PAD
+    unknown: int = UNKNOWN
+    mask: int = MASK
+    separator: int = SEPARATOR
+
+    def ordinary(self) -> np.ndarray:
+        """int32: the ids that stand for text, which masking may hide and put in place of others."""
+        special = [self.pad, self.unknown, self.mask, self.separator]
+        return np.setdiff1d(np.arange(self.size, dtype=np.int32), np.array(special, np.int32))
+
+
+def tokenizer(name: str, texts: Iterable[str] = (), size: int = 8192, file: str = "") -> Tokenizer:
+    """The tokeniser of a name in TRAINERS. `size` bounds what it learns (from below by its bytes); `file`: a tokenizer.json to read."""
+    if name not in TRAINERS:
+        raise unknown("tokeniser", name, TRAINERS, "config.task.tokenizer")
+    if file:
+        if name not in LIBRARY:
+            raise UserError(f"config.task.tokenizer_file={file!r} needs config.task.tokenizer={' or '.join(LIBRARY)}, not {name}.")
+        return restore({"name": name, "json": _read(file)})
+    return restore({"name": name, **TRAINERS[name](texts, size)})
+
+
+def restore(saved: Mapping[str, Any]) -> Tokenizer:
+    """The tokeniser that said `saved`."""
+    return RESTORERS[saved["name"]](saved)
+
+
+# -- bytes and characters ---------------------------------------------------------------------------------------------------
+
+
+def to_bytes(text: str) -> bytes:
+    """UTF-8 in which a lone surrogate takes three bytes, as WTF-8 has it, so that no string is refused and none coincide."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def from_bytes(data: bytes) -> str:
+    """The inverse of `to_bytes`. Bytes that are no UTF-8, which a model may well write, become surrogates as in `surrogateescape`."""
+    return data.decode("utf-8", "assay-bytes")
+
+
+def _any_byte(error: UnicodeError) -> tuple[str | bytes, int]:
+    try:
+        return codecs.lookup_error("surrogatepass")(error)
+    except UnicodeError:
+        return codecs.lookup_error("surrogateescape")(error)
+
+
+codecs.register_error("assay-bytes", _any_byte)
+
+
+def _bytes(saved: Mapping[str, Any]) -> Tokenizer:
+    def encode(text: str) -> list[int]:
+        return [FIRST + byte for byte in to_bytes(text)]
+
+    def decode(ids: Sequence[int]) -> str:
+        return from_bytes(bytes(int(i) - FIRST for i in ids if i >= FIRST))
+
+    return Tokenizer("bytes", FIRST + 256, encode, decode, saved)
+
+
+def _learn_characters(texts: Iterable[str], size: int) -> dict[str, Any]:
+    counts = collections.Counter(character for text in texts for character in text)
+    room = max(0, size - FIRST - 256)
+    kept = sorted(counts, key=lambda character: (-counts[character], character))[:room]
+    return {"characters": sorted(map(ord, kept))}  # numbers: JSON in UTF-8 cannot hold a lone surrogate
+
+
+def _characters(saved: Mapping[str, Any]) -> Tokenizer:
+    first = FIRST + 256
+    characters = [chr(code) for code in saved["characters"]]
+    ids = {character: first + i for i, character in enumerate(characters)}
+
+    def encode(text: str) -> list[int]:
+        found: list[int] = []
+        for character in text:
+            if character in ids:
+                found.append(ids[character])
+            else:  # what training did not have is written in bytes, so that nothing is lost
+                found += [FIRST + byte for byte in to_bytes(character)]
+        return found
+
+    def decode(tokens: Sequence[int]) -> str:
+        parts, run = [], bytearray()
+        for token in map(int, tokens):
+            if FIRST <= token < first:
+                run.append(token - FIRST)
+            elif token >= first:
+                parts += [from_bytes(bytes(run)), characters[token - first]]
+                run.clear()
+        return "".join(parts) + from_bytes(bytes(run))
+
+    return Tokenizer("characters", first + len(characters), encode, decode, saved)
+
+
+# -- words ------------------------------------------------------------------------------------------------------------------
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case words and marks of punctuation; an ideograph is a word of its own."""
+    return WORD.findall(text.lower())
+
+
+def _learn_words(texts: Iterable[str], size: int) -> dict[str, Any]:
+    counts = collections.Counter(word for text in texts for word in words_of(text))
+    return {"words": sorted(counts, key=lambda word: (-counts[word], word))[: max(0, size - FIRST)]}
+
+
+def _words(saved: Mapping[str, Any]) -> Tokenizer:
+    words = [*SPECIALS, *saved["words"]]
+    ids = {word: i for i, word in enumerate(words) if i >= FIRST}
+
+    def encode(text: str) -> list[int]:
+        return [ids.get(word, UNKNOWN) for word in words_of(text)]
+
+    def decode(tokens: Sequence[int]) -> str:
+        return " ".join(words[token] for token in tokens)
+
+    return Tokenizer("words", len(words), encode, decode, saved)
+
+
+# -- the tokenizers library -------------------------------------------------------------------------------------------------
+
+
+def library() -> Any:
+    """The `tokenizers` library. Raises UserError where it is not installed."""
+    try:
+        import tokenizers
+    except ImportError:
+        raise UserError(
+            f"the package tokenizers is not installed, and {' and '.join(LIBRARY)} need it. Install the extra: pip install -e '.[text]', "
+            "or set config.task.tokenizer=bytes."
+        ) from None
+    return tokenizers
+
+
+def _learn_bpe(texts: Iterable[str], size: int) -> dict[str, Any]:
+    tokenizers = library()
+    model = tokenizers.Tokenizer(tokenizers.models.BPE())
+    model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    model.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())  # every byte is a token, so that nothing is unknown
+    options = {"special_tokens": list(SPECIALS), "initial_alphabet": alphabet, "show_progress": False}
+    model.train_from_iterator(map(_plain, texts), tokenizers.trainers.BpeTrainer(vocab_size=size, **options))
+    return {"json": model.to_str()}
+
+
+def _learn_wordpiece(texts: Iterable[str], size: int) -> dict[str, Any]:
+    """The library numbers the `##x` as a randomised hash table yields them, and ties follow the numbers. Here they are given, sorted."""
+    tokenizers = library()
+    model = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token=SPECIALS[UNKNOWN]))
+    model.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
+    model.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    model.decoder = tokenizers.decoders.WordPiece()
+    plain = [model.normalizer.normalize_str(_plain(text)) for text in texts]
+    counts = collections.Counter(character for text in plain for character in text if not character.isspace())
+    kept = sorted(counts, key=lambda character: (-counts[character], character))[: min(ALPHABET, max(0, size - FIRST) // 4)]
+    inner = [f"##{character}" for character in sorted(kept)]
+    options = {"special_tokens": [*SPECIALS, *inner], "initial_alphabet": sorted(kept), "limit_alphabet": len(kept)}
+    model.train_from_iterator(plain, tokenizers.trainers.WordPieceTrainer(vocab_size=size, show_progress=False, **options))
+    made = json.loads(model.to_str())
+    made["added_tokens"] = [token for token in made["added_tokens"] if token["content"] in SPECIALS]  # `##x` is no token of raw text
+    return {"json": json.dumps(made)}
+
+
+def _library(saved: Mapping[str, Any]) -> Tokenizer:
+    model = library().Tokenizer.from_str(saved["json"])
+    model.no_padding()
+    model.no_truncation()
+    special = []
+    for names in ALIASES:
+        here = next((name for name in names if model.token_to_id(name) is not None), names[0])
+        model.add_special_tokens([here])  # where the file has none it comes behind the vocabulary
+        special.append(model.token_to_id(here))
+
+    def encode(text: str) -> list[int]:
+        return model.encode(_plain(text), add_special_tokens=False).ids
+
+    def decode(tokens: Sequence[int]) -> str:
+        return model.decode([int(token) for token in tokens], skip_special_tokens=True)
+
+    return Tokenizer(saved["name"], model.get_vocab_size(with_added_tokens=True), encode, decode, saved, *special)
+
+
+def _plain(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")  # the library takes no lone surrogates
+
+
+def _read(file: str) -> str:
+    try:
+        content = Path(file).read_text(encoding="utf-8")
+        library().Tokenizer.from_str(content)
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:
+        raise UserError(f"config.task.tokenizer_file={file!r} cannot be read: {error}.") from None
+    except Exception as error:  # the library raises bare exceptions
+        raise UserError(f"config.task.tokenizer_file={file!r} is no tokenizer.json: {error}.") from None
+    return content
+
+
+TRAINERS: Mapping[str, Callable[[Iterable[str], int], dict[str, Any]]] = {
+    "bytes": lambda texts, size: {},
+    "characters": _learn_characters,
+    "words": _learn_words,
+    "wordpiece": _learn_wordpiece,
+    "bpe": _learn_bpe,
+}
+RESTORERS: Mapping[str, Callable[[Mapping[str, Any]], Tokenizer]] = {
+    "bytes": _bytes,
+    "characters": _characters,
+    "words": _words,
+    "wordpiece": _library,
+    "bpe": _library,
+}

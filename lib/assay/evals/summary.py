@@ -1,0 +1,71 @@
+"""Metrics of a whole split that no mean over examples gives, such as a macro F1, computed from the records of its predictions.
+
+A record's `scores` hold what they need: `accuracy` and `confidence` for calibration; `nll`, the mean nats a token, and `tokens` for
+perplexity; the bytes of a text are those of its `target`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from assay.evals import score
+
+BINS = 15
+Record = Mapping[str, Any]  # a line of predictions/SPLIT.jsonl
+
+
+class Summary(NamedTuple):
+    """`value(*columns(records))`; each column has a leading axis of records, so that they can be resampled."""
+
+    columns: Callable[[Sequence[Record]], tuple[np.ndarray, ...]]
+    value: Callable[..., float]
+    unit: str = "fraction"
+    interval: bool = True  # by bootstrap; False where a value is too slow to be computed a thousand times
+
+
+def _classes(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
+    """Predicted and true class of each record, numbered in the order of the classes' names."""
+    names = sorted({name for record in records for name in (record["prediction"], record["target"])}, key=str)
+    number = {name: i for i, name in enumerate(names)}
+    return tuple(np.array([number[record[key]] for record in records]) for key in ("prediction", "target"))
+
+
+def _confidences(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
+    return tuple(np.array([record["scores"][name] for record in records]) for name in ("confidence", "accuracy"))
+
+
+def _calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    """`score.expected_calibration_error` from the confidence in the answer and whether it was right."""
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    gaps = np.bincount(bins, weights=right - confidence, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(right))
+
+
+def _tokens(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
+    """Nats and tokens of each record."""
+    tokens = np.array([record["scores"]["tokens"] for record in records])
+    return np.array([record["scores"]["nll"] for record in records]) * tokens, tokens
+
+
+def _bytes(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
+    nats, _ = _tokens(records)
+    return nats, np.array([len(record["target"].encode("utf-8", "surrogatepass")) for record in records])
+
+
+def _strings(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
+    return tuple(np.array([record[key] for record in records], dtype=object) for key in ("prediction", "target"))
+
+
+def _bleu(predictions: np.ndarray, references: np.ndarray) -> float:
+    return score.bleu(predictions.tolist(), references.tolist(), tokenize="none")
+
+
+SUMMARIES: Mapping[str, Summary] = {
+    "f1_macro": Summary(_classes, score.f1_macro),
+    "f1_micro": Summary(_classes, score.f1_micro),
+    "ece": Summary(_confidences, _calibration_error),
+    "perplexity": Summary(_tokens, score.perplexity, unit=""),
+    "bits_per_byte": Summary(_bytes, score.bits_per_byte, unit="bits"),
+    "bleu": Summary(_strings, _bleu, unit="BLEU", interval=False),
+}

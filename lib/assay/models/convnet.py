@@ -1,0 +1,218 @@
+"""Convolutional networks for images: the plain CNN of tutorials, and ResNet (He et al. 2016a) with GroupNorm (Wu and He 2018).
+
+    cnn      {convolution, relu, max pooling 2 x 2} for each of `filters`, then a dense head
+    resnet   a stem, stages of residual blocks that halve the picture and double the channels, the mean over the picture, a read-out
+
+No statistic of a batch is kept: there are parameters and nothing else. GroupNorm has the scale and bias that BatchNorm has, so that
+parameters are as many as published. The last scale of a block starts at zero, and each block as its shortcut (Goyal et al. 2017).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from assay.core.config import require
+from assay.core.errors import UserError, unknown
+from assay.models.model import Model, Vocabulary, from_linen
+from assay.nn.tap import tap
+
+HE = nn.initializers.he_normal()  # keeps the second moment through a relu (He et al. 2015)
+PADDINGS = {"same": "SAME", "valid": "VALID"}
+STEMS = ("small", "large")
+
+
+class Layout(NamedTuple):
+    stages: Mapping[int, tuple[int, ...]]  # depth -> blocks of each stage
+    bottleneck: int  # blocks of nets at least so deep are bottlenecks
+    projected: bool  # where the shape changes the shortcut is a projection; otherwise it is cut and padded with zeros
+    depths: str  # what may be asked for, in words
+
+
+def _cifar_stages() -> dict[int, tuple[int, ...]]:
+    return {6 * n + 2: (n, n, n) for n in range(1, 201)}
+
+
+LAYOUTS: Mapping[str, Layout] = {
+    "cifar": Layout(_cifar_stages(), 10_000, False, "6 n + 2, such as 8, 14, 20, 56, 110"),
+    "imagenet": Layout({18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}, 50, True, "18, 34, 50"),
+}
+
+
+@dataclass(frozen=True)
+class CNNConfig:
+    filters: tuple[int, ...]  # channels of each convolution: (32, 64) for MNIST, (32, 64, 64) for CIFAR
+    kernel: int  # pixels along a side of each filter
+    pools: int  # so many of the first convolutions are followed by pooling, which halves the picture
+    padding: str  # same; or valid, which cuts kernel - 1 pixels, as in the tutorials
+    dense: int  # features of the head's hidden layer; 0: none
+    dropout: float  # share of features dropped before each layer of the head
+
+    def __post_init__(self):
+        require(
+            bool(self.filters) and min(self.filters) >= 1, "model.filters", self.filters, "one number of channels or more, each at least 1"
+        )
+        require(self.kernel >= 1, "model.kernel", self.kernel, "it is at least 1")
+        require(0 <= self.pools <= len(self.filters), "model.pools", self.pools, f"at most one for each of the filters {self.filters}")
+        require(self.dense >= 0, "model.dense", self.dense, "a number of features, or 0 for none")
+        require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "a share in [0, 1)")
+        if self.padding not in PADDINGS:
+            raise unknown("padding", self.padding, PADDINGS, "--config.model.padding")
+
+
+@dataclass(frozen=True)
+class ResNetConfig:
+    layout: str  # cifar: three stages; imagenet: four
+    depth: int  # layers with weights: 6 n + 2 for cifar; 18, 34 (basic blocks) or 50 (bottlenecks) for imagenet
+    width: int  # channels of the first stage: 16 for cifar, 64 for imagenet in the paper; each later stage doubles them
+    groups: int  # groups of GroupNorm; they divide the width
+    stem: str  # small: a 3 x 3 convolution, for pictures under about 64 pixels; large: 7 x 7, which with its pooling quarters the picture
+    dropout: float  # share of features dropped before the read-out
+
+    def __post_init__(self):
+        if self.layout not in LAYOUTS:
+            raise unknown("layout", self.layout, LAYOUTS, "--config.model.layout")
+        layout = LAYOUTS[self.layout]
+        require(self.depth in layout.stages, "model.depth", self.depth, f"the layout {self.layout!r} has {layout.depths}")
+        require(self.width >= 1, "model.width", self.width, "it is at least 1")
+        require(self.groups >= 1 and self.width % self.groups == 0, "model.groups", self.groups, f"groups divide the width, {self.width}")
+        require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "a share in [0, 1)")
+        if self.stem not in STEMS:
+            raise unknown("stem", self.stem, STEMS, "--config.model.stem")
+
+
+class ConvBlock(nn.Module):
+    """Convolution, relu, and max pooling where asked."""
+
+    filters: int
+    config: CNNConfig
+    pool: bool
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        side, config = (self.config.kernel, self.config.kernel), self.config
+        short = min(x.shape[1:3]) - (config.kernel - 1 if config.padding == "valid" else 0)
+        if short < (2 if self.pool else 1):
+            raise UserError(
+                f"nothing is left of the picture in {self.name} of the cnn, which is given {x.shape[1]} x {x.shape[2]} pixels. "
+                "Set --config.model.padding=same, or lower --config.model.pools or --config.model.kernel."
+            )
+        x = nn.Conv(self.filters, side, padding=PADDINGS[config.padding], dtype=self.dtype, kernel_init=HE, name="conv")(x)
+        x = jax.nn.relu(x)
+        return tap(self, "features", nn.max_pool(x, (2, 2), (2, 2)) if self.pool else x)
+
+
+class CNN(nn.Module):
+    """Images `batch["inputs"]` [batch, height, width, channels] to logits [batch, outputs]."""
+
+    config: CNNConfig
+    vocabulary: Vocabulary
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
+        config, x = self.config, batch["inputs"].astype(self.dtype)
+        for i, filters in enumerate(config.filters):
+            x = ConvBlock(filters, config, i < config.pools, self.dtype, name=f"block_{i}")(x)
+        x = x.reshape(len(x), -1)
+        if config.dense:
+            x = nn.Dropout(config.dropout, deterministic=not train)(x)
+            x = tap(self, "dense", jax.nn.relu(nn.Dense(config.dense, dtype=self.dtype, kernel_init=HE, name="hidden")(x)))
+        x = nn.Dropout(config.dropout, deterministic=not train)(x)
+        return nn.Dense(self.vocabulary.outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32)
+
+
+class ResidualBlock(nn.Module):
+    """relu(shortcut(x) + F(x)): F is two 3 x 3 convolutions, or 1 x 1, 3 x 3, 1 x 1 with a fourth of the channels inside."""
+
+    width: int  # channels inside
+    stride: int
+    groups: int
+    bottleneck: bool
+    projected: bool
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        out = self.width * (4 if self.bottleneck else 1)
+        shapes: tuple[tuple[int, int, int], ...] = ((self.width, 3, self.stride), (self.width, 3, 1))  # channels, side, stride
+        if self.bottleneck:
+            shapes = ((self.width, 1, 1), (self.width, 3, self.stride), (out, 1, 1))
+        y = x
+        for i, (channels, side, stride) in enumerate(shapes):
+            last = i == len(shapes) - 1
+            y = _conv(channels, side, stride, self.dtype, f"conv_{i}")(y)
+            scale = nn.initializers.zeros_init() if last else nn.initializers.ones_init()
+            y = nn.GroupNorm(self.groups, dtype=self.dtype, scale_init=scale, name=f"norm_{i}")(y)
+            y = y if last else jax.nn.relu(y)
+        if x.shape != y.shape:
+            x = self._project(x, out) if self.projected else _cut_and_pad(x, self.stride, out)
+        return tap(self, "residual", jax.nn.relu(x + y))
+
+    def _project(self, x: jax.Array, out: int) -> jax.Array:
+        x = _conv(out, 1, self.stride, self.dtype, "shortcut")(x)
+        return nn.GroupNorm(self.groups, dtype=self.dtype, name="norm_shortcut")(x)
+
+
+class ResNet(nn.Module):
+    """Images `batch["inputs"]` [batch, height, width, channels] to logits [batch, outputs]."""
+
+    config: ResNetConfig
+    vocabulary: Vocabulary
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
+        config, layout = self.config, LAYOUTS[self.config.layout]
+        large = config.stem == "large"
+        x = _conv(config.width, 7 if large else 3, 2 if large else 1, self.dtype, "stem")(batch["inputs"].astype(self.dtype))
+        x = jax.nn.relu(nn.GroupNorm(config.groups, dtype=self.dtype, name="norm_stem")(x))
+        if large:
+            x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+        x, number = tap(self, "embedded", x), 0
+        bottleneck = config.depth >= layout.bottleneck
+        for stage, blocks in enumerate(layout.stages[config.depth]):
+            for i in range(blocks):
+                stride = 2 if stage and not i else 1
+                shape = (config.width * 2**stage, stride, config.groups, bottleneck, layout.projected)
+                x = ResidualBlock(*shape, self.dtype, name=f"block_{number}")(x)
+                number += 1
+        x = tap(self, "pooled", x.mean(axis=(1, 2)))
+        x = nn.Dropout(config.dropout, deterministic=not train)(x)
+        return nn.Dense(self.vocabulary.outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32)
+
+
+def cnn(config: CNNConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
+    """The plain CNN. With kernel 3, 2 pools and valid padding, (32, 64), and (32, 64, 64) with dense 64, are those of the tutorials."""
+    check_images("cnn", vocabulary)
+    return from_linen(CNN(config, vocabulary, dtype))
+
+
+def resnet(config: ResNetConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
+    """A ResNet, v1.5: a bottleneck takes its stride at the 3 x 3 convolution."""
+    check_images("resnet", vocabulary)
+    return from_linen(ResNet(config, vocabulary, dtype))
+
+
+def check_images(name: str, vocabulary: Vocabulary) -> None:
+    """Raises UserError where the task gives token ids, or asks at every token."""
+    if vocabulary.inputs or not vocabulary.pooled:
+        raise UserError(f"{name} reads images and answers once, but this task gives tokens. Choose another --config.model.name.")
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _conv(channels: int, side: int, stride: int, dtype: jnp.dtype, name: str) -> nn.Conv:
+    """A convolution without bias, which the norm after it would undo; centred, whatever the stride."""
+    edge = (side // 2, side // 2)
+    return nn.Conv(channels, (side, side), (stride, stride), (edge, edge), use_bias=False, dtype=dtype, kernel_init=HE, name=name)
+
+
+def _cut_and_pad(x: jax.Array, stride: int, channels: int) -> jax.Array:
+    """Every stride-th pixel, and zeros for the channels that are new: the parameter-free shortcut (option A of the paper)."""
+    return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (0, channels - x.shape[-1])))

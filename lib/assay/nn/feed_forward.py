@@ -1,0 +1,48 @@
+"""The feed-forward half of a block: down(f(up(x))), and with a gated activation down(f(gate(x)) * up(x)) (GLU, Shazeer 2020)."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from assay.nn.tap import tap
+
+
+class Activation(NamedTuple):
+    fn: Callable[[jax.Array], jax.Array]
+    gated: bool = False  # True: it is applied to a second matrix, `up_gate`, which multiplies the first
+
+
+ACTIVATIONS: Mapping[str, Activation] = {
+    "relu": Activation(jax.nn.relu),
+    "gelu": Activation(jax.nn.gelu),  # Hendrycks and Gimpel 2016
+    "swiglu": Activation(jax.nn.silu, gated=True),  # Shazeer 2020
+}
+
+
+def small_normal(scale: float) -> nn.initializers.Initializer:
+    """LeCun's normal with `scale` times its variance: for the matrices that write into the residual stream."""
+    return nn.initializers.variance_scaling(scale, "fan_in", "truncated_normal")
+
+
+def feed_forward(
+    module: nn.Module, x: Float[Array, "rows width"], features: int, activation: str, dtype: jnp.dtype, scale: float = 1.0
+) -> Float[Array, "rows width"]:
+    """Makes its matrices `up`, `down` (and `up_gate`) in `module`, and taps what is between them as `mlp`."""
+    chosen = ACTIVATIONS[activation]
+    hidden = nn.Dense(features, dtype=dtype, name="up")(x)
+    gate = nn.Dense(features, dtype=dtype, name="up_gate")(x) if chosen.gated else None
+    hidden = tap(module, "mlp", chosen.fn(hidden) if gate is None else chosen.fn(gate) * hidden)
+    return nn.Dense(x.shape[1], dtype=dtype, kernel_init=small_normal(scale), name="down")(hidden)
+
+
+def copy_gate(module: nn.Module, x: Float[Array, "rows width"], dtype: jnp.dtype) -> Float[Array, "rows width"]:
+    """How much of a token's state is replaced: sigmoid(FFN(x)), one number for each feature, small at the start (bias -3), so that a
+    block copies until it has learned to act (Csordas et al. 2022)."""
+    width = x.shape[1]
+    hidden = jax.nn.relu(nn.Dense(width, dtype=dtype, name="copy_up")(x))
+    gate = nn.Dense(width, dtype=dtype, bias_init=nn.initializers.constant(-3.0), name="copy_down")(hidden)
+    return tap(module, "gate", jax.nn.sigmoid(gate))

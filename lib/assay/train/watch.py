@@ -1,0 +1,82 @@
+"""Looks at the validation split while training goes on, and early stopping by what they show.
+
+Every `train.validate_every` steps the headline metric of `valid` is measured and written to metrics.jsonl. With `train.patience`, training
+stops after so many looks without a better value, and the run answers with the parameters of its best look, which lie in `best/`.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import jax
+from jax.sharding import Mesh
+
+from assay.core.errors import UserError
+from assay.evals.evaluate import evaluate, make_answer
+from assay.evals.rows import LOWER_IS_BETTER, value_of
+from assay.train.checkpoint import CheckpointConfig, Checkpointer
+from assay.train.experiment import Experiment
+from assay.train.log import Log
+from assay.train.state import TrainState, final_params
+from assay.train.stopping import Stopping, begin, look
+from assay.train.workdir import WorkDir
+
+SPLIT = "valid"
+
+
+class Watch:
+    """The looks of one run; made by `watching`. `stopping` is what a checkpoint keeps of them."""
+
+    def __init__(self, every: int, patience: int, measure: Callable[[TrainState], tuple[str, float]], best: Checkpointer | None):
+        self.every, self.patience, self.measure, self.best = every, patience, measure, best
+        self.stopping = begin(max(patience, 1))
+
+    def until(self, step: int) -> int:
+        """Steps from `step` to the next look."""
+        return self.every - step % self.every if self.every else 1 << 30
+
+    def look(self, step: int, state: TrainState, log: Log) -> bool:
+        """Measures where a look is due; True where training shall stop."""
+        if not self.every or step % self.every or self.over:
+            return self.over
+        name, value = self.measure(state)
+        log.note(step, {f"{SPLIT}_{name}": value})
+        if self.patience:
+            self.stopping = look(self.stopping, value, step, self.patience, higher=name not in LOWER_IS_BETTER)
+            if self.stopping.step == step and self.best is not None:
+                self.best.save(step, state, {})
+        return self.over
+
+    @property
+    def over(self) -> bool:
+        return bool(self.patience) and self.stopping.patience_left == 0
+
+    def resume(self, kept: dict) -> None:
+        """Goes on from what a checkpoint kept."""
+        if self.patience and kept.get("stopping"):
+            self.stopping = Stopping(**kept["stopping"])
+
+    def keep(self) -> dict:
+        return {"stopping": self.stopping._asdict()} if self.patience else {}
+
+
+@contextmanager
+def watching(made: Experiment, folder: WorkDir, mesh: Mesh) -> Iterator[Watch]:
+    """A Watch of the run, with `best/` open where it may stop early. Raises UserError where there is nothing to look at."""
+    train = made.settings.train
+    if train.validate_every and SPLIT not in made.task.splits:
+        raise UserError(
+            f"{made.task.name} has no split {SPLIT!r} to look at (it has {', '.join(made.task.splits)}). "
+            "Hold some examples out, or set --config.train.validate_every=0."
+        )
+    answer = jax.jit(make_answer(made.model, made.task))
+    metric = made.task.metrics[0]
+
+    def measure(state: TrainState) -> tuple[str, float]:
+        records = evaluate(answer, final_params(state, made.treatment)["model"], made.task, SPLIT, made.settings.evaluate, mesh)
+        return metric, value_of(records, metric, made.task.source(SPLIT).size is None)
+
+    if not train.patience:
+        yield Watch(train.validate_every, 0, measure, None)
+        return
+    with Checkpointer(folder.best, CheckpointConfig(every=1, keep=1)) as best:
+        yield Watch(train.validate_every, train.patience, measure, best)

@@ -1,0 +1,57 @@
+"""The options of a treatment: `key=value,key=value` read by the types of its factory's parameters.
+
+A factory is a function such as `l1(weight: float = 1e-4, paths: str = "kernel$") -> Treatment`: its parameters are the options, those
+without a default must be given, and a trailing underscore is left out (`from_` is the option `from`). All mistakes name
+`--config.treatments`.
+"""
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+from assay.core.errors import UserError
+
+KEY = "Change it in --config.treatments."
+WORDS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def parse(name: str, factory: Callable[..., Any], text: str) -> dict[str, Any]:
+    """The factory's arguments. Raises UserError for an option that it does not take, that is missing, or that has another type."""
+    taken = {key.removesuffix("_"): parameter for key, parameter in inspect.signature(factory).parameters.items()}
+    known = f"It takes: {', '.join(taken) or 'no options'}."
+    found: dict[str, Any] = {}
+    for pair in (pair for pair in text.split(",") if pair):
+        key, equals, value = pair.partition("=")
+        if key not in taken:
+            raise UserError(f"the treatment {name!r} does not take {key!r}. {known} {KEY}")
+        if not equals or taken[key].name in found:
+            raise UserError(f"the treatment {name!r} has {'no value for' if not equals else 'two values for'} {key!r}. {KEY}")
+        found[taken[key].name] = _typed(name, key, value, taken[key].annotation)
+    missing = [key for key, parameter in taken.items() if parameter.default is inspect.Parameter.empty and parameter.name not in found]
+    if missing:
+        raise UserError(f"the treatment {name!r} needs {', '.join(missing)}: {name}:{missing[0]}=... {known} {KEY}")
+    return found
+
+
+def check(condition: bool, name: str, option: str, value: object, allowed: str) -> None:
+    """Raises UserError that names a treatment's option, its value and what is allowed."""
+    if not condition:
+        raise UserError(f"the treatment {name!r} has {option}={value}, which is not possible: {allowed}. {KEY}")
+
+
+def pattern(name: str, option: str, text: str) -> re.Pattern[str]:
+    """A path regex, compiled. Raises UserError where it is none."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise UserError(f"the treatment {name!r} has {option}={text}, which is no regular expression: {error}. {KEY}") from None
+
+
+def _typed(name: str, key: str, text: str, kind: Any) -> Any:
+    try:
+        if kind is bool:
+            return WORDS[text.lower()]
+        return kind(text)
+    except (ValueError, KeyError):
+        raise UserError(f"the treatment {name!r} has {key}={text}, which is not of type {kind.__name__}. {KEY}") from None

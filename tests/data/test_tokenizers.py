@@ -1,0 +1,133 @@
+"""Tokenisers: exact round trips, the same ids in every process, and nothing learnt from what is not given."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assay.core.errors import UserError
+from assay.data import tokenizers
+from assay.data.tokenizers import FIRST, LIBRARY, MASK, PAD, SEPARATOR, SPECIALS, TRAINERS, UNKNOWN, restore, tokenizer
+
+TEXTS = ["the cat sat on the mat.", "The dog sat, too!", "这只猫坐在垫子上。", "naïve café 😀"]
+needs_library = pytest.mark.skipif(importlib.util.find_spec("tokenizers") is None, reason="the extra text is not installed")
+ANY_STRING = st.text(st.characters(), max_size=30)  # lone surrogates are among them
+NAMES = [pytest.param(name, marks=needs_library) if name in LIBRARY else name for name in TRAINERS]
+
+
+@settings(deadline=None)
+@given(ANY_STRING)
+def test_bytes_and_characters_come_back_exactly(text):
+    for name in ("bytes", "characters"):
+        made = tokenizer(name, TEXTS)
+        ids = made.encode(text)
+        assert all(FIRST <= token < made.size for token in ids)
+        assert made.decode(ids) == text
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=30))
+def test_any_bytes_have_a_text_and_come_back_through_it(data):
+    made = tokenizer("bytes")
+    text = data.decode("utf-8", "surrogateescape")  # how text of unknown encoding is read
+    assert made.decode(made.encode(text)).encode("utf-8", "surrogateescape") == data
+    made.decode([FIRST + byte for byte in data])  # whatever a model writes is some text
+
+
+def test_two_strings_never_share_their_bytes():
+    for texts in (("\ud83d\ude00", "😀"), ("\udcc3\udca9", "é")):
+        ids = [tokenizer("bytes").encode(text) for text in texts]
+        assert ids[0] != ids[1] and [tokenizer("bytes").decode(i) for i in ids] == list(texts)
+
+
+def test_characters_are_those_of_the_training_text_and_the_rest_is_written_in_bytes():
+    made = tokenizer("characters", ["abca"])
+    assert made.size == FIRST + 256 + 3
+    assert len(made.encode("abc")) == 3 and len(made.encode("é")) == 2 and len(made.encode("猫")) == 3
+    assert tokenizer("characters", ["aab"], size=FIRST + 257).encode("a")[0] == FIRST + 256, "the most frequent are kept"
+
+
+def test_words_keep_the_most_frequent_and_the_rest_is_unknown():
+    made = tokenizer("words", TEXTS, size=FIRST + 3)
+    assert made.size == FIRST + 3
+    assert made.decode(made.encode("THE cat sat")) == "the <unk> sat"
+    assert tokenizers.words_of("Don't 猫坐 a_b 12.") == ["don", "'", "t", "猫", "坐", "a_b", "12", "."]
+    assert made.encode("<mask>").count(MASK) == 0, "no text writes a special token"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_saved_is_the_tokeniser(name):
+    made = tokenizer(name, TEXTS, size=300)
+    again = restore(json.loads(json.dumps(made.saved)))
+    assert (again.size, again.pad, again.mask, again.separator, again.unknown) == (made.size, PAD, MASK, SEPARATOR, UNKNOWN)
+    for text in (*TEXTS, "unseen ☃ text", "", "\ud800"):
+        ids = made.encode(text)
+        assert again.encode(text) == ids and all(0 <= token < made.size for token in ids)
+    assert set(made.ordinary().tolist()) == set(range(made.size)) - set(range(len(SPECIALS)))
+
+
+@needs_library
+def test_bpe_comes_back_exactly_and_special_tokens_are_found_at_their_ids():
+    made = tokenizer("bpe", TEXTS, size=400)
+    for text in (*TEXTS, " two  spaces\n\ttab ☃"):
+        assert made.decode(made.encode(text)) == text
+    assert len(made.encode("the cat")) < len("the cat")
+    pieces = tokenizer("wordpiece", TEXTS, size=100)
+    assert pieces.size <= 100 and pieces.decode(pieces.encode("The cat sat")) == "the cat sat"
+    assert pieces.encode("##t") != pieces.encode("t")[:1], "what stands for the inside of a word is no token of raw text"
+
+
+LEARN = """
+import json, sys
+from assay.data.tokenizers import tokenizer
+texts = [f"word{i * 7919 % 101} other{i * 31 % 17} und so weiter {i}" for i in range(400)]
+print(json.dumps([tokenizer(name, texts, size=300).saved for name in json.loads(sys.argv[1])]))
+"""
+
+
+def test_learning_is_the_same_in_every_process():
+    names = [name for name in TRAINERS if name not in LIBRARY or importlib.util.find_spec("tokenizers")]
+    command = [sys.executable, "-c", LEARN, json.dumps(names)]
+    runs = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(3)]
+    assert runs[0].stdout == runs[1].stdout == runs[2].stdout
+
+
+@needs_library
+def test_a_tokenizer_json_made_elsewhere(tmp_path):
+    import tokenizers as other
+
+    model = other.Tokenizer(other.models.WordLevel({"[UNK]": 0, "a": 1, "b": 2, "[MASK]": 3, "[PAD]": 4}, unk_token="[UNK]"))
+    model.pre_tokenizer = other.pre_tokenizers.Whitespace()
+    model.enable_padding(length=8, pad_id=4, pad_token="[PAD]")
+    model.save(str(tmp_path / "tokenizer.json"))
+    made = tokenizer("wordpiece", file=str(tmp_path / "tokenizer.json"))
+    assert made.encode("a b c") == [1, 2, 0], "the file's own padding is off"
+    assert (made.pad, made.unknown, made.mask, made.separator) == (4, 0, 3, 5) and made.size == 6
+    assert made.ordinary().tolist() == [1, 2]
+
+
+@needs_library
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"not json", b"\xff\xfe"])
+def test_a_bad_tokenizer_json_is_one_message(tmp_path, content):
+    path = tmp_path / "tokenizer.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match="tokenizer_file"):
+        tokenizer("bpe", file=str(path))
+
+
+def test_mistakes_are_told():
+    with pytest.raises(UserError, match="Did you mean 'words'"):
+        tokenizer("word")
+    with pytest.raises(UserError, match="wordpiece or bpe, not words"):
+        tokenizer("words", file="tokenizer.json")
+
+
+def test_without_the_library_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(UserError, match="text"):
+        tokenizer("bpe", TEXTS)
