@@ -63,7 +63,7 @@ def bench_loop(overrides: dict[str, str], root: str) -> dict:
         folder.path.mkdir(parents=True)
         loop.train(made, folder, mesh, labels_of(made, ""), quiet=True)
         lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
-        lines = [line for line in lines if line["step"] >= WARM]
+        lines = [line for line in lines if line["step"] >= WARM and "elapsed_seconds" in line]  # a look has a line of its own
         whole.append((lines[-1]["elapsed_seconds"] - lines[0]["elapsed_seconds"]) / (lines[-1]["step"] - lines[0]["step"]))
     ratios = np.array(whole) / np.array(bare)
     medians = np.median(np.random.default_rng(0).choice(ratios, (10_000, len(ratios))), axis=1)

@@ -26,6 +26,11 @@ def images(name: str, **changes: Any) -> ConfigDict:
     return digits(**{"name": name, **changes})
 
 
+def diabetes() -> ConfigDict:
+    """The task `diabetes`: ten measurements of a patient, and how far the disease has come a year later."""
+    return ConfigDict({"name": "diabetes"})
+
+
 def texts(name: str, **changes: Any) -> ConfigDict:
     """`stdlib/package`, a text data set of TFDS (`tfds/NAME`), or `csv`."""
     values = {
@@ -60,3 +65,15 @@ def language(name: str, **changes: Any) -> ConfigDict:
         "bytes": 0,  # of the training text that is read, from its start; 0: all
     }
     return changed(values | ({"share": 0.15} if name == "stdlib/mlm" else {}), changes)  # share: of the tokens that are asked for
+
+
+def multi(members: tuple[str, ...], weights: tuple[float, ...] = (), **shared: Any) -> ConfigDict:
+    """Several tasks at once, by one trunk."""
+    return ConfigDict(
+        {
+            "name": "multi",
+            "members": members,  # names of tasks
+            "weights": weights or (1.0,) * len(members),  # of an example of each
+            "shared": shared,  # the other keys of their tasks
+        }
+    )

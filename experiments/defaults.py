@@ -35,6 +35,7 @@ def defaults() -> ConfigDict:
             "buckets": 1,  # padded shapes that training compiles
             "steps_per_call": 10,  # updates in one compiled call
             "log_every": 10,  # steps between lines of metrics.jsonl
+            "read_threads": 0,  # threads by which Grain reads ahead, for record files; 0: none, the fastest for data in memory
             "validate_every": 0,  # steps between looks at the split `valid`; 0: none
             "patience": 0,  # looks without a better value after which training stops, with the best look's parameters; 0: never
         }
@@ -49,7 +50,13 @@ def defaults() -> ConfigDict:
     )
     config.checkpoint = ConfigDict({"every": 200, "keep": 2})  # steps between saves; newest ones that stay
     config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})  # devices an axis; -1 takes all that are left
-    config.precision = ConfigDict({"compute": "float32"})  # float32, bfloat16
+    config.precision = ConfigDict(  # each float32 or bfloat16; the loss and the optimiser stay float32
+        {
+            "params": "float32",  # parameters, and so their gradients
+            "compute": "float32",  # activations and matrix products
+            "output": "float32",  # logits
+        }
+    )
     config.treatments = ()  # in order, each name or name:key=value
     return config
 

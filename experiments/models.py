@@ -79,6 +79,19 @@ def resnet(**changes: Any) -> ConfigDict:
     )
 
 
+def mlp(**changes: Any) -> ConfigDict:
+    return changed(
+        {
+            "name": "mlp",
+            "depth": 2,  # hidden layers; 0: a linear model
+            "width": 64,  # features of each
+            "activation": "relu",  # relu, gelu, swiglu
+            "dropout": 0.0,  # share of features dropped after each hidden layer
+        },
+        changes,
+    )
+
+
 def ngram(**changes: Any) -> ConfigDict:
     return changed(
         {

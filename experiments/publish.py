@@ -1,24 +1,31 @@
 """Makes a finished study small enough to commit: experiments/results/NAME.json and NAME.svg, and a Markdown table on the terminal.
 
 python -m experiments.publish --workdir=runs/demo --name=parity_demo
+python -m experiments.publish --readme=README.md                        renders all of experiments/results into the README's table
 """
 
 from absl import flags
 
-from assay.card.publish import publish
+from assay.card.publish import publish, render
 from assay.core.command import launch
 from assay.core.errors import UserError
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a finished study.")
 NAME = flags.DEFINE_string("name", "", "Name of the files.")
+README = flags.DEFINE_string("readme", "", "A README whose table of results is written anew from the folder of the files.")
 OUT = flags.DEFINE_string("out", "experiments/results", "Folder of the files.")
 
 
 def main(overrides: dict[str, str]) -> None:
     if overrides:
         raise UserError("publish takes no --config overrides: it reads what a study has written.")
-    print(publish(WORKDIR.value, NAME.value, OUT.value))
+    if not (WORKDIR.value and NAME.value) and not README.value:
+        raise UserError("nothing to publish: give --workdir and --name of a study, or --readme=README.md.")
+    if WORKDIR.value or NAME.value:
+        print(publish(WORKDIR.value, NAME.value, OUT.value))
+    if README.value:
+        render(README.value, OUT.value)
 
 
 if __name__ == "__main__":
-    launch(main, __doc__, required=("workdir", "name"))
+    launch(main, __doc__)

@@ -18,6 +18,8 @@ CONFIG = "experiments/reason/parity.py"
 TINY, TRANSFORMER, SCRATCHPAD = (f"--config={CONFIG}:{variant}" for variant in ("tiny", "transformer,tiny", "scratchpad,tiny"))
 SHORT = ("--config.evaluate.splits=iid", "--config.evaluate.per_length=1")
 
+LIBRARIES = ("array_record", "grain", "orbax", "tensorflow_datasets")  # they define flags of their own, once a process
+
 
 class Outcome(NamedTuple):
     code: int
@@ -48,9 +50,10 @@ def serve() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         for name in set(flags.FLAGS) - known:
-            delattr(flags.FLAGS, name)
+            if not flags.FLAGS.find_module_defining_flag(name).startswith(LIBRARIES):
+                delattr(flags.FLAGS, name)
         flags.FLAGS.unparse_flags()
-        print(json.dumps([code, (scratch / "out").read_text(), (scratch / "err").read_text()]), file=replies, flush=True)
+        print(json.dumps([code, *((scratch / name).read_text(errors="replace") for name in ("out", "err"))]), file=replies, flush=True)
 
 
 @pytest.fixture(scope="module")

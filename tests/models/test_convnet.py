@@ -8,8 +8,9 @@ import pytest
 from assay.core.errors import UserError
 from assay.core.tree import count, merge
 from assay.models.convnet import ResidualBlock
-from assay.models.families import PrecisionConfig, build
+from assay.models.families import build
 from assay.models.model import Model, Vocabulary
+from assay.models.precision import PrecisionConfig
 
 TUTORIAL = {"filters": (32, 64), "kernel": 3, "pools": 2, "padding": "valid", "dense": 0, "dropout": 0.0}
 SMALL = TUTORIAL | {"filters": (4, 6), "padding": "same", "dense": 8}
@@ -19,7 +20,7 @@ IMAGENET = {"layout": "imagenet", "depth": 18, "width": 64, "groups": 32, "stem"
 
 
 def make(name: str, outputs: int = 10, compute: str = "float32", **settings) -> Model:
-    return build({"name": name, **settings}, Vocabulary(0, outputs, pooled=True), PrecisionConfig(compute))
+    return build({"name": name, **settings}, Vocabulary(0, outputs, pooled=True), PrecisionConfig("float32", compute, "float32"))
 
 
 def images(side: int = 8, channels: int = 1, rows: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
@@ -227,4 +228,4 @@ def test_what_does_not_fit_is_told():
         shapes_of(make("cnn", **TUTORIAL | {"filters": (4, 4)}), images(side=6))
     for name, settings in (("cnn", SMALL), ("resnet", RESNET)):
         with pytest.raises(UserError, match="reads images"):
-            build({"name": name, **settings}, Vocabulary(256, 256), PrecisionConfig("float32"))
+            build({"name": name, **settings}, Vocabulary(256, 256), PrecisionConfig("float32", "float32", "float32"))

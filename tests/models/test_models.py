@@ -17,8 +17,9 @@ from jax.tree_util import Partial
 
 from assay.core.errors import UserError
 from assay.core.tree import count, merge, paths
-from assay.models.families import PrecisionConfig, build
+from assay.models.families import build
 from assay.models.model import Model, Output, Vocabulary
+from assay.models.precision import PrecisionConfig
 from assay.nn.attention import attend
 from assay.nn.positions import POSITIONS, alibi, rotary, sinusoids
 from assay.tasks.sequence import score_tokens
@@ -41,7 +42,7 @@ def make(name: str, compute: str = "float32", **changes) -> Model:
     """`lstm`, or `decoder/POSITIONS`, or `encoder/POSITIONS`."""
     family, _, positions = name.partition("/")
     values = {**RECURRENT} if family == "lstm" else {**TRANSFORMER, "positions": positions or "alibi"}
-    return build({"name": family, **values, **changes}, VOCABULARY, PrecisionConfig(compute))
+    return build({"name": family, **values, **changes}, VOCABULARY, PrecisionConfig("float32", compute, "float32"))
 
 
 def batch_of(tokens: np.ndarray, length: int | None = None) -> dict[str, np.ndarray]:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from assay.core.errors import UserError
-from assay.models.families import PrecisionConfig, build
+from assay.models.families import build
 from assay.models.model import Model, Vocabulary
+from assay.models.precision import PrecisionConfig
 
 INPUTS, OUTPUTS = 6, 5
 BEGINNING = INPUTS
@@ -17,7 +18,11 @@ SETTINGS = {"smoothing": "kneser_ney", "add": 0.3, "discount": 0.0, "capacity": 
 
 
 def make(order: int, **changes) -> Model:
-    return build({"name": "ngram", "order": order, **SETTINGS, **changes}, Vocabulary(INPUTS, OUTPUTS), PrecisionConfig("float32"))
+    return build(
+        {"name": "ngram", "order": order, **SETTINGS, **changes},
+        Vocabulary(INPUTS, OUTPUTS),
+        PrecisionConfig("float32", "float32", "float32"),
+    )
 
 
 def text(seed: int, rows: int = 12, width: int = 20) -> dict[str, np.ndarray]:
@@ -155,4 +160,4 @@ def test_a_wrong_key_names_itself(key, value):
 def test_it_wants_tokens_and_an_answer_after_each():
     for vocabulary in (Vocabulary(0, 5, pooled=True), Vocabulary(5, 5, pooled=True)):
         with pytest.raises(UserError, match="ngram reads tokens"):
-            build({"name": "ngram", "order": 2, **SETTINGS}, vocabulary, PrecisionConfig("float32"))
+            build({"name": "ngram", "order": 2, **SETTINGS}, vocabulary, PrecisionConfig("float32", "float32", "float32"))

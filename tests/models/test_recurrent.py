@@ -7,8 +7,9 @@ import pytest
 
 from assay.core.errors import UserError
 from assay.core.tree import count
-from assay.models.families import PrecisionConfig, build
+from assay.models.families import build
 from assay.models.model import Model, Vocabulary
+from assay.models.precision import PrecisionConfig
 from assay.nn.recurrent import CELLS, Layer, Size, reverse, update_stack
 
 FORWARD = ["rnn", "lstm", "gru", "stack_rnn"]
@@ -20,7 +21,7 @@ STACK = {"stack_cell_size": 3, "stack_depth": 4}
 
 def make(name: str, pooled: bool = False, **changes) -> Model:
     values = SETTINGS | (STACK if name == "stack_rnn" else {}) | changes
-    return build({"name": name, **values}, Vocabulary(INPUTS, OUTPUTS, pooled), PrecisionConfig("float32"))
+    return build({"name": name, **values}, Vocabulary(INPUTS, OUTPUTS, pooled), PrecisionConfig("float32", "float32", "float32"))
 
 
 def tokens(lengths: tuple[int, ...] = (SEQ,) * ROWS, width: int = SEQ, seed: int = 0) -> dict[str, np.ndarray]:
@@ -229,7 +230,7 @@ def test_a_wrong_key_names_itself(name, key, value):
 
 def test_it_reads_tokens_only():
     with pytest.raises(UserError, match="reads tokens"):
-        build({"name": "lstm", **SETTINGS}, Vocabulary(0, 10, pooled=True), PrecisionConfig("float32"))
+        build({"name": "lstm", **SETTINGS}, Vocabulary(0, 10, pooled=True), PrecisionConfig("float32", "float32", "float32"))
 
 
 # -- gradients through time ---------------------------------------------------------------------------------------------------

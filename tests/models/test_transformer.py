@@ -7,8 +7,9 @@ import pytest
 
 from assay.core.errors import UserError
 from assay.core.tree import count, merge, paths
-from assay.models.families import PrecisionConfig, build
+from assay.models.families import build
 from assay.models.model import Model, Vocabulary
+from assay.models.precision import PrecisionConfig
 from assay.nn.positions import POSITIONS
 
 SEQ, TARGETS, INPUTS, OUTPUTS, WIDTH, MLP = 5, 4, 10, 6, 16, 24
@@ -19,7 +20,7 @@ FAMILIES = ("decoder", "encoder", "encoder_decoder")
 
 
 def make(family: str, inputs: int = INPUTS, outputs: int = OUTPUTS, pooled: bool = False, compute: str = "float32", **changes) -> Model:
-    return build({"name": family, **CONFIG, **changes}, Vocabulary(inputs, outputs, pooled), PrecisionConfig(compute))
+    return build({"name": family, **CONFIG, **changes}, Vocabulary(inputs, outputs, pooled), PrecisionConfig("float32", compute, "float32"))
 
 
 def batch_of(width: int = SEQ, length: int | None = None, rows: int = 3, seed: int = 0) -> dict[str, np.ndarray]:

@@ -11,8 +11,9 @@ import optax
 import pytest
 
 from assay.core.tree import paths
-from assay.models.families import PrecisionConfig, build
+from assay.models.families import build
 from assay.models.model import Model, Vocabulary
+from assay.models.precision import PrecisionConfig
 
 BAND = (0.5, 4.0)
 WRITERS = ("out/kernel", "down/kernel")
@@ -23,7 +24,7 @@ CONFIG |= {"gate": False, "activation": "relu", "tied": False, "attention": "pla
 
 def make(family: str, depth: int, **options) -> Model:
     values = {"name": family, "depth": depth, "loops": 1, **CONFIG, "norm_place": "pre", "residual_init": "scaled", **options}
-    return build(values, Vocabulary(IDS, IDS), PrecisionConfig("float32"))
+    return build(values, Vocabulary(IDS, IDS), PrecisionConfig("float32", "float32", "float32"))
 
 
 def batch_of(seed: int = 0) -> dict[str, np.ndarray]:

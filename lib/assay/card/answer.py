@@ -25,15 +25,15 @@ def predict(workdir: str | Path, texts: Sequence[str], file: str, column: str, b
     if not texts and not file:
         raise UserError("nothing to answer: give --text=TEXT or --input=FILE.csv.")
     launch.start()
-    config = WorkDir(workdir).read_config()
-    wanted = [*texts]
-    if file:
-        wanted += [row.text for row in read_csv(file, column or config["task"].get("text", "text"), "")]
     model, params, task = load(workdir)
     if task.examples is None:
         raise UserError(f"{workdir} was trained on {task.name}, which is no classification of texts; predict answers those only.")
+    wanted = [*texts]
+    if file:
+        column = column or WorkDir(workdir).read_config()["task"].get("text", "text")
+        wanted += [row.text for row in read_csv(file, column, "")]
     for line in answers(model, params, task, wanted, batch_size):
-        print(json.dumps(line, ensure_ascii=False))
+        print(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace").decode())  # half a character is \udc80, as in JSON
 
 
 def answers(model: Model, params: PyTree, task: Task, texts: Sequence[str], batch_size: int = 256) -> Iterator[dict[str, Any]]:

@@ -45,7 +45,8 @@ def picture(model: Model, params: PyTree, task: Task) -> Attention | None:
     layers = sorted(weights, key=lambda path: [int(number) for number in re.findall(r"\d+", path)])
     names = [_name(int(token), task) for token in np.asarray(tokens)[0]]
     legend = "s0, s1, ...: states that the model wrote; " if task.free_running and not task.classes else ""
-    caption = f"{task.name}, one test example of {length} input tokens. Rows attend to columns. {legend}_: the empty token."
+    legend += "_: the empty token." if "_" in names else ""
+    caption = f"{task.name}, one example of {length} tokens of the split {task.shown}. Rows attend to columns. {legend}".strip()
     return Attention(np.stack([np.asarray(weights[path])[0] for path in layers]), names, caption)
 
 

@@ -44,7 +44,8 @@ def print_examples(name: str, split: str, n: int, seed: int, form: str, treated:
         if form == "jsonl":
             print(json.dumps(example))
         else:
-            print(f"{example['id']:>6}  length {example['length']:<4} {text(example['input'], symbols)}  ->  {text(example['target'])}")
+            line = f"{example['id']:>6}  length {example['length']:<4} {text(example['input'], symbols)}  ->  {text(example['target'])}"
+            print(line.encode("utf-8", "backslashreplace").decode())  # a window of bytes may begin or end within a character
 
 
 def examples(task: Task, split: str, n: int) -> Iterator[dict[str, Any]]:

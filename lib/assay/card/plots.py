@@ -110,8 +110,8 @@ def scores(points: Sequence[Point], metric: str, chance: float | None = None, wi
             colour = COLOURS[0] if point.strong else INK
             if point.strong and point.interval is not None:
                 axes.plot([100 * end for end in point.interval], [y, y], color=colour, linewidth=2.2, alpha=0.55, solid_capstyle="butt")
-            size, alpha = (6, 1.0) if point.strong else (4, 0.3)
-            axes.plot([100 * point.value], [y], "o", color=colour, markersize=size, alpha=alpha, markeredgewidth=0)
+            size, alpha, below = (6, 1.0, 0.0) if point.strong else (4, 0.45, 0.2)  # a seed on the bar would not be seen
+            axes.plot([100 * point.value], [y + below], "o", color=colour, markersize=size, alpha=alpha, markeredgewidth=0)
             if point.strong:
                 axes.annotate(
                     f"{100 * point.value:.2f} %", (100 * point.value, y), (0, 6), textcoords="offset points", ha="center", fontsize="small"
@@ -120,7 +120,9 @@ def scores(points: Sequence[Point], metric: str, chance: float | None = None, wi
         low, high = min(values), max(values)
         if chance is not None and chance >= low - (high - low):  # far below it would squeeze what is to be seen
             axes.axvline(100 * chance, color=INK, linewidth=0.9, linestyle=(0, (1, 2)), alpha=0.8)
-            low = min(low, chance)
+            place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "ha": "center", "va": "bottom"}
+            axes.annotate("chance", (100 * chance, 1), (0, 2), fontsize="small", alpha=0.75, **place)
+            low, high = min(low, chance), max(high, chance)
         room = 0.08 * max(high - low, 0.02)
         axes.set_xlim(max(0.0, 100 * (low - room)), min(100.5, 100 * (high + room)))
         axes.set_ylim(len(labels) - 0.5, -0.7)
@@ -134,7 +136,7 @@ def scores(points: Sequence[Point], metric: str, chance: float | None = None, wi
     description = f"{metric.replace('_', ' ')} in per cent: " + ", ".join(
         f"{point.label} {100 * point.value:.2f}" for point in points if point.strong
     )
-    return _svg(draw, PAGE if wide else PHONE, 70 + 34 * len(labels), description)
+    return _svg(draw, PAGE if wide else PHONE, 84 + 34 * len(labels), description)
 
 
 def loss_by_step(curves: Sequence[Curve], unit: str = "nats", window: int = 9, wide: bool = True) -> str:
@@ -157,6 +159,20 @@ def loss_by_step(curves: Sequence[Curve], unit: str = "nats", window: int = 9, w
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
     description = f"training loss against step: {', '.join(_group(curves))}"
+    return _svg(draw, PAGE if wide else PHONE, _height(curves, wide, 320 if wide else 260), description)
+
+
+def gradient_by_block(curves: Sequence[Curve], wide: bool = True) -> str:
+    """SVG: the norm of a block's gradient (log scale) against the block's number, the first block on the left."""
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        axes.set_yscale("log")
+        _draw_curves(figure, axes, [_positive(curve) for curve in curves], 1, wide, faint={"linewidth": 0.0}, geometric=True)
+        axes.set(xlabel="block", ylabel="norm of the gradient (log scale)")
+        axes.minorticks_off()
+
+    description = f"norm of the gradient against the block: {', '.join(_group(curves))}"
     return _svg(draw, PAGE if wide else PHONE, _height(curves, wide, 320 if wide else 260), description)
 
 

@@ -11,9 +11,13 @@ from assay.card.table import DASH, format_seed, format_value
 from assay.core.errors import UserError
 from assay.train.workdir import write_text
 
+MARKS = ("<!-- results -->", "<!-- /results -->")
+HEADLINES = ("answer_accuracy", "accuracy", "exact_match", "bleu", "bits_per_byte")
+
 
 def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
-    """Writes `folder/name.json` (rows without figures by length, command, environment) and `name.svg`; returns the Markdown table."""
+    """Writes `folder/name.json` (rows without figures by length, command, environment), and `name.svg` where there are figures by length;
+    returns the Markdown table."""
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise UserError(f"--name={name!r} is no name of a file. Use letters, digits, _, - and dots.")
     path = Path(workdir) / "results.json"
@@ -21,32 +25,65 @@ def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
         raise UserError(f"no results.json in {workdir}. Give --workdir the folder of a finished study.")
     results = json.loads(path.read_text())
     rows = [{key: value for key, value in row.items() if key != "by_length"} for row in results["rows"]]
-    kept = {"command": results.get("command", ""), "environment": results["environment"], "rows": rows}
+    experiments = sorted({row["experiment"] for row in rows})  # a single run says its command by its config
+    command = results.get("command") or f"python -m experiments.main --config=experiments/{experiments[0].replace(':', '.py:')} --workdir=W"
+    kept = {"command": command, "environment": results["environment"], "rows": rows}
     write_text(Path(folder) / f"{name}.json", json.dumps(kept, indent=1) + "\n")
-    write_text(Path(folder) / f"{name}.svg", _picture(results["rows"]))
+    drawn = [row for row in results["rows"] if row.get("by_length")]
+    if drawn:
+        write_text(Path(folder) / f"{name}.svg", _picture(drawn))
     return markdown(rows)
+
+
+def render(readme: str | Path, folder: str | Path) -> None:
+    """Writes the table of all published results between the marks of the README. Raises UserError where it has no marks."""
+    path = Path(readme)
+    before, start, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not (start and end):
+        raise UserError(f"{readme} has no {MARKS[0]} and {MARKS[1]} to write between.")
+    write_text(path, f"{before}{start}\n{results_table(Path(folder))}\n{end}{after}")
+
+
+def results_table(folder: Path) -> str:
+    """One line for each run of each published study: headline metrics on what was not trained on; means over seeds where there are some."""
+    columns = ("experiment", "split", "metric", "value", "95 % interval", "n", "seeds", "published", "from")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for path in sorted(folder.glob("*.json")):
+        results = json.loads(path.read_text(encoding="utf-8"))
+        if "rows" not in results:
+            continue
+        made = f"[{path.stem}]({folder.as_posix()}/{path.name}), `{(results['environment'].get('commit') or '')[:7]}`"
+        means = {row["experiment"] for row in results["rows"] if not isinstance(row["seed"], int)}
+        for row in results["rows"]:
+            if row["split"] in ("train", "valid", "iid") or (row["experiment"] in means and isinstance(row["seed"], int)):
+                continue
+            if row["metric"] in HEADLINES:
+                cells = _cells(row)
+                lines.append(f"| {row['experiment']} | " + " | ".join(cells[:6]) + f" | {_published_short(row)} | {made} |")
+    return "\n".join(lines)
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """One line a row: ours with interval, n and seeds, and the published cells with their sources."""
     lines = ["| run | split | metric | ours | 95 % interval | n | seed | steps | published |", "|---|---|---|---|---|---|---|---|---|"]
     for row in rows:
-        low, high = row["interval"] or (None, None)
-        cells = [
-            row["experiment"].rpartition(":")[2],
-            row["split"],
-            row["metric"],
-            format_value(row["value"], row["unit"], row["metric"]),
-            DASH
-            if low is None
-            else f"{format_value(low, row['unit'], row['metric'])} {DASH} {format_value(high, row['unit'], row['metric'])}",
-            f"{row['n']:,}",
-            format_seed(row["seed"]),
-            f"{row['steps']:,}",
-            "; ".join(_published(cell, row) for cell in row["published"]) or DASH,
-        ]
+        published = "; ".join(_published(cell, row) for cell in row["published"]) or DASH
+        cells = [row["experiment"].rpartition(":")[2], *_cells(row), f"{row['steps']:,}", published]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    """split, metric, value, interval, n, seeds."""
+    ends = [format_value(end, row["unit"], row["metric"], plain=True) for end in row["interval"] or ()]
+    value = format_value(row["value"], row["unit"], row["metric"])
+    return [row["split"], row["metric"], value, f" {DASH} ".join(ends) or DASH, f"{row['n']:,}", format_seed(row["seed"])]
+
+
+def _published_short(row: Mapping[str, Any]) -> str:
+    """Values with their tags; the sources stand in the file."""
+    return "; ".join(f"{100 * cell['value']:.1f} % [{cell['tag']}]" for cell in row["published"]) or DASH
 
 
 def _published(cell: Mapping[str, Any], row: Mapping[str, Any]) -> str:

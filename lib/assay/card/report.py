@@ -21,7 +21,7 @@ from assay.card import plots
 from assay.card.table import DASH, UNTREATED, arrange, format_seed, format_value, is_fraction
 from assay.core.errors import UserError
 
-HEADLINES = ("answer_accuracy", "exact_match", "accuracy", "token_accuracy")  # the first that a task has
+HEADLINES = ("answer_accuracy", "exact_match", "accuracy", "bits_per_byte", "token_accuracy")  # the first that a task has
 LENGTHS = re.compile(r"(\d+)-(\d+)")
 LENGTHS_AVERAGED, STEPS_AVERAGED = 21, 9  # with 8 examples a length, a point of the line stands on 168
 
@@ -78,6 +78,7 @@ def render(runs: Sequence[RunView], title: str, command: str = "", notes: Sequen
         accuracy=_accuracy_figures(runs),
         scores=_score_figures(runs),
         loss=_loss_figures(runs),
+        gradients=_gradient_figures(runs),
         attention=_attention_figures(runs),
         runs=[_describe(run) for run in runs if run.config or run.environment or run.metrics],
         command=command,
@@ -173,7 +174,8 @@ def _score_figures(runs: Sequence[RunView]) -> list[Figure]:
                 interval = (row["interval"][0], row["interval"][1]) if row["interval"] else None
                 points.append(plots.Point(label, row["value"], interval, strong))
         chance = _agreed(row["baselines"]["chance"] for rows in labels.values() for row in rows if "chance" in (row.get("baselines") or {}))
-        caption = f"{task}, split {split}: {metric.replace('_', ' ')} in per cent. Bars are 95 % intervals; faint points are single seeds."
+        faint = "" if all(point.strong for point in points) else "; faint points beneath them are single seeds"
+        caption = f"{task}, split {split}: {metric.replace('_', ' ')} in per cent. Bars are 95 % intervals{faint}."
         wide, narrow = (plots.scores(points, metric, chance, wide) for wide in (True, False))
         figures.append(Figure(f"{task}, {split}", Markup(wide), Markup(narrow), caption))
     return figures
@@ -212,6 +214,23 @@ def _loss_figures(runs: Sequence[RunView]) -> list[Figure]:
     return [Figure("Loss", Markup(wide), Markup(narrow), caption)]
 
 
+def _gradient_figures(runs: Sequence[RunView]) -> list[Figure]:
+    """How far the gradient reaches at the first logged step, for runs under the treatment `gradients`."""
+    curves = []
+    for run in runs:
+        line = next((line for line in run.metrics if any(name.startswith("gradient/") for name in line)), {})
+        norms = {name: value for name, value in line.items() if name.startswith("gradient/")}
+        for part in sorted({name.rpartition("block_")[0] for name in norms}):  # an encoder-decoder has two stacks
+            blocks = sorted((int(name.rpartition("_")[2]), value) for name, value in norms.items() if name.startswith(f"{part}block_"))
+            half = part.removeprefix("gradient/").strip("/")
+            curves.append(plots.Curve(f"{run.label} {half}".strip(), *zip(*blocks, strict=True)))
+    if not curves:
+        return []
+    caption = "Norm of the gradient of each block's parameters at the first logged step, on a logarithmic scale; block 0 reads the input."
+    wide, narrow = (plots.gradient_by_block(curves, wide) for wide in (True, False))
+    return [Figure("Gradient", Markup(wide), Markup(narrow), caption)]
+
+
 def _faint(curves: Sequence[plots.Curve], singles: str) -> str:
     """The part of a caption that says what is drawn faintly, if anything is."""
     labels = {curve.label for curve in curves}
@@ -236,8 +255,9 @@ def _describe(run: RunView) -> dict:
     if run.metrics:
         last = run.metrics[-1]
         facts.append(f"{last['step']:,} training steps")
-        if last.get("elapsed_seconds") is not None:
-            facts.append(f"trained for {_duration(last['elapsed_seconds'])}")
+        seconds = [line["elapsed_seconds"] for line in run.metrics if line.get("elapsed_seconds") is not None]
+        if seconds:
+            facts.append(f"trained for {_duration(seconds[-1])}")
         speeds = [line["examples_per_second"] for line in run.metrics if line.get("examples_per_second") is not None]
         if speeds:
             facts.append(f"median {np.median(speeds):,.0f} examples per second")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 PyTree = Any
@@ -59,6 +60,11 @@ def merge(first: dict, second: dict) -> dict:
         both = isinstance(child, dict) and isinstance(merged.get(name), dict)
         merged[name] = merge(merged[name], child) if both else child
     return merged
+
+
+def floats_as(dtype: Any, tree: PyTree) -> PyTree:
+    """The tree with its floating-point leaves in `dtype`; whole numbers and keys stay."""
+    return jax.tree.map(lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
 
 
 def count(tree: PyTree) -> int:

@@ -12,10 +12,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from assay.core import rng
 from assay.data.augment import Entry, parse
+from assay.data.tokenizers import Tokenizer
 
 SPAN = 3  # tokens of a masked span
 
@@ -26,12 +28,19 @@ Augment = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array
 
 
 class Alphabet(NamedTuple):
-    """Which ids are text. For bytes with marks after them: Alphabet(mask=256, first=0, size=256)."""
+    """Which ids are text. For bytes with marks after them: Alphabet(mask=256, first=0, size=256). Under jit they may be traced."""
 
     mask: int  # the id that stands for what was taken away
     first: int  # text is [first, first + size)
     size: int
     padding: int = 0  # what fills the places that deletions free
+
+
+def alphabet_of(tokens: Tokenizer) -> Alphabet:
+    """The longest row of ids that a tokeniser has for text."""
+    ids = tokens.ordinary()
+    row = max(np.split(ids, np.flatnonzero(np.diff(ids) > 1) + 1), key=len)
+    return Alphabet(tokens.mask, int(row[0]), len(row), tokens.pad)
 
 
 def make_augment(spec: str, alphabet: Alphabet, config_key: str) -> Augment:
@@ -80,7 +89,7 @@ def character_noise(key: jax.Array, tokens: Tokens, length: Length, rate: float,
     """Misspelling: with probability `rate` / 3 each, a character is replaced by another one, swapped with the next, or dropped."""
     draw = jax.random.uniform(rng.stream(key, "what"), tokens.shape) * 3
     text = is_text(tokens, length, alphabet)
-    steps = jax.random.randint(rng.stream(key, "replacement"), tokens.shape, 0, max(alphabet.size - 1, 1))
+    steps = jax.random.randint(rng.stream(key, "replacement"), tokens.shape, 0, jnp.maximum(alphabet.size - 1, 1))
     tokens = replace(tokens, text & (draw < rate), steps, alphabet)
     tokens = swap(tokens, text & (draw >= rate) & (draw < 2 * rate), text)
     return delete(tokens, length, text & (draw >= 2 * rate) & (draw < 3 * rate), alphabet)
@@ -93,6 +102,7 @@ TEXT: Mapping[str, Entry] = {
     "swap": Entry(neighbour_swap, 0.1, 1, "share of tokens"),
     "noise": Entry(character_noise, 0.05, 1, "share of characters"),
 }
+PLACED = ("dropout", "span")  # these leave every token in its place
 
 
 # -- edits at chosen places, which corruptions share ------------------------------------------------------------------------

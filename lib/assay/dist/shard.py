@@ -22,10 +22,15 @@ RULES: Rules = (
 
 
 def spec_of(path: str, shape: tuple[int, ...], mesh: Mesh | AbstractMesh, rules: Rules = RULES) -> PartitionSpec:
-    """The spec of one leaf. An axis that does not divide its dimension is left out: small matrices are replicated."""
-    for regex, spec in rules:
-        if re.search(regex, path) and len(spec) == len(shape):
-            return PartitionSpec(*(axis if axis and size % mesh.shape[axis] == 0 else None for axis, size in zip(spec, shape, strict=True)))
+    """The spec of one leaf. An axis that does not divide its dimension is left out: small matrices are replicated.
+
+    A leaf with one axis more than its rules, such as that of an ensemble's members, has it in front and not split.
+    """
+    for stacked in (0, 1):
+        for regex, spec in rules:
+            if re.search(regex, path) and len(spec) + stacked == len(shape):
+                axes = zip((*(None,) * stacked, *spec), shape, strict=True)
+                return PartitionSpec(*(axis if axis and size % mesh.shape[axis] == 0 else None for axis, size in axes))
     return PartitionSpec()
 
 

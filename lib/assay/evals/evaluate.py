@@ -35,7 +35,7 @@ class EvaluateConfig:
 
 
 def make_answer(model: Model, task: Task) -> Answer:
-    """Pure `(params, batch) -> (metrics of each example, predicted token at each position)`."""
+    """Pure `(params, batch) -> (metrics of each example, what is answered, as a token at each position)`."""
 
     def answer(params: PyTree, batch: Batch) -> tuple[Mapping[str, jax.Array], jax.Array]:
         if task.free_running:
@@ -43,7 +43,7 @@ def make_answer(model: Model, task: Task) -> Answer:
         else:
             output = model.apply(params, batch)
         _, _, metrics = task.score(output, batch)
-        return metrics, output.logits.argmax(axis=-1)
+        return metrics, task.answer(output.logits)
 
     return answer
 

@@ -1,11 +1,12 @@
 """From records to the rows of results.json: each value with its n, its interval and what stands beside it.
 
-A figure of the score is a mean: over lengths first where a split does not end, over examples else. A summary is one value of all records.
+A figure of the score is a mean: over lengths first where a split does not end, over tokens where a record counts them, over examples else.
+A summary is one value of all records.
 """
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,21 @@ WILSON = "value: mean over lengths; interval: Wilson 95 % over examples"
 WILSON_EXAMPLES = "value: mean over examples; interval: Wilson 95 % over examples"
 BOOTSTRAP = "value: {value}; interval: bootstrap 95 % over {units}"
 NO_INTERVAL = "value: of all examples together"
-SAME = ("experiment", "task", "model", "treatment", "split", "metric", "steps")  # what the runs of a mean share
+SAME = ("experiment", "task", "model", "treatment", "split", "metric")  # what the runs of a mean share
 STUDENT = "value: mean over seeds; interval: Student t 95 % over seeds"
 RESAMPLES = 1000
-LOWER_IS_BETTER = ("nll", "perplexity", "bits_per_byte", "ece")
+CONSTANTS: Mapping[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # the single number that errs least; how errors count
+    "mse": (np.mean, np.square),
+    "mae": (np.median, np.abs),
+}
+LOWER_IS_BETTER = ("nll", "perplexity", "bits_per_byte", "ece", "mse", "mae")
 
 
 def rows(records: Sequence[Mapping[str, Any]], task: Task, split: str, labels: Mapping[str, Any], by_length: bool) -> list[dict[str, Any]]:
     """One row a metric. `labels`: experiment, model, treatment, seed, steps. `by_length`: lengths weigh alike."""
+    if task.members:
+        of = {name: [record for record in records if record["task"] == name] for name in task.members}
+        return [row for name, member in task.members.items() if of[name] for row in rows(of[name], member, split, labels, by_length)]
     found = []
     for metric in task.metrics:
         beside = [cell for cell in task.published if (cell.metric, cell.split) == (metric, split) and labels["model"] in cell.models]
@@ -64,6 +72,7 @@ def mean_rows(every: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         mean = dict(group[0])
         mean |= {"value": float(np.mean(values)), "n": sum(row["n"] for row in group), "seed": [row["seed"] for row in group]}
         mean |= {"interval": list(interval) if interval else None, "interval_method": STUDENT}
+        mean["steps"] = max(row["steps"] for row in group)  # where training stops early, seeds take different numbers of steps
         if "seen_in_training" in mean:
             mean["seen_in_training"] = float(np.mean([row["seen_in_training"] for row in group]))
         if "by_length" in mean:
@@ -79,7 +88,7 @@ def value_of(records: Sequence[Mapping[str, Any]], metric: str, by_length: bool)
         return float(summary.value(*summary.columns(records)))
     values = np.array([record["scores"][metric] for record in records])
     if not by_length:
-        return float(values.mean())
+        return _mean(values, *_tokens(records))
     lengths = np.array([record["length"] for record in records])
     return float(np.mean([values[lengths == length].mean() for length in np.unique(lengths)]))
 
@@ -103,16 +112,30 @@ def _value(records: Sequence[Mapping[str, Any]], task: Task, metric: str, by_len
         means = {str(length): float(values[lengths == length].mean()) for length in np.unique(lengths).tolist()}
         value = float(np.mean(list(means.values())))
         return {"value": value, "unit": unit, "interval": list(wilson(value, len(records))), "interval_method": WILSON, "by_length": means}
-    value = float(values.mean())
-    if unit == "fraction" and groups is None:
+    tokens = _tokens(records)
+    value = _mean(values, *tokens)
+    if unit == "fraction" and groups is None and not tokens:
         return {"value": value, "unit": unit, "interval": list(wilson(value, len(records))), "interval_method": WILSON_EXAMPLES}
-    _, *interval = bootstrap(np.mean, values, groups=groups, resamples=RESAMPLES)
-    method = BOOTSTRAP.format(value="mean over examples", units=units)
+    _, *interval = bootstrap(_mean, values, *tokens, groups=groups, resamples=RESAMPLES)
+    method = BOOTSTRAP.format(value=f"mean over {'tokens' if tokens else 'examples'}", units=units)
     return {"value": value, "unit": unit, "interval": interval, "interval_method": method}
 
 
+def _tokens(records: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, ...]:
+    """How many tokens each record's figures are means over, where its scores say so."""
+    return (np.array([record["scores"]["tokens"] for record in records]),) if "tokens" in records[0]["scores"] else ()
+
+
+def _mean(values: np.ndarray, tokens: np.ndarray | None = None) -> float:
+    return float(values.mean() if tokens is None else (values * tokens).sum() / max(tokens.sum(), 1.0))
+
+
 def _baselines(records: Sequence[Mapping[str, Any]], task: Task, metric: str) -> dict[str, float]:
-    """Chance, and the best single answer given to everything. None is known for a whole sequence, nor for what is no accuracy."""
+    """Chance, and the best single answer given to everything. None is known for a whole sequence, nor for other metrics."""
+    if metric in CONSTANTS:
+        numbers = np.array([record["target"] for record in records], float)
+        best, error = CONSTANTS[metric]
+        return {"constant": float(error(numbers - best(numbers, axis=0)).mean())}
     tokens = isinstance(records[0]["target"], list)
     if metric not in ("answer_accuracy", "token_accuracy", "accuracy") or (metric != "accuracy" and not tokens):
         return {}

@@ -4,6 +4,7 @@ A record's `scores` hold what they need: `accuracy` and `confidence` for calibra
 perplexity; the bytes of a text are those of its `target`.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 from assay.evals import score
 
 BINS = 15
+LONE_BYTE = re.compile("[\udc80-\udcff]")
 Record = Mapping[str, Any]  # a line of predictions/SPLIT.jsonl
 
 
@@ -21,7 +23,7 @@ class Summary(NamedTuple):
     columns: Callable[[Sequence[Record]], tuple[np.ndarray, ...]]
     value: Callable[..., float]
     unit: str = "fraction"
-    interval: bool = True  # by bootstrap; False where a value is too slow to be computed a thousand times
+    interval: bool = True  # by bootstrap; False where it takes too long (BLEU), or resampling adds to what is measured (ECE)
 
 
 def _classes(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
@@ -50,7 +52,12 @@ def _tokens(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
 
 def _bytes(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
     nats, _ = _tokens(records)
-    return nats, np.array([len(record["target"].encode("utf-8", "surrogatepass")) for record in records])
+    return nats, np.array([_size(record["target"]) for record in records])
+
+
+def _size(text: str) -> int:
+    """UTF-8 bytes. A window of bytes may begin or end within a character, of which each byte is a surrogate U+DC80 to U+DCFF here."""
+    return len(text.encode("utf-8", "surrogatepass")) - 2 * len(LONE_BYTE.findall(text))
 
 
 def _strings(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
@@ -61,11 +68,22 @@ def _bleu(predictions: np.ndarray, references: np.ndarray) -> float:
     return score.bleu(predictions.tolist(), references.tolist(), tokenize="none")
 
 
+def _numbers(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
+    return tuple(np.array([record[key] for record in records], float) for key in ("prediction", "target"))
+
+
+def _determination(predictions: np.ndarray, targets: np.ndarray) -> float:
+    """1 - squared error / squared distance from the mean, the mean over outputs; of targets that are all alike, whether none is missed."""
+    left, all_of_it = np.square(predictions - targets).sum(axis=0), np.square(targets - targets.mean(axis=0)).sum(axis=0)
+    return float(np.where(all_of_it > 0, 1 - left / np.where(all_of_it > 0, all_of_it, 1.0), left == 0).mean())
+
+
 SUMMARIES: Mapping[str, Summary] = {
     "f1_macro": Summary(_classes, score.f1_macro),
     "f1_micro": Summary(_classes, score.f1_micro),
-    "ece": Summary(_confidences, _calibration_error),
+    "ece": Summary(_confidences, _calibration_error, interval=False),
     "perplexity": Summary(_tokens, score.perplexity, unit=""),
     "bits_per_byte": Summary(_bytes, score.bits_per_byte, unit="bits"),
+    "r2": Summary(_numbers, _determination, unit=""),
     "bleu": Summary(_strings, _bleu, unit="BLEU", interval=False),
 }

@@ -115,7 +115,7 @@ class CNN(nn.Module):
 
     @nn.compact
     def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
-        config, x = self.config, batch["inputs"].astype(self.dtype)
+        config, x = self.config, pictures("cnn", batch["inputs"]).astype(self.dtype)
         for i, filters in enumerate(config.filters):
             x = ConvBlock(filters, config, i < config.pools, self.dtype, name=f"block_{i}")(x)
         x = x.reshape(len(x), -1)
@@ -169,7 +169,8 @@ class ResNet(nn.Module):
     def __call__(self, batch: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
         config, layout = self.config, LAYOUTS[self.config.layout]
         large = config.stem == "large"
-        x = _conv(config.width, 7 if large else 3, 2 if large else 1, self.dtype, "stem")(batch["inputs"].astype(self.dtype))
+        x = pictures("resnet", batch["inputs"]).astype(self.dtype)
+        x = _conv(config.width, 7 if large else 3, 2 if large else 1, self.dtype, "stem")(x)
         x = jax.nn.relu(nn.GroupNorm(config.groups, dtype=self.dtype, name="norm_stem")(x))
         if large:
             x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
@@ -202,6 +203,14 @@ def check_images(name: str, vocabulary: Vocabulary) -> None:
     """Raises UserError where the task gives token ids, or asks at every token."""
     if vocabulary.inputs or not vocabulary.pooled:
         raise UserError(f"{name} reads images and answers once, but this task gives tokens. Choose another --config.model.name.")
+
+
+def pictures(name: str, inputs: jax.Array) -> jax.Array:
+    """The inputs, where they are images. Raises UserError where they are rows of numbers."""
+    if inputs.ndim != 4:
+        shape = list(inputs.shape)
+        raise UserError(f"{name} reads images [batch, height, width, channels], but inputs are {shape}. Set --config.model.name=mlp.")
+    return inputs
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

@@ -1,29 +1,17 @@
 """The table of model families: `config.model.name` chooses one, its other keys are the family's own."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
-
-import jax.numpy as jnp
 
 from assay.core.config import typed
 from assay.core.errors import UserError, unknown
 from assay.models.convnet import CNNConfig, ResNetConfig, cnn, resnet
-from assay.models.model import Model, Vocabulary
+from assay.models.mlp import MLPConfig, mlp
+from assay.models.model import Model, Vocabulary, with_heads
 from assay.models.ngram import NgramConfig, ngram
+from assay.models.precision import DTYPES, PrecisionConfig, with_precision
 from assay.models.recurrent import RecurrentConfig, StackRNNConfig, recurrent
 from assay.models.transformer import TransformerConfig, decoder, encoder, encoder_decoder
-
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
-
-@dataclass(frozen=True)
-class PrecisionConfig:
-    compute: str  # dtype of activations and matrix products; parameters and the loss stay float32
-
-    def __post_init__(self):
-        if self.compute not in DTYPES:
-            raise unknown("precision", self.compute, DTYPES, "--config.precision.compute")
 
 
 class Family(NamedTuple):
@@ -42,6 +30,7 @@ FAMILIES: Mapping[str, Family] = {
     "stack_rnn": Family(StackRNNConfig, recurrent("stack_rnn")),
     "cnn": Family(CNNConfig, cnn),
     "resnet": Family(ResNetConfig, resnet),
+    "mlp": Family(MLPConfig, mlp),
     "ngram": Family(NgramConfig, ngram),
 }
 
@@ -57,4 +46,5 @@ def build(config: Mapping[str, Any], vocabulary: Vocabulary, precision: Precisio
         settings = typed(family.config, values, "model")
     except UserError as error:
         raise UserError(f"{error} (These are the keys of the family {name!r}; --config.model.name chooses the family.)") from None
-    return family.build(settings, vocabulary, DTYPES[precision.compute])
+    model = with_precision(family.build(settings, vocabulary, DTYPES[precision.compute]), precision)
+    return with_heads(model, vocabulary.heads) if vocabulary.heads else model

@@ -7,7 +7,7 @@ logits, cache = model.decode.extend(params, cache, tokens)    # tokens [batch, n
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -56,6 +56,7 @@ class Vocabulary:
     inputs: int  # token ids that it reads; 0 where it reads numbers, as those of an image
     outputs: int  # classes that it answers with, or numbers where the task is a regression
     pooled: bool = False  # one answer for the whole input, logits [batch, outputs], in place of one for each token
+    heads: tuple[tuple[str, int], ...] = ()  # name and classes of each head where there are several; `outputs` is their sum
 
 
 def from_linen(module: nn.Module, init_cache: Callable[[PyTree, Batch, int], PyTree] | None = None) -> Model:
@@ -75,3 +76,17 @@ def from_linen(module: nn.Module, init_cache: Callable[[PyTree, Batch, int], PyT
         return module.apply({"params": params}, {"inputs": tokens}, False, cache)
 
     return Model(init, apply, Decode(init_cache, extend) if init_cache else None, module)
+
+
+def with_heads(model: Model, heads: tuple[tuple[str, int], ...]) -> Model:
+    """The model whose logits are one array for each head by name: parts of the last axis. One matrix makes all of them, so that they share
+    all parameters but their own columns. It does not decode."""
+
+    def apply(params: PyTree, batch: Batch, **keywords: Any) -> Output:
+        output, start, logits = model.apply(params, batch, **keywords), 0, {}
+        for name, outputs in heads:
+            logits[name] = output.logits[..., start : start + outputs]
+            start += outputs
+        return output._replace(logits=logits)
+
+    return replace(model, apply=apply, decode=None)

@@ -27,7 +27,7 @@ SPLIT_SEED = 0  # folds and subsets are the same for all runs that are compared
 class LabelsConfig:
     name: str  # as the table of tasks has it
     labels: int  # training examples that have a label, stratified; 0: all
-    folds: int  # k-fold cross-validation: `valid` is one of so many folds of what is not `test`; 0: the data's own, or a fixed share
+    folds: int  # k-fold cross-validation: `valid` is one of so many folds of the data's training split; 0: the data's own, or a fixed share
     fold: int  # which of them, from 0
 
     def __post_init__(self):
@@ -60,7 +60,7 @@ def score_classes(output: Output, batch: Batch) -> tuple[jax.Array, jax.Array, M
 
     `accuracy`: whether the likeliest class is right; `nll`: the cross-entropy; `confidence`: the likeliest class's probability.
     """
-    log_probability = jax.nn.log_softmax(output.logits, axis=-1)
+    log_probability = jax.nn.log_softmax(output.logits.astype(jnp.float32), axis=-1)
     nll = -jnp.take_along_axis(log_probability, batch["targets"][:, None], axis=-1)[:, 0]
     right = output.logits.argmax(axis=-1) == batch["targets"]
     confidence = jnp.exp(log_probability.max(axis=-1))

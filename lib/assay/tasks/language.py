@@ -17,12 +17,14 @@ import numpy as np
 from assay.core.config import require
 from assay.core.rng import example_keys
 from assay.data import language, tfds
+from assay.data.augment_text import alphabet_of
 from assay.data.source import Examples, Source, in_memory
 from assay.data.tokenizers import Tokenizer, tokenizer
 from assay.models.model import Batch, Output, Vocabulary
 from assay.tasks.task import Task, find_split
 
 SPLITS = ("train", "valid", "test")
+LOSSLESS = ("bytes", "characters", "bpe")  # tokenizers whose tokens hold every byte of the text
 
 
 @dataclass(frozen=True)
@@ -54,17 +56,19 @@ def build(config: LanguageConfig, seed: int) -> Task:
     """The next token, causally."""
     del seed
     tokens, sources = _text(config)
-    return _task(config, tokens, sources, encode, ("bits_per_byte", "perplexity", "token_accuracy", "nll"))
+    figures = ("perplexity", "token_accuracy", "nll")
+    return _task(config, tokens, sources, encode, ("bits_per_byte", *figures) if tokens.name in LOSSLESS else figures)
 
 
 def build_masked(config: MaskedConfig, seed: int) -> Task:
-    """The tokens that are hidden. Training hides others in each epoch; valid and test always the same."""
+    """The tokens that are hidden. Training hides others in each epoch; valid and test the same always, whatever the run's seed."""
+    del seed
     tokens, sources = _text(config)
     ordinary = tokens.ordinary()
 
     def hidden(examples: Examples, width: int) -> dict[str, np.ndarray]:
         batch = encode(examples, width)
-        keys = example_keys("stdlib/mlm", seed, examples.id)
+        keys = example_keys("stdlib/mlm", 0, examples.id)
         inputs, asked = language.masked(batch["targets"], batch["length"], keys, ordinary, tokens.mask, config.share)
         return {**batch, "inputs": inputs, "mask": asked}
 
@@ -75,7 +79,7 @@ def score_language(output: Output, batch: Batch) -> tuple[jax.Array, jax.Array, 
     """Mean cross-entropy of the counted tokens of each window in nats, weighted by their number (`tokens`)."""
     mask, targets = batch["mask"], batch["targets"]
     tokens = mask.sum(axis=1)
-    log_probability = jax.nn.log_softmax(output.logits, axis=-1)
+    log_probability = jax.nn.log_softmax(output.logits.astype(jnp.float32), axis=-1)
     nll = -jnp.take_along_axis(log_probability, targets[..., None], axis=-1)[..., 0]
     mean = (nll * mask).sum(axis=1) / jnp.maximum(tokens, 1.0)
     right = ((output.logits.argmax(axis=-1) == targets) * mask).sum(axis=1) / jnp.maximum(tokens, 1.0)
@@ -159,4 +163,5 @@ def _task(
         units={"nll": "nats"},
         read=lambda answers, batch: tokens.decode(answers[batch["mask"] > 0].tolist()),
         shown="test",
+        alphabet=alphabet_of(tokens),
     )

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from assay.core.config import typed
 from assay.core.errors import unknown
-from assay.tasks import chomsky, images, language, scan, texts, tfds_task
+from assay.tasks import chomsky, images, language, multi, regression, scan, texts, tfds_task
 from assay.tasks.chomsky_rules import RULES
 from assay.tasks.task import Task
 
@@ -13,6 +13,8 @@ LABELS = {"labels": 0, "folds": 0, "fold": 0}
 TEXTS = {**LABELS, "data_dir": "", "tokenizer": "bytes", "tokenizer_size": 8192, "tokenizer_file": "", "max_length": 512}
 FILES = {"train": "", "test": "", "text": "text", "label": "label"}
 LANGUAGE = {"tokenizer": "bytes", "tokenizer_size": 8192, "window": 256, "context": 128, "bytes": 0}
+CHOMSKY = {"convention": "code", "lengths": "1:40", "seed": 0}
+MULTI = {"members": ("chomsky/parity_check", "chomsky/cycle_navigation"), "weights": (1.0, 1.0), "shared": CHOMSKY}
 LABELLED = ("train", "valid", "test")
 
 
@@ -24,15 +26,20 @@ class Entry(NamedTuple):
     about: str  # what an example asks, in a line
 
 
+def build_multi(config: multi.MultiConfig, seed: int) -> Task:
+    """Several tasks of this table at once."""
+    return multi.together([build({**config.shared, "name": name}, seed) for name in config.members], config.weights, config.name)
+
+
 TASKS: Mapping[str, Entry] = {
     **{
-        f"chomsky/{name}": Entry(
-            chomsky.ChomskyConfig, chomsky.build, {"convention": "code", "lengths": "1:40", "seed": 0}, chomsky.SPLITS, chomsky.ABOUT[name]
-        )
+        f"chomsky/{name}": Entry(chomsky.ChomskyConfig, chomsky.build, CHOMSKY, chomsky.SPLITS, chomsky.ABOUT[name])
         for name in RULES["code"]
     },
     **{f"scan/{name}": Entry(scan.ScanConfig, scan.build, {"valid_share": 0.0}, scan.SPLITS, about) for name, about in scan.ABOUT.items()},
     "digits": Entry(images.ImagesConfig, images.build, {**LABELS, "data_dir": ""}, LABELLED, "a handwritten digit, 8 x 8 -> its value"),
+    "diabetes": Entry(regression.RegressionConfig, regression.build, {}, LABELLED, "ten measurements of a patient -> a disease's progress"),
+    "multi": Entry(multi.MultiConfig, build_multi, MULTI, chomsky.SPLITS, "several tasks at once, by --config.task.members"),
     "stdlib/package": Entry(texts.TextsConfig, texts.build_tfds, TEXTS, LABELLED, "a passage of Python's own library -> its package"),
     "stdlib/lm": Entry(language.LanguageConfig, language.build, LANGUAGE, LABELLED, "text of Python's own library -> its next token"),
     "stdlib/mlm": Entry(language.MaskedConfig, language.build_masked, {**LANGUAGE, "share": 0.15}, LABELLED, "the same -> hidden tokens"),

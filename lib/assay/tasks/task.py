@@ -1,5 +1,6 @@
 """The record of a task: splits, vocabulary, how an example becomes a batch, how an answer is scored, and what has been published."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -7,7 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from assay.core.errors import unknown
+from assay.core.errors import UserError, unknown
+from assay.data.augment_text import Alphabet
 from assay.data.source import Examples, Source
 from assay.models.model import Batch, Output, Vocabulary
 
@@ -31,6 +33,9 @@ class Published(NamedTuple):
 
 def find_split(sources: Mapping[str, Any], name: str) -> Any:
     """The entry of a split. Raises UserError listing those that there are."""
+    if re.fullmatch(r"\d+-\d+", name):
+        known = ", ".join(sources)
+        raise UserError(f"there are no splits by length such as {name!r}, only {known}. Set it with --split or --config.evaluate.splits.")
     if name not in sources:
         raise unknown("split", name, sources, "--split or --config.evaluate.splits")
     return sources[name]
@@ -39,6 +44,11 @@ def find_split(sources: Mapping[str, Any], name: str) -> Any:
 def counted(answers: np.ndarray, batch: Mapping[str, np.ndarray]) -> list[int]:
     """The answers at the positions that count."""
     return answers[batch["mask"] > 0].tolist()
+
+
+def likeliest(logits: Any) -> Any:
+    """The class of the highest logit."""
+    return logits.argmax(axis=-1)
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,7 @@ class Task:
     metrics: tuple[str, ...]  # of the rows, the headline first: figures of the score, or names in evals.summary
     chance: float  # accuracy of a uniform guess of one output token
     units: Mapping[str, str] = field(default_factory=dict)  # of metrics that are no fractions
+    answer: Callable[[Any], Any] = likeliest  # logits -> what is answered
     read: Callable[[np.ndarray, Mapping[str, np.ndarray]], Any] = counted  # (answers of one example, its batch row) -> its prediction
     shown: str = "iid"  # the split that pictures take their example from
     free_running: int = 0  # tokens read at a time where evaluation feeds the model its own answers (batch["given"] is 0); 0: it does not
@@ -60,7 +71,9 @@ class Task:
     published: tuple[Published, ...] = ()
     note: str = ""  # what a reader must know of every row of this task
     symbols: Sequence[str] = ()  # how the tokens of an input are written for people; empty: as numbers
+    alphabet: Alphabet | None = None  # which ids of the inputs are text; None where they are none
     classes: Sequence[Any] = ()  # what the classes of a pooled answer are called
+    members: Mapping[str, "Task"] = field(default_factory=dict)  # of several tasks at once: each by its name; records say theirs as `task`
     examples: Callable[[Sequence[Any]], Examples] | None = None  # new inputs, as people write them -> examples without an answer
     states: Callable[[np.ndarray], np.ndarray] | None = None  # running answer after each input token, where one automaton step gives it
 

@@ -6,7 +6,7 @@ text of a row has been seen, the first row counts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from assay.core.config import require
 from assay.core.errors import UserError
 from assay.core.rng import stable_hash
 from assay.data import csv, tfds
+from assay.data.augment_text import alphabet_of
 from assay.data.language import padded
 from assay.data.source import Examples, Source, in_memory
 from assay.data.tokenizers import Tokenizer, tokenizer
@@ -142,7 +143,7 @@ def _task(config: TextsConfig, classes: Sequence[str], read: Callable[[str], Tex
     def unlabelled(texts: Sequence[str]) -> Examples:
         return _examples(texts, np.zeros(len(texts), np.int64), tokens, config.max_length)
 
-    return classify.task(config.name, sources, classes, encode, tokens.size, unlabelled)
+    return replace(classify.task(config.name, sources, classes, encode, tokens.size, unlabelled), alphabet=alphabet_of(tokens))
 
 
 def _examples(texts: Sequence[str], labels: np.ndarray, tokens: Tokenizer, max_length: int) -> Examples:

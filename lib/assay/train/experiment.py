@@ -15,9 +15,9 @@ from assay.data.loader import Sample, bucket_ends, sampler, stacked
 from assay.data.source import Source
 from assay.dist.mesh import MeshConfig
 from assay.evals.evaluate import EvaluateConfig, make_answer
-from assay.models.families import PrecisionConfig
 from assay.models.families import build as build_model
 from assay.models.model import Model
+from assay.models.precision import PrecisionConfig
 from assay.tasks.table import build as build_task
 from assay.tasks.task import Task
 from assay.train.checkpoint import CheckpointConfig
@@ -34,11 +34,12 @@ class TrainConfig:
     buckets: int  # padded shapes that training compiles
     steps_per_call: int  # updates in one compiled call; they share a length bucket
     log_every: int  # steps between lines of metrics.jsonl
+    read_threads: int  # threads by which Grain reads ahead, for record files; 0: batches are made when asked for, the fastest from memory
     validate_every: int  # steps between looks at the split `valid`; 0: none
     patience: int  # looks without a better value after which training stops, and answers with the best look's parameters; 0: never
 
     def __post_init__(self):
-        for name in ("validate_every", "patience"):
+        for name in ("read_threads", "validate_every", "patience"):
             require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "it is at least 0")
         require(not self.patience or self.validate_every > 0, "train.patience", self.patience, "looks need train.validate_every above 0")
         require(self.steps >= 0, "train.steps", self.steps, "it is at least 0")

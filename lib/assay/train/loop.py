@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from assay.core.config import to_dict
 from assay.core.errors import Terminated, UserError
 from assay.core.tree import count
+from assay.data.ahead import Call, ahead
 from assay.dist import launch
 from assay.dist.mesh import batch_sharding, check_divides, make_mesh
 from assay.dist.shard import place, shardings
@@ -123,9 +124,13 @@ def _fitted(made: Experiment, state: TrainState) -> TrainState:
 
 
 def _answering(made: Experiment, mesh: Mesh, watch: Watch, last: TrainState) -> TrainState:
-    """The state that evaluation reads: the best look's where training may stop early, else the last."""
-    if watch.best is None or (step := watch.best.finished()) is None:
+    """The state that evaluation reads: the best look's where training may stop early, else the last. Raises UserError where it is lost."""
+    if watch.best is None or watch.stopping.best is None:
         return last
+    step, wanted = watch.best.finished(), watch.stopping.step
+    if step != wanted:  # its folder went away, or the run was cut back to fewer steps than it had taken
+        found = "nothing" if step is None else f"step {step}"
+        raise UserError(f"the best look was at step {wanted}, and {watch.best.path} holds {found}. Start anew with another --workdir.")
     abstract = jax.eval_shape(made.init_state, made.key, made.treatment.given, made.first_batch())
     return watch.best.restore(step, place(abstract, mesh))[0]
 
@@ -144,11 +149,10 @@ def _steps(
     step_fn = make_step(made.model, made.objective, made.treatment.gradient, made.optimizer)
     call = jax.jit(repeat(step_fn, made.schedule), donate_argnums=0)
     sharding = batch_sharding(mesh, steps=True)
-    step, pending = begun, None
-    while step < train.steps:
-        taken = min(train.steps_per_call - step % train.steps_per_call, train.steps - step, watch.until(step))  # calls end where blocks end
-        stacked = jax.device_put(made.batches(step, taken), sharding)
-        state, metrics = call(state, stacked, np.int32(taken))
+    pending = None
+    calls = _calls(begun, train.steps, train.steps_per_call, watch)
+    for (step, taken), stacked in zip(calls, ahead(calls, made.batches, train.read_threads), strict=True):
+        state, metrics = call(state, jax.device_put(stacked, sharding), np.int32(taken))
         if pending:
             log.add(*pending, train.steps)
         pending = (step, taken, metrics)
@@ -166,6 +170,16 @@ def _steps(
         if received:
             raise Terminated(step, received[0])
     return state
+
+
+def _calls(begun: int, total: int, block: int, watch: Watch) -> list[Call]:
+    """(first step, steps) of each compiled call: calls end where blocks, looks and training end."""
+    calls = []
+    while begun < total:
+        taken = min(block - begun % block, total - begun, watch.until(begun))
+        calls.append((begun, taken))
+        begun += taken
+    return calls
 
 
 @contextmanager

@@ -56,17 +56,17 @@ def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, label
         folder.write_predictions(split, records)
         measured = rows(records, made.task, split, labels._asdict(), by_length=source.size is None)
         if split == "iid":
-            share = seen_in_training(made, records)
+            share = seen_in_training(made, records, labels.steps)
             measured = [row | {"seen_in_training": share} for row in measured]
         found += measured
     return found
 
 
-def seen_in_training(made: Experiment, records: Sequence[Mapping[str, Any]]) -> float:
-    """The share of the records whose input training had drawn in its first SEEN_STEPS steps: short strings collide by necessity."""
+def seen_in_training(made: Experiment, records: Sequence[Mapping[str, Any]], steps: int) -> float:
+    """The share of the records whose input `steps` steps (SEEN_STEPS at most) had drawn: short strings collide by necessity."""
     wanted = np.array([content_hash(np.array([record["input"]]))[0] for record in records])
     seen = np.zeros(len(wanted), bool)
-    for step in range(min(made.settings.train.steps, SEEN_STEPS)):
+    for step in range(min(steps, SEEN_STEPS)):
         examples = made.source.fetch(made.sample(step))
         for length in np.unique(examples.input_length):
             seen |= np.isin(wanted, content_hash(examples.input[examples.input_length == length, :length]))

@@ -44,6 +44,7 @@ class Watch:
             self.stopping = look(self.stopping, value, step, self.patience, higher=name not in LOWER_IS_BETTER)
             if self.stopping.step == step and self.best is not None:
                 self.best.save(step, state, {})
+                self.best.finished()  # a checkpoint that names this look is only written once its parameters are there
         return self.over
 
     @property

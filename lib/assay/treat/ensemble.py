@@ -23,13 +23,15 @@ from assay.core.tree import PyTree
 from assay.models.model import Batch, Decode, Model, Output
 from assay.train.objective import Aux, Objective
 from assay.train.treatment import Treatment
-from assay.treat.option import check
+from assay.treat.option import KEY, check
 
 Init = Callable[[jax.Array, Batch], PyTree]
 
 COMBINE: Mapping[str, Callable[[jax.Array], jax.Array]] = {
-    "probabilities": lambda logits: jax.nn.logsumexp(jax.nn.log_softmax(logits, axis=-1), axis=0) - jnp.log(len(logits)),
-    "outputs": lambda logits: logits.mean(axis=0),
+    "probabilities": lambda logits: (
+        jax.nn.logsumexp(jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1), axis=0) - jnp.log(len(logits))
+    ),
+    "outputs": lambda logits: logits.astype(jnp.float32).mean(axis=0),
 }
 
 
@@ -39,7 +41,7 @@ def ensemble(members: int = 5, combine: str = "probabilities") -> Treatment:
     return Treatment(
         init=partial(drawn_apart, members=members),
         model=partial(combined, members=members, combine=COMBINE[combine]),
-        objective=partial(taught_apart, members=members),
+        objective=partial(taught_apart, members=members, combine=combine),
         optimizer=partial(moved_apart, members=members),
         name="ensemble",
     )
@@ -72,7 +74,7 @@ def combined(model: Model, params: PyTree, members: int, combine: Callable[[jax.
     return replace(model, apply=apply, decode=model.decode and _decode(model.decode, one, each, combine)), params
 
 
-def taught_apart(objective: Objective, members: int) -> Objective:
+def taught_apart(objective: Objective, members: int, combine: str = "outputs") -> Objective:
     """The objective for each member. The value is the mean of the members' losses, its gradient that of their sum: a member's own."""
 
     def init(key: jax.Array, model: Model, params: PyTree, batch: Batch) -> Mapping[str, PyTree]:
@@ -82,6 +84,10 @@ def taught_apart(objective: Objective, members: int) -> Objective:
         return jax.vmap(of)(_keys(key, members), params["model"])
 
     def loss(model: Model, params: PyTree, batch: Batch, key: jax.Array, step: jax.Array) -> tuple[jax.Array, Aux]:
+        if combine == "probabilities" and not jnp.issubdtype(batch["targets"].dtype, jnp.integer):
+            raise UserError(
+                f"the treatment 'ensemble' averages probabilities, but this is a regression. Write ensemble:combine=outputs. {KEY}"
+            )
         owned = jax.eval_shape(lambda: init(key, model, params, batch))  # what was given is not one for each member
         axes = {name: 0 if name == "model" or name in owned else None for name in params}
 

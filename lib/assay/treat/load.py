@@ -60,7 +60,8 @@ def restore(made: Experiment, workdir: str | Path) -> TrainState:
     if not folder.checkpoints.is_dir():
         raise nothing
     abstract = jax.eval_shape(made.init_state, made.key, made.treatment.given, made.first_batch())
-    answering = folder.best if made.settings.train.patience and folder.best.is_dir() else folder.checkpoints
+    looked = made.settings.train.patience and folder.best.is_dir() and any(path.name.isdecimal() for path in folder.best.iterdir())
+    answering = folder.best if looked else folder.checkpoints
     with Checkpointer(answering, made.settings.checkpoint) as checkpointer:
         step = checkpointer.latest()
         if step is None:

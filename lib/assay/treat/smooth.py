@@ -31,6 +31,8 @@ def smoothed(objective: Objective, share: float) -> Objective:
     def loss(model: Model, params: PyTree, batch: Batch, key: jax.Array, step: jax.Array) -> tuple[jax.Array, Aux]:
         mean, aux = objective.loss(model, params, batch, key, step)
         logits = None if aux.output is None else aux.output.logits
+        if not jnp.issubdtype(batch["targets"].dtype, jnp.integer):
+            raise UserError(f"the treatment 'smooth' spreads a target over classes, but this is a regression. {KEY}")
         if not isinstance(logits, jax.Array) or logits.ndim not in (2, 3):
             raise UserError(
                 "the treatment 'smooth' reads logits [batch, classes] or [batch, seq, classes], and what stands before it in "

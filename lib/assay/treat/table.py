@@ -8,6 +8,7 @@ from assay.treat.accumulate import accumulate
 from assay.treat.augment import augment
 from assay.treat.average import average
 from assay.treat.ensemble import ensemble
+from assay.treat.gradients import gradients
 from assay.treat.initial import initial
 from assay.treat.option import parse
 from assay.treat.penalty import l1, l2
@@ -20,6 +21,7 @@ FACTORIES: Mapping[str, Callable[..., Treatment]] = {
     "augment": augment,
     "average": average,
     "ensemble": ensemble,
+    "gradients": gradients,
     "init": initial,
     "l1": l1,
     "l2": l2,

@@ -1,0 +1,40 @@
+"""How many labels is a pretrained encoder worth?
+
+Command:   python -m experiments.study --config=experiments/text/finetune.py:scratch_50 \\
+               --config=experiments/text/finetune.py:pretrained_50 --seeds=0:4 --workdir=runs/finetune
+           after experiments/text/masked_lm.py into runs/masked_lm
+Variants:  scratch_50, scratch_200, scratch_all           drawn parameters; 50, 200 or all labelled passages
+           pretrained_50, pretrained_200, pretrained_all  the same network from runs/masked_lm
+           tiny                                           a few steps; `pretrained_50,tiny` and the others too
+Cost:      two CPU cores: about 1 min a seed with 50 labels, 4 min with all
+Expected:  pretrained is ahead, the more so the fewer the labels; the figures depend on the Python version
+Reference: Devlin et al. 2019 (arXiv 1810.04805), section 4
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.data import texts
+from experiments.defaults import defaults, variant
+from experiments.text.masked_lm import encoder
+
+VARIANTS = ("scratch_50", "scratch_200", "scratch_all", "pretrained_50", "pretrained_200", "pretrained_all")
+
+
+def get_config(given: str = "") -> ConfigDict:
+    name, small = variant(given, VARIANTS, "experiments/text/finetune.py")
+    start, _, labels = name.partition("_")
+    config = defaults()
+    config.task = texts("stdlib/package", tokenizer="bytes", max_length=256, labels=0 if labels == "all" else int(labels))
+    config.model = encoder()
+    config.model.dropout = 0.1
+    config.optimizer.update({"name": "adamw", "learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 20, "weight_decay": 0.01})
+    config.train.update({"steps": {"50": 100, "200": 200, "all": 600}[labels], "batch_size": 32})
+    if start == "pretrained":
+        config.treatments = ("init:from=runs/masked_lm",)
+    if small:
+        config.task.max_length = 16
+        config.model.update({"depth": 1, "width": 16, "heads": 2, "kv_heads": 2, "mlp": 32})
+        config.train.update({"steps": 20, "batch_size": 16, "steps_per_call": 4, "log_every": 4})
+        config.evaluate.splits = ("valid",)
+        config.treatments = ()
+    return config

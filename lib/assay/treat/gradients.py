@@ -1,0 +1,38 @@
+"""Watches how far gradients reach: the norm of each block's gradient, as the metrics `gradient/block_0`, `gradient/block_1`, ...
+
+A gradient that shrinks from the last block to the first vanishes (Hochreiter 1991; Glorot and Bengio 2010). Training itself is untouched.
+
+    --config.treatments=gradients
+"""
+
+import re
+
+import jax
+import jax.numpy as jnp
+
+from assay.core.tree import PyTree, path_string
+from assay.models.model import Batch
+from assay.train.objective import Aux
+from assay.train.treatment import Gradient, Treatment
+
+BLOCK = re.compile(r"(?:^|/)((?:encoder/|decoder/)?block_\d+)/")
+
+
+def gradients() -> Treatment:
+    return Treatment(gradient=watched, name="gradients")
+
+
+def watched(gradient: Gradient) -> Gradient:
+    """The gradient, with its norm block by block beside the other sums."""
+
+    def with_norms(params: PyTree, batch: Batch, key: jax.Array) -> tuple[PyTree, Aux]:
+        grads, aux = gradient(params, batch, key)
+        squares: dict[str, jax.Array] = {}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
+            block = BLOCK.search(path_string(path))
+            if block:
+                squares[block[1]] = squares.get(block[1], jnp.zeros(())) + jnp.sum(jnp.square(leaf.astype(jnp.float32)))
+        norms = {f"gradient/{name}": (jnp.sqrt(square), jnp.ones(())) for name, square in squares.items()}
+        return grads, aux._replace(sums={**aux.sums, **norms})
+
+    return with_norms

@@ -1,0 +1,145 @@
+"""Rows against scikit-learn and the bootstrap itself, from nothing but a predictions file."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, f1_score, log_loss
+
+from assay.core.stats import bootstrap, wilson
+from assay.dist.mesh import MeshConfig, make_mesh
+from assay.evals.evaluate import EvaluateConfig, evaluate, make_answer
+from assay.evals.rows import RESAMPLES, mean_rows, rows, value_of
+from assay.evals.score import expected_calibration_error, f1_macro
+from assay.models.model import Model, Output
+from assay.tasks.table import TASKS, build
+from assay.train.workdir import WorkDir
+
+LABELS = {"experiment": "e", "model": "m", "treatment": "none", "seed": 0, "steps": 1}
+
+
+def logits_of(batch) -> jax.Array:
+    """Some function of what was read, with 8 or 10 classes, right now and then."""
+    flat = batch["inputs"].reshape(len(batch["inputs"]), -1).astype(jnp.float32)
+    classes = 10 if batch["inputs"].ndim == 4 else 8
+    noise = jnp.sin(flat[:, :12].sum(axis=1, keepdims=True) * jnp.arange(1, classes + 1)[None, :])
+    return 1.5 * noise + jax.nn.one_hot(batch["targets"], classes)
+
+
+def answered(task, split: str, batch_size: int = 128) -> list[dict]:
+    model = Model(init=lambda key, batch: {}, apply=lambda params, batch: Output(logits_of(batch), {}))
+    config = EvaluateConfig((split,), 1, batch_size, 1)
+    return evaluate(jax.jit(make_answer(model, task)), {}, task, split, config, make_mesh(MeshConfig(-1, 1, 1)))
+
+
+@pytest.fixture(scope="module", params=["digits", "stdlib/package"])
+def measured(request, tmp_path_factory):
+    """(task, the rows of its test split, the lines of the predictions file)."""
+    task = build({**TASKS[request.param].defaults, "name": request.param, **({} if request.param == "digits" else {"max_length": 32})}, 0)
+    records = answered(task, "test")
+    folder = WorkDir(tmp_path_factory.mktemp("run"))
+    folder.write_predictions("test", records)
+    lines = [json.loads(line) for line in folder.predictions("test").read_text().splitlines()]
+    return task, {row["metric"]: row for row in rows(records, task, "test", LABELS, by_length=False)}, lines
+
+
+def probabilities(task, lines: list[dict]) -> np.ndarray:
+    source = task.source("test")
+    found = source.fetch(np.array([line["id"] for line in lines]))
+    shares = np.asarray(jax.nn.softmax(logits_of(task.encode(found, task.width(source.lengths[1]))), axis=-1), np.float64)
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+def test_values_equal_scikit_learn(measured):
+    task, found, lines = measured
+    assert tuple(found) == task.metrics == ("accuracy", "f1_macro", "nll", "ece")
+    targets, predictions = ([line[name] for line in lines] for name in ("target", "prediction"))
+    assert len(lines) == task.source("test").size and 0.2 < found["accuracy"]["value"] < 0.9
+    assert found["accuracy"]["value"] == pytest.approx(accuracy_score(targets, predictions), rel=1e-12)
+    assert found["f1_macro"]["value"] == pytest.approx(f1_score(targets, predictions, average="macro"), rel=1e-12)
+    shares = probabilities(task, lines)
+    assert found["nll"]["value"] == pytest.approx(log_loss(targets, shares, labels=list(task.classes)), rel=1e-5)
+    ids = np.array([task.classes.index(target) for target in targets])
+    assert found["ece"]["value"] == pytest.approx(expected_calibration_error(shares, ids), abs=2e-3)
+    assert {name: row["unit"] for name, row in found.items()} == dict.fromkeys(found, "fraction") | {"nll": "nats"}
+
+
+def test_values_and_intervals_are_computable_from_the_file(measured):
+    task, found, lines = measured
+    files = None if task.name == "digits" else np.array([line["group"] for line in lines])
+    assert (files is None) == (task.source("test").groups is None) and ("group" in lines[0]) == (files is not None)
+    right, nll, confidence = (np.array([line["scores"][name] for line in lines]) for name in ("accuracy", "nll", "confidence"))
+    for metric, values in (("accuracy", right), ("nll", nll)):
+        if metric == "accuracy" and files is None:
+            assert (
+                found[metric]["interval"] == pytest.approx(wilson(right.mean(), len(lines)))
+                and "Wilson" in found[metric]["interval_method"]
+            )
+            continue
+        value, *interval = bootstrap(np.mean, values, groups=files, resamples=RESAMPLES)
+        assert (found[metric]["value"], found[metric]["interval"]) == (pytest.approx(value), pytest.approx(interval))
+        assert f"over {'examples' if files is None else 'groups'}" in found[metric]["interval_method"]
+    targets, predictions = (np.array([str(line[name]) for line in lines]) for name in ("target", "prediction"))
+
+    def f1(targets: np.ndarray, predictions: np.ndarray) -> float:
+        return f1_score(targets, predictions, average="macro")
+
+    _, *some = bootstrap(f1, targets, predictions, groups=files, resamples=20)
+    _, *again = bootstrap(lambda t, p: value_of(_records(t, p), "f1_macro", False), targets, predictions, groups=files, resamples=20)
+    assert some == pytest.approx(again), "of each resample too"
+    ids = np.unique(np.stack([predictions, targets]), return_inverse=True)[1].reshape(2, -1)
+    _, *interval = bootstrap(f1_macro, *ids, groups=files, resamples=RESAMPLES)
+    assert found["f1_macro"]["interval"] == pytest.approx(interval)
+
+    bins = np.minimum((confidence * 15).astype(int), 14)
+    gaps = [abs((right - confidence)[bins == b].sum()) for b in range(15)]
+    assert found["ece"]["value"] == pytest.approx(sum(gaps) / len(right))
+    assert found["ece"]["interval"] is None, "resampled answers lie farther from their confidence than answers do"
+    assert all(row["interval"] is None or row["interval"][0] <= row["value"] <= row["interval"][1] for row in found.values())
+
+
+def _records(targets: np.ndarray, predictions: np.ndarray) -> list[dict]:
+    return [{"target": t, "prediction": p, "scores": {}} for t, p in zip(targets.tolist(), predictions.tolist(), strict=True)]
+
+
+def test_files_are_drawn_whole(measured):
+    """Passages of one file are alike: an interval over files is wider than one over passages, and of one file it has no width."""
+    task, _, lines = measured
+    if task.name == "digits":
+        return
+    right = np.array([line["scores"]["accuracy"] for line in lines])
+    alike = [{**line, "group": "one.py"} for line in lines]
+    (row, *_) = rows(alike, task, "test", LABELS, by_length=False)
+    assert row["interval"] == [pytest.approx(right.mean())] * 2
+    constant = {file: float(i % 2) for i, file in enumerate(sorted({line["group"] for line in lines}))}
+    same = [{**line, "scores": {**line["scores"], "accuracy": constant[line["group"]]}} for line in lines]
+    (row, *_) = rows(same, task, "test", LABELS, by_length=False)
+    low, high = wilson(row["value"], len(lines))
+    assert row["interval"][1] - row["interval"][0] > 2 * (high - low)
+
+
+def test_no_batch_size_changes_a_row(measured):
+    task, found, _ = measured
+    for batch_size in (7, 2000):
+        again = rows(answered(task, "test", batch_size), task, "test", LABELS, by_length=False)
+        for row in again:
+            assert row["value"] == pytest.approx(found[row["metric"]]["value"], rel=1e-5) and row["n"] == found[row["metric"]]["n"]
+
+
+def test_baselines(measured):
+    task, found, lines = measured
+    targets = [line["target"] for line in lines]
+    majority = max(targets.count(target) for target in set(targets)) / len(targets)
+    assert found["accuracy"]["baselines"] == {"chance": 1 / len(task.classes), "majority": pytest.approx(majority)}
+    assert all(not found[metric]["baselines"] for metric in ("f1_macro", "nll", "ece"))
+
+
+def test_means_over_seeds_keep_to_what_a_metric_can_be(measured):
+    _, found, _ = measured
+    seeds = [{**row, "seed": seed, "value": value} for row in found.values() for seed, value in ((0, 0.98), (1, 0.6))]
+    means = {row["metric"]: row for row in mean_rows(seeds)}
+    assert means.keys() == found.keys()
+    assert means["accuracy"]["interval"][1] == 1.0 and means["nll"]["interval"][1] > 1.0 and means["nll"]["interval"][0] < 0
+    assert {tuple(row["seed"]) for row in means.values()} == {(0, 1)}

@@ -1,0 +1,101 @@
+"""Images and their classes: the documented split of the digits, subsets of labels, folds."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from assay.core.errors import UserError
+from assay.tasks.table import TASKS, build
+
+DIGITS = load_digits()
+
+
+def digits(**changes):
+    return build({"name": "digits", **TASKS["digits"].defaults, **changes}, 0)
+
+
+def pixels(task, split: str) -> np.ndarray:
+    source = task.source(split)
+    return source.fetch(np.arange(source.size)).input[..., 0]
+
+
+def labels(task, split: str) -> np.ndarray:
+    source = task.source(split)
+    return source.fetch(np.arange(source.size)).target[:, 0]
+
+
+def texts(images: np.ndarray) -> list[bytes]:
+    return [image.tobytes() for image in images]
+
+
+def test_the_documented_split():
+    task = digits()
+    assert list(task.splits) == ["train", "valid", "test"]
+    for split, rows in {"train": slice(0, 718), "valid": slice(718, 898), "test": slice(898, 1797)}.items():
+        assert np.array_equal(pixels(task, split), DIGITS.images[rows]), split
+        assert np.array_equal(labels(task, split), DIGITS.target[rows]), split
+    assert task.source("test").size == 899 and task.classes == tuple(range(10))
+
+
+def test_what_a_model_reads():
+    task = digits()
+    source = task.source("test")
+    examples = source.fetch(np.array([3, 0, 898, 3 + 899]))
+    batch = task.encode(examples, task.width(1))
+    assert batch["inputs"].shape == (4, 8, 8, 1) and batch["inputs"].dtype == np.float32
+    np.testing.assert_allclose(batch["inputs"][..., 0], DIGITS.images[[901, 898, 1796, 901]] / 8 - 1)
+    assert batch["targets"].tolist() == DIGITS.target[[901, 898, 1796, 901]].tolist() and (batch["weight"] == 1).all()
+    assert pixels(task, "train").min() == 0 and pixels(task, "train").max() == 16, "so that inputs lie in [-1, 1]"
+    shown = source.describe(examples, 1)
+    assert shown == {"input": DIGITS.images[898].astype(int).tolist(), "target": int(DIGITS.target[898])}
+    assert task.read(np.array(7), {}) == 7
+
+
+@pytest.mark.parametrize("changes", [{}, {"folds": 5, "fold": 2}])
+def test_fewer_labels_are_nested_and_choose_by_the_same_examples(changes):
+    every = digits(**changes)
+    before: set[bytes] = set()
+    for count in (10, 50, 100, 400):
+        task = digits(labels=count, **changes)
+        chosen = texts(pixels(task, "train"))
+        assert len(chosen) == count and before < set(chosen) <= set(texts(pixels(every, "train")))
+        assert np.bincount(labels(task, "train"), minlength=10).min() >= count // 10 - count // 20, "stratified"
+        for split in ("valid", "test"):
+            assert np.array_equal(pixels(task, split), pixels(every, split))
+        before = set(chosen)
+
+
+def test_folds_partition_what_is_not_test():
+    pool = sorted(texts(DIGITS.images[:898].astype(np.uint8)))
+    held = []
+    for fold in range(4):
+        task = digits(folds=4, fold=fold)
+        train, valid = (texts(pixels(task, split)) for split in ("train", "valid"))
+        assert sorted(train + valid) == pool
+        assert abs(len(valid) - 898 / 4) < 10 and np.bincount(labels(task, "valid")).min() > 15
+        assert np.array_equal(pixels(task, "test"), DIGITS.images[898:])
+        held += valid
+    assert sorted(held) == pool, "each example is held out once"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"labels": 719}, r"719.*718.*config\.task\.labels"),
+        ({"labels": -1}, r"config\.task\.labels=-1"),
+        ({"folds": 1}, r"config\.task\.folds=1"),
+        ({"folds": 3, "fold": 3}, r"config\.task\.fold=3.*0 to 2"),
+        ({"fold": 1}, r"config\.task\.fold=1"),
+        ({"folds": 899}, r"899.*config\.task\.labels or config\.task\.folds"),
+    ],
+)
+def test_what_is_not_possible_is_told(changes, words):
+    with pytest.raises(UserError, match=words):
+        digits(**changes).source("train")
+
+
+def test_splits_that_are_not_there():
+    with pytest.raises(UserError, match=r"split 'tests'.*Known: test, train, valid"):
+        digits().source("tests")
+    with pytest.raises(UserError, match=r"no splits by length.*train, valid, test"):
+        digits().source("1-8")

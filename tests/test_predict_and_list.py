@@ -1,0 +1,126 @@
+"""`experiments.list` and `experiments.predict` end to end."""
+
+import ast
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from verb_server import ROOT, TINY, refused, verb  # noqa: F401
+
+import assay
+from assay.card.answer import answers
+
+CONFIG = "--config=experiments/text/transformer_classifier.py:tuned,tiny"
+RATE = "--config.optimizer.learning_rate=0.02"
+
+
+def config_files() -> list[Path]:
+    return [path for path in sorted((ROOT / "experiments").glob("*/*.py")) if "def get_config(" in path.read_text()]
+
+
+def test_list_names_every_config_with_what_it_says(verb):
+    listed = verb("list")
+    assert listed.code == 0, listed
+    assert len(config_files()) >= 10
+    for path in config_files():
+        assert f"experiments/{path.relative_to(ROOT / 'experiments')}" in listed.out
+        question, *rest = ast.get_docstring(ast.parse(path.read_text())).splitlines()
+        assert question in listed.out
+        for line in rest:
+            if line.startswith(("Command:", "Cost:", "Expected:")):
+                assert line.split(":", 1)[1].strip() in listed.out
+    for subject in {path.parent.name for path in config_files()}:
+        some = verb("list", f"--subject={subject}")
+        assert some.code == 0
+        names = [line.split()[0] for line in some.out.splitlines() if line.startswith("experiments/")]
+        assert names == [f"experiments/{subject}/{path.name}" for path in config_files() if path.parent.name == subject]
+    refused(verb("list", "--subject=visions"), "subject 'visions'", "vision")
+    refused(verb("list", "--config.seed=1"), "no --config overrides")
+
+
+@pytest.fixture(scope="module")
+def run(verb, tmp_path_factory) -> Path:
+    """A classifier that has learnt a little, so that its answers differ."""
+    folder = tmp_path_factory.mktemp("package") / "run"
+    done = verb("main", CONFIG, RATE, "--config.train.steps=40", "--config.task.max_length=12", f"--workdir={folder}")
+    assert done.code == 0, done
+    return folder
+
+
+@pytest.fixture(scope="module")
+def records(run) -> list[dict]:
+    every = [json.loads(line) for line in (run / "predictions" / "valid.jsonl").read_text().splitlines()]
+    chosen = every[:: max(1, len(every) // 30)]
+    assert len({record["prediction"] for record in chosen}) >= 2
+    return chosen
+
+
+def checked(out: str, texts: list[str]) -> list[dict]:
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["id"] for line in lines] == list(range(len(texts))) and [line["text"] for line in lines] == texts
+    for line in lines:
+        assert line.keys() == {"id", "text", "label", "probabilities"} and len(line["probabilities"]) == 8
+        assert sum(line["probabilities"].values()) == pytest.approx(1.0, abs=1e-5) and min(line["probabilities"].values()) >= 0
+        assert line["label"] == max(line["probabilities"], key=line["probabilities"].get)
+    return lines
+
+
+def test_answers_are_those_of_the_evaluation(run, records, verb, tmp_path):
+    texts = [record["input"] for record in records]
+    file = tmp_path / "new.csv"
+    file.write_text("passage,other\n" + "".join('"{}",x\n'.format(text.replace('"', '""')) for text in texts), newline="")
+    answered = verb("predict", f"--workdir={run}", f"--input={file}", "--column=passage", "--batch_size=7")
+    assert answered.code == 0, answered
+    lines = checked(answered.out, texts)
+    assert [line["label"] for line in lines] == [record["prediction"] for record in records]
+    confidence = [record["scores"]["confidence"] for record in records]
+    np.testing.assert_allclose([max(line["probabilities"].values()) for line in lines], confidence, atol=2e-5)
+
+
+def test_texts_of_the_command_line_come_first(run, records, verb, tmp_path):
+    file = tmp_path / "new.csv"
+    file.write_text("\ufefftext\n你好。世界\n" + '"import asyncio\nawait x"\n', encoding="utf-8")
+    given = [records[0]["input"], "", "naïve 文字 text"]
+    answered = verb("predict", f"--workdir={run}", *(f"--text={text}" for text in given), f"--input={file}")
+    assert answered.code == 0, answered
+    lines = checked(answered.out, [*given, "你好。世界", "import asyncio\nawait x"])
+    assert "你好" in answered.out and lines[0]["label"] == records[0]["prediction"]
+
+
+def test_no_batch_size_changes_an_answer(run, records):
+    model, params, task = assay.load(run)
+    texts = [record["input"] for record in records]
+    one, many = (list(answers(model, params, task, texts, size)) for size in (1, 256))
+    for a, b in zip(one, many, strict=True):
+        assert a["label"] == b["label"] and a["probabilities"] == pytest.approx(b["probabilities"], abs=3e-6)
+
+
+def test_what_cannot_be_answered_is_one_message(run, verb, tmp_path):
+    at = f"--workdir={run}"
+    refused(verb("predict", at), "--text", "--input")
+    refused(verb("predict", "--text=x"), "--workdir")
+    refused(verb("predict", f"--workdir={tmp_path / 'none'}", "--text=x"), "config.json")
+    (tmp_path / "study" / "tuned" / "seed_0").mkdir(parents=True)
+    refused(verb("predict", f"--workdir={tmp_path / 'study'}", "--text=x"), "holds a study", "tuned/seed_0")
+    refused(verb("predict", at, f"--input={tmp_path / 'none.csv'}"), "none.csv")
+    bad = tmp_path / "bad.csv"
+    for content, words in (
+        ("", ("empty",)),
+        ("other\nx\n", ("'text'", "other")),
+        ('text\n"x\n', ("never closed",)),
+        ("text\n", ("no rows",)),
+    ):
+        bad.write_text(content)
+        refused(verb("predict", at, f"--input={bad}"), str(bad), *words)
+    bad.write_text("text\nx\n")
+    refused(verb("predict", at, f"--input={bad}", "--column=passage"), "'passage'")
+    refused(verb("predict", at, "--text=x", "--config.seed=1"), "no --config overrides")
+    refused(verb("predict", at, "--text=x", "--batch_size=0"), "batch_size")
+
+
+def test_a_run_that_is_no_classifier_of_texts_is_told(verb, tmp_path):
+    short = ["--config.train.steps=4", "--config.evaluate.splits=iid", "--config.evaluate.per_length=1"]
+    assert verb("main", TINY, *short, f"--workdir={tmp_path / 'parity'}").code == 0
+    told = refused(verb("predict", f"--workdir={tmp_path / 'parity'}", "--text=x"), "chomsky/parity_check", "classification of texts")
+    assert "Traceback" not in told
