@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from verb_server import refused, verb  # noqa: F401
+from verb_server import contents, refused, verb  # noqa: F401
 
 from assay.core.errors import UserError
 from assay.data.csv import read_csv
@@ -204,3 +204,25 @@ def test_the_verb_main_refuses_too(verb, tmp_path):
     (tmp_path / "train.csv").write_text(GOOD)
     refused(verb("main", *config, f"--workdir={tmp_path / 'run'}"), "split 'test'", "config.evaluate.splits")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_knows_the_data_that_it_was_trained_on(verb, tmp_path):
+    """Another row, label or order would give other classes or another tokeniser to the same parameters."""
+    rows = [f"text number {i} about {'cats' if i % 2 else 'dogs'},{'cat' if i % 2 else 'dog'}" for i in range(40)]
+    train = tmp_path / "train.csv"
+    train.write_text("\n".join(["text,label", *rows]))
+    spec = tmp_path / "mine.py"
+    spec.write_text(
+        "from experiments.data import texts\nfrom experiments.text.bilstm_classifier import get_config as base\n"
+        "def get_config(variant):\n    config = base('tiny')\n    config.unlock()\n"
+        f"    config.task = texts('csv', train={str(train)!r}, max_length=8, tokenizer_size=50)\n"
+        "    config.evaluate.splits = ('train',)\n    return config\n"
+    )
+    arguments = (f"--config={spec}", f"--workdir={tmp_path / 'run'}")
+    assert verb("main", *arguments).code == 0
+    assert verb("predict", f"--workdir={tmp_path / 'run'}", "--text=cats").code == 0
+    before = contents(tmp_path / "run")
+    train.write_text("\n".join(["text,label", *reversed(rows)]))
+    refused(verb("main", *arguments), "training data", "--workdir")
+    refused(verb("predict", f"--workdir={tmp_path / 'run'}", "--text=cats"), "training data", "have changed")
+    assert contents(tmp_path / "run") == before

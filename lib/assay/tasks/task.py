@@ -75,6 +75,7 @@ class Task:
     classes: Sequence[Any] = ()  # what the classes of a pooled answer are called
     members: Mapping[str, "Task"] = field(default_factory=dict)  # of several tasks at once: each by its name; records say theirs as `task`
     examples: Callable[[Sequence[Any]], Examples] | None = None  # new inputs, as people write them -> examples without an answer
+    data: str = ""  # a hash of training data that lie outside the package: a run goes on, and answers, with the same ones only
     states: Callable[[np.ndarray], np.ndarray] | None = None  # running answer after each input token, where one automaton step gives it
 
 

@@ -5,6 +5,7 @@ in the test file too are left out of training, and `valid` is a tenth of the dif
 text of a row has been seen, the first row counts.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -143,7 +144,15 @@ def _task(config: TextsConfig, classes: Sequence[str], read: Callable[[str], Tex
     def unlabelled(texts: Sequence[str]) -> Examples:
         return _examples(texts, np.zeros(len(texts), np.int64), tokens, config.max_length)
 
-    return replace(classify.task(config.name, sources, classes, encode, tokens.size, unlabelled), alphabet=alphabet_of(tokens))
+    made = classify.task(config.name, sources, classes, encode, tokens.size, unlabelled)
+    return replace(made, alphabet=alphabet_of(tokens), data=_hash(read("train"), classes))
+
+
+def _hash(training: Texts, classes: Sequence[str]) -> str:
+    whole = hashlib.blake2b(repr(tuple(classes)).encode("utf-8", "surrogatepass"), digest_size=8)
+    for text, label in zip(training.texts, training.labels.tolist(), strict=True):
+        whole.update(f"{label} {len(text)} {text}".encode("utf-8", "surrogatepass"))
+    return whole.hexdigest()
 
 
 def _examples(texts: Sequence[str], labels: np.ndarray, tokens: Tokenizer, max_length: int) -> Examples:

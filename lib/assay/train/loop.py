@@ -51,6 +51,8 @@ def run(
     folder, labels = WorkDir(workdir), labels_of(made, experiment)
     folder.check_parts()
     full = {"experiment": labels.experiment, "composition": links(treatments), **resolved}
+    if made.task.data:
+        full["data"] = made.task.data
     finished = folder.finished(full)
     if finished:
         return finished

@@ -14,7 +14,7 @@ import assay
 from assay.core.config import differences
 from assay.core.errors import UserError
 
-EXTRA = ("experiment", "composition")  # in config.json beside the config's own keys
+EXTRA = ("experiment", "composition", "data")  # in config.json beside the config's own keys
 
 
 class WorkDir:
@@ -35,6 +35,8 @@ class WorkDir:
             changed = {
                 key: pair for key, pair in differences(self.read_config(), config).items() if not _is_free(key, (*free, "experiment"))
             }
+            if "data" in changed:
+                raise self.other_data()
             if changed:
                 listed = "\n".join(f"  config.{key}: {old!r} there, {new!r} asked for" for key, (old, new) in changed.items())
                 raise UserError(
@@ -50,6 +52,12 @@ class WorkDir:
             tempfile.TemporaryFile(dir=self.path).close()
         except OSError as error:
             raise self._unwritable(error) from None
+
+    def other_data(self) -> UserError:
+        return UserError(
+            f"the training data of {self.path} have changed since it was trained (a text, a label, their order, or Python for stdlib/*). "
+            "Bring them back, or start anew with another --workdir."
+        )
 
     def claim(self, config: Mapping[str, Any]) -> None:
         """Writes config.json; results of fewer steps or of another evaluation go. Only after `check`, and after what is there was read."""

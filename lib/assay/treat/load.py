@@ -50,7 +50,10 @@ def rebuild(
         )
     for group, values in (changes or {}).items():
         config[group] = {**config[group], **values}
-    return assemble(config, treated)
+    made = assemble(config, treated)
+    if made.task.data != written.get("data", ""):
+        raise folder.other_data()
+    return made
 
 
 def restore(made: Experiment, workdir: str | Path) -> TrainState:
