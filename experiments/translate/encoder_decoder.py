@@ -6,7 +6,7 @@ Variants:  simple     a random 80/20 split; answers are decoded freely, token by
            jump       `jump` is seen alone only
            turn_left  `turn left` is seen alone only
            tiny       a few steps; `length,tiny` and the others too
-Cost:      two CPU cores: about 8 min
+Cost:      two CPU cores: about 10 min
 Expected:  simple: exact match of at least 0.99 on the 4,182 test commands
 Reference: Lake and Baroni, ICML 2018 (arXiv 1711.00350): 0.997 (2-layer LSTM) on their random split
 """
