@@ -14,7 +14,8 @@ Variants:  none            a CNN that learns its 200 pictures by heart
                            compare takes the five with one --workdir each, and the mean over folds stands for a seed
            tiny            a few steps; `l1,tiny` and so on are the others
 Cost:      two CPU cores, a seed: under 1 min, the ensemble 2 min
-Expected:  training accuracy 1.00 without a remedy and a gap of several points to `test`; the paired differences say which one is narrower
+Expected:  test accuracy, mean of 5 seeds, and its paired difference to `none` (0.912; training 1.00): augment 0.945 (+0.033), dropout 0.927
+           (+0.015), l2 0.914 and l1 0.913 and average 0.911 (inconclusive), early_stopping 0.898 (-0.014, worse)
 Reference: Goodfellow et al. 2016, "Deep Learning", chapter 7
 """
 

@@ -127,7 +127,9 @@ def test_wrong_pairs_of_model_and_task_are_told():
         build_model({"name": "mlp", "depth": 1, "width": 8, "activation": "relu", "dropout": 0.0}, Vocabulary(9, 9), FLOAT32)
     cnn = {"name": "cnn", "filters": (4,), "kernel": 3, "pools": 0, "padding": "same", "dense": 0, "dropout": 0.0}
     with pytest.raises(UserError, match=r"cnn reads images.*\[4, 10\].*--config\.model\.name=mlp"):
-        build_model(cnn, Vocabulary(0, 1, True), FLOAT32).init(KEY, {"inputs": np.ones((4, 10), np.float32), "weight": np.ones(4, np.float32)})
+        build_model(cnn, Vocabulary(0, 1, True), FLOAT32).init(
+            KEY, {"inputs": np.ones((4, 10), np.float32), "weight": np.ones(4, np.float32)}
+        )
     for key in ("activation", "depth", "dropout"):
         settings = {"depth": 1, "width": 8, "activation": "relu", "dropout": 0.0, key: {"activation": "tanh"}.get(key, -1)}
         with pytest.raises(UserError, match=rf"config\.model\.{key}"):
