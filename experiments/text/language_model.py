@@ -27,10 +27,9 @@ def get_config(given: str = "") -> ConfigDict:
     config.evaluate.update({"splits": ("test",), "batch_size": 32, "buckets": 1})
     if name == "transformer":
         config.model = transformer("decoder", depth=4, width=192, heads=6, kv_heads=6, mlp=768, residual_init="scaled")
-        config.optimizer.update({"name": "muon", "learning_rate": 3e-3, "schedule": "cosine", "warmup_steps": 100, "weight_decay": 0.05})
-        config.train.update({"steps": 3500, "batch_size": 16, "log_every": 20})
+        config.optimizer.update({"name": "muon", "learning_rate": 1e-2, "schedule": "cosine", "warmup_steps": 100, "weight_decay": 0.05})
+        config.train.update({"steps": 4000, "batch_size": 16, "log_every": 20})
         config.checkpoint.every = 500
-        config.precision.compute = "bfloat16"
     else:
         config.model = ngram(order=int(name.removeprefix("ngram")))
         config.train.steps = 0
