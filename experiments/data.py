@@ -7,6 +7,19 @@ from ml_collections import ConfigDict
 from experiments.defaults import changed
 
 
+def chomsky(name: str, **changes: Any) -> ConfigDict:
+    """A task of the Chomsky-hierarchy benchmark, `chomsky/NAME`."""
+    return changed(
+        {
+            "name": f"chomsky/{name}",  # python -m experiments.show --task=list prints all
+            "convention": "code",  # "code" or "paper", where the published code and paper disagree
+            "lengths": "1:40",  # training lengths, both included
+            "seed": 0,  # of valid and test examples
+        },
+        changes,
+    )
+
+
 def digits(**changes: Any) -> ConfigDict:
     """The task `digits`: 8 x 8 handwritten digits."""
     return changed(

@@ -14,12 +14,14 @@ def transformer(name: str, **changes: Any) -> ConfigDict:
             "name": name,
             "depth": 2,  # blocks
             "loops": 1,  # times that the blocks are applied, with the same parameters
+            "test_loops": 0,  # times that they are applied when the model is evaluated; 0: as in training
             "width": 64,  # features of the residual stream
+            "mixers": ("attention",),  # of block 0, 1, ..., again from the first: attention, rnn, lstm, gru, stack_rnn
             "heads": 4,  # attention heads
             "kv_heads": 4,  # key/value heads, shared by groups of heads
             "window": 0,  # tokens back that attention sees, itself included; 0: all
             "mlp": 256,  # features inside the feed-forward layer
-            "positions": "rotary",  # none, sinusoidal, learned, rotary, alibi, t5, transformer_xl
+            "positions": "rotary",  # none, sinusoidal, learned, rotary, alibi, t5, transformer_xl, direction
             "randomised": 0,  # positions are drawn from so many; 2048 in the paper; 0: they are 0, 1, 2, ...
             "norm": "layernorm",  # layernorm, rmsnorm
             "norm_place": "pre",  # pre, post
@@ -27,9 +29,12 @@ def transformer(name: str, **changes: Any) -> ConfigDict:
             "activation": "gelu",  # relu, gelu, swiglu
             "residual_init": "plain",  # plain, scaled (by the number of terms in the residual stream)
             "tied": False,  # whether the output head is the embedding
+            "weights": "softmax",  # softmax, geometric: how attention logits become weights
             "attention": "auto",  # auto, plain, fused: the kernel
             "dropout": 0.0,  # share of features dropped after each half of a block
             "max_length": 1024,  # how far learned positions reach, in tokens
+            "stack_cell": 8,  # stack_rnn: features of a cell of its stack
+            "stack_depth": 0,  # stack_rnn: cells of its stack; 0: as many as there are tokens
         },
         changes,
     )
@@ -47,6 +52,15 @@ def recurrent(name: str, **changes: Any) -> ConfigDict:
         },
         changes,
     )
+
+
+def stack_rnn(**changes: Any) -> ConfigDict:
+    """An RNN with a stack that it pushes to and pops from, softly."""
+    values = recurrent("stack_rnn").to_dict() | {
+        "stack_cell_size": 8,  # features of a cell of the stack
+        "stack_depth": 0,  # cells that the stack holds; 0: as many as there are tokens
+    }
+    return changed(values, changes)
 
 
 def cnn(**changes: Any) -> ConfigDict:

@@ -12,6 +12,7 @@ Reference: Deletang et al., ICLR 2023 (arXiv 2207.02098), Table 2: LSTM 1.00, Tr
 
 from ml_collections import ConfigDict
 
+from experiments.data import chomsky
 from experiments.defaults import defaults, variant
 from experiments.models import recurrent, transformer
 
@@ -22,14 +23,7 @@ def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/reason/parity.py")
     lstm = name == "lstm"
     config = defaults()
-    config.task = ConfigDict(
-        {
-            "name": "chomsky/parity_check",  # python -m experiments.show --task=list prints all
-            "convention": "code",  # "code" or "paper", where the published code and paper disagree
-            "lengths": "1:40",  # training lengths, both included
-            "seed": 0,  # of the test examples: the same for all runs that are compared
-        }
-    )
+    config.task = chomsky("parity_check")
     # Training sequences of the scratchpad have at most 80 tokens, so a window of 80 only saves time at test.
     config.model = recurrent("lstm") if lstm else transformer("decoder", kv_heads=1, window=80, positions="alibi", activation="relu")
     config.optimizer.update({"learning_rate": 3e-3 if lstm else 1e-3, "warmup_steps": 0 if lstm else 50})

@@ -222,7 +222,7 @@ def test_dropout_falls_between_layers():
     assert (np.asarray(quiet["block_1/hidden"]) != np.asarray(noisy["block_1/hidden"])).any(axis=-1).all()
 
 
-@pytest.mark.parametrize(("name", "key", "value"), [("rnn", "embedding", -1), ("gru", "dropout", 1.0), ("stack_rnn", "stack_depth", 0)])
+@pytest.mark.parametrize(("name", "key", "value"), [("rnn", "embedding", -1), ("gru", "dropout", 1.0), ("stack_rnn", "stack_depth", -1)])
 def test_a_wrong_key_names_itself(name, key, value):
     with pytest.raises(UserError, match=rf"config\.model\.{key}"):
         make(name, **{key: value})

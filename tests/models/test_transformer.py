@@ -16,6 +16,7 @@ SEQ, TARGETS, INPUTS, OUTPUTS, WIDTH, MLP = 5, 4, 10, 6, 16, 24
 CONFIG = {"depth": 1, "loops": 1, "width": WIDTH, "heads": 4, "kv_heads": 2, "window": 0, "mlp": MLP, "positions": "alibi", "randomised": 0}
 CONFIG |= {"norm": "layernorm", "norm_place": "pre", "gate": False, "activation": "gelu", "residual_init": "plain", "tied": False}
 CONFIG |= {"attention": "auto", "dropout": 0.0, "max_length": 12}
+CONFIG |= {"mixers": ("attention",), "weights": "softmax", "test_loops": 0, "stack_cell": 8, "stack_depth": 0}
 FAMILIES = ("decoder", "encoder", "encoder_decoder")
 
 
@@ -67,7 +68,8 @@ def block_size(config: dict, cross: bool = False) -> int:
     head = WIDTH // config["heads"]
     norm = WIDTH * {"layernorm": 2, "rmsnorm": 1}[config["norm"]]
     attention = 2 * WIDTH * WIDTH + 2 * WIDTH * config["kv_heads"] * head
-    extra = {"t5": 32 * config["heads"], "transformer_xl": WIDTH * WIDTH + 2 * WIDTH}.get(config["positions"], 0)
+    sizes = {"t5": 32 * config["heads"], "transformer_xl": WIDTH * WIDTH + 2 * WIDTH, "direction": 2 * (WIDTH + config["heads"])}
+    extra = sizes.get(config["positions"], 0)
     up = (2 if config["activation"] == "swiglu" else 1) * (WIDTH * MLP + MLP)
     gate = 2 * (WIDTH * WIDTH + WIDTH) if config["gate"] else 0
     return attention + extra + up + MLP * WIDTH + WIDTH + gate + 2 * norm + (attention + norm if cross else 0)
@@ -287,7 +289,7 @@ def test_a_tied_head_shares_the_embedding(family):
 # -- randomised positions ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("positions", [name for name in POSITIONS if name != "none"])
+@pytest.mark.parametrize("positions", [name for name in POSITIONS if name not in ("none", "direction")])
 def test_randomised_positions_are_drawn_by_the_key(positions):
     model, plain, batch = make("encoder", positions=positions, randomised=60), make("encoder", positions=positions), batch_of()
     params = start(model)

@@ -96,7 +96,7 @@ def accuracy_by_length(
         axes.set_yticks(range(0, 101, 25 if wide else 50))
 
     description = f"{metric.replace('_', ' ')} in per cent against input length in tokens: {', '.join(_group(curves))}"
-    return _svg(draw, PAGE if wide else PHONE, _height(curves, wide, 380 if wide else 280), description)
+    return svg(draw, PAGE if wide else PHONE, _height(curves, wide, 380 if wide else 280), description)
 
 
 def scores(points: Sequence[Point], metric: str, chance: float | None = None, wide: bool = True) -> str:
@@ -136,7 +136,7 @@ def scores(points: Sequence[Point], metric: str, chance: float | None = None, wi
     description = f"{metric.replace('_', ' ')} in per cent: " + ", ".join(
         f"{point.label} {100 * point.value:.2f}" for point in points if point.strong
     )
-    return _svg(draw, PAGE if wide else PHONE, 84 + 34 * len(labels), description)
+    return svg(draw, PAGE if wide else PHONE, 84 + 34 * len(labels), description)
 
 
 def loss_by_step(curves: Sequence[Curve], unit: str = "nats", window: int = 9, wide: bool = True) -> str:
@@ -159,7 +159,7 @@ def loss_by_step(curves: Sequence[Curve], unit: str = "nats", window: int = 9, w
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
     description = f"training loss against step: {', '.join(_group(curves))}"
-    return _svg(draw, PAGE if wide else PHONE, _height(curves, wide, 320 if wide else 260), description)
+    return svg(draw, PAGE if wide else PHONE, _height(curves, wide, 320 if wide else 260), description)
 
 
 def gradient_by_block(curves: Sequence[Curve], wide: bool = True) -> str:
@@ -173,7 +173,7 @@ def gradient_by_block(curves: Sequence[Curve], wide: bool = True) -> str:
         axes.minorticks_off()
 
     description = f"norm of the gradient against the block: {', '.join(_group(curves))}"
-    return _svg(draw, PAGE if wide else PHONE, _height(curves, wide, 320 if wide else 260), description)
+    return svg(draw, PAGE if wide else PHONE, _height(curves, wide, 320 if wide else 260), description)
 
 
 def attention_picture(weights: np.ndarray, tokens: Sequence[str]) -> str:
@@ -207,7 +207,7 @@ def attention_picture(weights: np.ndarray, tokens: Sequence[str]) -> str:
         figure.text(left / width, 10 / height, "key token (is attended to)", ha="left", va="bottom")
         _draw_key(figure, left, width, height)
 
-    return _svg(draw, width, height, f"attention weights of {layers} layers with {heads} heads over {length} tokens", layout=None)
+    return svg(draw, width, height, f"attention weights of {layers} layers with {heads} heads over {length} tokens", layout=None)
 
 
 def _draw_curves(
@@ -302,7 +302,7 @@ def _round_values(low: float, high: float) -> list[float]:
     return [value for value in values if below <= value <= above]
 
 
-def _svg(draw: Callable[["Figure"], None], width: float, height: float, description: str, layout: str | None = "constrained") -> str:
+def svg(draw: Callable[["Figure"], None], width: float, height: float, description: str, layout: str | None = "constrained") -> str:
     """Runs `draw` on a figure of width x height CSS pixels and returns SVG for the inside of an HTML page."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -320,6 +320,11 @@ def _svg(draw: Callable[["Figure"], None], width: float, height: float, descript
             axes.patch.set_visible(False)
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return _inline(buffer.getvalue(), width, height, description)
+
+
+def standalone(drawn: str) -> str:
+    """The drawing as a file of its own, in a grey that reads on light and dark."""
+    return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" color="#6e7781" font-family="sans-serif" ', 1) + "\n"
 
 
 def _inline(text: str, width: float, height: float, description: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from assay.card.plots import Curve, accuracy_by_length
+from assay.card.plots import Curve, accuracy_by_length, standalone
 from assay.card.table import DASH, format_seed, format_value
 from assay.core.errors import UserError
 from assay.train.workdir import write_text
@@ -105,6 +105,4 @@ def _picture(rows: Sequence[Mapping[str, Any]]) -> str:
         for (label, _), points in joined.items()
     ]
     chance = next((row["baselines"]["chance"] for row in rows if "chance" in row.get("baselines", {})), None)
-    drawn = accuracy_by_length(curves, "answer_accuracy", chance, span)
-    alone = '<svg xmlns="http://www.w3.org/2000/svg" color="#6e7781" font-family="sans-serif" '  # a grey that reads on light and dark
-    return drawn.replace("<svg ", alone, 1) + "\n"
+    return standalone(accuracy_by_length(curves, "answer_accuracy", chance, span))

@@ -95,14 +95,22 @@ Make = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray, np.ndarray]]  #
 
 
 def generated(
-    name: str, split: str, role: str, seed: int, lengths: tuple[int, int], make: Make, log2_inputs: Callable[[int], float]
+    name: str,
+    split: str,
+    role: str,
+    seed: int,
+    lengths: tuple[int, int],
+    make: Make,
+    log2_inputs: Callable[[int], float],
+    shared_below: float = SHARED_BELOW_BITS,
 ) -> Source:
-    """An endless split of a generated task, whose strings belong to `role` where a length is large enough to be partitioned."""
+    """An endless split of a generated task, whose strings belong to `role` where a length is large enough to be partitioned: where it
+    has more than 2**shared_below inputs."""
     first, last = lengths
 
     def of_length(keys: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         made = make(keys, length)
-        if log2_inputs(length) <= SHARED_BELOW_BITS:
+        if log2_inputs(length) <= shared_below:
             return made
         parts = [np.array(part) for part in made]
         pending = np.flatnonzero(~np.isin(content_hash(parts[0]) % np.uint64(8), ROLES[role]))

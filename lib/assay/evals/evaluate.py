@@ -19,6 +19,8 @@ from assay.tasks.task import Task
 
 SHORTEST_BUCKET = 64  # lengths; narrower ones would compile more than they save
 
+FORCED = "forced_"  # before the name of a metric: by teacher forcing, where the metric itself is free-running
+
 Answer = Callable[[PyTree, Batch], tuple[Mapping[str, jax.Array], jax.Array]]
 
 
@@ -35,7 +37,12 @@ class EvaluateConfig:
 
 
 def make_answer(model: Model, task: Task) -> Answer:
-    """Pure `(params, batch) -> (metrics of each example, what is answered, as a token at each position)`."""
+    """Pure `(params, batch) -> (metrics of each example, what is answered, as a token at each position)`.
+
+    Where the model reads its own answers, the same metrics by teacher forcing, which gives it the true ones to read, are other numbers:
+    they have other names, and are computed if the task asks for any.
+    """
+    forced = any(name.startswith(FORCED) for name in task.metrics)
 
     def answer(params: PyTree, batch: Batch) -> tuple[Mapping[str, jax.Array], jax.Array]:
         if task.free_running:
@@ -43,6 +50,9 @@ def make_answer(model: Model, task: Task) -> Answer:
         else:
             output = model.apply(params, batch)
         _, _, metrics = task.score(output, batch)
+        if forced:
+            _, _, given = task.score(model.apply(params, batch), batch)
+            metrics = {**metrics, **{FORCED + name: values for name, values in given.items()}}
         return metrics, task.answer(output.logits)
 
     return answer

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from assay.core.stats import bootstrap, over_seeds, wilson
+from assay.evals.evaluate import FORCED
 from assay.evals.summary import SUMMARIES
-from assay.tasks.task import Task
+from assay.tasks.task import Published, Task
 
 WILSON = "value: mean over lengths; interval: Wilson 95 % over examples"
 WILSON_EXAMPLES = "value: mean over examples; interval: Wilson 95 % over examples"
@@ -26,17 +27,19 @@ CONSTANTS: Mapping[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # th
     "mse": (np.mean, np.square),
     "mae": (np.median, np.abs),
 }
+MOST_PAIRS = 100_000  # different pairs of tokens that the bigram baseline counts, for each record anew
 LOWER_IS_BETTER = ("nll", "perplexity", "bits_per_byte", "ece", "mse", "mae")
 
 
 def rows(records: Sequence[Mapping[str, Any]], task: Task, split: str, labels: Mapping[str, Any], by_length: bool) -> list[dict[str, Any]]:
-    """One row a metric. `labels`: experiment, model, treatment, seed, steps. `by_length`: lengths weigh alike."""
+    """One row a metric. `labels`: experiment, model, treatment, seed, steps, and `settings`, the keys of the model. `by_length`: lengths
+    weigh alike."""
     if task.members:
         of = {name: [record for record in records if record["task"] == name] for name in task.members}
         return [row for name, member in task.members.items() if of[name] for row in rows(of[name], member, split, labels, by_length)]
     found = []
     for metric in task.metrics:
-        beside = [cell for cell in task.published if (cell.metric, cell.split) == (metric, split) and labels["model"] in cell.models]
+        beside = [cell for cell in task.published if (cell.metric, cell.split) == (metric, split) and _is_for(cell, labels)]
         note = "; ".join(dict.fromkeys(text for text in (task.note, *(cell.note for cell in beside)) if text))
         row = {
             "experiment": labels["experiment"],
@@ -56,6 +59,12 @@ def rows(records: Sequence[Mapping[str, Any]], task: Task, split: str, labels: M
             row["note"] = note
         found.append(row)
     return found
+
+
+def _is_for(cell: Published, labels: Mapping[str, Any]) -> bool:
+    """Whether a cell is of the run's family, and of its settings where the cell says some."""
+    settings = labels.get("settings", {})
+    return labels["model"] in cell.models and all(settings.get(key) in allowed for key, allowed in cell.model.items())
 
 
 def mean_rows(every: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -131,18 +140,45 @@ def _mean(values: np.ndarray, tokens: np.ndarray | None = None) -> float:
 
 
 def _baselines(records: Sequence[Mapping[str, Any]], task: Task, metric: str) -> dict[str, float]:
-    """Chance, and the best single answer given to everything. None is known for a whole sequence, nor for other metrics."""
+    """What answers without looking at the input: chance, and the best single answer given to everything; and what looks at one token
+    only. None is known for a whole sequence, nor for other metrics."""
     if metric in CONSTANTS:
         numbers = np.array([record["target"] for record in records], float)
         best, error = CONSTANTS[metric]
         return {"constant": float(error(numbers - best(numbers, axis=0)).mean())}
     tokens = isinstance(records[0]["target"], list)
-    if metric not in ("answer_accuracy", "token_accuracy", "accuracy") or (metric != "accuracy" and not tokens):
+    plain = metric.removeprefix(FORCED)
+    if plain not in ("answer_accuracy", "token_accuracy", "accuracy") or (plain != "accuracy" and not tokens):
         return {}
-    targets = [_answers(record["target"], metric) for record in records]
+    targets = [_answers(record["target"], plain) for record in records]
     best = Counter(token for target in targets for token in target).most_common(1)[0][0]
     share = float(np.mean([np.mean([token == best for token in target]) for target in targets]))
-    return {"chance": task.chance, "majority": share}
+    found = {"chance": task.chance, "majority": share}
+    if tokens and isinstance(records[0]["input"], list):
+        before = [_answers([*record["input"][-1:], *record["target"]][:-1], plain) for record in records]
+        guessed = bigram(before, targets)
+        found |= {} if guessed is None else {"bigram": guessed}
+    return found
+
+
+def bigram(before: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> float | None:
+    """Token accuracy, mean over records, of answering each token with the commonest one after the token before it, counted over the
+    other records. None where there are too many pairs to count, or one record only."""
+    lengths = [len(target) for target in targets]
+    first, first_id = np.unique(np.concatenate([np.asarray(row, np.int64) for row in before]), return_inverse=True)
+    second, second_id = np.unique(np.concatenate([np.asarray(row, np.int64) for row in targets]), return_inverse=True)
+    size = len(first) * len(second)
+    if size > MOST_PAIRS or len(targets) < 2:
+        return None
+    pairs = first_id * len(second) + second_id
+    counts = np.bincount(pairs, minlength=size)
+    ends = np.cumsum(lengths)
+    right = np.zeros(len(targets))
+    for i, (start, end) in enumerate(zip(ends - lengths, ends, strict=True)):
+        own = np.bincount(pairs[start:end], minlength=size)
+        guess = (counts - own).reshape(len(first), len(second)).argmax(axis=1)
+        right[i] = (guess[first_id[start:end]] == second_id[start:end]).mean()
+    return float(right.mean())
 
 
 def _answers(target: Any, metric: str) -> list[Any]:

@@ -12,6 +12,7 @@ from assay.models.ngram import NgramConfig, ngram
 from assay.models.precision import DTYPES, PrecisionConfig, with_precision
 from assay.models.recurrent import RecurrentConfig, StackRNNConfig, recurrent
 from assay.models.transformer import TransformerConfig, decoder, encoder, encoder_decoder
+from assay.nn.mixer import ATTENTION
 
 
 class Family(NamedTuple):
@@ -48,3 +49,12 @@ def build(config: Mapping[str, Any], vocabulary: Vocabulary, precision: Precisio
         raise UserError(f"{error} (These are the keys of the family {name!r}; --config.model.name chooses the family.)") from None
     model = with_precision(family.build(settings, vocabulary, DTYPES[precision.compute]), precision)
     return with_heads(model, vocabulary.heads) if vocabulary.heads else model
+
+
+def label(config: Mapping[str, Any]) -> str:
+    """A model as rows name it: its family, and what a Transformer has beside softmax attention and the layers of its depth."""
+    added = [mixer for mixer in dict.fromkeys(config.get("mixers", ())) if mixer != ATTENTION]
+    added += [weights for weights in (config.get("weights", "softmax"),) if weights != "softmax"]
+    added += ["gate"] if config.get("gate") else []
+    loops = config.get("loops", 1)
+    return " + ".join([f"{config['name']} x {loops}" if loops > 1 else config["name"], *added])

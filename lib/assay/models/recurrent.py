@@ -16,7 +16,7 @@ from assay.core.config import require
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
 from assay.models.model import Batch, Model, Vocabulary, from_linen
-from assay.nn.recurrent import CELLS, Bidirectional, Layer, Size
+from assay.nn.recurrent import Bidirectional, Layer, Size, empty
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class RecurrentConfig:
 @dataclass(frozen=True)
 class StackRNNConfig(RecurrentConfig):
     stack_cell_size: int  # features of a cell of the stack; 8 in Deletang et al. 2023
-    stack_depth: int  # cells that the stack holds; it changes no parameter, so a longer test may raise it
+    stack_depth: int  # cells that the stack holds; it changes no parameter; 0: as many as there are tokens
 
     def __post_init__(self):
         super().__post_init__()
         require(self.stack_cell_size >= 1, "model.stack_cell_size", self.stack_cell_size, "it is at least 1")
-        require(self.stack_depth >= 1, "model.stack_depth", self.stack_depth, "it is at least 1")
+        require(self.stack_depth >= 0, "model.stack_depth", self.stack_depth, "a number of cells, or 0 for one a token")
 
     @property
     def size(self) -> Size:
@@ -68,7 +68,7 @@ class Recurrent(nn.Module):
     def __call__(self, batch: Mapping[str, jax.Array], train: bool = False, cache: tuple | None = None):
         config, tokens = self.config, batch["inputs"].T  # the scan runs over the leading axis
         seq, rows = tokens.shape
-        states = zero_states(config, self.cell, rows, self.dtype) if cache is None else cache
+        states = zero_states(config, self.cell, rows, seq, self.dtype) if cache is None else cache
         x = nn.Embed(self.vocabulary.inputs, config.embedding or config.width, dtype=self.dtype, name="embed")(tokens)
         after = []
         for i in range(config.depth):
@@ -96,9 +96,9 @@ def last_states(hidden: jax.Array, length: jax.Array, bidirectional: bool) -> ja
     return jnp.concatenate([last[:, :width], hidden[0, :, width:]], axis=-1)
 
 
-def zero_states(config: RecurrentConfig, cell: str, batch_size: int, dtype: jnp.dtype) -> tuple:
-    """The state before the first token, one for each layer."""
-    return (CELLS[cell].zeros(config.size, batch_size, dtype),) * config.depth
+def zero_states(config: RecurrentConfig, cell: str, batch_size: int, tokens: int, dtype: jnp.dtype) -> tuple:
+    """The state before the first of so many tokens, one for each layer."""
+    return (empty(cell, config.size, batch_size, tokens, dtype),) * config.depth
 
 
 def recurrent(cell: str, bidirectional: bool = False) -> Callable[[Any, Vocabulary, Any], Model]:
@@ -109,8 +109,8 @@ def recurrent(cell: str, bidirectional: bool = False) -> Callable[[Any, Vocabula
             raise UserError("a recurrent model reads tokens, but this task gives numbers. Choose cnn or resnet with --config.model.name.")
 
         def init_cache(params: PyTree, batch: Batch, max_length: int) -> tuple:
-            del params, max_length
-            return zero_states(config, cell, len(batch["inputs"]), dtype)
+            del params
+            return zero_states(config, cell, len(batch["inputs"]), max_length, dtype)
 
         module = Recurrent(config, vocabulary, cell, bidirectional, dtype)
         return from_linen(module, None if bidirectional or vocabulary.pooled else init_cache)

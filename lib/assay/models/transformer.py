@@ -20,9 +20,12 @@ from assay.core.tree import PyTree
 from assay.models.model import Batch, Model, Vocabulary, from_linen
 from assay.nn.attention import KERNELS, Cache, CrossAttention, SelfAttention
 from assay.nn.feed_forward import ACTIVATIONS, copy_gate, feed_forward
+from assay.nn.mixer import ATTENTION, MIXERS, RecurrentMixer
 from assay.nn.normalisation import NORMS, PLACES
 from assay.nn.positions import POSITIONS, draw_places, tokens_at
+from assay.nn.recurrent import Size, empty
 from assay.nn.tap import tap
+from assay.nn.weights import WEIGHTS
 
 RESIDUAL_INITS: Mapping[str, Callable[[int], float]] = {  # number of terms in the residual stream -> variance of each, relative
     "plain": lambda terms: 1.0,
@@ -34,7 +37,9 @@ RESIDUAL_INITS: Mapping[str, Callable[[int], float]] = {  # number of terms in t
 class TransformerConfig:
     depth: int  # blocks, in each half of an encoder-decoder
     loops: int  # times that the stack of blocks is applied, with the same parameters; another number fits the same parameters
+    test_loops: int  # times that it is applied when it is evaluated; 0: as in training
     width: int  # features of the residual stream
+    mixers: tuple[str, ...]  # names in nn.mixer.MIXERS: what mixes the tokens of block 0, 1, ...; after the last the first comes again
     heads: int  # attention heads; they divide the width
     kv_heads: int  # key/value heads, shared by groups of heads; they divide the heads; 1 is multi-query attention
     window: int  # how many tokens back a token sees, itself included; 0: all
@@ -47,31 +52,53 @@ class TransformerConfig:
     activation: str  # a name in nn.feed_forward.ACTIVATIONS
     residual_init: str  # a name in RESIDUAL_INITS
     tied: bool  # whether the output head is the embedding
+    weights: str  # a name in nn.weights.WEIGHTS: how attention logits become weights
     attention: str  # a name in nn.attention.KERNELS
     dropout: float  # share of features dropped after each part of a block
     max_length: int  # how far learned positions reach, in tokens; the others do not end
+    stack_cell: int  # features of a cell of a stack_rnn's stack
+    stack_depth: int  # cells that it holds; 0: as many as there are tokens
 
     def __post_init__(self):
-        for name in ("depth", "loops", "width", "heads", "kv_heads", "mlp", "max_length"):
+        for name in ("depth", "loops", "width", "heads", "kv_heads", "mlp", "max_length", "stack_cell"):
             require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "it is at least 1")
         require(self.width % self.heads == 0, "model.heads", self.heads, f"heads divide the width, {self.width}")
         require(self.heads % self.kv_heads == 0, "model.kv_heads", self.kv_heads, f"key/value heads divide the heads, {self.heads}")
         require(self.window >= 0, "model.window", self.window, "a number of tokens, or 0 for all")
         require(self.randomised >= 0, "model.randomised", self.randomised, "how many positions there are to draw from, or 0 for none drawn")
         require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "a share in [0, 1)")
+        require(self.test_loops >= 0, "model.test_loops", self.test_loops, "a number of loops, or 0 for as many as in training")
+        require(self.stack_depth >= 0, "model.stack_depth", self.stack_depth, "a number of cells, or 0 for one a token")
+        require(len(self.mixers) > 0, "model.mixers", self.mixers, f"at least one of {', '.join(MIXERS)}")
+        for mixer in self.mixers:
+            if mixer not in MIXERS:
+                raise unknown("mixer", mixer, MIXERS, "--config.model.mixers")
         tables = {"positions": POSITIONS, "norm": NORMS, "norm_place": PLACES, "activation": ACTIVATIONS, "attention": KERNELS}
-        for name, table in {**tables, "residual_init": RESIDUAL_INITS}.items():
+        for name, table in {**tables, "weights": WEIGHTS, "residual_init": RESIDUAL_INITS}.items():
             if getattr(self, name) not in table:
                 raise unknown(name, getattr(self, name), table, f"--config.model.{name}")
         require(not self.gate or self.norm_place == "post", "model.gate", self.gate, "a gated block has --config.model.norm_place=post")
 
+    @property
+    def loops_in_test(self) -> int:
+        return self.test_loops or self.loops
+
+    def mixer(self, block: int) -> str:
+        """What mixes the tokens of a block."""
+        return self.mixers[block % len(self.mixers)]
+
+    @property
+    def size(self) -> Size:
+        """Of the recurrent layers."""
+        return Size(self.width, self.stack_cell, self.stack_depth)
+
 
 class DecodingState(NamedTuple):
     length: jax.Array  # how many tokens have been read
-    layers: tuple[Cache, ...]  # of each block, and again for each loop
+    layers: tuple[Any, ...]  # of each block, and again for each loop: an attention's Cache, or the state of a recurrent layer
     cross: tuple[Cache, ...] = ()  # keys and values of the source, of each block
     valid: jax.Array | None = None  # [batch, source]: which source tokens are no padding
-    places: jax.Array | None = None  # randomised positions, [1, max_length]
+    places: jax.Array | None = None  # positions that are given or drawn, [batch or 1, max_length]
 
 
 class Source(NamedTuple):
@@ -91,6 +118,7 @@ class Block(nn.Module):
     config: TransformerConfig
     causal: bool
     dtype: jnp.dtype
+    mixer: str = ATTENTION
 
     @nn.compact
     def __call__(self, x, index, valid, train, cache=None, places=None, source=None, cross=None):
@@ -99,17 +127,15 @@ class Block(nn.Module):
         norm_attention, norm_mlp = norm(dtype=dtype, name="norm_attention"), norm(dtype=dtype, name="norm_mlp")
         enter, leave, _ = PLACES[config.norm_place]
         scale = RESIDUAL_INITS[config.residual_init]((2 if source is None else 3) * config.depth * config.loops)
-        sizes: dict[str, Any] = {
-            "heads": config.heads,
-            "kv_heads": config.kv_heads,
-            "dtype": dtype,
-            "kernel": config.attention,
-            "scale": scale,
-        }
-        attention = SelfAttention(
-            window=config.window, causal=self.causal, positions=POSITIONS[config.positions], **sizes, name="attention"
-        )
-        mixed, cache = attention(enter(norm_attention, x), index, valid, cache, places)
+        sizes: dict[str, Any] = {"heads": config.heads, "kv_heads": config.kv_heads, "kernel": config.attention}
+        sizes |= {"dtype": dtype, "scale": scale}
+        mix: nn.Module
+        if self.mixer == ATTENTION:
+            reach: dict[str, Any] = {"window": config.window, "causal": self.causal, "positions": POSITIONS[config.positions]}
+            mix = SelfAttention(**reach, **sizes, weights=config.weights, name=ATTENTION)
+        else:
+            mix = RecurrentMixer(self.mixer, config.size, dtype, scale, name=self.mixer)
+        mixed, cache = mix(enter(norm_attention, x), index, valid, cache, places)
         x = leave(norm_attention, x + drop(mixed))
         if source is not None:
             norm_cross = norm(dtype=dtype, name="norm_cross")
@@ -148,7 +174,7 @@ class Transformer(nn.Module):
         if cache is None:
             length = None if self.causal and not vocabulary.pooled else batch["length"]  # one who writes does not know how long it will be
             key = self.make_rng("dropout") if config.randomised and self.has_rng("dropout") else None
-            places = places_of(config, key, seq, length)
+            places = places_of(config, batch, key, seq, length)
         else:
             places = cache.places
             source = None if cache.valid is None else Source(None, cache.valid, cache.cross)
@@ -156,9 +182,9 @@ class Transformer(nn.Module):
         positions = POSITIONS[config.positions]
         x = positions.add(self, embed(tokens), tokens_at(index, places), config.randomised or config.max_length)
         x = tap(self, "embedded", x).reshape(rows * seq, config.width)
-        blocks = [Block(config, self.causal, self.dtype, name=f"block_{i}") for i in range(config.depth)]
+        blocks = [Block(config, self.causal, self.dtype, config.mixer(i), name=f"block_{i}") for i in range(config.depth)]
         layers, across = [], []
-        for i in range(config.depth * config.loops):
+        for i in range(config.depth * (config.loops if train else config.loops_in_test)):
             layer = None if cache is None else cache.layers[i]
             read = source.cross[i % config.depth] if source is not None and source.cross else None
             x, layer, read = blocks[i % config.depth](x, index, valid, train, layer, places, source, read)
@@ -224,9 +250,15 @@ def last_token(x: jax.Array, length: jax.Array) -> jax.Array:
     return jnp.take_along_axis(x, jnp.maximum(length - 1, 0)[:, None, None], axis=1)[:, 0]
 
 
-def places_of(config: TransformerConfig, key: jax.Array | None, tokens: int, length: jax.Array | None) -> jax.Array | None:
-    """Randomised positions: drawn by the key that `apply` has, so afresh for each batch of training. Without a key, as in evaluation and
-    decoding, from one fixed stream: an example's answer then does not depend on when or with whom it is asked."""
+def places_of(config: TransformerConfig, batch: Batch, key: jax.Array | None, tokens: int, length: jax.Array | None) -> jax.Array | None:
+    """The positions of the tokens, [rows, tokens]: those that the task gives, or randomised ones, or None where they count up from 0.
+
+    Randomised positions are drawn by the key that `apply` has, so afresh for each batch of training. Without a key, as in evaluation and
+    decoding, from one fixed stream: an example's answer then does not depend on when or with whom it is asked.
+    """
+    if "places" in batch:
+        check_places(config)
+        return jnp.asarray(batch["places"])
     if not config.randomised:
         return None
     key = rng.stream(jax.random.key(0) if key is None else key, "positions")
@@ -248,6 +280,17 @@ def check_reach(config: TransformerConfig, tokens: int) -> None:
         )
 
 
+def check_places(config: TransformerConfig) -> None:
+    """Raises UserError where a task gives its tokens positions and the kind of positions cannot use them: it reads distances, or draws."""
+    if POSITIONS[config.positions].relative or config.randomised:
+        kind = f"randomised={config.randomised}" if config.randomised else f"positions={config.positions}"
+        known = ", ".join(name for name, positions in POSITIONS.items() if not positions.relative)
+        raise UserError(
+            f"this task gives its tokens positions of its own, which config.model.{kind} cannot use. Choose one of {known} with "
+            "--config.model.positions, and --config.model.randomised=0."
+        )
+
+
 def check_vocabulary(config: TransformerConfig, vocabulary: Vocabulary) -> None:
     """Raises UserError where the task is not one of tokens, or its ids do not allow a tied head."""
     if not vocabulary.inputs:
@@ -259,10 +302,16 @@ def check_vocabulary(config: TransformerConfig, vocabulary: Vocabulary) -> None:
         )
 
 
-def empty_layers(config: TransformerConfig, batch_size: int, max_length: int, dtype: jnp.dtype) -> tuple[Cache, ...]:
+def empty_layers(config: TransformerConfig, batch_size: int, max_length: int, dtype: jnp.dtype) -> tuple[Any, ...]:
     """The caches before the first token."""
     shape = (batch_size, config.kv_heads, config.width // config.heads, max_length)
-    return (Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)),) * (config.depth * config.loops)
+
+    def layer(mixer: str) -> Any:
+        if mixer == ATTENTION:
+            return Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+        return empty(mixer, config.size, batch_size, max_length, dtype)
+
+    return tuple(layer(config.mixer(block)) for block in range(config.depth)) * config.loops_in_test
 
 
 def decoder(config: TransformerConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
@@ -272,7 +321,7 @@ def decoder(config: TransformerConfig, vocabulary: Vocabulary, dtype: jnp.dtype)
     def init_cache(params: PyTree, batch: Batch, max_length: int) -> DecodingState:
         check_reach(config, max_length)
         layers = empty_layers(config, len(batch["inputs"]), max_length, dtype)
-        return DecodingState(jnp.zeros((), jnp.int32), layers, places=places_of(config, None, max_length, None))
+        return DecodingState(jnp.zeros((), jnp.int32), layers, places=places_of(config, batch, None, max_length, None))
 
     return from_linen(Transformer(config, vocabulary, True, dtype), None if vocabulary.pooled else init_cache)
 
@@ -295,6 +344,6 @@ def encoder_decoder(config: TransformerConfig, vocabulary: Vocabulary, dtype: jn
         source: Any = module.apply({"params": params}, batch, method="remember")
         cross, valid = source
         layers = empty_layers(config, len(batch["inputs"]), max_length, dtype)
-        return DecodingState(jnp.zeros((), jnp.int32), layers, cross, valid, places_of(config, None, max_length, None))
+        return DecodingState(jnp.zeros((), jnp.int32), layers, cross, valid, places_of(config, {}, None, max_length, None))
 
     return from_linen(module, init_cache)

@@ -6,6 +6,7 @@ measured to cost 1.4 to 1.7 times as much. Decoding keeps keys and values in a `
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
@@ -17,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from assay.nn.feed_forward import small_normal
 from assay.nn.positions import Positions, position_bias, tokens_at
 from assay.nn.tap import tap
+from assay.nn.weights import WEIGHTS, Weigh, softmax
 
 Implementation = Literal["cudnn", "xla"]  # of jax.nn.dot_product_attention
 
@@ -36,12 +38,13 @@ def attend(
     bias: Float[Array, "*#rows #heads query key"] | None,
     allowed: Bool[Array, "#batch 1 #query key"] | None,
     edit: Callable[[jax.Array], jax.Array] = lambda weights: weights,
+    weigh: Weigh = softmax,
 ) -> tuple[Float[Array, "batch heads query dim"], Float[Array, "batch heads query key"]]:
     """The attended values and the weights. `bias` is added to the logits; where `allowed` is False no attention goes; `edit` may read or
     replace the weights before they are used.
 
     Fewer key/value heads than heads are shared by groups of consecutive heads (multi-query: Shazeer 2019; grouped: Ainslie et al. 2023).
-    The softmax is taken in float32. A query that may see nothing attends evenly, which keeps padded rows finite.
+    `weigh` makes the weights of the logits, in float32: a softmax if nothing else is asked for.
     """
     batch, heads, queries, dim = query.shape
     groups = (batch, key.shape[1], heads // key.shape[1] * queries, dim)  # the heads of a group are more rows of one matrix product
@@ -50,9 +53,7 @@ def attend(
     logits = logits.reshape(batch, heads, queries, -1)
     if bias is not None:
         logits = logits + (bias[None] if bias.ndim == 3 else bias)
-    if allowed is not None:
-        logits = jnp.where(allowed, logits, -1e30)
-    weights = edit(jax.nn.softmax(logits, axis=-1))
+    weights = edit(weigh(logits, allowed))
     rows = weights.astype(value.dtype).reshape(*groups[:3], -1)
     return jnp.einsum("bgrk,bgdk->bgrd", rows, value).reshape(query.shape), weights
 
@@ -119,6 +120,7 @@ class SelfAttention(nn.Module):
     dtype: jnp.dtype = jnp.float32
     kernel: str = "plain"  # a name in KERNELS
     scale: float = 1.0  # of the variance of the last matrix
+    weights: str = "softmax"  # a name in WEIGHTS
 
     @nn.compact
     def __call__(
@@ -152,8 +154,9 @@ class SelfAttention(nn.Module):
             allowed = allowed & valid[:, None, None, :]
         bias = position_bias(self.positions, self, query, key, index, key_index, places, self.causal)
         only_causal = self.causal and not self.window and valid is None and cache is None
-        implementation = _implementation(self.kernel, query, self.positions.relate is not None)
-        out = _attended(self, query, key, value, bias, allowed, only_causal, implementation)
+        implementation = _implementation(self.kernel, query, self.positions.relate is not None) if self.weights == "softmax" else None
+        weigh = partial(WEIGHTS[self.weights], query_index=index, key_index=key_index)
+        out = _attended(self, query, key, value, bias, allowed, only_causal, implementation, weigh)
         return nn.Dense(width, use_bias=False, dtype=self.dtype, kernel_init=small_normal(self.scale), name="out")(out), cache
 
 
@@ -197,7 +200,9 @@ def _implementation(kernel: str, query: jax.Array, learned_bias: bool) -> Implem
     return KERNELS[kernel](Case(jax.default_backend(), query.dtype, query.shape[3], learned_bias))
 
 
-def _attended(module: nn.Module, query, key, value, bias, allowed, causal: bool, implementation: Implementation | None) -> jax.Array:
+def _attended(
+    module: nn.Module, query, key, value, bias, allowed, causal: bool, implementation: Implementation | None, weigh: Weigh = softmax
+) -> jax.Array:
     """(batch * seq, width). Where a kernel is named it makes the values, unless somebody edits the weights; the plain weights are then
     there to be read, and cost nothing under jit where nobody does."""
     edited = False
@@ -208,7 +213,7 @@ def _attended(module: nn.Module, query, key, value, bias, allowed, causal: bool,
         edited = seen is not weights
         return seen
 
-    out, _ = attend(query, key, value, bias, allowed, read)
+    out, _ = attend(query, key, value, bias, allowed, read, weigh)
     if implementation and not edited:
         out = attend_fused(query, key, value, bias, None if causal else allowed, causal, implementation)
     return jnp.swapaxes(out, 1, 2).reshape(-1, query.shape[1] * query.shape[3])

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from assay.nn.relative import bucket_bias, distances, shift, sinusoids, transformer_xl
+from assay.nn.relative import bucket_bias, direction, distances, shift, sinusoids, transformer_xl
 
 
 def _keep(module: nn.Module, x: jax.Array, index: jax.Array, max_length: int) -> jax.Array:
@@ -119,7 +119,8 @@ def _add_sinusoids(module: nn.Module, x: jax.Array, index: jax.Array, max_length
 
 def _add_learned(module: nn.Module, x: jax.Array, index: jax.Array, max_length: int) -> jax.Array:
     table = module.param("positions", nn.initializers.normal(0.02), (max_length, x.shape[-1]))
-    return x + table[index].astype(x.dtype).reshape(-1, *x.shape[1:])
+    rows = table.at[index].get(mode="fill", fill_value=jnp.nan)  # a position beyond the table must not pass for its last
+    return x + rows.astype(x.dtype).reshape(-1, *x.shape[1:])
 
 
 POSITIONS: Mapping[str, Positions] = {
@@ -130,4 +131,5 @@ POSITIONS: Mapping[str, Positions] = {
     "alibi": Positions(bias=alibi),
     "t5": Positions(relate=bucket_bias),
     "transformer_xl": Positions(relate=transformer_xl),
+    "direction": Positions(relate=direction),
 }

@@ -24,7 +24,7 @@ class Size(NamedTuple):
 
     width: int  # features of the hidden state
     stack_cell: int = 0  # features of a cell of the stack
-    stack_depth: int = 0  # cells that the stack holds; what is pushed below them is lost
+    stack_depth: int = 0  # cells that the stack holds; what is pushed below them is lost; 0: as many as there are tokens
 
 
 class Hidden(NamedTuple):
@@ -136,6 +136,11 @@ class Bidirectional(nn.Module):
         forward, _ = Layer(self.cell, self.size, self.dtype, name="forward")(x, zeros)
         backward, _ = Layer(self.cell, self.size, self.dtype, name="backward")(reverse(x, length), zeros)
         return tap(self, "hidden", jnp.concatenate([forward, reverse(backward, length)], axis=-1))
+
+
+def empty(cell: str, size: Size, batch_size: int, tokens: int, dtype: jnp.dtype) -> Any:
+    """The state of a layer before the first of so many tokens."""
+    return CELLS[cell].zeros(size._replace(stack_depth=size.stack_depth or tokens), batch_size, dtype)
 
 
 def reverse(x: Float[Array, "seq batch features"], length: Int[Array, " batch"]) -> Float[Array, "seq batch features"]:

@@ -1,4 +1,5 @@
-"""Relative positions with parameters: the buckets of T5 (Raffel et al. 2020) and the two terms of Transformer-XL (Dai et al. 2019).
+"""Relative positions with parameters: the buckets of T5 (Raffel et al. 2020), the two terms of Transformer-XL (Dai et al. 2019), and the
+direction alone (Csordas et al. 2022).
 
 A row of n queries and m keys whose indices count up has n + m - 1 distances only. What depends on the distance is computed for these, and
 `shift` lays it out as [query, key] without a gather. Parameters stand in the attention that calls, one set for each layer (T5 itself
@@ -80,3 +81,21 @@ def transformer_xl(
     groups = content.astype(query.dtype).reshape(key.shape[1], -1, dim)  # heads that share a key
     by_key = jnp.einsum("grd,bgdk->bgrk", groups, key).reshape(key.shape[0], heads, 1, -1)
     return (shift(by_distance.astype(jnp.float32)) + by_key.astype(jnp.float32)) * np.float32(1 / np.sqrt(dim))
+
+
+def direction(
+    module: nn.Module,
+    query: Float[Array, "batch heads query dim"],
+    key: Float[Array, "batch kv_heads dim key"],
+    distance: Int[Array, "rows distances"],
+    causal: bool,
+) -> Float[Array, "batch heads query key"]:
+    """Two numbers that the query makes for each head: one is added to keys on its left, the other to those on its right (Csordas et al.
+    2022). It knows no distances, so none is too far."""
+    del key, causal
+    _, heads, _, dim = query.shape
+    sides = module.param("direction", nn.initializers.normal(dim**-0.5), (heads, dim, 2)).astype(query.dtype)
+    bias = module.param("direction_bias", nn.initializers.zeros_init(), (heads, 2))
+    by_side = jnp.einsum("bhqd,hds->bhqs", query, sides).astype(jnp.float32) + bias[None, :, None, :]
+    left = (distance >= 0)[:, None, None, :]
+    return shift(jnp.where(left, by_side[..., :1], by_side[..., 1:]))

@@ -64,7 +64,7 @@ def build(config: ScanConfig, seed: int) -> Task:
         encode=partial(translation, begin=END + 1, source_width=LONGEST_COMMAND),
         width=lambda length: length,
         score=partial(score_tokens, metrics=("exact_match", "token_accuracy")),
-        metrics=("exact_match", "token_accuracy", "bleu"),
+        metrics=("exact_match", "token_accuracy", "forced_token_accuracy", "bleu"),
         chance=1.0 / (len(ACTIONS) + 1),
         read=lambda answers, batch: _actions(answers),
         shown="test",

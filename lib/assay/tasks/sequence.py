@@ -3,6 +3,8 @@
 Answer after (Deletang et al. 2023): the input, then one "empty" token for each output, where the outputs are read; nothing is fed back.
 Running state: each input token is preceded by the state before it and answers with the state after it; at test these states are the
 model's own.
+Answer inside: targets stand at tokens of the input itself, answered when the model has just read them.
+Prompted: the input, EMPTY, then the answer, which the model writes itself at test, each token after it has read the one before.
 Translation: a source, and a target that the model writes itself at test; the decoder reads BEGIN (the id after the output classes), then
 the target shifted by one.
 
@@ -46,6 +48,25 @@ def answer_after(examples: Examples, width: int, empty: int) -> dict[str, np.nda
     }
 
 
+def answer_inside(examples: Examples, width: int, asked: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays of `answer_after`, but with the targets at tokens of the input itself: what a model answers that has just read them.
+
+    `asked` [n, longest]: at which, from left to right those of the targets, as many as count. Padding is id 0.
+    """
+    n, longest = examples.input.shape
+    inputs, targets, mask = np.zeros((n, width), np.int32), np.zeros((n, width), np.int32), np.zeros((n, width), np.float32)
+    inputs[:, :longest] = examples.input
+    mask[:, :longest] = asked
+    targets[mask > 0] = examples.target[np.arange(examples.target.shape[1])[None, :] < examples.target_length[:, None]]
+    length = examples.input_length.astype(np.int32)
+    return {"inputs": inputs, "targets": targets, "mask": mask, "length": length, "weight": np.ones(n, np.float32)}
+
+
+def last_token(examples: Examples) -> np.ndarray:
+    """The place of the last token of each input, as a mask [n, longest]."""
+    return np.arange(examples.input.shape[1])[None, :] == examples.input_length[:, None] - 1
+
+
 def running_state(examples: Examples, width: int, empty: int) -> dict[str, np.ndarray]:
     """State before, input token, state before, input token, ...: each input token is asked for the state after it.
 
@@ -62,6 +83,19 @@ def running_state(examples: Examples, width: int, empty: int) -> dict[str, np.nd
     given[:, 0] = given[:, 1::2] = 1
     length = (2 * examples.input_length).astype(np.int32)
     return {"inputs": inputs, "targets": targets, "mask": mask, "given": given, "length": length, "weight": np.ones(n, np.float32)}
+
+
+def prompted(examples: Examples, width: int, empty: int) -> dict[str, np.ndarray]:
+    """The arrays of `answer_after`, but the slots after the first hold the answer so far: a causal model continues the prompt.
+
+    `given` is 1 up to and with the first EMPTY, and 0 at the tokens of the answer, which are the model's own at test.
+    """
+    arrays = answer_after(examples, width, empty)
+    at, start = np.arange(width)[None, :], examples.input_length[:, None]
+    written = (at > start) & (at < start + examples.target_length[:, None])
+    before = np.concatenate([np.zeros((len(start), 1), np.int32), arrays["targets"][:, :-1]], axis=1)
+    inputs = np.where(written, before + empty + 1, arrays["inputs"]).astype(np.int32)
+    return arrays | {"inputs": inputs, "given": (at <= start).astype(np.int32)}
 
 
 def translation(examples: Examples, width: int, begin: int, source_width: int) -> dict[str, np.ndarray]:

@@ -1,11 +1,12 @@
 """The table of tasks: `config.task.name` chooses one. A name that ends in `/` stands for every name that begins so."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from assay.core.config import typed
 from assay.core.errors import unknown
-from assay.tasks import chomsky, images, language, multi, regression, scan, texts, tfds_task
+from assay.tasks import chomsky, images, induction, language, mqar, multi, p_hop, regression, scan, texts, tfds_task
 from assay.tasks.chomsky_rules import RULES
 from assay.tasks.task import Task
 
@@ -31,12 +32,20 @@ def build_multi(config: multi.MultiConfig, seed: int) -> Task:
     return multi.together([build({**config.shared, "name": name}, seed) for name in config.members], config.weights, config.name)
 
 
+def _entries(prefix: str, module: ModuleType, config: type) -> dict[str, Entry]:
+    """The entries of a module that says its DEFAULTS, SPLITS and ABOUT."""
+    return {f"{prefix}{name}": Entry(config, module.build, module.DEFAULTS, module.SPLITS, about) for name, about in module.ABOUT.items()}
+
+
 TASKS: Mapping[str, Entry] = {
     **{
         f"chomsky/{name}": Entry(chomsky.ChomskyConfig, chomsky.build, CHOMSKY, chomsky.SPLITS, chomsky.ABOUT[name])
         for name in RULES["code"]
     },
     **{f"scan/{name}": Entry(scan.ScanConfig, scan.build, {"valid_share": 0.0}, scan.SPLITS, about) for name, about in scan.ABOUT.items()},
+    **_entries("recall/", mqar, mqar.MQARConfig),
+    **_entries("recall/", induction, induction.InductionConfig),
+    **_entries("recall/", p_hop, p_hop.PHopConfig),
     "digits": Entry(images.ImagesConfig, images.build, {**LABELS, "data_dir": ""}, LABELLED, "a handwritten digit, 8 x 8 -> its value"),
     "diabetes": Entry(regression.RegressionConfig, regression.build, {}, LABELLED, "ten measurements of a patient -> a disease's progress"),
     "multi": Entry(multi.MultiConfig, build_multi, MULTI, chomsky.SPLITS, "several tasks at once, by --config.task.members"),

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +30,7 @@ class Published(NamedTuple):
     source: str
     tag: str  # "V": read in the paper or its repository; "V2": read in the document that the source names
     note: str = ""  # what a reader must know to compare ours with it
+    model: Mapping[str, tuple[Any, ...]] = MappingProxyType({})  # keys of config.model -> values, one of which a run has beside it
 
 
 def find_split(sources: Mapping[str, Any], name: str) -> Any:
@@ -77,6 +79,7 @@ class Task:
     examples: Callable[[Sequence[Any]], Examples] | None = None  # new inputs, as people write them -> examples without an answer
     data: str = ""  # a hash of training data that lie outside the package: a run goes on, and answers, with the same ones only
     states: Callable[[np.ndarray], np.ndarray] | None = None  # running answer after each input token, where one automaton step gives it
+    couples: Callable[[Examples, int], np.ndarray] | None = None  # (examples, width) -> [n, width]: 1 + a digit's place, else 0
 
 
 def text(value: Any, symbols: Sequence[str] = ()) -> str:

@@ -1,6 +1,7 @@
 """The end of a run: its splits evaluated, predictions and results.json written."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ from assay.core.tree import PyTree
 from assay.data.source import content_hash
 from assay.evals.evaluate import evaluate, make_answer, size
 from assay.evals.rows import rows
+from assay.models.families import label
 from assay.train.experiment import Experiment
 from assay.train.progress import bar
 from assay.train.workdir import WorkDir
@@ -26,6 +28,7 @@ class Labels(NamedTuple):
     treatment: str
     seed: int
     steps: int
+    settings: Mapping[str, Any] = MappingProxyType({})  # config.model
 
     @property
     def short(self) -> str:
@@ -34,7 +37,8 @@ class Labels(NamedTuple):
 
 def labels_of(made: Experiment, experiment: str) -> Labels:
     settings = made.settings
-    return Labels(experiment or made.task.name, settings.model["name"], made.treatment.name, settings.seed, settings.train.steps)
+    model = dict(settings.model)
+    return Labels(experiment or made.task.name, label(model), made.treatment.name, settings.seed, settings.train.steps, model)
 
 
 def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, labels: Labels, quiet: bool = False) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from assay.train.treatment import Treatment
 from assay.treat.accumulate import accumulate
 from assay.treat.augment import augment
 from assay.treat.average import average
+from assay.treat.curriculum import curriculum
 from assay.treat.ensemble import ensemble
 from assay.treat.gradients import gradients
 from assay.treat.initial import initial
@@ -15,11 +16,13 @@ from assay.treat.penalty import l1, l2
 from assay.treat.rate import rate
 from assay.treat.scratchpad import scratchpad
 from assay.treat.smooth import smooth
+from assay.treat.supervise import supervise
 
 FACTORIES: Mapping[str, Callable[..., Treatment]] = {
     "accumulate": accumulate,
     "augment": augment,
     "average": average,
+    "curriculum": curriculum,
     "ensemble": ensemble,
     "gradients": gradients,
     "init": initial,
@@ -28,6 +31,7 @@ FACTORIES: Mapping[str, Callable[..., Treatment]] = {
     "rate": rate,
     "scratchpad": scratchpad,
     "smooth": smooth,
+    "supervise": supervise,
 }
 
 

@@ -1,0 +1,51 @@
+"""Which models learn a rule on strings of 1-40 tokens and hold it at 41-500, and what has to be added to a Transformer that does not?
+
+Command:   python -m experiments.study --config=experiments/reason/chomsky.py:lstm --config=experiments/reason/chomsky.py:transformer \\
+               --config=experiments/reason/chomsky.py:attention_lstm --seeds=0:4 --workdir=runs/chomsky
+           --config.task.name=chomsky/reverse_string and so on for the other tasks
+Variants:  lstm             an LSTM of width 64
+           stack_rnn        a stack-augmented RNN
+           transformer      a causal Transformer of 5 blocks; --config.model.positions=none, sinusoidal, rotary, alibi, t5, transformer_xl
+           attention_lstm   two blocks: attention to the last 16 tokens, then an LSTM in its place
+           attention_stack  the same with a stack-augmented RNN
+           tiny             a few steps; `transformer,tiny` and so on are the others
+Cost:      two CPU cores, a seed and task: lstm and attention_lstm 2 min, stack_rnn and attention_stack 10 min, transformer 20 min
+Expected:  EXPECTED
+Reference: Deletang et al., ICLR 2023 (arXiv 2207.02098), Table 2
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.data import chomsky
+from experiments.defaults import defaults, variant
+from experiments.models import recurrent, stack_rnn, transformer
+
+VARIANTS = ("lstm", "stack_rnn", "transformer", "attention_lstm", "attention_stack")
+HYBRID = {"depth": 2, "width": 64, "heads": 4, "kv_heads": 4, "mlp": 128, "window": 16}
+MODELS = {
+    "lstm": lambda: recurrent("lstm", width=64),
+    "stack_rnn": lambda: stack_rnn(width=64),
+    "transformer": lambda: transformer("decoder", depth=5, width=64, heads=8, kv_heads=8, mlp=256),
+    "attention_lstm": lambda: transformer("decoder", mixers=("attention", "lstm"), **HYBRID),
+    "attention_stack": lambda: transformer("decoder", mixers=("attention", "stack_rnn"), **HYBRID),
+}
+STEPS = {"lstm": 4000, "stack_rnn": 6000, "transformer": 6000, "attention_lstm": 4000, "attention_stack": 6000}
+
+
+def get_config(given: str = "") -> ConfigDict:
+    name, small = variant(given, VARIANTS, "experiments/reason/chomsky.py")
+    config = defaults()
+    config.task = chomsky("parity_check")
+    config.model = MODELS[name]()
+    config.optimizer.update({"learning_rate": 3e-3, "schedule": "cosine", "warmup_steps": 100})
+    config.train.update({"steps": STEPS[name], "batch_size": 128, "buckets": 2, "log_every": 20})
+    config.evaluate.update({"splits": ("iid", "41-500", "501-1000"), "per_length": 8})
+    config.checkpoint.every = 1000
+    if name == "transformer":
+        config.optimizer.learning_rate = 5e-4
+    if small:
+        config.task.lengths = "1:8"
+        config.model.width = 16
+        config.train.update({"steps": 8, "batch_size": 16, "steps_per_call": 4, "log_every": 4, "buckets": 1})
+        config.evaluate.update({"splits": ("iid", "9-16"), "per_length": 4, "batch_size": 32})
+    return config

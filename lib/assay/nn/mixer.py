@@ -1,0 +1,38 @@
+"""What mixes the tokens of a block, by name. Attention is one way; the others carry a state from token to token, which a fixed depth of
+attention cannot (Merrill and Sabharwal 2023, arXiv 2207.00729), and take its place in some blocks of a hybrid.
+
+A mixer is a module called as attention is: `(x, index, valid, cache, places) -> (mixed, cache)` on (batch * seq, width) activations. The
+cache of a recurrent one is its state, whatever the length.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from assay.nn.feed_forward import small_normal
+from assay.nn.recurrent import CELLS, Layer, Size, empty
+
+ATTENTION = "attention"
+MIXERS = (ATTENTION, *CELLS)
+
+
+class RecurrentMixer(nn.Module):
+    """A cell of `nn.recurrent.CELLS` over the tokens, from the first to the last, and a matrix back into the residual stream."""
+
+    cell: str  # a name in CELLS
+    size: Size
+    dtype: jnp.dtype = jnp.float32
+    scale: float = 1.0  # of the variance of the last matrix
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "rows width"], index: Int[Array, " seq"], valid: Any = None, cache: Any = None, places: Any = None
+    ) -> tuple[Float[Array, "rows width"], Any]:
+        """Padding stands on the right, so that `valid` need not be looked at; order is all that it knows of positions."""
+        (rows, width), seq = x.shape, len(index)
+        state = empty(self.cell, self.size, rows // seq, seq, self.dtype) if cache is None else cache
+        hidden, state = Layer(self.cell, self.size, self.dtype, name="layer")(jnp.swapaxes(x.reshape(-1, seq, width), 0, 1), state)
+        hidden = jnp.swapaxes(hidden, 0, 1).reshape(rows, self.size.width)
+        return nn.Dense(width, use_bias=False, dtype=self.dtype, kernel_init=small_normal(self.scale), name="out")(hidden), state
