@@ -10,7 +10,7 @@ Variants:  lstm             an LSTM of width 64
            attention_stack  the same with a stack-augmented RNN
            tiny             a few steps; `transformer,tiny` and so on are the others
 Cost:      two CPU cores, a seed and task: lstm and attention_lstm 2 min, stack_rnn and attention_stack 10 min, transformer 20 min
-Expected:  EXPECTED
+Expected:  lstm holds parity at 41-500 (1.00 on five seeds); the others as the published cells, which stand beside each row
 Reference: Deletang et al., ICLR 2023 (arXiv 2207.02098), Table 2
 """
 

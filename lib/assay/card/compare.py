@@ -23,7 +23,7 @@ from assay.evals.rows import LOWER_IS_BETTER
 from assay.train.workdir import WorkDir
 
 LEVEL = 0.05  # of all comparisons together
-HEADLINES = ("answer_accuracy", "exact_match", "accuracy", "token_accuracy", "mse")  # the first that a split's scores have
+HEADLINES = ("verified", "answer_accuracy", "exact_match", "accuracy", "token_accuracy", "mse")  # the first that a split's scores have
 
 Runs = Mapping[str, Mapping[int, Sequence[Path]]]  # variant -> seed -> its runs, several where folds stand side by side
 

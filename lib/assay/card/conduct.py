@@ -19,7 +19,7 @@ from assay.treat.load import load, rebuild, restore
 from assay.treat.table import treatments
 
 
-def run(spec: str, overrides: Mapping[str, str], workdir: str | Path, quiet: bool = False) -> None:
+def run(spec: str, overrides: Mapping[str, str], workdir: str | Path, quiet: bool = False, summary: bool = True) -> None:
     """Trains, evaluates and reports one run; a finished one is only printed. Raises UserError."""
     config = configs.override(configs.load(spec), overrides)
     folder = WorkDir(workdir)
@@ -28,7 +28,7 @@ def run(spec: str, overrides: Mapping[str, str], workdir: str | Path, quiet: boo
     loop.run(config, str(workdir), treatments(config.treatments), configs.experiment_name(spec), quiet)
     if folder.results.stat().st_mtime_ns != before or not folder.report.exists():
         report(workdir)
-    if not quiet:
+    if summary and not quiet:
         print_table([read_run(workdir)])
         print(f"report: {folder.report}")
 
@@ -90,7 +90,7 @@ def study(specs: Sequence[str], seeds: Sequence[int], overrides: Mapping[str, st
     shown = views + [RunView(name, {}, [row for row in means if label(row["experiment"]) == name], [], {}) for name in names if means]
     rows = [row for view in views for row in view.rows] + means
     command = " ".join(
-        ["python -m experiments.study", *(f"--config={spec}" for spec in specs), f"--seeds={_seeds_text(seeds)}"]
+        ["python -m experiments.study", *(f"--config={spec}" for spec in specs), f"--seeds={seeds_text(seeds)}"]
         + [f"--config.{key}={value}" for key, value in overrides.items()]
         + [f"--workdir={workdir}"]
     )
@@ -119,7 +119,7 @@ def seeds_of(text: str) -> list[int]:
     return sorted(set(seeds))
 
 
-def _seeds_text(seeds: Sequence[int]) -> str:
+def seeds_text(seeds: Sequence[int]) -> str:
     consecutive = len(seeds) > 1 and list(seeds) == list(range(seeds[0], seeds[-1] + 1))
     return f"{seeds[0]}:{seeds[-1]}" if consecutive else ",".join(map(str, seeds))
 

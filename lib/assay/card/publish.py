@@ -12,7 +12,7 @@ from assay.core.errors import UserError
 from assay.train.workdir import write_text
 
 MARKS = ("<!-- results -->", "<!-- /results -->")
-HEADLINES = ("answer_accuracy", "accuracy", "exact_match", "bleu", "bits_per_byte")
+HEADLINES = ("verified", "answer_accuracy", "accuracy", "exact_match", "bleu", "bits_per_byte")
 
 
 def publish(workdir: str | Path, name: str, folder: str | Path) -> str:

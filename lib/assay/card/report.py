@@ -21,7 +21,7 @@ from assay.card import plots
 from assay.card.table import DASH, UNTREATED, arrange, format_seed, format_value, is_fraction
 from assay.core.errors import UserError
 
-HEADLINES = ("answer_accuracy", "exact_match", "accuracy", "bits_per_byte", "token_accuracy")  # the first that a task has
+HEADLINES = ("verified", "answer_accuracy", "exact_match", "accuracy", "bits_per_byte", "token_accuracy")  # the first that a task has
 LENGTHS = re.compile(r"(\d+)-(\d+)")
 LENGTHS_AVERAGED, STEPS_AVERAGED = 21, 9  # with 8 examples a length, a point of the line stands on 168
 

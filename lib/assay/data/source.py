@@ -102,11 +102,12 @@ def generated(
     lengths: tuple[int, int],
     make: Make,
     log2_inputs: Callable[[int], float],
-    shared_below: float = SHARED_BELOW_BITS,
+    shared_below: float | None = None,
 ) -> Source:
     """An endless split of a generated task, whose strings belong to `role` where a length is large enough to be partitioned: where it
-    has more than 2**shared_below inputs."""
+    has more than 2**shared_below inputs (SHARED_BELOW_BITS unless given)."""
     first, last = lengths
+    shared_below = SHARED_BELOW_BITS if shared_below is None else shared_below
 
     def of_length(keys: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         made = make(keys, length)

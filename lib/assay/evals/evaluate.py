@@ -117,7 +117,7 @@ def _records(
     metrics: Mapping[str, np.ndarray],
     answers: np.ndarray,
 ) -> list[dict[str, Any]]:
-    return [
+    records: list[dict[str, Any]] = [
         {
             "id": int(examples.id[i]),
             "length": int(examples.length[i]),
@@ -128,3 +128,7 @@ def _records(
         }
         for i in range(int(batch["weight"].sum()))
     ]
+    if task.verify is not None:
+        for record in records:
+            record["scores"]["verified"] = float(task.verify(record))
+    return records

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from assay.core.config import require, span
-from assay.core.errors import UserError, unknown
-from assay.data.source import Source, generated
 from assay.tasks.chomsky_rules import RULES
+from assay.tasks.lengths import by_length
 from assay.tasks.sequence import answer_after, score_tokens, vocabulary
 from assay.tasks.task import Published, Task
 
@@ -37,21 +36,7 @@ def build(config: ChomskyConfig, seed: int) -> Task:
     lengths = span(config.lengths, "config.task.lengths")
     prefix = f"chomsky/{name}/{config.convention}"
 
-    def source(split: str) -> Source:
-        if split == "train":
-            return generated(prefix, split, "train", seed, lengths, rule.generate, rule.log2_inputs)
-        if split in ("valid", "iid"):
-            role = "valid" if split == "valid" else "test"
-            return generated(prefix, split, role, config.seed, lengths, rule.generate, rule.log2_inputs)
-        try:
-            tested = span(split, "split")
-        except UserError as error:
-            if split[:1].isdigit():
-                raise
-            known = unknown("split", split, SPLITS, "--split or --config.evaluate.splits")
-            raise UserError(f"{known} Or a range such as 41-100.") from error
-        return generated(prefix, f"{tested[0]}-{tested[1]}", "test", config.seed, tested, rule.generate, rule.log2_inputs)
-
+    source = by_length(prefix, SPLITS, lengths, seed, config.seed, rule.generate, rule.log2_inputs)
     single = rule.slots(7) == 1
     metrics = ("answer_accuracy",) if single else ("token_accuracy", "exact_match")
     return Task(

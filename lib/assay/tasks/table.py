@@ -6,7 +6,23 @@ from typing import Any, NamedTuple
 
 from assay.core.config import typed
 from assay.core.errors import unknown
-from assay.tasks import chomsky, images, induction, language, mqar, multi, p_hop, regression, scan, texts, tfds_task
+from assay.tasks import (
+    arithmetic,
+    chomsky,
+    ctl,
+    gym,
+    images,
+    induction,
+    language,
+    listops,
+    mqar,
+    multi,
+    p_hop,
+    regression,
+    scan,
+    texts,
+    tfds_task,
+)
 from assay.tasks.chomsky_rules import RULES
 from assay.tasks.task import Task
 
@@ -43,6 +59,10 @@ TASKS: Mapping[str, Entry] = {
         for name in RULES["code"]
     },
     **{f"scan/{name}": Entry(scan.ScanConfig, scan.build, {"valid_share": 0.0}, scan.SPLITS, about) for name, about in scan.ABOUT.items()},
+    **_entries("ctl/", ctl, ctl.CTLConfig),
+    **_entries("arithmetic/", arithmetic, arithmetic.ArithmeticConfig),
+    "listops/depth": Entry(listops.DepthConfig, listops.build_depth, listops.DEFAULTS, listops.SPLITS, listops.ABOUT["depth"]),
+    "listops/lra": Entry(listops.LRAConfig, listops.build_lra, listops.LRA_DEFAULTS, listops.LRA_SPLITS, listops.ABOUT["lra"]),
     **_entries("recall/", mqar, mqar.MQARConfig),
     **_entries("recall/", induction, induction.InductionConfig),
     **_entries("recall/", p_hop, p_hop.PHopConfig),
@@ -53,6 +73,7 @@ TASKS: Mapping[str, Entry] = {
     "stdlib/lm": Entry(language.LanguageConfig, language.build, LANGUAGE, LABELLED, "text of Python's own library -> its next token"),
     "stdlib/mlm": Entry(language.MaskedConfig, language.build_masked, {**LANGUAGE, "share": 0.15}, LABELLED, "the same -> hidden tokens"),
     "csv": Entry(texts.CSVConfig, texts.build_csv, {**TEXTS, **FILES}, LABELLED, "a text -> its label"),
+    "gym/": Entry(gym.GymConfig, gym.build, gym.DEFAULTS, gym.SPLITS, gym.ABOUT),
     "tfds/": Entry(tfds_task.TFDSConfig, tfds_task.build, TEXTS, LABELLED, "an image or a text of TensorFlow Datasets -> its class"),
 }
 

@@ -79,6 +79,7 @@ class Task:
     examples: Callable[[Sequence[Any]], Examples] | None = None  # new inputs, as people write them -> examples without an answer
     data: str = ""  # a hash of training data that lie outside the package: a run goes on, and answers, with the same ones only
     states: Callable[[np.ndarray], np.ndarray] | None = None  # running answer after each input token, where one automaton step gives it
+    verify: Callable[[Mapping[str, Any]], bool] | None = None  # a record -> whether a verifier accepts its prediction: its `verified`
     couples: Callable[[Examples, int], np.ndarray] | None = None  # (examples, width) -> [n, width]: 1 + a digit's place, else 0
 
 

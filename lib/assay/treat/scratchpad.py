@@ -32,7 +32,7 @@ def with_states(task: Task) -> Task:
     if states is None:
         raise UserError(
             f"the treatment scratchpad does not apply to {task.name}: its answer is not a state that one input token at a time updates. "
-            "It applies to chomsky/parity_check and chomsky/cycle_navigation. Change --config.task.name or --config.treatments."
+            "It applies to chomsky/parity_check, chomsky/cycle_navigation, ctl/forward. Change --config.task.name or --config.treatments."
         )
 
     def source(split: str) -> Source:
@@ -50,7 +50,7 @@ def with_states(task: Task) -> Task:
         task,
         source=source,
         encode=partial(running_state, empty=task.vocabulary.inputs - task.vocabulary.outputs - 1),
-        width=lambda length: 2 * length,
+        width=lambda length: 2 * (task.width(length) - 1),  # without the slot of the answer
         score=partial(score_tokens, metrics=METRICS),
         metrics=METRICS,
         free_running=2,  # the state before and the input token
