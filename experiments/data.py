@@ -20,6 +20,13 @@ def chomsky(name: str, **changes: Any) -> ConfigDict:
     )
 
 
+def reasoning(name: str, **changes: Any) -> ConfigDict:
+    """Any generated task, such as `ctl/forward` or `addition`; its keys are commented in its own module, lib/assay/tasks/."""
+    from assay.tasks.table import find
+
+    return changed({"name": name, **find(name).defaults}, changes)
+
+
 def digits(**changes: Any) -> ConfigDict:
     """The task `digits`: 8 x 8 handwritten digits."""
     return changed(

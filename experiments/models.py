@@ -16,7 +16,7 @@ def transformer(name: str, **changes: Any) -> ConfigDict:
             "loops": 1,  # times that the blocks are applied, with the same parameters
             "test_loops": 0,  # times that they are applied when the model is evaluated; 0: as in training
             "width": 64,  # features of the residual stream
-            "mixers": ("attention",),  # of block 0, 1, ..., again from the first: attention, rnn, lstm, gru, stack_rnn
+            "mixers": ("attention",),  # of block 0, 1, ..., again from the first: attention, local, rnn, lstm, gru, stack_rnn
             "heads": 4,  # attention heads
             "kv_heads": 4,  # key/value heads, shared by groups of heads
             "window": 0,  # tokens back that attention sees, itself included; 0: all
@@ -33,6 +33,8 @@ def transformer(name: str, **changes: Any) -> ConfigDict:
             "attention": "auto",  # auto, plain, fused: the kernel
             "dropout": 0.0,  # share of features dropped after each half of a block
             "max_length": 1024,  # how far learned positions reach, in tokens
+            "local": 16,  # local: tokens back that it sees, itself included
+            "local_positions": "rotary",  # local: positions of its attention
             "stack_cell": 8,  # stack_rnn: features of a cell of its stack
             "stack_depth": 0,  # stack_rnn: cells of its stack; 0: as many as there are tokens
         },

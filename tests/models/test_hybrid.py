@@ -10,7 +10,7 @@ from assay.core.tree import paths
 from assay.models.families import label
 from assay.nn.mixer import MIXERS
 
-RECURRENT = [name for name in MIXERS if name != "attention"]
+RECURRENT = [name for name in MIXERS if name not in ("attention", "local")]
 
 
 @pytest.mark.parametrize("mixer", RECURRENT)
@@ -45,6 +45,16 @@ def test_a_stack_has_room_for_every_token_unless_it_is_told_otherwise():
     assert cache.layers[0].stack.shape == (3, 17, CONFIG["stack_cell"])
     small = make("decoder", mixers=("stack_rnn",), stack_depth=5)
     assert small.decode.init_cache(start(small), batch, 17).layers[0].stack.shape == (3, 5, CONFIG["stack_cell"])
+
+
+def test_a_local_mixer_sees_the_last_tokens_only():
+    model, batch = make("decoder", depth=2, mixers=("local", "attention"), positions="none", local=2), batch_of(4)
+    params = start(model)
+    taps = model.apply(params, batch).taps
+    near = np.tri(4, dtype=bool) & ~np.tri(4, k=-2, dtype=bool)
+    np.testing.assert_array_equal(np.asarray(taps["block_0/local/weights"])[0, 0] > 0, near)
+    np.testing.assert_array_equal(np.asarray(taps["block_1/attention/weights"])[0, 0] > 0, np.tri(4, dtype=bool))
+    np.testing.assert_allclose(written(model, params, batch, batch["inputs"]), logits_of(model, params, batch), rtol=1e-5, atol=1e-5)
 
 
 def test_more_loops_in_test_are_more_loops():
@@ -86,7 +96,7 @@ def test_places_beyond_a_table_or_for_distances_are_refused():
     batch = batch_of() | {"places": np.full((3, SEQ), 12, np.int32)}
     model = make("decoder", positions="learned", max_length=12)
     assert np.isnan(logits_of(model, start(model), batch)).all(), "a row that the table lacks must not pass for its last"
-    for changes in ({"positions": "t5"}, {"positions": "rotary", "randomised": 30}):
+    for changes in ({"positions": "t5"}, {"positions": "none"}, {"positions": "rotary", "randomised": 30}):
         with pytest.raises(UserError, match=r"positions of its own.*--config\.model\.positions"):
             make("decoder", **changes).init(jax.random.key(0), batch)
 

@@ -33,6 +33,7 @@ VOCABULARY = Vocabulary(SEQ * SEQ, OUTPUTS)
 TRANSFORMER = {"depth": 1, "width": 16, "heads": 4, "kv_heads": 2, "window": 0, "mlp": 24, "positions": "alibi", "norm": "layernorm"}
 TRANSFORMER |= {"activation": "gelu", "dropout": 0.0, "max_length": 12, "loops": 1, "randomised": 0, "norm_place": "pre", "gate": False}
 TRANSFORMER |= {"mixers": ("attention",), "weights": "softmax", "test_loops": 0, "stack_cell": 8, "stack_depth": 0}
+TRANSFORMER |= {"local": 2, "local_positions": "rotary"}
 TRANSFORMER |= {"residual_init": "plain", "tied": False, "attention": "auto"}
 RECURRENT = {"depth": 1, "width": 16, "embedding": 0, "dropout": 0.0}
 EVERY = ["lstm", *(f"{family}/{name}" for family in ("decoder", "encoder") for name in POSITIONS)]

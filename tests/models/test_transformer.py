@@ -17,6 +17,7 @@ CONFIG = {"depth": 1, "loops": 1, "width": WIDTH, "heads": 4, "kv_heads": 2, "wi
 CONFIG |= {"norm": "layernorm", "norm_place": "pre", "gate": False, "activation": "gelu", "residual_init": "plain", "tied": False}
 CONFIG |= {"attention": "auto", "dropout": 0.0, "max_length": 12}
 CONFIG |= {"mixers": ("attention",), "weights": "softmax", "test_loops": 0, "stack_cell": 8, "stack_depth": 0}
+CONFIG |= {"local": 2, "local_positions": "rotary"}
 FAMILIES = ("decoder", "encoder", "encoder_decoder")
 
 

@@ -56,7 +56,7 @@ def _is_shown(path: str) -> bool:
 
 def _name(token: int, task: Task) -> str:
     answer = token - task.answer_to_input
-    if task.classes and task.free_running:
+    if task.classes and task.free_running and answer >= 0:
         return str(task.classes[answer]) if answer < len(task.classes) else "_"
     if task.vocabulary.pooled or (not task.free_running and not task.answer_to_input):
         return task.symbols[token] if token < len(task.symbols) else str(token)

@@ -23,8 +23,9 @@ CHUNK = 256  # examples made at a time
 def print_tasks() -> None:
     """Every task with its splits."""
     table = Table(box=None, pad_edge=False)
-    for column in ("task", "splits", "what it asks"):
-        table.add_column(column, no_wrap=True)
+    table.add_column("task", no_wrap=True, min_width=max(map(len, TASKS)))
+    table.add_column("splits", no_wrap=True, min_width=max(len(" ".join(entry.splits)) for entry in TASKS.values()))
+    table.add_column("what it asks", no_wrap=True)
     for name, entry in TASKS.items():
         table.add_row(f"{name}NAME" if name.endswith("/") else name, " ".join(entry.splits), entry.about)
     console = Console()
@@ -44,7 +45,8 @@ def print_examples(name: str, split: str, n: int, seed: int, form: str, treated:
         if form == "jsonl":
             print(json.dumps(example))
         else:
-            line = f"{example['id']:>6}  length {example['length']:<4} {text(example['input'], symbols)}  ->  {text(example['target'])}"
+            answer = text(example["target"], [str(name) for name in task.classes])
+            line = f"{example['id']:>6}  length {example['length']:<4} {text(example['input'], symbols)}  ->  {answer}"
             print(line.encode("utf-8", "backslashreplace").decode())  # a window of bytes may begin or end within a character
 
 

@@ -66,6 +66,8 @@ class Recurrent(nn.Module):
 
     @nn.compact
     def __call__(self, batch: Mapping[str, jax.Array], train: bool = False, cache: tuple | None = None):
+        if "places" in batch:
+            raise UserError("this task gives its tokens positions, which a recurrent model does not have. Set --config.model.name=decoder.")
         config, tokens = self.config, batch["inputs"].T  # the scan runs over the leading axis
         seq, rows = tokens.shape
         states = zero_states(config, self.cell, rows, seq, self.dtype) if cache is None else cache

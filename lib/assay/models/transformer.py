@@ -20,7 +20,7 @@ from assay.core.tree import PyTree
 from assay.models.model import Batch, Model, Vocabulary, from_linen
 from assay.nn.attention import KERNELS, Cache, CrossAttention, SelfAttention
 from assay.nn.feed_forward import ACTIVATIONS, copy_gate, feed_forward
-from assay.nn.mixer import ATTENTION, MIXERS, RecurrentMixer
+from assay.nn.mixer import ATTENTION, LOCAL, MIXERS, RecurrentMixer
 from assay.nn.normalisation import NORMS, PLACES
 from assay.nn.positions import POSITIONS, draw_places, tokens_at
 from assay.nn.recurrent import Size, empty
@@ -56,11 +56,13 @@ class TransformerConfig:
     attention: str  # a name in nn.attention.KERNELS
     dropout: float  # share of features dropped after each part of a block
     max_length: int  # how far learned positions reach, in tokens; the others do not end
+    local: int  # how many tokens back a local mixer sees, itself included
+    local_positions: str  # a name in nn.positions.POSITIONS, of its attention; what is added at the bottom is that of `positions`
     stack_cell: int  # features of a cell of a stack_rnn's stack
     stack_depth: int  # cells that it holds; 0: as many as there are tokens
 
     def __post_init__(self):
-        for name in ("depth", "loops", "width", "heads", "kv_heads", "mlp", "max_length", "stack_cell"):
+        for name in ("depth", "loops", "width", "heads", "kv_heads", "mlp", "max_length", "local", "stack_cell"):
             require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "it is at least 1")
         require(self.width % self.heads == 0, "model.heads", self.heads, f"heads divide the width, {self.width}")
         require(self.heads % self.kv_heads == 0, "model.kv_heads", self.kv_heads, f"key/value heads divide the heads, {self.heads}")
@@ -73,7 +75,14 @@ class TransformerConfig:
         for mixer in self.mixers:
             if mixer not in MIXERS:
                 raise unknown("mixer", mixer, MIXERS, "--config.model.mixers")
-        tables = {"positions": POSITIONS, "norm": NORMS, "norm_place": PLACES, "activation": ACTIVATIONS, "attention": KERNELS}
+        tables = {
+            "positions": POSITIONS,
+            "local_positions": POSITIONS,
+            "norm": NORMS,
+            "norm_place": PLACES,
+            "activation": ACTIVATIONS,
+            "attention": KERNELS,
+        }
         for name, table in {**tables, "weights": WEIGHTS, "residual_init": RESIDUAL_INITS}.items():
             if getattr(self, name) not in table:
                 raise unknown(name, getattr(self, name), table, f"--config.model.{name}")
@@ -130,9 +139,10 @@ class Block(nn.Module):
         sizes: dict[str, Any] = {"heads": config.heads, "kv_heads": config.kv_heads, "kernel": config.attention}
         sizes |= {"dtype": dtype, "scale": scale}
         mix: nn.Module
-        if self.mixer == ATTENTION:
-            reach: dict[str, Any] = {"window": config.window, "causal": self.causal, "positions": POSITIONS[config.positions]}
-            mix = SelfAttention(**reach, **sizes, weights=config.weights, name=ATTENTION)
+        if self.mixer in (ATTENTION, LOCAL):
+            window, kind = (config.window, config.positions) if self.mixer == ATTENTION else (config.local, config.local_positions)
+            reach: dict[str, Any] = {"window": window, "causal": self.causal, "positions": POSITIONS[kind]}
+            mix = SelfAttention(**reach, **sizes, weights=config.weights, name=self.mixer)
         else:
             mix = RecurrentMixer(self.mixer, config.size, dtype, scale, name=self.mixer)
         mixed, cache = mix(enter(norm_attention, x), index, valid, cache, places)
@@ -281,10 +291,11 @@ def check_reach(config: TransformerConfig, tokens: int) -> None:
 
 
 def check_places(config: TransformerConfig) -> None:
-    """Raises UserError where a task gives its tokens positions and the kind of positions cannot use them: it reads distances, or draws."""
-    if POSITIONS[config.positions].relative or config.randomised:
+    """Raises UserError where a task gives its tokens positions and the kind of positions has no use for them: it reads distances, draws
+    them, or is none."""
+    if POSITIONS[config.positions].relative or config.positions == "none" or config.randomised:
         kind = f"randomised={config.randomised}" if config.randomised else f"positions={config.positions}"
-        known = ", ".join(name for name, positions in POSITIONS.items() if not positions.relative)
+        known = ", ".join(name for name, positions in POSITIONS.items() if name != "none" and not positions.relative)
         raise UserError(
             f"this task gives its tokens positions of its own, which config.model.{kind} cannot use. Choose one of {known} with "
             "--config.model.positions, and --config.model.randomised=0."
@@ -307,7 +318,7 @@ def empty_layers(config: TransformerConfig, batch_size: int, max_length: int, dt
     shape = (batch_size, config.kv_heads, config.width // config.heads, max_length)
 
     def layer(mixer: str) -> Any:
-        if mixer == ATTENTION:
+        if mixer in (ATTENTION, LOCAL):
             return Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
         return empty(mixer, config.size, batch_size, max_length, dtype)
 

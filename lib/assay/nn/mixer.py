@@ -14,8 +14,8 @@ from jaxtyping import Array, Float, Int
 from assay.nn.feed_forward import small_normal
 from assay.nn.recurrent import CELLS, Layer, Size, empty
 
-ATTENTION = "attention"
-MIXERS = (ATTENTION, *CELLS)
+ATTENTION, LOCAL = "attention", "local"  # softmax attention, to all tokens and to the last few
+MIXERS = (ATTENTION, LOCAL, *CELLS)
 
 
 class RecurrentMixer(nn.Module):

@@ -53,6 +53,7 @@ def build(config: ChomskyConfig, seed: int) -> Task:
         published=tuple(cell for cell in _published(name) if cell.metric == metrics[0]),
         note=AMBIGUOUS if name == "solve_equation" and config.convention == "paper" else "",
         symbols=SYMBOLS.get(name, ()),
+        classes=("0", "1", "END") if name in WITH_END else (),
         states=rule.states,
     )
 
@@ -75,6 +76,7 @@ ABOUT = {
     "bucket_sort": "digits 0-4 -> the same, sorted",
 }
 AMBIGUOUS = "with products some equations hold for several digits (a tenth of the short ones); the answer is the digit that was hidden"
+WITH_END = ("stack_manipulation", "binary_addition", "binary_multiplication")  # class 2 ends their answers
 SYMBOLS = {
     "modular_arithmetic": ("0", "1", "2", "3", "4", "+", "-", "*"),
     "modular_arithmetic_brackets": ("0", "1", "2", "3", "4", "+", "-", "*", "(", ")"),

@@ -25,10 +25,10 @@ from assay.tasks.sequence import answer_inside, last_token, score_tokens
 from assay.tasks.task import Task
 
 SHORTEST = 3  # trigger, answer, trigger
-POWERS = tuple(2**power for power in range(6, 15))  # the test lengths of the paper that attention reached
+POWERS = tuple(2**power for power in range(6, 11))  # longer ones can be named too
 SHARED_BELOW = 10  # an eighth of 2**10 strings is enough to draw from
 METRICS = ("answer_accuracy",)
-SPLITS = ("train", "valid", "iid", "128", "256", "512", "1024", "2048", "4096", "8192", "16384")
+SPLITS = ("train", "valid", "iid", "128", "256", "512", "1024")  # and any other length
 ABOUT = {"induction": "tokens with a trigger inside and at the end -> what followed it the first time"}
 DEFAULTS = {"vocabulary": 16, "length": 64, "seed": 0}
 

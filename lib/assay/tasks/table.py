@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from assay.core.config import typed
 from assay.core.errors import unknown
 from assay.tasks import (
+    addition,
     arithmetic,
     chomsky,
     ctl,
@@ -15,9 +16,11 @@ from assay.tasks import (
     induction,
     language,
     listops,
+    modular,
     mqar,
     multi,
     p_hop,
+    path_star,
     regression,
     scan,
     texts,
@@ -63,6 +66,9 @@ TASKS: Mapping[str, Entry] = {
     **_entries("arithmetic/", arithmetic, arithmetic.ArithmeticConfig),
     "listops/depth": Entry(listops.DepthConfig, listops.build_depth, listops.DEFAULTS, listops.SPLITS, listops.ABOUT["depth"]),
     "listops/lra": Entry(listops.LRAConfig, listops.build_lra, listops.LRA_DEFAULTS, listops.LRA_SPLITS, listops.ABOUT["lra"]),
+    **_entries("", addition, addition.AdditionConfig),
+    **_entries("modular/", modular, modular.ModularConfig),
+    **_entries("", path_star, path_star.PathStarConfig),
     **_entries("recall/", mqar, mqar.MQARConfig),
     **_entries("recall/", induction, induction.InductionConfig),
     **_entries("recall/", p_hop, p_hop.PHopConfig),

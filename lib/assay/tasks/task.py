@@ -80,7 +80,7 @@ class Task:
     data: str = ""  # a hash of training data that lie outside the package: a run goes on, and answers, with the same ones only
     states: Callable[[np.ndarray], np.ndarray] | None = None  # running answer after each input token, where one automaton step gives it
     verify: Callable[[Mapping[str, Any]], bool] | None = None  # a record -> whether a verifier accepts its prediction: its `verified`
-    couples: Callable[[Examples, int], np.ndarray] | None = None  # (examples, width) -> [n, width]: 1 + a digit's place, else 0
+    couples: Callable[[Examples, int], np.ndarray] | None = None  # (examples, width) -> [n, width]: positions from 1 on, some shared; or 0
 
 
 def text(value: Any, symbols: Sequence[str] = ()) -> str:

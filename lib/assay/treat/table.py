@@ -7,6 +7,7 @@ from assay.train.treatment import Treatment
 from assay.treat.accumulate import accumulate
 from assay.treat.augment import augment
 from assay.treat.average import average
+from assay.treat.couple import couple
 from assay.treat.curriculum import curriculum
 from assay.treat.ensemble import ensemble
 from assay.treat.gradients import gradients
@@ -14,6 +15,7 @@ from assay.treat.initial import initial
 from assay.treat.option import parse
 from assay.treat.penalty import l1, l2
 from assay.treat.rate import rate
+from assay.treat.reverse import reverse
 from assay.treat.scratchpad import scratchpad
 from assay.treat.smooth import smooth
 from assay.treat.supervise import supervise
@@ -22,6 +24,7 @@ FACTORIES: Mapping[str, Callable[..., Treatment]] = {
     "accumulate": accumulate,
     "augment": augment,
     "average": average,
+    "couple": couple,
     "curriculum": curriculum,
     "ensemble": ensemble,
     "gradients": gradients,
@@ -29,6 +32,7 @@ FACTORIES: Mapping[str, Callable[..., Treatment]] = {
     "l1": l1,
     "l2": l2,
     "rate": rate,
+    "reverse": reverse,
     "scratchpad": scratchpad,
     "smooth": smooth,
     "supervise": supervise,

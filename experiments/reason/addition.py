@@ -1,0 +1,43 @@
+"""What makes addition learnable, and what makes it hold at twice as many digits?
+
+Command:   python -m experiments.study --config=experiments/reason/addition.py:plain --config=experiments/reason/addition.py:reversed \\
+               --seeds=0:2 --workdir=runs/addition
+Variants:  plain      sums of 3 digits, the answer's highest digit first
+           reversed   the same, the lowest digit first, so that each digit needs one carry only
+           alone      1-8 digits, reversed, rotary positions: does it hold at more digits?
+           coupled    the same, but digits of the same significance share a position (position coupling)
+           tiny       a few steps; `coupled,tiny` and so on are the others
+Cost:      two CPU cores, a seed: plain and reversed 6 min, alone and coupled 15 min
+Expected:  reversed reaches 99 % exact match when plain is far below; coupled has above 90 % at 16 digits, alone none
+Reference: Lee et al. 2023 (arXiv 2307.03381), figures only; Cho et al. 2024 (arXiv 2405.20671), trained on up to 30 digits
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.data import reasoning
+from experiments.defaults import defaults, variant
+from experiments.models import transformer
+
+VARIANTS = ("plain", "reversed", "alone", "coupled")
+TREATMENTS = {"plain": (), "reversed": ("reverse",), "alone": ("reverse",), "coupled": ("reverse", "couple:span=48")}
+
+
+def get_config(given: str = "") -> ConfigDict:
+    name, small = variant(given, VARIANTS, "experiments/reason/addition.py")
+    longer = name in ("alone", "coupled")
+    config = defaults()
+    config.task = reasoning("addition", lengths="1:8" if longer else "3:3")
+    config.model = transformer("decoder", depth=2, width=128, heads=4, kv_heads=4, mlp=512)
+    config.treatments = TREATMENTS[name]
+    if name == "coupled":
+        config.model.update({"positions": "learned", "max_length": 48})
+    config.optimizer.update({"name": "adamw", "learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 200})
+    config.train.update({"steps": 10_000 if longer else 4000, "batch_size": 128, "log_every": 50, "buckets": 2 if longer else 1})
+    config.evaluate.update({"splits": ("iid", "9-16", "16-16", "20-20") if longer else ("iid",), "per_length": 1000})
+    config.checkpoint.every = 1000
+    if small:
+        config.task.lengths = "1:2"
+        config.model.update({"depth": 1, "width": 16, "mlp": 32})
+        config.train.update({"steps": 8, "batch_size": 16, "steps_per_call": 4, "log_every": 4, "buckets": 1})
+        config.evaluate.update({"splits": ("iid", "3-4"), "per_length": 8, "batch_size": 32})
+    return config

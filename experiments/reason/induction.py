@@ -1,0 +1,40 @@
+"""Which positions let attention repeat what followed a token, at many times the length that it was trained on?
+
+Command:   python -m experiments.study --config=experiments/reason/induction.py:rotary --config=experiments/reason/induction.py:alibi \\
+               --seeds=0:2 --workdir=runs/induction
+Variants:  rotary, learned, alibi, none, randomised   two blocks of causal attention; trained on 64 tokens
+           local        the first block sees the last 4 tokens and how far they are, the second all tokens and no positions
+           tiny         a few steps; `alibi,tiny` and so on are the others
+Cost:      two CPU cores, a seed: about 8 min
+Expected:  all reach 1.00 at 64; rotary falls beyond it; local holds at 256
+Reference: Gu and Dao 2023 (arXiv 2312.00752), section 4.1, where it is trained on 256 tokens
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.data import reasoning
+from experiments.defaults import defaults, variant
+from experiments.models import transformer
+
+VARIANTS = ("rotary", "learned", "alibi", "none", "randomised", "local")
+CHANGES = {
+    "randomised": {"positions": "rotary", "randomised": 2048},
+    "local": {"positions": "none", "mixers": ("local", "attention"), "local": 4},
+}
+
+
+def get_config(given: str = "") -> ConfigDict:
+    name, small = variant(given, VARIANTS, "experiments/reason/induction.py")
+    config = defaults()
+    config.task = reasoning("recall/induction")
+    config.model = transformer("decoder", depth=2, width=64, heads=4, kv_heads=4, mlp=128, **CHANGES.get(name, {"positions": name}))
+    config.optimizer.update({"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 200})
+    config.train.update({"steps": 8000, "batch_size": 64, "log_every": 50})
+    config.evaluate.update({"splits": ("iid", "128", "256", "512"), "per_length": 1000, "batch_size": 128})
+    config.checkpoint.every = 1000
+    if small:
+        config.task.length = 8
+        config.model.width = 16
+        config.train.update({"steps": 8, "batch_size": 16, "steps_per_call": 4, "log_every": 4})
+        config.evaluate.update({"splits": ("iid", "16"), "per_length": 8, "batch_size": 32})
+    return config

@@ -1,0 +1,37 @@
+"""Does next-token prediction learn to plan the one step at which a path branches, or a shortcut that avoids it?
+
+Command:   python -m experiments.study --config=experiments/reason/path_star.py:forward --config=experiments/reason/path_star.py:reversed \\
+               --workdir=runs/path_star
+Variants:  forward    the path from the start to the goal, token by token: after the first step every token follows from the one before
+           reversed   from the goal to the start, where no step is a choice
+           tiny       a few steps; `reversed,tiny` is the other
+Cost:      two CPU cores: about 30 min
+Expected:  forward ends at 1/degree exact match, though nearly all tokens are right by teacher forcing; reversed is far above
+Reference: Bachmann and Nagarajan 2024 (arXiv 2403.06963)
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.data import reasoning
+from experiments.defaults import defaults, variant
+from experiments.models import transformer
+
+VARIANTS = ("forward", "reversed")
+
+
+def get_config(given: str = "") -> ConfigDict:
+    name, small = variant(given, VARIANTS, "experiments/reason/path_star.py")
+    config = defaults()
+    config.task = reasoning("path_star", test_size=2000)
+    config.model = transformer("decoder", depth=3, width=128, heads=4, kv_heads=4, mlp=512, positions="learned", max_length=64)
+    config.treatments = ("reverse",) if name == "reversed" else ()
+    config.optimizer.update({"name": "adamw", "learning_rate": 5e-4, "schedule": "cosine", "warmup_steps": 200})
+    config.train.update({"steps": 8000, "batch_size": 128, "log_every": 50})
+    config.evaluate.splits = ("test",)
+    config.checkpoint.every = 1000
+    if small:
+        config.task.update({"path_length": 3, "nodes": 12, "train_size": 200, "test_size": 40})
+        config.model.update({"depth": 1, "width": 16, "mlp": 32})
+        config.train.update({"steps": 8, "batch_size": 16, "steps_per_call": 4, "log_every": 4})
+        config.evaluate.batch_size = 32
+    return config

@@ -1,0 +1,43 @@
+"""How much must a model carry to recall what it has read, and how many layers does a chain of recalls need?
+
+Command:   python -m experiments.study --config=experiments/reason/recall.py:attention --config=experiments/reason/recall.py:lstm \\
+               --workdir=runs/recall
+Variants:  attention  pairs of key and value, then keys (MQAR): two blocks of attention
+           lstm       the same with an LSTM, whose state must hold all pairs
+           flat       16 hops from symbol to symbol (p-hop): one block, once
+           looped     the same block six times
+           tiny       a few steps; `lstm,tiny` and so on are the others
+Cost:      two CPU cores: attention and lstm about 10 min; flat and looped are of the published size and made for a GPU, not run here
+Expected:  attention 1.00; lstm below it; flat .49 and looped .999 are published
+Reference: Arora et al. 2024 (arXiv 2312.04927), figure 2; Saunshi et al. 2025 (arXiv 2502.17416), Table 1
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.data import reasoning
+from experiments.defaults import defaults, variant
+from experiments.models import recurrent, transformer
+
+VARIANTS = ("attention", "lstm", "flat", "looped")
+
+
+def get_config(given: str = "") -> ConfigDict:
+    name, small = variant(given, VARIANTS, "experiments/reason/recall.py")
+    hops = name in ("flat", "looped")
+    config = defaults()
+    config.task = reasoning("recall/p_hop", hops=16, length=256) if hops else reasoning("recall/mqar")
+    if name == "lstm":
+        config.model = recurrent("lstm", width=128)
+    else:
+        config.model = transformer("decoder", depth=1 if hops else 2, width=128, heads=8, kv_heads=8, mlp=512)
+        config.model.loops = 6 if name == "looped" else 1
+    config.optimizer.update({"name": "adafactor" if hops else "adamw", "learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 200})
+    config.train.update({"steps": 200_000 if hops else 6000, "batch_size": 256 if hops else 64, "log_every": 50})
+    config.evaluate.update({"splits": ("iid",), "per_length": 1000})
+    config.checkpoint.every = 1000
+    if small:
+        config.task.update({"hops": 2, "length": 16} if hops else {"pairs": 2, "length": 16, "vocabulary": 16})
+        config.model.width = 16
+        config.train.update({"steps": 8, "batch_size": 16, "steps_per_call": 4, "log_every": 4})
+        config.evaluate.update({"per_length": 8, "batch_size": 32})
+    return config

@@ -1,0 +1,66 @@
+"""Suites: grids of tasks against models that one command runs, as far as a budget of time goes.
+
+    python -m experiments.study --suite=reasoning --budget=10m --workdir=runs/reasoning
+
+The order is that of importance. Each entry is a config with few updates, so that many fit; the configs' own numbers of updates, which the
+tables of results have, come without --budget by the configs themselves.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from assay.card.suite import Entry
+
+CHOMSKY = "experiments/reason/chomsky.py"
+LOOKUP = "experiments/reason/table_lookup.py"
+INDUCTION = "experiments/reason/induction.py"
+
+
+class Suite(NamedTuple):
+    about: str  # what the page says first
+    entries: Sequence[Entry]
+
+
+def _chomsky(task: str, metric: str, model: str, variant: str, steps: int, seconds: float) -> Entry:
+    changes = {
+        "task.name": f"chomsky/{task}",
+        "train.steps": str(steps),
+        "evaluate.splits": "iid,41-500",
+        "evaluate.per_length": "4",
+        "checkpoint.every": "500",
+    }
+    if variant == "transformer":
+        changes |= {"model.depth": "2", "train.batch_size": "64"}
+    return Entry(task.replace("_", " "), model, f"{CHOMSKY}:{variant}", changes, "41-500", metric, seconds)
+
+
+def _lookup(direction: str, model: str, variant: str, steps: int, seconds: float) -> Entry:
+    changes = {"task.name": f"ctl/{direction}", "train.steps": str(steps), "evaluate.per_length": "200"}
+    return Entry(f"table lookup, {direction}", model, f"{LOOKUP}:{variant}", changes, "9-10", "answer_accuracy", seconds)
+
+
+def _reasoning() -> Sequence[Entry]:
+    answer, token = "answer_accuracy", "token_accuracy"
+    regular = [(task, answer) for task in ("parity_check", "cycle_navigation", "even_pairs", "modular_arithmetic")]
+    context_free = [(task, token) for task in ("reverse_string", "stack_manipulation")]
+    found: list[Entry] = []
+    for task, metric in regular:
+        found.append(_chomsky(task, metric, "LSTM", "lstm", 1000, 35))
+        found.append(_chomsky(task, metric, "Transformer", "transformer", 300, 50))
+        found.append(_chomsky(task, metric, "Transformer + LSTM", "attention_lstm", 1000, 60))
+    for direction in ("forward", "backward"):
+        found.append(_lookup(direction, "LSTM", "lstm", 1500, 25))
+        found.append(_lookup(direction, "Transformer", "universal", 1500, 60))
+    for task, metric in context_free:
+        found.append(_chomsky(task, metric, "LSTM", "lstm", 1000, 45))
+        found.append(_chomsky(task, metric, "Transformer + stack", "attention_stack", 1500, 150))
+    return found
+
+
+SUITES: Mapping[str, Suite] = {
+    "reasoning": Suite(
+        "Trained on short strings, asked about long ones: which models learn the rule? Few updates each, so a low number may be a run that "
+        "was too short.",
+        _reasoning(),
+    )
+}
