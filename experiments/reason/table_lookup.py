@@ -4,7 +4,6 @@ Command:   python -m experiments.study --config=experiments/reason/table_lookup.
                --config=experiments/reason/table_lookup.py:geometric --seeds=0:2 --workdir=runs/forward
            --config.task.name=ctl/backward reads the functions from the last to the first
 Variants:  lstm        an LSTM
-           bilstm      an LSTM in both directions
            universal   a Transformer whose one block is applied 12 times, sinusoidal positions
            relative    the same with positions of Transformer-XL
            gate        the same, and a block may copy its input by a learned gate
@@ -21,7 +20,7 @@ from experiments.data import reasoning
 from experiments.defaults import defaults, variant
 from experiments.models import recurrent, transformer
 
-VARIANTS = ("lstm", "bilstm", "universal", "relative", "gate", "geometric")
+VARIANTS = ("lstm", "universal", "relative", "gate", "geometric")
 CHANGES = {
     "universal": {"positions": "sinusoidal"},
     "relative": {"positions": "transformer_xl"},
@@ -39,7 +38,7 @@ def get_config(given: str = "") -> ConfigDict:
         config.optimizer.update({"name": "adamw", "learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 500, "weight_decay": 0.01})
         config.train.update({"steps": 15_000, "batch_size": 256})
     else:
-        config.model = recurrent(name, width=128)
+        config.model = recurrent("lstm", width=128)
         config.optimizer.update({"learning_rate": 3e-3, "schedule": "cosine", "warmup_steps": 100})
         config.train.update({"steps": 4000, "batch_size": 128})
     config.train.log_every = 50

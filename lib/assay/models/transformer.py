@@ -177,7 +177,6 @@ class Transformer(nn.Module):
     def __call__(self, batch: Batch, train: bool = False, cache: DecodingState | None = None, source: Source | None = None):
         config, tokens, vocabulary = self.config, batch["inputs"], self.vocabulary
         rows, seq = tokens.shape
-        check_reach(config, seq)
         begin = jnp.zeros((), jnp.int32) if cache is None else cache.length
         index = begin + jnp.arange(seq)
         valid = None if self.causal else jnp.arange(seq)[None, :] < batch["length"][:, None]
@@ -269,6 +268,7 @@ def places_of(config: TransformerConfig, batch: Batch, key: jax.Array | None, to
     if "places" in batch:
         check_places(config)
         return jnp.asarray(batch["places"])
+    check_reach(config, tokens)
     if not config.randomised:
         return None
     key = rng.stream(jax.random.key(0) if key is None else key, "positions")
@@ -330,7 +330,6 @@ def decoder(config: TransformerConfig, vocabulary: Vocabulary, dtype: jnp.dtype)
     check_vocabulary(config, vocabulary)
 
     def init_cache(params: PyTree, batch: Batch, max_length: int) -> DecodingState:
-        check_reach(config, max_length)
         layers = empty_layers(config, len(batch["inputs"]), max_length, dtype)
         return DecodingState(jnp.zeros((), jnp.int32), layers, places=places_of(config, batch, None, max_length, None))
 
@@ -351,7 +350,6 @@ def encoder_decoder(config: TransformerConfig, vocabulary: Vocabulary, dtype: jn
     module = EncoderDecoder(config, vocabulary, dtype)
 
     def init_cache(params: PyTree, batch: Batch, max_length: int) -> DecodingState:
-        check_reach(config, max_length)
         source: Any = module.apply({"params": params}, batch, method="remember")
         cross, valid = source
         layers = empty_layers(config, len(batch["inputs"]), max_length, dtype)
