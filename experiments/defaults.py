@@ -46,6 +46,8 @@ def defaults() -> ConfigDict:
             "per_length": 8,  # examples of each length, where a split does not end
             "batch_size": 256,  # examples in one compiled call
             "buckets": 4,  # padded shapes a split is evaluated in
+            "samples": 0,  # answers drawn for each example, for a vote and a verifier; 0: none
+            "temperature": 1.0,  # of the draw
         }
     )
     config.checkpoint = ConfigDict({"every": 200, "keep": 2})  # steps between saves; newest ones that stay

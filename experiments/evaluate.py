@@ -2,6 +2,7 @@
 
     python -m experiments.evaluate --workdir=runs/demo/lstm/seed_0 --lengths=501:1000
     python -m experiments.evaluate --workdir=runs/demo/lstm/seed_0 --split=valid --per_length=64
+    python -m experiments.evaluate --workdir=runs/path_star --split=test --samples=8 --temperature=0.7
 
 Writes predictions/<split>.jsonl, puts the split's rows into results.json (in place of rows that it had) and renews report.html.
 """
@@ -15,11 +16,20 @@ WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a run that has a checkpo
 LENGTHS = flags.DEFINE_multi_string("lengths", [], "FIRST:LAST, both included; may be given several times.")
 SPLIT = flags.DEFINE_multi_string("split", [], "Name of a split, such as iid or valid; may be given several times.")
 PER_LENGTH = flags.DEFINE_integer("per_length", 0, "Examples of each length; 0: as the run's config says.", lower_bound=0)
+SAMPLES = flags.DEFINE_integer(
+    "samples", 0, "Answers drawn for each example, for a vote and a verifier; 0: as the config says.", lower_bound=0
+)
+TEMPERATURE = flags.DEFINE_float("temperature", 0.0, "Of the draw; 0: as the run's config says.", lower_bound=0.0)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "Examples in one compiled call; 0: as the run's config says.", lower_bound=0)
 
 
 def main(overrides: dict[str, str]) -> None:
-    changes = {"per_length": PER_LENGTH.value, "batch_size": BATCH_SIZE.value}
+    changes = {
+        "per_length": PER_LENGTH.value,
+        "batch_size": BATCH_SIZE.value,
+        "samples": SAMPLES.value,
+        "temperature": TEMPERATURE.value,
+    }
     conduct.evaluate(WORKDIR.value, SPLIT.value, LENGTHS.value, {name: value for name, value in changes.items() if value}, overrides)
 
 

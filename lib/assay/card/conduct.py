@@ -43,11 +43,14 @@ def report(workdir: str | Path) -> None:
 
 
 def evaluate(
-    workdir: str | Path, splits: Sequence[str], lengths: Sequence[str], changes: Mapping[str, int], overrides: Mapping[str, str]
+    workdir: str | Path, splits: Sequence[str], lengths: Sequence[str], changes: Mapping[str, float], overrides: Mapping[str, str]
 ) -> None:
     """Evaluates more splits of a run that is there, and joins their rows to its results. Raises UserError."""
     if overrides:
-        raise UserError("evaluate takes no --config overrides: the run's own hold. Use --lengths, --split, --per_length, --batch_size.")
+        raise UserError(
+            known = "--lengths, --split, --per_length, --batch_size, --samples, --temperature"
+            raise UserError(f"evaluate takes no --config overrides: the run's own hold. Use {known}.")
+        )
     ranges = [f"{first}-{last}" for first, last in (configs.span(text, "--lengths") for text in lengths)]
     wanted = [*splits, *ranges]
     if not wanted:

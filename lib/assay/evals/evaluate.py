@@ -13,6 +13,7 @@ from assay.core.tree import PyTree
 from assay.data.loader import bucket_ends
 from assay.data.source import Examples, Source
 from assay.dist.mesh import batch_sharding
+from assay.evals.vote import Draw, add_votes
 from assay.infer.decode import free_running
 from assay.models.model import Batch, Model
 from assay.tasks.task import Task
@@ -30,8 +31,12 @@ class EvaluateConfig:
     per_length: int  # examples of each length
     batch_size: int  # examples in one compiled call
     buckets: int  # padded shapes a split is evaluated in
+    samples: int = 0  # answers drawn for each example, for a vote and a verifier; 0: none
+    temperature: float = 1.0  # of the draw
 
     def __post_init__(self):
+        require(self.samples >= 0, "evaluate.samples", self.samples, "a number of answers, or 0 for none")
+        require(0 < self.temperature < float("inf"), "evaluate.temperature", self.temperature, "a number above 0")
         for name in ("per_length", "batch_size", "buckets"):
             require(getattr(self, name) >= 1, f"evaluate.{name}", getattr(self, name), "it is at least 1")
 
@@ -84,10 +89,13 @@ def evaluate(
     config: EvaluateConfig,
     mesh: Mesh,
     on_batch: Callable[[int], None] = lambda examples: None,
+    draw: Draw | None = None,
+    key: jax.Array | None = None,
 ) -> list[dict[str, Any]]:
     """One record an example: id, length, input, target, prediction (as they are shown, unpadded), scores; `group` where a split has groups.
 
-    `answer` is jitted by the caller, so that several evaluations share its programs.
+    `answer` is jitted by the caller, so that several evaluations share its programs. With `draw` (evals/vote.py, jitted too) and `key`,
+    scores of the answers that are drawn stand in the records beside those of the likeliest one.
     """
     records: list[dict[str, Any]] = []
     source = task.source(split)
@@ -97,9 +105,19 @@ def evaluate(
     for examples, batch in [*batches(task, split, config, multiple), (None, None)]:
         done = pending
         if examples is not None and batch is not None:  # dispatch this batch before the previous one is fetched
-            pending = (examples, batch, *answer(params, jax.device_put(batch, sharding)))
+            placed = jax.device_put(batch, sharding)
+            drawn = None if draw is None or key is None else draw(params, placed, jax.random.fold_in(key, int(examples.id[0])))
+            pending = (examples, batch, *answer(params, placed), drawn)
         if done is not None:
-            records += _records(task, source, done[0], done[1], jax.device_get(done[2]), np.asarray(done[3]))
+            found = _records(task, source, done[0], done[1], jax.device_get(done[2]), np.asarray(done[3]))
+            if done[4] is not None:
+                metrics, answers = jax.device_get(done[4])
+                each = [
+                    _records(task, source, done[0], done[1], {name: values[i] for name, values in metrics.items()}, answers[i])
+                    for i in range(len(answers))
+                ]
+                add_votes(found, list(zip(*each, strict=True)), task)
+            records += found
             on_batch(int(done[1]["weight"].sum()))
     return sorted(records, key=lambda record: (record["length"], record["id"]))
 

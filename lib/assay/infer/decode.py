@@ -5,11 +5,20 @@ An encoder-decoder reads `batch["inputs"]` as a whole first, and then `batch["de
 places where `apply` would put them, so the task's score is the same for both.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 from assay.core.tree import PyTree
 from assay.models.model import Batch, Model, Output
+
+
+class Written(NamedTuple):
+    """What a model wrote."""
+
+    logits: jax.Array  # [batch, seq, outputs]
+    answers: jax.Array  # [batch, seq]: the class that was chosen at each place, and read again
 
 
 def free_running(model: Model, params: PyTree, batch: Batch, answer_to_input: int, stride: int = 1) -> Output:
@@ -18,21 +27,41 @@ def free_running(model: Model, params: PyTree, batch: Batch, answer_to_input: in
     `stride` tokens are read at a time; only the first of them may be not given, and the answer is the last one's. What stands in the tokens
     where `given` is 0 is never read. Raises ValueError for a model that cannot decode or a width that the stride does not divide.
     """
+    return Output(written(model, params, batch, answer_to_input, stride).logits, {})
+
+
+def written(
+    model: Model,
+    params: PyTree,
+    batch: Batch,
+    answer_to_input: int,
+    stride: int = 1,
+    key: jax.Array | None = None,
+    temperature: float = 1.0,
+) -> Written:
+    """`free_running` with what was chosen: the likeliest class, or one drawn by `key` from softmax(logits / temperature)."""
     if model.decode is None:
         raise ValueError("this model has no cached decoding")
-    written = "decoder_inputs" if "decoder_inputs" in batch else "inputs"
-    rows, width = batch[written].shape
+    name = "decoder_inputs" if "decoder_inputs" in batch else "inputs"
+    rows, width = batch[name].shape
     if width % stride:
         raise ValueError(f"a width of {width} tokens is not a multiple of the stride, {stride}")
     extend = model.decode.extend
-    tokens, given = (jnp.swapaxes(batch[name].reshape(rows, width // stride, stride), 0, 1) for name in (written, "given"))
+    tokens, given = (jnp.swapaxes(batch[part].reshape(rows, width // stride, stride), 0, 1) for part in (name, "given"))
+
+    def choose(logits: jax.Array, place: jax.Array) -> jax.Array:
+        if key is None:
+            return logits.argmax(axis=-1).astype(tokens.dtype)
+        drawn = jax.random.categorical(jax.random.fold_in(key, place), logits[:, -1] / temperature, axis=-1)
+        return logits.argmax(axis=-1).at[:, -1].set(drawn).astype(tokens.dtype)
 
     def step(carry, now):
         cache, answer = carry
-        token, known = now
+        token, known, place = now
         logits, cache = extend(params, cache, jnp.where(known > 0, token, answer[:, None] + answer_to_input))
-        return (cache, logits[:, -1].argmax(axis=-1).astype(token.dtype)), logits
+        chosen = choose(logits, place)
+        return (cache, chosen[:, -1]), (logits, chosen)
 
     start = (model.decode.init_cache(params, batch, width), jnp.zeros(rows, tokens.dtype))
-    _, logits = jax.lax.scan(step, start, (tokens, given))  # [chunks, batch, stride, outputs]
-    return Output(jnp.swapaxes(logits, 0, 1).reshape(rows, width, -1), {})
+    _, (logits, chosen) = jax.lax.scan(step, start, (tokens, given, jnp.arange(len(tokens))))  # [chunks, batch, stride, ...]
+    return Written(jnp.swapaxes(logits, 0, 1).reshape(rows, width, -1), jnp.swapaxes(chosen, 0, 1).reshape(rows, width))

@@ -116,6 +116,11 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
             f"the model {settings.model['name']!r} cannot decode step by step, which {task.name} with {settings.treatments} needs. "
             "Choose decoder, lstm, gru, rnn or stack_rnn with --config.model.name (encoder_decoder for translation), or drop the treatment."
         )
+    if settings.evaluate.samples and not task.free_running:
+        raise UserError(
+            f"evaluate.samples={settings.evaluate.samples} draws answers that a model writes token by token, and {task.name} reads all of "
+            "an answer at once. Set --config.evaluate.samples=0, or choose another task or treatment."
+        )
     source = task.source("train")
     ends = bucket_ends(source.lengths, train.buckets)
     schedule = make_schedule(settings.optimizer, train.steps)

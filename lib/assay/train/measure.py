@@ -1,6 +1,7 @@
 """The end of a run: its splits evaluated, predictions and results.json written."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from assay.core.tree import PyTree
 from assay.data.source import content_hash
 from assay.evals.evaluate import evaluate, make_answer, size
 from assay.evals.rows import rows
+from assay.evals.vote import key_of, make_draw, names
 from assay.models.families import label
 from assay.train.experiment import Experiment
 from assay.train.progress import bar
@@ -43,7 +45,11 @@ def labels_of(made: Experiment, experiment: str) -> Labels:
 
 def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, labels: Labels, quiet: bool = False) -> list[dict[str, Any]]:
     """Evaluates the splits of the config, writes their predictions, and returns their rows. `params` are the model's own."""
-    answer = jax.jit(make_answer(made.model, made.task))
+    answer, evaluation, task = jax.jit(make_answer(made.model, made.task)), made.settings.evaluate, made.task
+    draw = None
+    if evaluation.samples:
+        draw = jax.jit(make_draw(made.model, task, evaluation.samples, evaluation.temperature))
+        task = replace(task, metrics=(*task.metrics, *names(task)))
     found: list[dict[str, Any]] = []
     for name in made.settings.evaluate.splits:
         source = made.task.source(name)
@@ -56,9 +62,9 @@ def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, label
                 done += examples
                 update(done, {})
 
-            records = evaluate(answer, params, made.task, split, made.settings.evaluate, mesh, on_batch)
+            records = evaluate(answer, params, made.task, split, evaluation, mesh, on_batch, draw, key_of(made.settings.seed))
         folder.write_predictions(split, records)
-        measured = rows(records, made.task, split, labels._asdict(), by_length=source.size is None)
+        measured = rows(records, task, split, labels._asdict(), by_length=source.size is None)
         if split == "iid":
             share = seen_in_training(made, records, labels.steps)
             measured = [row | {"seen_in_training": share} for row in measured]

@@ -1,0 +1,70 @@
+"""Several drawn answers in place of one: self-consistency (Wang et al. 2023, arXiv 2203.11171) and best-of-n by a verifier (Cobbe et al.
+2021, arXiv 2110.14168), as ways to evaluate a model that writes its answers itself.
+
+vote_METRIC   of the answer that most of n drawn ones give; of those as common, the one that was drawn first
+best_METRIC   of the first of n drawn answers that the task's verifier accepts, and of the first where it accepts none
+
+    --config.evaluate.samples=8 --config.evaluate.temperature=0.7
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from assay.core.tree import PyTree
+from assay.infer.decode import written
+from assay.models.model import Batch, Model, Output
+from assay.tasks.task import Task
+
+VOTE, BEST = "vote_", "best_"
+
+Draw = Callable[[PyTree, Batch, jax.Array], tuple[Mapping[str, jax.Array], jax.Array]]
+
+
+def make_draw(model: Model, task: Task, samples: int, temperature: float) -> Draw:
+    """Pure `(params, batch, key) -> (metrics of each sample and example [samples, batch], answers [samples, batch, seq])`."""
+
+    def draw(params: PyTree, batch: Batch, key: jax.Array) -> tuple[Mapping[str, jax.Array], jax.Array]:
+        def one(key: jax.Array) -> tuple[Mapping[str, jax.Array], jax.Array]:
+            found = written(model, params, batch, task.answer_to_input, task.free_running, key, temperature)
+            chosen = Output(jax.nn.one_hot(found.answers, found.logits.shape[-1]), {})  # scored as if it were sure of what it chose
+            return task.score(chosen, batch)[2], found.answers
+
+        return jax.lax.map(one, jax.random.split(key, samples))
+
+    return draw
+
+
+def names(task: Task) -> tuple[str, ...]:
+    """The metrics that voting adds to a task's own: of those that it has without a model's probabilities."""
+    own = [name for name in task.metrics if name in ("exact_match", "answer_accuracy")]
+    return (
+        *(VOTE + name for name in own),
+        *((VOTE + "verified",) if task.verify is not None else ()),
+        *((BEST + name for name in [*own, "verified"]) if task.verify is not None else ()),
+    )
+
+
+def add_votes(records: Sequence[dict[str, Any]], samples: Sequence[Sequence[Mapping[str, Any]]], task: Task) -> None:
+    """Writes the scores of the voted and of the best sample into each record. `samples`: the records of each example's samples, in the
+    order in which they were drawn."""
+    for record, drawn in zip(records, samples, strict=True):
+        winner = drawn[chosen_by_vote([json.dumps(one["prediction"]) for one in drawn])]
+        best = next((one for one in drawn if one["scores"].get("verified")), drawn[0])
+        for name in names(task):
+            prefix, one = (VOTE, winner) if name.startswith(VOTE) else (BEST, best)
+            record["scores"][name] = one["scores"][name.removeprefix(prefix)]
+
+
+def chosen_by_vote(answers: Sequence[str]) -> int:
+    """The place of the first of the commonest answers."""
+    return answers.index(Counter(answers).most_common(1)[0][0])
+
+
+def key_of(seed: int) -> jax.Array:
+    """From which samples are drawn: the same for all runs of a seed."""
+    return jax.random.fold_in(jax.random.key(seed), jnp.uint32(0x7A3))
