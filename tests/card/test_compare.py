@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from assay.card.compare import as_json, compare, print_comparison, runs_of
+from assay.card.differences import differences
 from assay.core.errors import UserError
 from assay.core.stats import holm, paired_bootstrap
 
@@ -118,3 +119,17 @@ def test_the_verb_prints_a_line_each(study, capsys):
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={"PYTHONPATH": f"{ROOT / 'lib'}:{ROOT}", "PATH": ""})
     assert done.returncode == 0, done.stderr
     assert [json.loads(line)["verdict"] for line in done.stdout.splitlines()] == ["better", "inconclusive"]
+
+
+def test_the_picture_shows_every_variant_with_its_verdict(study, tmp_path):
+    found = compare(runs_of([study]), "none", "test")
+    drawn = differences(found)
+    assert drawn == differences(found) and drawn.index("l2") < drawn.index("same")
+    shift = 100 * (BETTER.mean() - BASE.mean())
+    assert f"{shift:+.3g}, better" in drawn and "inconclusive" in drawn and "points of a per cent" in drawn
+    worse = differences(compare(runs_of([study]), "none", "test", "nll"))
+    assert f"{-shift / 100:+.3g}, better" in worse and "points" not in worse, "lower is better, in its own unit"
+    command = [sys.executable, "-m", "experiments.compare", f"--workdir={study}", "--baseline=none", f"--plot={tmp_path / 'd.svg'}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={"PYTHONPATH": f"{ROOT / 'lib'}:{ROOT}", "PATH": ""})
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "d.svg").read_text().startswith("<svg xmlns=")

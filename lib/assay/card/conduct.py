@@ -47,10 +47,8 @@ def evaluate(
 ) -> None:
     """Evaluates more splits of a run that is there, and joins their rows to its results. Raises UserError."""
     if overrides:
-        raise UserError(
-            known = "--lengths, --split, --per_length, --batch_size, --samples, --temperature"
-            raise UserError(f"evaluate takes no --config overrides: the run's own hold. Use {known}.")
-        )
+        known = "--lengths, --split, --per_length, --batch_size, --samples, --temperature"
+        raise UserError(f"evaluate takes no --config overrides: the run's own hold. Use {known}.")
     ranges = [f"{first}-{last}" for first, last in (configs.span(text, "--lengths") for text in lengths)]
     wanted = [*splits, *ranges]
     if not wanted:

@@ -162,6 +162,22 @@ def loss_by_step(curves: Sequence[Curve], unit: str = "nats", window: int = 9, w
     return svg(draw, PAGE if wide else PHONE, _height(curves, wide, 320 if wide else 260), description)
 
 
+def score_by_step(curves: Sequence[Curve], metric: str, wide: bool = True) -> str:
+    """SVG: a metric (fractions, drawn in per cent) against step, on a logarithmic scale, so that what comes late is seen to come late."""
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        axes.set_xscale("log")
+        percent = [curve._replace(y=(100 * np.asarray(curve.y, float)).tolist()) for curve in curves]
+        _draw_curves(figure, axes, percent, 1, wide, faint={"linewidth": 0.8})
+        axes.set(xlabel="training step (log scale)", ylabel=f"{metric.replace('_', ' ')} (%)", ylim=(0, 102.5))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.set_yticks(range(0, 101, 25 if wide else 50))
+
+    description = f"{metric.replace('_', ' ')} in per cent against training step: {', '.join(_group(curves))}"
+    return svg(draw, PAGE if wide else PHONE, _height(curves, wide, 300 if wide else 240), description)
+
+
 def gradient_by_block(curves: Sequence[Curve], wide: bool = True) -> str:
     """SVG: the norm of a block's gradient (log scale) against the block's number, the first block on the left."""
 

@@ -78,6 +78,7 @@ def render(runs: Sequence[RunView], title: str, command: str = "", notes: Sequen
         accuracy=_accuracy_figures(runs),
         scores=_score_figures(runs),
         loss=_loss_figures(runs),
+        looks=_look_figures(runs),
         gradients=_gradient_figures(runs),
         attention=_attention_figures(runs),
         runs=[_describe(run) for run in runs if run.config or run.environment or run.metrics],
@@ -212,6 +213,24 @@ def _loss_figures(runs: Sequence[RunView]) -> list[Figure]:
     caption += f" Lines are geometric moving averages over up to {STEPS_AVERAGED} logged steps{faint}."
     wide, narrow = (plots.loss_by_step(curves, unit, STEPS_AVERAGED, wide) for wide in (True, False))
     return [Figure("Loss", Markup(wide), Markup(narrow), caption)]
+
+
+def _look_figures(runs: Sequence[RunView]) -> list[Figure]:
+    """The headline while training goes on, on the training batches and on `valid`, for runs that looked at it."""
+    curves, metric = [], ""
+    for run in runs:
+        looks = [(line["step"], name, value) for line in run.metrics for name, value in line.items() if name.startswith("valid_")]
+        if len(looks) < 2 or not is_fraction("fraction", looks[0][1].removeprefix("valid_")):
+            continue
+        metric = looks[0][1].removeprefix("valid_")
+        batches = [(line["step"], line[metric]) for line in run.metrics if line.get(metric) is not None]
+        curves += [plots.Curve(f"{run.label}, training batches", *zip(*batches, strict=True))] if batches else []
+        curves.append(plots.Curve(f"{run.label}, valid", *zip(*((step, value) for step, _, value in looks), strict=True)))
+    if not curves:
+        return []
+    caption = f"{metric.replace('_', ' ')} in per cent, on the batches that training sees and on the split valid, against training step."
+    wide, narrow = (plots.score_by_step(curves, metric, wide) for wide in (True, False))
+    return [Figure("While it learns", Markup(wide), Markup(narrow), caption + " Steps are on a logarithmic scale.")]
 
 
 def _gradient_figures(runs: Sequence[RunView]) -> list[Figure]:
