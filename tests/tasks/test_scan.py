@@ -9,11 +9,12 @@ import pytest
 
 from assay.card import browse
 from assay.core.config import load, to_dict
+from assay.core.errors import UserError
 from assay.evals.rows import value_of
 from assay.infer.decode import free_running
 from assay.tasks import scan
 from assay.tasks.scan import ACTIONS, END, SPLITS, WORDS
-from assay.tasks.table import build
+from assay.tasks.table import TASKS, build
 from assay.train.experiment import assemble
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
@@ -173,3 +174,27 @@ def test_bleu_of_perfect_and_of_other_answers():
     others = [{**record, "prediction": target} for record, target in zip(perfect, shown[1:] + shown[:1], strict=True)]
     assert value_of(others, "bleu", False) < 80
     assert task("simple").read(np.array([0, 1, END, 2, END]), {}) == "I_WALK I_LOOK", "what comes after the first end is not read"
+
+
+def test_one_stream_has_the_same_pairs_and_answers():
+    """The prompted layout: the command, EMPTY, then the actions so far."""
+    name = {**TASKS["scan/length"].defaults, "name": "scan/length"}
+    two, one = build(name, 0), build(name | {"layout": "prompted"}, 0)
+    source = one.source("test")
+    examples = source.fetch(np.arange(6))
+    width = one.width(int(examples.length.max()))
+    batch = one.encode(examples, width)
+    for row in range(6):
+        start, count = int(examples.input_length[row]), int(examples.target_length[row])
+        counted = np.flatnonzero(batch["mask"][row])
+        assert counted[0] == start and counted[-1] == start + count - 1
+        assert batch["inputs"][row, start] == len(WORDS) and batch["given"][row].sum() == start + 1
+        np.testing.assert_array_equal(
+            batch["inputs"][row, start + 1 : start + count] - one.answer_to_input, examples.target[row, : count - 1]
+        )
+        assert (
+            one.read(batch["targets"][row], {name: array[row] for name, array in batch.items()}) == source.describe(examples, row)["target"]
+        )
+    assert [two.source("test").describe(examples, row) for row in range(6)] == [source.describe(examples, row) for row in range(6)]
+    with pytest.raises(UserError, match=r"layout 'both'.*prompted, translation.*--config\.task\.layout"):
+        build(name | {"layout": "both"}, 0)

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from assay.core.config import require
+from assay.core.errors import unknown
 from assay.core.rng import example_keys
 from assay.data.source import Examples, Source, in_memory, padded
 from assay.models.model import Vocabulary
-from assay.tasks.sequence import score_tokens, translation
+from assay.tasks.sequence import prompted, score_tokens, translation, vocabulary
 from assay.tasks.task import Published, Task, find_split
 
 WORDS = ("walk", "look", "run", "jump", "turn", "left", "right", "opposite", "around", "twice", "thrice", "and", "after")
@@ -36,6 +37,22 @@ ABOUT = {
     "turn_left": "a command -> its actions; `turn left` only alone in training",
 }
 
+LAYOUTS: Mapping[str, Mapping[str, Any]] = {  # keys of Task
+    "translation": {
+        "vocabulary": Vocabulary(len(WORDS), len(ACTIONS) + 1),
+        "encode": partial(translation, begin=END + 1, source_width=LONGEST_COMMAND),
+        "width": lambda length: length,
+        "read": lambda answers, batch: _actions(answers),
+    },
+    "prompted": {
+        "vocabulary": vocabulary(len(WORDS), len(ACTIONS) + 1),
+        "encode": partial(prompted, empty=len(WORDS)),
+        "width": lambda length: LONGEST_COMMAND + length,
+        "answer_to_input": len(WORDS) + 1,
+        "read": lambda answers, batch: _actions(answers[int(np.argmax(batch["mask"] > 0)) :]),
+    },
+}
+
 Pair = tuple[str, str]  # command, actions; words joined by single spaces
 
 
@@ -43,8 +60,11 @@ Pair = tuple[str, str]  # command, actions; words joined by single spaces
 class ScanConfig:
     name: str  # scan/simple, scan/length, scan/jump, scan/turn_left
     valid_share: float  # of the training pairs, held out for choices; 0: none, as in the paper
+    layout: str = "translation"  # translation: for encoder_decoder; prompted: a model in one stream reads the command and writes on
 
     def __post_init__(self):
+        if self.layout not in LAYOUTS:
+            raise unknown("layout", self.layout, LAYOUTS, "--config.task.layout")
         require(0.0 <= self.valid_share < 1.0, "task.valid_share", self.valid_share, "a share in [0, 1)")
 
 
@@ -58,15 +78,12 @@ def build(config: ScanConfig, seed: int) -> Task:
 
     return Task(
         name=config.name,
-        vocabulary=Vocabulary(len(WORDS), len(ACTIONS) + 1),
+        **LAYOUTS[config.layout],
         splits=tuple(sources),
         source=lambda name: find_split(sources, name)(),
-        encode=partial(translation, begin=END + 1, source_width=LONGEST_COMMAND),
-        width=lambda length: length,
         score=partial(score_tokens, metrics=("exact_match", "token_accuracy")),
         metrics=("exact_match", "token_accuracy", "forced_token_accuracy", "bleu"),
         chance=1.0 / (len(ACTIONS) + 1),
-        read=lambda answers, batch: _actions(answers),
         shown="test",
         free_running=1,
         published=_published(config.name.removeprefix("scan/")),
@@ -157,6 +174,6 @@ _CELLS: Mapping[str, tuple[tuple[float, str], ...]] = {
 
 
 def _published(name: str) -> tuple[Published, ...]:
-    cell: Callable[..., Published] = partial(Published, ("encoder_decoder",), "test", "exact_match")
+    cell: Callable[..., Published] = partial(Published, ("encoder_decoder", "lstm", "gru"), "test", "exact_match")
     note = f"{NOTE}; their random split is another one" if name == "simple" else NOTE
     return tuple(cell(value, None, "mean", f"{PAPER}, {which}", "V", note) for value, which in _CELLS[name])
