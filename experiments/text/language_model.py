@@ -7,7 +7,8 @@ Variants:  transformer  a byte-level decoder, rotary positions
                         interpolated Kneser-Ney of so many bytes, fitted by counting the same text
            tiny         a few steps; `ngram3,tiny` and the others too
 Cost:      two CPU cores: transformer about 40 min; an n-gram model below 1 min
-Expected:  fewer bits per byte than the best n-gram; the figures depend on the Python version
+Expected:  bits per byte on the test files (Python 3.11's): transformer 1.110 (95 % over files 1.01-1.22), ngram6 1.755, ngram5 1.840,
+           ngram4 2.053; other versions of Python give other figures
 Reference: Chen and Goodman 1999 (Kneser-Ney)
 """
 
