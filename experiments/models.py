@@ -16,7 +16,7 @@ def transformer(name: str, **changes: Any) -> ConfigDict:
             "loops": 1,  # times that the blocks are applied, with the same parameters
             "test_loops": 0,  # times that they are applied when the model is evaluated; 0: as in training
             "width": 64,  # features of the residual stream
-            "mixers": ("attention",),  # of block 0, 1, ..., again from the first: attention, local, rnn, lstm, gru, stack_rnn
+            "mixers": ("attention",),  # of block 0, 1, ..., again from the first: attention, local, rnn, lstm, gru, stack_rnn, queue_rnn
             "heads": 4,  # attention heads
             "kv_heads": 4,  # key/value heads, shared by groups of heads
             "window": 0,  # tokens back that attention sees, itself included; 0: all
@@ -35,8 +35,8 @@ def transformer(name: str, **changes: Any) -> ConfigDict:
             "max_length": 1024,  # how far learned positions reach, in tokens
             "local": 16,  # local: tokens back that it sees, itself included
             "local_positions": "rotary",  # local: positions of its attention
-            "stack_cell": 8,  # stack_rnn: features of a cell of its stack
-            "stack_depth": 0,  # stack_rnn: cells of its stack; 0: as many as there are tokens
+            "stack_cell": 8,  # stack_rnn, queue_rnn: features of a cell of its stack or queues
+            "stack_depth": 0,  # the same: cells that it holds; 0: as many as there are tokens
         },
         changes,
     )
@@ -56,11 +56,11 @@ def recurrent(name: str, **changes: Any) -> ConfigDict:
     )
 
 
-def stack_rnn(**changes: Any) -> ConfigDict:
-    """An RNN with a stack that it pushes to and pops from, softly."""
-    values = recurrent("stack_rnn").to_dict() | {
-        "stack_cell_size": 8,  # features of a cell of the stack
-        "stack_depth": 0,  # cells that the stack holds; 0: as many as there are tokens
+def memory_rnn(name: str, **changes: Any) -> ConfigDict:
+    """`stack_rnn` or `queue_rnn`: an RNN with a stack, or two queues, that it uses softly."""
+    values = recurrent(name).to_dict() | {
+        "stack_cell_size": 8,  # features of a cell of the stack or queue
+        "stack_depth": 0,  # cells that it holds; 0: as many as there are tokens
     }
     return changed(values, changes)
 

@@ -8,6 +8,7 @@ Variants:  lstm             an LSTM of width 64
            transformer      a causal Transformer of 5 blocks; --config.model.positions=none, sinusoidal, rotary, alibi, t5, transformer_xl
            attention_lstm   two blocks: attention to the last 16 tokens, then an LSTM in its place
            attention_stack  the same with a stack-augmented RNN
+           attention_queue  the same with an RNN that has two queues
            tiny             a few steps; `transformer,tiny` and so on are the others
 Cost:      two CPU cores, a seed and task: lstm and attention_lstm 2 min, stack_rnn and attention_stack 10 min, transformer 20 min
 Expected:  lstm holds parity at 41-500 (1.00 on five seeds); the others as the published cells, which stand beside each row
@@ -18,18 +19,19 @@ from ml_collections import ConfigDict
 
 from experiments.data import chomsky
 from experiments.defaults import defaults, variant
-from experiments.models import recurrent, stack_rnn, transformer
+from experiments.models import memory_rnn, recurrent, transformer
 
-VARIANTS = ("lstm", "stack_rnn", "transformer", "attention_lstm", "attention_stack")
+VARIANTS = ("lstm", "stack_rnn", "transformer", "attention_lstm", "attention_stack", "attention_queue")
 HYBRID = {"depth": 2, "width": 64, "heads": 4, "kv_heads": 4, "mlp": 128, "window": 16}
 MODELS = {
     "lstm": lambda: recurrent("lstm", width=64),
-    "stack_rnn": lambda: stack_rnn(width=64),
+    "stack_rnn": lambda: memory_rnn("stack_rnn", width=64),
     "transformer": lambda: transformer("decoder", depth=5, width=64, heads=8, kv_heads=8, mlp=256),
     "attention_lstm": lambda: transformer("decoder", mixers=("attention", "lstm"), **HYBRID),
     "attention_stack": lambda: transformer("decoder", mixers=("attention", "stack_rnn"), **HYBRID),
+    "attention_queue": lambda: transformer("decoder", mixers=("attention", "queue_rnn"), **HYBRID),
 }
-STEPS = {"lstm": 4000, "stack_rnn": 6000, "transformer": 6000, "attention_lstm": 4000, "attention_stack": 6000}
+STEPS = {"lstm": 4000, "stack_rnn": 6000, "transformer": 6000, "attention_lstm": 4000, "attention_stack": 6000, "attention_queue": 6000}
 
 
 def get_config(given: str = "") -> ConfigDict:

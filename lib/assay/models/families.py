@@ -29,6 +29,7 @@ FAMILIES: Mapping[str, Family] = {
     "bilstm": Family(RecurrentConfig, recurrent("lstm", bidirectional=True)),
     "gru": Family(RecurrentConfig, recurrent("gru")),
     "stack_rnn": Family(StackRNNConfig, recurrent("stack_rnn")),
+    "queue_rnn": Family(StackRNNConfig, recurrent("queue_rnn")),
     "cnn": Family(CNNConfig, cnn),
     "resnet": Family(ResNetConfig, resnet),
     "mlp": Family(MLPConfig, mlp),

@@ -39,8 +39,8 @@ class RecurrentConfig:
 
 @dataclass(frozen=True)
 class StackRNNConfig(RecurrentConfig):
-    stack_cell_size: int  # features of a cell of the stack; 8 in Deletang et al. 2023
-    stack_depth: int  # cells that the stack holds; it changes no parameter; 0: as many as there are tokens
+    stack_cell_size: int  # features of a cell of the stack, or of the queues; 8 in Deletang et al. 2023
+    stack_depth: int  # cells that it holds; it changes no parameter; 0: as many as there are tokens
 
     def __post_init__(self):
         super().__post_init__()

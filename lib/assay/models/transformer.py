@@ -58,7 +58,7 @@ class TransformerConfig:
     max_length: int  # how far learned positions reach, in tokens; the others do not end
     local: int  # how many tokens back a local mixer sees, itself included
     local_positions: str  # a name in nn.positions.POSITIONS, of its attention; what is added at the bottom is that of `positions`
-    stack_cell: int  # features of a cell of a stack_rnn's stack
+    stack_cell: int  # features of a cell of a stack_rnn's stack, and of a queue_rnn's queues
     stack_depth: int  # cells that it holds; 0: as many as there are tokens
 
     def __post_init__(self):

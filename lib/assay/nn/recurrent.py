@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from assay.nn.queue import QUEUES, empty_queues, queue_rnn
 from assay.nn.tap import tap
 
 Weights = Mapping[str, jax.Array]
@@ -23,8 +24,8 @@ class Size(NamedTuple):
     """How large a layer is."""
 
     width: int  # features of the hidden state
-    stack_cell: int = 0  # features of a cell of the stack
-    stack_depth: int = 0  # cells that the stack holds; what is pushed below them is lost; 0: as many as there are tokens
+    stack_cell: int = 0  # features of a cell of the stack, or of the queues
+    stack_depth: int = 0  # cells that it holds; what is pushed below them is lost; 0: as many as there are tokens
 
 
 class Hidden(NamedTuple):
@@ -224,5 +225,16 @@ CELLS: Mapping[str, Cell] = {
         },
         _empty_stack,
         stack_rnn,
+    ),
+    "queue_rnn": Cell(
+        1,
+        _NOTHING,
+        lambda size: {
+            "recurrent": ((size.width + QUEUES * size.stack_cell, size.width), _above_small(size.width)),
+            "write": ((size.width, QUEUES * (2 + size.stack_cell)), _LECUN),  # of each queue: write, take away, then the value
+            "write_bias": ((QUEUES * (2 + size.stack_cell),), _NOTHING),
+        },
+        lambda size, batch, dtype: empty_queues(size.width, size.stack_cell, size.stack_depth, batch, dtype),
+        queue_rnn,
     ),
 }
