@@ -11,6 +11,7 @@ from absl import flags
 
 from assay.card import conduct
 from assay.core.command import launch
+from assay.core.errors import UserError
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a run that has a checkpoint.")
 LENGTHS = flags.DEFINE_multi_string("lengths", [], "FIRST:LAST, both included; may be given several times.")
@@ -19,7 +20,7 @@ PER_LENGTH = flags.DEFINE_integer("per_length", 0, "Examples of each length; 0: 
 SAMPLES = flags.DEFINE_integer(
     "samples", 0, "Answers drawn for each example, for a vote and a verifier; 0: as the config says.", lower_bound=0
 )
-TEMPERATURE = flags.DEFINE_float("temperature", 0.0, "Of the draw; 0: as the run's config says.", lower_bound=0.0)
+TEMPERATURE = flags.DEFINE_float("temperature", None, "Of the draw; not given: as the run's config says.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "Examples in one compiled call; 0: as the run's config says.", lower_bound=0)
 
 
@@ -28,9 +29,18 @@ def main(overrides: dict[str, str]) -> None:
         "per_length": PER_LENGTH.value,
         "batch_size": BATCH_SIZE.value,
         "samples": SAMPLES.value,
-        "temperature": TEMPERATURE.value,
     }
-    conduct.evaluate(WORKDIR.value, SPLIT.value, LENGTHS.value, {name: value for name, value in changes.items() if value}, overrides)
+    if TEMPERATURE.value is not None:
+        if not SAMPLES.value:
+            raise UserError("--temperature is that of drawn answers: give --samples=N too.")
+        changes["temperature"] = TEMPERATURE.value
+    conduct.evaluate(
+        WORKDIR.value,
+        SPLIT.value,
+        LENGTHS.value,
+        {name: value for name, value in changes.items() if value or name == "temperature"},
+        overrides,
+    )
 
 
 if __name__ == "__main__":

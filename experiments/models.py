@@ -29,11 +29,11 @@ def transformer(name: str, **changes: Any) -> ConfigDict:
             "activation": "gelu",  # relu, gelu, swiglu
             "residual_init": "plain",  # plain, scaled (by the number of terms in the residual stream)
             "tied": False,  # whether the output head is the embedding
-            "weights": "softmax",  # softmax, geometric: how attention logits become weights
+            "attention_weights": "softmax",  # softmax, geometric: how attention logits become weights
             "attention": "auto",  # auto, plain, fused: the kernel
             "dropout": 0.0,  # share of features dropped after each half of a block
             "max_length": 1024,  # how far learned positions reach, in tokens
-            "local": 16,  # local: tokens back that it sees, itself included
+            "local_window": 16,  # local: tokens back that it sees, itself included
             "local_positions": "rotary",  # local: positions of its attention
             "stack_cell": 8,  # stack_rnn, queue_rnn: features of a cell of its stack or queues
             "stack_depth": 0,  # the same: cells that it holds; 0: as many as there are tokens

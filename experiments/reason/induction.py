@@ -19,7 +19,7 @@ from experiments.models import transformer
 VARIANTS = ("rotary", "learned", "alibi", "none", "randomised", "local")
 CHANGES = {
     "randomised": {"positions": "rotary", "randomised": 2048},
-    "local": {"positions": "none", "mixers": ("local", "attention"), "local": 4},
+    "local": {"positions": "none", "mixers": ("local", "attention"), "local_window": 4},
 }
 
 

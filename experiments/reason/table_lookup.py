@@ -11,7 +11,7 @@ Variants:  lstm        an LSTM
            tiny        a few steps; `universal,tiny` and so on are the others
 Cost:      two CPU cores, a seed: lstm 2 min, the Transformers 10 min
 Expected:  the published cells stand beside each row: lstm 1.00 forward and .22 backward at 9-10; universal near chance, .13; geometric 1.00
-Reference: Csordas et al. 2022 (arXiv 2110.07732v1), Table 1
+Reference: Csordas et al. 2021 (arXiv 2110.07732v1), Table 1
 """
 
 from ml_collections import ConfigDict
@@ -25,7 +25,7 @@ CHANGES = {
     "universal": {"positions": "sinusoidal"},
     "relative": {"positions": "transformer_xl"},
     "gate": {"positions": "transformer_xl", "gate": True},
-    "geometric": {"positions": "direction", "weights": "geometric", "gate": True},
+    "geometric": {"positions": "direction", "attention_weights": "geometric", "gate": True},
 }
 
 

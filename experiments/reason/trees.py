@@ -9,7 +9,7 @@ Variants:  lstm        an LSTM
            tiny        a few steps; `universal,tiny` and `geometric,tiny` are the others
 Cost:      two CPU cores: lstm 10 min, the Transformers about 2 h; made for a GPU
 Expected:  the published cells stand beside each row; not measured here yet
-Reference: Csordas et al. 2022 (arXiv 2110.07732v1), Tables 2 and 3
+Reference: Csordas et al. 2021 (arXiv 2110.07732v1), Tables 2 and 3
 """
 
 from ml_collections import ConfigDict
@@ -19,7 +19,10 @@ from experiments.defaults import defaults, variant
 from experiments.models import recurrent, transformer
 
 VARIANTS = ("lstm", "universal", "geometric")
-CHANGES = {"universal": {"positions": "sinusoidal"}, "geometric": {"positions": "direction", "weights": "geometric", "gate": True}}
+CHANGES = {
+    "universal": {"positions": "sinusoidal"},
+    "geometric": {"positions": "direction", "attention_weights": "geometric", "gate": True},
+}
 
 
 def get_config(given: str = "") -> ConfigDict:

@@ -126,7 +126,7 @@ def test_the_picture_shows_every_variant_with_its_verdict(study, tmp_path):
     drawn = differences(found)
     assert drawn == differences(found) and drawn.index("l2") < drawn.index("same")
     shift = 100 * (BETTER.mean() - BASE.mean())
-    assert f"{shift:+.3g}, better" in drawn and "inconclusive" in drawn and "points of a per cent" in drawn
+    assert f"{shift:+.3g}, better" in drawn and "inconclusive" in drawn and "percentage points" in drawn
     worse = differences(compare(runs_of([study]), "none", "test", "nll"))
     assert f"{-shift / 100:+.3g}, better" in worse and "points" not in worse, "lower is better, in its own unit"
     command = [sys.executable, "-m", "experiments.compare", f"--workdir={study}", "--baseline=none", f"--plot={tmp_path / 'd.svg'}"]

@@ -9,7 +9,7 @@ import pytest
 
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.evals.evaluate import EvaluateConfig, evaluate, make_answer
-from assay.evals.rows import bigram, rows
+from assay.evals.rows import bigrams, rows
 from assay.models.model import Decode, Model, Output
 from assay.tasks.table import TASKS, build
 
@@ -45,17 +45,17 @@ def test_the_majority_class_scores_the_majority_baseline(name):
     assert row["baselines"]["chance"] == pytest.approx(1 / task.vocabulary.outputs) and "bigram" in row["baselines"]
 
 
-def test_the_bigram_baseline_counts_over_the_other_records():
-    random = np.random.default_rng(0)
-    targets = [random.integers(0, 3, random.integers(1, 6)).tolist() for _ in range(40)]
-    before = [random.integers(5, 8, len(target)).tolist() for target in targets]
-    right = []
-    for i, (given, target) in enumerate(zip(before, targets, strict=True)):
-        others = Counter((b, t) for j in range(40) if j != i for b, t in zip(before[j], targets[j], strict=True))
-        guess = {b: max(range(3), key=lambda t: (others[b, t], -t)) for b in given}
-        right.append(np.mean([guess[b] == t for b, t in zip(given, target, strict=True)]))
-    assert bigram(before, targets) == pytest.approx(np.mean(right))
-    assert bigram([[1]], [[2]]) is None and bigram([[i] for i in range(1000)], [[i] for i in range(1000)]) is None
+def test_the_bigram_baseline_counts_training_examples():
+    task = build({**TASKS["chomsky/reverse_string"].defaults, "name": "chomsky/reverse_string"}, 0)
+    examples = task.source("train").fetch(np.arange(1000))
+    counts: dict = {}
+    for i in range(1000):
+        bits = examples.input[i, : examples.input_length[i]].tolist()
+        counts.setdefault(("input", bits[-1]), Counter())[bits[-1]] += 1  # the first of the answer is the last of the input
+        for one, two in zip(bits[::-1], bits[::-1][1:], strict=False):
+            counts.setdefault(("answer", one), Counter())[two] += 1
+    assert bigrams(task) == {before: found.most_common(1)[0][0] for before, found in counts.items()}
+    assert bigrams(build({**TASKS["recall/mqar"].defaults, "name": "recall/mqar"}, 0)) == {}, "answers inside the input"
 
 
 def test_a_bigram_knows_what_one_token_tells():

@@ -1,5 +1,7 @@
 """Drawn answers: their law, the vote, and the verifier's choice."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from assay.core.errors import UserError
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.evals.evaluate import EvaluateConfig, batches, evaluate, make_answer
-from assay.evals.vote import chosen_by_vote, key_of, make_draw, names
+from assay.evals.vote import add_votes, chosen_by_vote, key_of, make_draw, names
 from assay.infer.decode import free_running, written
 from assay.models.families import build as build_model
 from assay.models.model import Vocabulary
@@ -35,6 +37,31 @@ def path_star():
     return task, model, model.init(jax.random.key(0), batch), batch
 
 
+def keys(seed: int, batch) -> jax.Array:
+    return jax.random.split(jax.random.key(seed), len(batch["inputs"]))
+
+
+def test_what_is_drawn_for_an_example_does_not_depend_on_its_batch(path_star):
+    task, model, params, _ = path_star
+    draw, answer, mesh = jax.jit(make_draw(model, task, 3, 2.0)), jax.jit(make_answer(model, task)), make_mesh(MeshConfig(1, 1, 1))
+    first, second = (
+        evaluate(answer, params, task, "test", CONFIG.__class__(("test",), 1, size, 1), mesh, draw=draw, key=key_of(0)) for size in (8, 40)
+    )
+    assert [one["scores"] for one in first] == [one["scores"] for one in second]
+
+
+def test_a_vote_on_the_answer_does_not_ask_how_it_was_reached():
+    """Three of four agree on the last state, by different ways."""
+    task = replace(
+        build({**TASKS["chomsky/parity_check"].defaults, "name": "chomsky/parity_check"}, 0), metrics=("answer_accuracy", "exact_match")
+    )
+    drawn = [[0, 0, 1], [1, 1, 0], [0, 1, 0], [1, 0, 0]]
+    samples = [{"prediction": one, "scores": {"answer_accuracy": float(one[-1] == 0), "exact_match": 0.0}} for one in drawn]
+    record = {"scores": {}}
+    add_votes([record], [samples], task)
+    assert record["scores"] == {"vote_answer_accuracy": 1.0, "vote_exact_match": 0.0}
+
+
 def test_the_commonest_answer_wins_and_the_first_of_those_as_common():
     assert chosen_by_vote(["a", "b", "b"]) == 1 and chosen_by_vote(["c", "a", "a", "c"]) == 0 and chosen_by_vote(["x"]) == 0
 
@@ -56,8 +83,8 @@ def test_free_running_equals_full_passes_over_what_was_written(path_star):
 def test_a_cold_draw_is_the_greedy_answer_and_a_warm_one_is_not(path_star):
     task, model, params, batch = path_star
     greedy = written(model, params, batch, task.answer_to_input)
-    cold = written(model, params, batch, task.answer_to_input, 1, jax.random.key(0), 1e-6)
-    warm = [written(model, params, batch, task.answer_to_input, 1, jax.random.key(seed)).answers for seed in (0, 0, 1)]
+    cold = written(model, params, batch, task.answer_to_input, 1, keys(0, batch), 1e-6)
+    warm = [written(model, params, batch, task.answer_to_input, 1, keys(seed, batch)).answers for seed in (0, 0, 1)]
     np.testing.assert_array_equal(greedy.answers, cold.answers)
     np.testing.assert_array_equal(warm[0], warm[1])
     assert (np.asarray(warm[0]) != np.asarray(warm[2])).any() and (np.asarray(warm[0]) != np.asarray(greedy.answers)).any()
@@ -67,7 +94,7 @@ def test_draws_follow_the_tempered_softmax(path_star):
     task, model, params, batch = path_star
     one = {name: jnp.repeat(jnp.asarray(array[:1]), 4000, axis=0) for name, array in batch.items()}
     first = int(np.flatnonzero(np.asarray(batch["mask"])[0])[0])
-    found = jax.jit(lambda key: written(model, params, one, task.answer_to_input, 1, key, 0.5))(jax.random.key(1))
+    found = jax.jit(lambda key: written(model, params, one, task.answer_to_input, 1, key, 0.5))(jax.random.split(jax.random.key(1), 4000))
     expected = np.asarray(jax.nn.softmax(found.logits[0, first] / 0.5))
     shares = np.bincount(np.asarray(found.answers)[:, first], minlength=len(expected)) / 4000
     assert np.abs(shares - expected).max() < 5 * np.sqrt(expected.max() / 4000)
@@ -78,8 +105,8 @@ def test_votes_and_bests_are_those_of_the_records_samples(path_star):
     draw = jax.jit(make_draw(model, task, CONFIG.samples, 3.0))
     seen = []
 
-    def recorded(params, batch, key):
-        seen.append((batch, draw(params, batch, key)))
+    def recorded(params, batch, key, ids):
+        seen.append((batch, draw(params, batch, key, ids)))
         return seen[-1][1]
 
     mesh = make_mesh(MeshConfig(1, 1, 1))

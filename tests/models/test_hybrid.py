@@ -48,7 +48,7 @@ def test_a_stack_has_room_for_every_token_unless_it_is_told_otherwise():
 
 
 def test_a_local_mixer_sees_the_last_tokens_only():
-    model, batch = make("decoder", depth=2, mixers=("local", "attention"), positions="none", local=2), batch_of(4)
+    model, batch = make("decoder", depth=2, mixers=("local", "attention"), positions="none", local_window=2), batch_of(4)
     params = start(model)
     taps = model.apply(params, batch).taps
     near = np.tri(4, dtype=bool) & ~np.tri(4, k=-2, dtype=bool)
@@ -66,9 +66,11 @@ def test_more_loops_in_test_are_more_loops():
 
 
 def test_what_is_added_stands_in_the_name():
-    assert label({"name": "decoder", "mixers": ("attention",), "weights": "softmax"}) == "decoder"
-    assert label({"name": "decoder", "mixers": ("lstm", "attention", "lstm"), "weights": "softmax"}) == "decoder + lstm"
-    assert label({"name": "encoder", "mixers": ("attention",), "weights": "geometric", "gate": True}) == "encoder + geometric + gate"
+    assert label({"name": "decoder", "mixers": ("attention",), "attention_weights": "softmax"}) == "decoder"
+    assert label({"name": "decoder", "mixers": ("lstm", "attention", "lstm"), "attention_weights": "softmax"}) == "decoder + lstm"
+    assert (
+        label({"name": "encoder", "mixers": ("attention",), "attention_weights": "geometric", "gate": True}) == "encoder + geometric + gate"
+    )
     assert label({"name": "encoder", "loops": 4, "mixers": ("attention",)}) == "encoder x 4"
     assert label({"name": "lstm"}) == "lstm"
 

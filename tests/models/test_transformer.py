@@ -16,8 +16,8 @@ SEQ, TARGETS, INPUTS, OUTPUTS, WIDTH, MLP = 5, 4, 10, 6, 16, 24
 CONFIG = {"depth": 1, "loops": 1, "width": WIDTH, "heads": 4, "kv_heads": 2, "window": 0, "mlp": MLP, "positions": "alibi", "randomised": 0}
 CONFIG |= {"norm": "layernorm", "norm_place": "pre", "gate": False, "activation": "gelu", "residual_init": "plain", "tied": False}
 CONFIG |= {"attention": "auto", "dropout": 0.0, "max_length": 12}
-CONFIG |= {"mixers": ("attention",), "weights": "softmax", "test_loops": 0, "stack_cell": 8, "stack_depth": 0}
-CONFIG |= {"local": 2, "local_positions": "rotary"}
+CONFIG |= {"mixers": ("attention",), "attention_weights": "softmax", "test_loops": 0, "stack_cell": 8, "stack_depth": 0}
+CONFIG |= {"local_window": 2, "local_positions": "rotary"}
 FAMILIES = ("decoder", "encoder", "encoder_decoder")
 
 

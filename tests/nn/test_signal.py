@@ -20,8 +20,8 @@ WRITERS = ("out/kernel", "down/kernel")
 IDS, SEQ = 16, 6
 CONFIG = {"width": 32, "heads": 2, "kv_heads": 2, "window": 0, "mlp": 64, "positions": "sinusoidal", "randomised": 0, "norm": "layernorm"}
 CONFIG |= {"gate": False, "activation": "relu", "tied": False, "attention": "plain", "dropout": 0.0, "max_length": SEQ}
-CONFIG |= {"mixers": ("attention",), "weights": "softmax", "test_loops": 0, "stack_cell": 8, "stack_depth": 0}
-CONFIG |= {"local": 2, "local_positions": "rotary"}
+CONFIG |= {"mixers": ("attention",), "attention_weights": "softmax", "test_loops": 0, "stack_cell": 8, "stack_depth": 0}
+CONFIG |= {"local_window": 2, "local_positions": "rotary"}
 
 
 def make(family: str, depth: int, **options) -> Model:

@@ -236,7 +236,7 @@ def test_lra_is_finite_and_the_same_for_every_run():
 def test_published_cells():
     cells = {(c.models[0], c.split): c.value for c in depth_task().published if c.source.endswith(("LSTM", "Transformer"))}
     assert cells == {("lstm", "iid"): 0.99, ("lstm", "7-8"): 0.71, ("decoder", "iid"): 0.98, ("decoder", "7-8"): 0.74}
-    assert [cell.value for cell in lra_task().published] == [0.3637, 0.3727, 0.1613]
+    assert [cell.value for cell in lra_task().published] == [0.3637]
     for made, table in ((depth_task(), "Table 3"), (lra_task(), "Long Range Arena repository")):
         for cell in made.published:
             assert (cell.tag, cell.metric) == ("V", "answer_accuracy") and table in cell.source and cell.note and cell.split in made.splits

@@ -79,7 +79,7 @@ def test_other_splits_are_left_alone():
         ("curriculum:examples=0", "chomsky/parity_check", "examples=0"),
         ("curriculum:examples=5,start=0", "chomsky/parity_check", "start=0"),
         ("supervise:weight=2", "chomsky/parity_check", "weight=2"),
-        ("curriculum", "chomsky/parity_check", "needs examples"),
+        ("curriculum", "recall/induction", "has length 64 only"),
     ],
 )
 def test_mistakes_are_named(spec, name, words):

@@ -16,7 +16,7 @@ VERDICTS = {"better": COLOURS[2], "worse": COLOURS[1], "inconclusive": INK}
 def differences(comparisons: Sequence[Comparison]) -> str:
     """SVG: a line for each variant, the largest difference first, with its interval over examples (thick) and over seeds (thin).
 
-    Fractions are drawn in points of a per cent, other metrics in their own unit. Colours are verdicts, which the labels say too.
+    Fractions are drawn in percentage points, other metrics in their own unit. Colours are verdicts, which the labels say too.
     """
     first = comparisons[0]
     lower = first.metric in LOWER_IS_BETTER
@@ -38,7 +38,7 @@ def differences(comparisons: Sequence[Comparison]) -> str:
         axes.margins(x=0.12)
         axes.set_ylim(len(ordered) - 0.5, -0.75)
         axes.set_yticks(range(len(ordered)), [one.name for one in ordered])
-        unit = "" if lower else " (points of a per cent)"
+        unit = "" if lower else " (percentage points)"
         axes.set_xlabel(f"{first.metric.replace('_', ' ')} on {first.split}, less {first.baseline}{unit}")
         axes.grid(axis="x", color=INK, alpha=0.14, linewidth=0.7)
         axes.set_axisbelow(True)

@@ -78,7 +78,8 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     """split, metric, value, interval, n, seeds."""
     ends = [format_value(end, row["unit"], row["metric"], plain=True) for end in row["interval"] or ()]
     value = format_value(row["value"], row["unit"], row["metric"])
-    return [row["split"], row["metric"], value, f" {DASH} ".join(ends) or DASH, f"{row['n']:,}", format_seed(row["seed"])]
+    best = f"; best {format_value(row['best'], row['unit'], row['metric'], plain=True)}" if row.get("best") is not None else ""
+    return [row["split"], row["metric"], value, f" {DASH} ".join(ends) or DASH, f"{row['n']:,}", format_seed(row["seed"]) + best]
 
 
 def _published_short(row: Mapping[str, Any]) -> str:

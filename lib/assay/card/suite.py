@@ -8,6 +8,7 @@ completes it. What a run will take is its estimate times how far the estimates w
 import re
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from assay.card.grid import Cell, headline, render
 from assay.card.report import read_run
 from assay.core import config as configs
 from assay.core.errors import UserError
+from assay.train.loop import FREE
 from assay.train.workdir import WorkDir, write_text
 from assay.treat.table import treatments
 
@@ -59,34 +61,40 @@ def run(
     limit, began, root = seconds_of(budget), time.monotonic(), Path(workdir)
     if (root / "config.json").exists():
         raise UserError(f"{root} holds a single run. Give the suite another --workdir.")
-    for entry in entries:  # every config is checked before the first run starts
-        treatments(configs.override(configs.load(entry.spec), {**entry.overrides, **overrides}).treatments)
+    planned = [(entry, seed, folder_of(root, entry, seed)) for seed in seeds for entry in entries]
+    there = [_is_there(path, entry, {**overrides, "seed": str(seed)}) for entry, seed, path in planned]  # before the first run starts
     command = " ".join(
         [f"python -m experiments.study --suite={name}", *([f"--budget={budget}"] if budget else []), f"--seeds={conduct.seeds_text(seeds)}"]
         + [f"--config.{key}={value}" for key, value in overrides.items()]
         + [f"--workdir={workdir}"]
     )
+    page = partial(_write, root, name, about, entries, seeds, command)
     taken: list[float] = []  # seconds of each run, over its estimate
-    left_out: dict[int, str] = {}
-    for i, (entry, seed) in enumerate((entry, seed) for seed in seeds for entry in entries):
-        path = folder_of(root, entry, seed)
-        if WorkDir(path).results.exists():
+    why: dict[Path, str] = {}  # it was not run
+    failed: list[str] = []
+    for (entry, seed, path), finished in zip(planned, there, strict=True):
+        if finished:
             continue
-        expected = entry.seconds * (float(np.median(taken)) if taken else 1.0)
-        rest = limit - (time.monotonic() - began)
+        title = f"{entry.task}, {entry.model}, seed {seed}"
+        expected, rest = entry.seconds * (float(np.median(taken)) if taken else 1.0), limit - (time.monotonic() - began)
         if expected > rest:
-            left_out[i] = f"about {expected:.0f} s, and {max(rest, 0):.0f} s of the budget were left"
+            why[path] = f"{title}: about {expected:.0f} s, and {max(rest, 0):.0f} s of the budget were left"
             continue
-        print(f"{entry.task}, {entry.model}, seed {seed}: about {expected:.0f} s", flush=True)
+        print(f"{title}: about {expected:.0f} s", flush=True)
         started = time.monotonic()
-        conduct.run(entry.spec, {**entry.overrides, **overrides, "seed": str(seed)}, path, summary=False)
+        try:
+            conduct.run(entry.spec, {**entry.overrides, **overrides, "seed": str(seed)}, path, summary=False)
+        except UserError as error:  # the others can go on
+            why[path] = f"{title}: {error}"
+            failed.append(why[path])
         taken.append((time.monotonic() - started) / entry.seconds)
-        _write(root, name, about, entries, seeds, command, left_out)
-    cells = _write(root, name, about, entries, seeds, command, left_out)
-    _print(cells)
-    for why in left_out.values():
-        print(f"not run: {why}")
+        page(why)
+    _print(page(why))
+    for text in why.values():
+        print(f"not run: {text}")
     print(f"report: {root / 'report.html'}")
+    if failed:
+        raise UserError(f"{len(failed)} of {len(planned)} runs ended with an error; the first: {failed[0]}")
 
 
 def folder_of(root: Path, entry: Entry, seed: int) -> Path:
@@ -98,26 +106,45 @@ def folder_of(root: Path, entry: Entry, seed: int) -> Path:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
+def _is_there(path: Path, entry: Entry, overrides: Mapping[str, str]) -> bool:
+    """Whether the run is finished. Raises UserError for a config that is not possible, and for a run there of another one."""
+    config = configs.to_dict(configs.override(configs.load(entry.spec), {**entry.overrides, **overrides}))
+    treatments(config["treatments"])
+    folder = WorkDir(path)
+    if not folder.config.exists():
+        return False
+    kept = folder.read_config()
+    asked: dict[str, Any] = {
+        **{key: kept[key] for key in ("composition", "data") if key in kept},
+        "experiment": kept["experiment"],
+        **config,
+    }
+    folder.check(asked, FREE)
+    return folder.finished(asked) is not None
+
+
 def _write(
-    root: Path, name: str, about: str, entries: Sequence[Entry], seeds: Sequence[int], command: str, left_out: Mapping[int, str]
+    root: Path, name: str, about: str, entries: Sequence[Entry], seeds: Sequence[int], command: str, why: Mapping[Path, str]
 ) -> list[Cell]:
     cells: list[Cell] = []
     rows: list[dict[str, Any]] = []
     environment: Mapping[str, Any] = {}
-    for i, entry in enumerate(entries):
+    runs = 0
+    for entry in entries:
         found: list[dict[str, Any]] = []
-        link = ""
+        link, reason = "", ""
         for seed in seeds:
             path = folder_of(root, entry, seed)
+            reason = reason or why.get(path, "")
             if WorkDir(path).results.exists():
                 view = read_run(path)
                 environment = view.environment
                 found += view.rows
+                runs += 1
                 link = link or str((path / "report.html").relative_to(root))
-        cells.append(Cell(entry.task, entry.model, entry.split, entry.metric, found, link, left_out.get(i, "")))
+        cells.append(Cell(entry.task, entry.model, entry.split, entry.metric, found, link, reason))
         rows += found
-    done = sum(bool(cell.rows) for cell in cells)
-    summary = f"{about} {done} of {len(cells)} runs are here."
+    summary = f"{about} {runs} of {len(entries) * len(seeds)} runs are here."
     write_text(root / "report.html", render(f"Suite: {name}", summary, cells, command))
     if rows:
         WorkDir.write_json(root / "results.json", {"schema": 1, "rows": rows, "environment": environment, "command": command})

@@ -184,6 +184,8 @@ def _line(row: Mapping, footnotes: dict[str, str], show_method: bool) -> Line:
     baselines = ", ".join(f"{name} {format_value(value, unit, metric)}" for name, value in (row.get("baselines") or {}).items())
     letters = tuple(_letter(note, footnotes) for note in notes)
     ours, seed = format_value(row["value"], unit, metric), format_seed(row["seed"])
+    if row.get("best") is not None:
+        seed += f"; best {format_value(row['best'], unit, metric, plain=True)}"
     n, mean = f"{row['n']:,}", not isinstance(row["seed"], int)
     return Line(str(row["split"]), metric, seed, ours, interval, n, baselines, published, letters, mean)
 

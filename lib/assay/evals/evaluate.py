@@ -106,7 +106,8 @@ def evaluate(
         done = pending
         if examples is not None and batch is not None:  # dispatch this batch before the previous one is fetched
             placed = jax.device_put(batch, sharding)
-            drawn = None if draw is None or key is None else draw(params, placed, jax.random.fold_in(key, int(examples.id[0])))
+            ids = (examples.id % 2**31).astype(np.int32)
+            drawn = None if draw is None or key is None else draw(params, placed, key, jax.numpy.asarray(ids))
             pending = (examples, batch, *answer(params, placed), drawn)
         if done is not None:
             found = _records(task, source, done[0], done[1], jax.device_get(done[2]), np.asarray(done[3]))

@@ -27,7 +27,7 @@ CONSTANTS: Mapping[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # th
     "mse": (np.mean, np.square),
     "mae": (np.median, np.abs),
 }
-MOST_PAIRS = 100_000  # different pairs of tokens that the bigram baseline counts, for each record anew
+BIGRAM_EXAMPLES = 1000  # of the training split, that the bigram baseline counts
 LOWER_IS_BETTER = ("nll", "perplexity", "bits_per_byte", "ece", "mse", "mae")
 
 
@@ -62,9 +62,10 @@ def rows(records: Sequence[Mapping[str, Any]], task: Task, split: str, labels: M
 
 
 def _is_for(cell: Published, labels: Mapping[str, Any]) -> bool:
-    """Whether a cell is of the run's family, and of its settings where the cell says some."""
-    settings = labels.get("settings", {})
-    return labels["model"] in cell.models and all(settings.get(key) in allowed for key, allowed in cell.model.items())
+    """Whether a cell is of the run's family, and of its settings where the cell says some and the run has them."""
+    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in labels.get("settings", {}).items()}
+    family = settings.get("name", labels["model"])
+    return family in cell.models and all(settings[key] in allowed for key, allowed in cell.model.items() if key in settings)
 
 
 def mean_rows(every: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -81,6 +82,7 @@ def mean_rows(every: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         mean = dict(group[0])
         mean |= {"value": float(np.mean(values)), "n": sum(row["n"] for row in group), "seed": [row["seed"] for row in group]}
         mean |= {"interval": list(interval) if interval else None, "interval_method": STUDENT}
+        mean["best"] = min(values) if group[0]["metric"] in LOWER_IS_BETTER else max(values)
         mean["steps"] = max(row["steps"] for row in group)  # where training stops early, seeds take different numbers of steps
         if "seen_in_training" in mean:
             mean["seen_in_training"] = float(np.mean([row["seen_in_training"] for row in group]))
@@ -148,37 +150,45 @@ def _baselines(records: Sequence[Mapping[str, Any]], task: Task, metric: str) ->
         return {"constant": float(error(numbers - best(numbers, axis=0)).mean())}
     tokens = isinstance(records[0]["target"], list)
     plain = metric.removeprefix(FORCED)
-    if plain not in ("answer_accuracy", "token_accuracy", "accuracy") or (plain != "accuracy" and not tokens):
+    if plain not in ("answer_accuracy", "token_accuracy", "accuracy"):
         return {}
+    if plain != "accuracy" and not tokens:  # an answer that is shown as text
+        return {"chance": task.chance}
     targets = [_answers(record["target"], plain) for record in records]
     best = Counter(token for target in targets for token in target).most_common(1)[0][0]
     share = float(np.mean([np.mean([token == best for token in target]) for target in targets]))
     found = {"chance": task.chance, "majority": share}
-    if tokens and isinstance(records[0]["input"], list):
-        before = [_answers([*record["input"][-1:], *record["target"]][:-1], plain) for record in records]
-        guessed = bigram(before, targets)
-        found |= {} if guessed is None else {"bigram": guessed}
+    successors = bigrams(task) if tokens and isinstance(records[0]["input"], list) else {}
+    if successors:
+        pairs = [_pairs(record) if plain == "token_accuracy" else _pairs(record)[-1:] for record in records]
+        right = [np.mean([successors.get(before, best) == token for before, token in row]) for row in pairs]
+        found["bigram"] = float(np.mean(right))
     return found
 
 
-def bigram(before: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> float | None:
-    """Token accuracy, mean over records, of answering each token with the commonest one after the token before it, counted over the
-    other records. None where there are too many pairs to count, or one record only."""
-    lengths = [len(target) for target in targets]
-    first, first_id = np.unique(np.concatenate([np.asarray(row, np.int64) for row in before]), return_inverse=True)
-    second, second_id = np.unique(np.concatenate([np.asarray(row, np.int64) for row in targets]), return_inverse=True)
-    size = len(first) * len(second)
-    if size > MOST_PAIRS or len(targets) < 2:
-        return None
-    pairs = first_id * len(second) + second_id
-    counts = np.bincount(pairs, minlength=size)
-    ends = np.cumsum(lengths)
-    right = np.zeros(len(targets))
-    for i, (start, end) in enumerate(zip(ends - lengths, ends, strict=True)):
-        own = np.bincount(pairs[start:end], minlength=size)
-        guess = (counts - own).reshape(len(first), len(second)).argmax(axis=1)
-        right[i] = (guess[first_id[start:end]] == second_id[start:end]).mean()
-    return float(right.mean())
+Before = tuple[str, int]  # whether it is a token of the input or of the answer, and which
+
+
+def bigrams(task: Task) -> dict[Before, int]:
+    """The commonest answer after each token, over examples of the training split: after the last of the input, or the answer before.
+    Empty where answers stand inside the input, at tokens of their own."""
+    source = task.source("train")
+    indices = np.arange(BIGRAM_EXAMPLES if source.size is None else min(BIGRAM_EXAMPLES, source.size))
+    examples = source.fetch(indices)
+    batch = task.encode(examples, task.width(source.lengths[1]))
+    if "mask" not in batch or (batch["mask"].argmax(axis=1) < examples.input_length - 1).any():
+        return {}
+    counts: dict[Before, Counter[int]] = {}
+    for i in range(len(indices)):
+        for before, token in _pairs(source.describe(examples, i)):
+            counts.setdefault(before, Counter())[token] += 1
+    return {before: tokens.most_common(1)[0][0] for before, tokens in counts.items()}
+
+
+def _pairs(record: Mapping[str, Any]) -> list[tuple[Before, int]]:
+    """Each token of an answer with the token before it."""
+    first: list[Before] = [("input", token) for token in record["input"][-1:]] or [("input", -1)]
+    return list(zip([*first, *(("answer", token) for token in record["target"])], record["target"], strict=False))
 
 
 def _answers(target: Any, metric: str) -> list[Any]:

@@ -1,8 +1,10 @@
 """Several drawn answers in place of one: self-consistency (Wang et al. 2023, arXiv 2203.11171) and best-of-n by a verifier (Cobbe et al.
 2021, arXiv 2110.14168), as ways to evaluate a model that writes its answers itself.
 
-vote_METRIC   of the answer that most of n drawn ones give; of those as common, the one that was drawn first
-best_METRIC   of the first of n drawn answers that the task's verifier accepts, and of the first where it accepts none
+vote_METRIC   of the answer that most of n drawn ones give; of those as common, the one that was drawn first. vote_answer_accuracy: of
+              the last token alone, whatever was written on the way to it
+best_METRIC   of the first of n drawn answers that the task's verifier accepts, and of the first where it accepts none; where the verifier
+              compares with the right answer, this says whether one of n is right
 
     --config.evaluate.samples=8 --config.evaluate.temperature=0.7
 """
@@ -22,15 +24,16 @@ from assay.tasks.task import Task
 
 VOTE, BEST = "vote_", "best_"
 
-Draw = Callable[[PyTree, Batch, jax.Array], tuple[Mapping[str, jax.Array], jax.Array]]
+Draw = Callable[[PyTree, Batch, jax.Array, jax.Array], tuple[Mapping[str, jax.Array], jax.Array]]
 
 
 def make_draw(model: Model, task: Task, samples: int, temperature: float) -> Draw:
-    """Pure `(params, batch, key) -> (metrics of each sample and example [samples, batch], answers [samples, batch, seq])`."""
+    """Pure `(params, batch, key, ids [batch]) -> (metrics of each sample and example [samples, batch], answers [samples, batch, seq])`."""
 
-    def draw(params: PyTree, batch: Batch, key: jax.Array) -> tuple[Mapping[str, jax.Array], jax.Array]:
+    def draw(params: PyTree, batch: Batch, key: jax.Array, ids: jax.Array) -> tuple[Mapping[str, jax.Array], jax.Array]:
         def one(key: jax.Array) -> tuple[Mapping[str, jax.Array], jax.Array]:
-            found = written(model, params, batch, task.answer_to_input, task.free_running, key, temperature)
+            keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(ids)
+            found = written(model, params, batch, task.answer_to_input, task.free_running, keys, temperature)
             chosen = Output(jax.nn.one_hot(found.answers, found.logits.shape[-1]), {})  # scored as if it were sure of what it chose
             return task.score(chosen, batch)[2], found.answers
 
@@ -53,16 +56,24 @@ def add_votes(records: Sequence[dict[str, Any]], samples: Sequence[Sequence[Mapp
     """Writes the scores of the voted and of the best sample into each record. `samples`: the records of each example's samples, in the
     order in which they were drawn."""
     for record, drawn in zip(records, samples, strict=True):
-        winner = drawn[chosen_by_vote([json.dumps(one["prediction"]) for one in drawn])]
         best = next((one for one in drawn if one["scores"].get("verified")), drawn[0])
         for name in names(task):
-            prefix, one = (VOTE, winner) if name.startswith(VOTE) else (BEST, best)
-            record["scores"][name] = one["scores"][name.removeprefix(prefix)]
+            if name.startswith(BEST):
+                record["scores"][name] = best["scores"][name.removeprefix(BEST)]
+                continue
+            metric = name.removeprefix(VOTE)
+            winner = drawn[chosen_by_vote([json.dumps(_answer(one["prediction"], metric)) for one in drawn])]
+            record["scores"][name] = winner["scores"][metric]
 
 
 def chosen_by_vote(answers: Sequence[str]) -> int:
     """The place of the first of the commonest answers."""
     return answers.index(Counter(answers).most_common(1)[0][0])
+
+
+def _answer(prediction: Any, metric: str) -> Any:
+    """What is voted on."""
+    return prediction[-1:] if metric == "answer_accuracy" and isinstance(prediction, list) else prediction
 
 
 def key_of(seed: int) -> jax.Array:

@@ -36,10 +36,11 @@ def written(
     batch: Batch,
     answer_to_input: int,
     stride: int = 1,
-    key: jax.Array | None = None,
+    keys: jax.Array | None = None,
     temperature: float = 1.0,
 ) -> Written:
-    """`free_running` with what was chosen: the likeliest class, or one drawn by `key` from softmax(logits / temperature)."""
+    """`free_running` with what was chosen: the likeliest class, or one drawn from softmax(logits / temperature) by `keys`, one for each
+    example, so that what is drawn for it does not depend on its batch."""
     if model.decode is None:
         raise ValueError("this model has no cached decoding")
     name = "decoder_inputs" if "decoder_inputs" in batch else "inputs"
@@ -50,9 +51,9 @@ def written(
     tokens, given = (jnp.swapaxes(batch[part].reshape(rows, width // stride, stride), 0, 1) for part in (name, "given"))
 
     def choose(logits: jax.Array, place: jax.Array) -> jax.Array:
-        if key is None:
+        if keys is None:
             return logits.argmax(axis=-1).astype(tokens.dtype)
-        drawn = jax.random.categorical(jax.random.fold_in(key, place), logits[:, -1] / temperature, axis=-1)
+        drawn = jax.vmap(lambda key, row: jax.random.categorical(jax.random.fold_in(key, place), row))(keys, logits[:, -1] / temperature)
         return logits.argmax(axis=-1).at[:, -1].set(drawn).astype(tokens.dtype)
 
     def step(carry, now):

@@ -12,7 +12,7 @@ from assay.models.ngram import NgramConfig, ngram
 from assay.models.precision import DTYPES, PrecisionConfig, with_precision
 from assay.models.recurrent import RecurrentConfig, StackRNNConfig, recurrent
 from assay.models.transformer import TransformerConfig, decoder, encoder, encoder_decoder
-from assay.nn.mixer import ATTENTION
+from assay.nn.mixer import ATTENTION, LOCAL
 
 
 class Family(NamedTuple):
@@ -53,9 +53,13 @@ def build(config: Mapping[str, Any], vocabulary: Vocabulary, precision: Precisio
 
 
 def label(config: Mapping[str, Any]) -> str:
-    """A model as rows name it: its family, and what a Transformer has beside softmax attention and the layers of its depth."""
-    added = [mixer for mixer in dict.fromkeys(config.get("mixers", ())) if mixer != ATTENTION]
-    added += [weights for weights in (config.get("weights", "softmax"),) if weights != "softmax"]
+    """A model as rows name it: its family, what a Transformer has beside softmax attention, and how often its blocks are applied."""
+    mixers = dict.fromkeys(config.get("mixers", (ATTENTION,)))
+    added = [mixer for mixer in mixers if mixer != ATTENTION]
+    added += [] if {ATTENTION, LOCAL} & set(mixers) else ["no attention"]
+    added += [weights for weights in (config.get("attention_weights", "softmax"),) if weights != "softmax"]
     added += ["gate"] if config.get("gate") else []
-    loops = config.get("loops", 1)
-    return " + ".join([f"{config['name']} x {loops}" if loops > 1 else config["name"], *added])
+    loops, tested = config.get("loops", 1), config.get("test_loops", 0)
+    times = f" x {loops}" if loops > 1 else ""
+    times += f" (x {tested} in test)" if tested not in (0, loops) else ""
+    return " + ".join([config["name"] + times, *added])

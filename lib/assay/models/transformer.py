@@ -52,17 +52,17 @@ class TransformerConfig:
     activation: str  # a name in nn.feed_forward.ACTIVATIONS
     residual_init: str  # a name in RESIDUAL_INITS
     tied: bool  # whether the output head is the embedding
-    weights: str  # a name in nn.weights.WEIGHTS: how attention logits become weights
+    attention_weights: str  # a name in nn.weights.WEIGHTS: how attention logits become weights
     attention: str  # a name in nn.attention.KERNELS
     dropout: float  # share of features dropped after each part of a block
     max_length: int  # how far learned positions reach, in tokens; the others do not end
-    local: int  # how many tokens back a local mixer sees, itself included
+    local_window: int  # how many tokens back a local mixer sees, itself included
     local_positions: str  # a name in nn.positions.POSITIONS, of its attention; what is added at the bottom is that of `positions`
     stack_cell: int  # features of a cell of a stack_rnn's stack, and of a queue_rnn's queues
     stack_depth: int  # cells that it holds; 0: as many as there are tokens
 
     def __post_init__(self):
-        for name in ("depth", "loops", "width", "heads", "kv_heads", "mlp", "max_length", "local", "stack_cell"):
+        for name in ("depth", "loops", "width", "heads", "kv_heads", "mlp", "max_length", "local_window", "stack_cell"):
             require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "it is at least 1")
         require(self.width % self.heads == 0, "model.heads", self.heads, f"heads divide the width, {self.width}")
         require(self.heads % self.kv_heads == 0, "model.kv_heads", self.kv_heads, f"key/value heads divide the heads, {self.heads}")
@@ -72,6 +72,7 @@ class TransformerConfig:
         require(self.test_loops >= 0, "model.test_loops", self.test_loops, "a number of loops, or 0 for as many as in training")
         require(self.stack_depth >= 0, "model.stack_depth", self.stack_depth, "a number of cells, or 0 for one a token")
         require(len(self.mixers) > 0, "model.mixers", self.mixers, f"at least one of {', '.join(MIXERS)}")
+        require(len(self.mixers) <= self.depth, "model.mixers", self.mixers, f"at most one for each of the {self.depth} blocks")
         for mixer in self.mixers:
             if mixer not in MIXERS:
                 raise unknown("mixer", mixer, MIXERS, "--config.model.mixers")
@@ -83,9 +84,12 @@ class TransformerConfig:
             "activation": ACTIVATIONS,
             "attention": KERNELS,
         }
-        for name, table in {**tables, "weights": WEIGHTS, "residual_init": RESIDUAL_INITS}.items():
+        for name, table in {**tables, "attention_weights": WEIGHTS, "residual_init": RESIDUAL_INITS}.items():
             if getattr(self, name) not in table:
                 raise unknown(name, getattr(self, name), table, f"--config.model.{name}")
+        added = POSITIONS[self.local_positions].add is not POSITIONS["none"].add
+        allowed = "positions of an attention, such as rotary, alibi, t5 or none; what is added at the bottom is model.positions"
+        require(not added, "model.local_positions", self.local_positions, allowed)
         require(not self.gate or self.norm_place == "post", "model.gate", self.gate, "a gated block has --config.model.norm_place=post")
 
     @property
@@ -121,7 +125,7 @@ class Source(NamedTuple):
 class Block(nn.Module):
     """Attention, attention to a source where there is one, feed-forward, each in its residual branch, on (batch * seq, width) activations.
 
-    Gated (Csordas et al. 2022): x' = g * norm(feed_forward(a)) + (1 - g) * x with a = norm(x + attention(x)) and g = copy_gate(a).
+    Gated (Csordas et al. 2021): x' = g * norm(feed_forward(a)) + (1 - g) * x with a = norm(x + attention(x)) and g = copy_gate(a).
     """
 
     config: TransformerConfig
@@ -140,9 +144,9 @@ class Block(nn.Module):
         sizes |= {"dtype": dtype, "scale": scale}
         mix: nn.Module
         if self.mixer in (ATTENTION, LOCAL):
-            window, kind = (config.window, config.positions) if self.mixer == ATTENTION else (config.local, config.local_positions)
+            window, kind = (config.window, config.positions) if self.mixer == ATTENTION else (config.local_window, config.local_positions)
             reach: dict[str, Any] = {"window": window, "causal": self.causal, "positions": POSITIONS[kind]}
-            mix = SelfAttention(**reach, **sizes, weights=config.weights, name=self.mixer)
+            mix = SelfAttention(**reach, **sizes, weights=config.attention_weights, name=self.mixer)
         else:
             mix = RecurrentMixer(self.mixer, config.size, dtype, scale, name=self.mixer)
         mixed, cache = mix(enter(norm_attention, x), index, valid, cache, places)
@@ -232,6 +236,11 @@ class EncoderDecoder(nn.Module):
     def __call__(self, batch: Batch, train: bool = False, cache: DecodingState | None = None):
         if cache is not None:
             return self.decoder(batch, train, cache)
+        if "decoder_inputs" not in batch:
+            raise UserError(
+                "an encoder_decoder reads a source and writes another sequence, and this task has one sequence only. "
+                "Choose decoder or encoder with --config.model.name, or a task such as scan/length with --config.task.layout=translation."
+            )
         logits, _ = self.decoder({"inputs": batch["decoder_inputs"]}, train, None, self.read(batch, train))
         return logits
 
@@ -293,13 +302,15 @@ def check_reach(config: TransformerConfig, tokens: int) -> None:
 def check_places(config: TransformerConfig) -> None:
     """Raises UserError where a task gives its tokens positions and the kind of positions has no use for them: it reads distances, draws
     them, or is none."""
-    if POSITIONS[config.positions].relative or config.positions == "none" or config.randomised:
-        kind = f"randomised={config.randomised}" if config.randomised else f"positions={config.positions}"
-        known = ", ".join(name for name, positions in POSITIONS.items() if name != "none" and not positions.relative)
-        raise UserError(
-            f"this task gives its tokens positions of its own, which config.model.{kind} cannot use. Choose one of {known} with "
-            "--config.model.positions, and --config.model.randomised=0."
-        )
+    kinds = {"positions": config.positions} | ({"local_positions": config.local_positions} if LOCAL in config.mixers else {})
+    known = ", ".join(name for name, positions in POSITIONS.items() if name != "none" and not positions.relative)
+    for key, kind in kinds.items():
+        if POSITIONS[kind].relative or (kind == "none" and key == "positions") or config.randomised:
+            wrong = f"randomised={config.randomised}" if config.randomised else f"{key}={kind}"
+            raise UserError(
+                f"this task gives its tokens positions of its own, which config.model.{wrong} cannot use. Choose one of {known} with "
+                f"--config.model.{key}, and --config.model.randomised=0."
+            )
 
 
 def check_vocabulary(config: TransformerConfig, vocabulary: Vocabulary) -> None:

@@ -41,7 +41,7 @@ def feed_forward(
 
 def copy_gate(module: nn.Module, x: Float[Array, "rows width"], dtype: jnp.dtype) -> Float[Array, "rows width"]:
     """How much of a token's state is replaced: sigmoid(FFN(x)), one number for each feature, small at the start (bias -3), so that a
-    block copies until it has learned to act (Csordas et al. 2022)."""
+    block copies until it has learned to act (Csordas et al. 2021)."""
     width = x.shape[1]
     hidden = jax.nn.relu(nn.Dense(width, dtype=dtype, name="copy_up")(x))
     gate = nn.Dense(width, dtype=dtype, bias_init=nn.initializers.constant(-3.0), name="copy_down")(hidden)

@@ -1,5 +1,5 @@
 """Relative positions with parameters: the buckets of T5 (Raffel et al. 2020), the two terms of Transformer-XL (Dai et al. 2019), and the
-direction alone (Csordas et al. 2022).
+direction alone (Csordas et al. 2021).
 
 A row of n queries and m keys whose indices count up has n + m - 1 distances only. What depends on the distance is computed for these, and
 `shift` lays it out as [query, key] without a gather. Parameters stand in the attention that calls, one set for each layer (T5 itself
@@ -91,7 +91,7 @@ def direction(
     causal: bool,
 ) -> Float[Array, "batch heads query key"]:
     """Two numbers that the query makes for each head: one is added to keys on its left, the other to those on its right (Csordas et al.
-    2022). It knows no distances, so none is too far."""
+    2021). It knows no distances, so none is too far."""
     del key, causal
     _, heads, _, dim = query.shape
     sides = module.param("direction", nn.initializers.normal(dim**-0.5), (heads, dim, 2)).astype(query.dtype)

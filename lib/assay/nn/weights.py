@@ -2,7 +2,7 @@
 
 softmax    exp(s_ij) / sum_k exp(s_ik), over the keys that it may see
 geometric  the nearest key that matches: each is a match by itself with probability sigmoid(s_ij), and attention goes to the first match
-           on a walk away from the query, which meets the left one of two that are equally far last (Csordas et al. 2022,
+           on a walk away from the query, which meets the left one of two that are equally far last (Csordas et al. 2021,
            arXiv 2110.07732). Weights sum to at most one, and the query's own token has none.
 """
 

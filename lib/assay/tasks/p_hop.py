@@ -24,7 +24,7 @@ from assay.core.rng import integers
 from assay.data.source import Source, generated
 from assay.models.model import Vocabulary
 from assay.tasks.sequence import answer_inside, last_token, score_tokens
-from assay.tasks.task import Published, Task
+from assay.tasks.task import PLAIN, Published, Task
 
 SHARED_BELOW = 10  # an eighth of 2**10 strings is enough to draw from
 METRICS = ("answer_accuracy",)
@@ -127,10 +127,9 @@ def published(config: PHopConfig) -> tuple[Published, ...]:
         return ()
     found = []
     for (depth, loops), values in _CELLS.items():
-        models = (f"decoder x {loops}" if loops > 1 else "decoder",)  # as rows name a looped model
         value, source = values[HOPS.index(config.hops)], PAPER.format(depth=depth, loops=loops)
-        settings = {"depth": (depth,), "loops": (loops,), "positions": ("rotary",)}
-        found.append(Published(models, "iid", METRICS[0], value, None, "mean", source, "V", NOTE, settings))
+        settings = {**PLAIN, "depth": (depth,), "loops": (loops,), "test_loops": (0, loops), "positions": ("rotary",), "randomised": (0,)}
+        found.append(Published(("decoder",), "iid", METRICS[0], value, None, "mean", source, "V", NOTE, settings))
     return tuple(found)
 
 

@@ -74,7 +74,7 @@ def build(config: PathStarConfig, seed: int) -> Task:
         encode=partial(prompted, empty=inputs),
         width=lambda length: prompt_length(length, degree) + length,
         score=partial(score_tokens, metrics=SCORES),
-        metrics=(*SCORES, "forced_token_accuracy"),
+        metrics=(SCORES[0], "verified", *SCORES[1:], "forced_token_accuracy"),
         chance=1.0 / nodes,
         shown="test",
         free_running=1,

@@ -18,6 +18,16 @@ from assay.models.model import Batch, Output, Vocabulary
 Score = Callable[[Output, Batch], tuple[jax.Array, jax.Array, Mapping[str, jax.Array]]]
 
 
+TRANSFORMERS = ("decoder", "encoder")  # the families beside which a published Transformer stands
+PLAIN: Mapping[str, tuple[Any, ...]] = {  # and what their config.model must be: nothing is added
+    "mixers": (("attention",),),
+    "attention_weights": ("softmax",),
+    "gate": (False,),
+    "loops": (1,),
+    "test_loops": (0, 1),
+}
+
+
 class Published(NamedTuple):
     """A published cell, as a fraction, with where it stands. `models` are the families beside which it is shown."""
 
@@ -79,6 +89,7 @@ class Task:
     examples: Callable[[Sequence[Any]], Examples] | None = None  # new inputs, as people write them -> examples without an answer
     data: str = ""  # a hash of training data that lie outside the package: a run goes on, and answers, with the same ones only
     states: Callable[[np.ndarray], np.ndarray] | None = None  # running answer after each input token, where one automaton step gives it
+    places: int = 0  # batches give their tokens positions (`places`), all below this number; 0: they give none
     verify: Callable[[Mapping[str, Any]], bool] | None = None  # a record -> whether a verifier accepts its prediction: its `verified`
     couples: Callable[[Examples, int], np.ndarray] | None = None  # (examples, width) -> [n, width]: positions from 1 on, some shared; or 0
 

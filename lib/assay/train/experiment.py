@@ -121,6 +121,11 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
             f"evaluate.samples={settings.evaluate.samples} draws answers that a model writes token by token, and {task.name} reads all of "
             "an answer at once. Set --config.evaluate.samples=0, or choose another task or treatment."
         )
+    if settings.model.get("positions") == "learned" and settings.model["max_length"] < task.places:
+        raise UserError(
+            f"this task gives its tokens positions up to {task.places - 1}, but config.model.max_length={settings.model['max_length']}. "
+            f"Set --config.model.max_length={task.places} or more, or lower the span of couple in --config.treatments."
+        )
     source = task.source("train")
     ends = bucket_ends(source.lengths, train.buckets)
     schedule = make_schedule(settings.optimizer, train.steps)

@@ -11,9 +11,9 @@ from jax.sharding import Mesh
 
 from assay.core.tree import PyTree
 from assay.data.source import content_hash
-from assay.evals.evaluate import evaluate, make_answer, size
+from assay.evals.evaluate import EvaluateConfig, evaluate, make_answer, size
 from assay.evals.rows import rows
-from assay.evals.vote import key_of, make_draw, names
+from assay.evals.vote import BEST, VOTE, key_of, make_draw, names
 from assay.models.families import label
 from assay.train.experiment import Experiment
 from assay.train.progress import bar
@@ -65,11 +65,19 @@ def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, label
             records = evaluate(answer, params, made.task, split, evaluation, mesh, on_batch, draw, key_of(made.settings.seed))
         folder.write_predictions(split, records)
         measured = rows(records, task, split, labels._asdict(), by_length=source.size is None)
+        if draw is not None:
+            measured = [_noted(row, evaluation) if row["metric"].startswith((VOTE, BEST)) else row for row in measured]
         if split == "iid":
             share = seen_in_training(made, records, labels.steps)
             measured = [row | {"seen_in_training": share} for row in measured]
         found += measured
     return found
+
+
+def _noted(row: dict[str, Any], config: EvaluateConfig) -> dict[str, Any]:
+    """A row of drawn answers says how many and how."""
+    text = f"{config.samples} answers drawn at temperature {config.temperature:g}"
+    return row | {"note": "; ".join(part for part in (text, row.get("note", "")) if part)}
 
 
 def seen_in_training(made: Experiment, records: Sequence[Mapping[str, Any]], steps: int) -> float:

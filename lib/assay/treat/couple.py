@@ -51,7 +51,7 @@ def with_places(task: Task, span: int) -> Task:
         check(last < span, "couple", "span", span, f"{task.name} of length {examples.length.max()} has positions up to {last}")
         return {**encode(examples, width), PLACES: places}
 
-    return replace(task, encode=encode_coupled)
+    return replace(task, encode=encode_coupled, places=span)
 
 
 def shifted(objective: Objective, span: int) -> Objective:

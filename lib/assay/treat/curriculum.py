@@ -18,7 +18,7 @@ from assay.train.treatment import Treatment
 from assay.treat.option import check
 
 
-def curriculum(examples: int, start: float = 0.1) -> Treatment:
+def curriculum(examples: int = 100_000, start: float = 0.1) -> Treatment:
     check(examples >= 1, "curriculum", "examples", examples, "at least 1")
     check(0 < start <= 1, "curriculum", "start", start, "a share of the lengths, above 0, at most 1")
 
@@ -36,6 +36,12 @@ def growing(source: Source, examples: int, start: float) -> Source:
         raise UserError(
             f"the treatment curriculum needs a split that does not end, whose lengths can be chosen, and {source.name!r} has "
             f"{source.size:,} examples. Change --config.task.name or --config.treatments."
+        )
+
+    if first == last:
+        raise UserError(
+            f"the treatment curriculum needs several lengths to begin with the short ones, and {source.name!r} has length {first} only. "
+            "Change config.task or --config.treatments."
         )
 
     def index_of(ordinals: np.ndarray, length: int) -> np.ndarray:

@@ -31,7 +31,8 @@ def with_states(task: Task) -> Task:
     states = task.states
     if states is None:
         raise UserError(
-            f"the treatment scratchpad does not apply to {task.name}: its answer is not a state that one input token at a time updates. "
+            f"the treatment scratchpad does not apply to {task.name}: its answer is not a state that one input token at a time updates, "
+            "or another treatment has changed what it asks. "
             "It applies to chomsky/parity_check, chomsky/cycle_navigation, ctl/forward. Change --config.task.name or --config.treatments."
         )
 

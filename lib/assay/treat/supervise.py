@@ -8,6 +8,7 @@ What a scratchpad gives as text this gives as targets, so that a model with a st
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -30,8 +31,9 @@ def with_targets(task: Task, weight: float) -> Task:
     states, encode = task.states, task.encode
     if states is None or task.free_running:
         raise UserError(
-            f"the treatment supervise does not apply to {task.name}: its answer is not a state that one input token at a time updates, or "
-            "its answers are read again. Change --config.task.name or --config.treatments."
+            f"the treatment supervise does not apply to {task.name}: its answer is not a state that one input token at a time updates, "
+            "or another treatment has changed what it asks. "
+            "It applies to chomsky/parity_check, chomsky/cycle_navigation, ctl/forward. Change --config.task.name or --config.treatments."
         )
 
     def asked(examples: Examples, width: int) -> Mapping[str, np.ndarray]:
@@ -45,4 +47,8 @@ def with_targets(task: Task, weight: float) -> Task:
             "mask": np.where(inside, np.float32(weight), batch["mask"]).astype(np.float32),
         }
 
-    return replace(task, encode=asked, score=lambda output, batch: score_tokens(output, batch, ("answer_accuracy",)), states=None)
+    def answered(answers: np.ndarray, batch: Mapping[str, np.ndarray]) -> list[int]:
+        return [int(answers[np.flatnonzero(batch["mask"] > 0)[-1]])]
+
+    score = partial(score_tokens, metrics=("answer_accuracy",))
+    return replace(task, encode=asked, score=score, read=answered, states=None, published=())

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from assay.core.errors import unknown
+from assay.core.errors import UserError, unknown
 from assay.train.treatment import Treatment
 from assay.treat.accumulate import accumulate
 from assay.treat.augment import augment
@@ -38,14 +38,18 @@ FACTORIES: Mapping[str, Callable[..., Treatment]] = {
     "supervise": supervise,
 }
 
+REPEATABLE = ("init", "l1", "l2", "rate")  # each for paths of its own
+
 
 def treatments(specs: Sequence[str]) -> list[Treatment]:
     """The treatments that a config names. Raises UserError for an unknown one or an option that it does not take."""
-    made = []
+    made: list[Treatment] = []
     for spec in joined(specs):
         name, _, options = spec.partition(":")
         if name not in FACTORIES:
             raise unknown("treatment", name, FACTORIES, "--config.treatments")
+        if name not in REPEATABLE and any(name == other.name.partition(":")[0] for other in made):
+            raise UserError(f"the treatment {name!r} is named twice, and once is what it is for. Change --config.treatments.")
         made.append(FACTORIES[name](**parse(name, FACTORIES[name], options))._replace(name=spec))
     return made
 
