@@ -64,6 +64,21 @@ def test_a_budget_leaves_out_what_it_does_not_afford_and_more_time_adds_it(tmp_p
         assert (tmp_path / link).exists()
 
 
+def test_a_run_of_another_config_is_not_read(tmp_path):
+    arguments = ("one", "", [entry("first", 1.0)], [0])
+    suite.run(*arguments, {}, "", str(tmp_path))
+    with pytest.raises(UserError, match=r"model\.width"):
+        suite.run(*arguments, {"model.width": "12"}, "", str(tmp_path))
+
+
+def test_a_run_that_fails_does_not_end_the_others(tmp_path, capsys):
+    entries = [entry("lost", 1.0, **{"optimizer.learning_rate": "1e30", "optimizer.clip_norm": "0"}), entry("second", 1.0)]
+    with pytest.raises(UserError, match="1 of 2 runs ended with an error"):
+        suite.run("pair", "", entries, [0], {}, "", str(tmp_path))
+    page = (tmp_path / "report.html").read_text()
+    assert "1 of 2 runs are here" in page and page.count(">not run<") == 1
+
+
 def test_mistakes_are_told_before_anything_runs(tmp_path):
     wrong = Entry("parity", "x", PARITY, {"train.stepz": "4"}, "9-16", "answer_accuracy", 1.0)
     with pytest.raises(UserError, match="stepz"):

@@ -73,6 +73,28 @@ def test_what_is_added_stands_in_the_name():
     )
     assert label({"name": "encoder", "loops": 4, "mixers": ("attention",)}) == "encoder x 4"
     assert label({"name": "lstm"}) == "lstm"
+    assert label({"name": "decoder", "mixers": ("lstm",)}) == "decoder + lstm + no attention"
+    assert label({"name": "decoder", "loops": 2, "test_loops": 6}) == "decoder x 2 (x 6 in test)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"depth": 1, "mixers": ("attention", "lstm")}, r"model\.mixers.*1 blocks"),
+        ({"mixers": ()}, r"model\.mixers"),
+        ({"local_positions": "learned"}, r"model\.local_positions"),
+        ({"test_loops": -1}, r"model\.test_loops"),
+    ],
+)
+def test_what_cannot_be_built_is_told(changes, words):
+    with pytest.raises(UserError, match=words):
+        make("decoder", **changes)
+
+
+def test_an_encoder_decoder_needs_two_sequences():
+    batch = {name: array for name, array in batch_of().items() if name != "decoder_inputs"}
+    with pytest.raises(UserError, match=r"one sequence only.*--config\.model\.name"):
+        make("encoder_decoder").init(jax.random.key(0), batch)
 
 
 def test_an_unknown_mixer_is_named():

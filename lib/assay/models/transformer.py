@@ -72,10 +72,10 @@ class TransformerConfig:
         require(self.test_loops >= 0, "model.test_loops", self.test_loops, "a number of loops, or 0 for as many as in training")
         require(self.stack_depth >= 0, "model.stack_depth", self.stack_depth, "a number of cells, or 0 for one a token")
         require(len(self.mixers) > 0, "model.mixers", self.mixers, f"at least one of {', '.join(MIXERS)}")
-        require(len(self.mixers) <= self.depth, "model.mixers", self.mixers, f"at most one for each of the {self.depth} blocks")
         for mixer in self.mixers:
             if mixer not in MIXERS:
                 raise unknown("mixer", mixer, MIXERS, "--config.model.mixers")
+        require(len(self.mixers) <= self.depth, "model.mixers", self.mixers, f"at most one for each of the {self.depth} blocks")
         tables = {
             "positions": POSITIONS,
             "local_positions": POSITIONS,
