@@ -11,7 +11,8 @@ Variants:  lstm             an LSTM of width 64
            attention_queue  the same with an RNN that has two queues
            tiny             a few steps; `transformer,tiny` and so on are the others
 Cost:      two CPU cores, a seed and task: lstm and attention_lstm 2 min, stack_rnn and attention_stack 10 min, transformer 20 min
-Expected:  lstm holds parity at 41-500 (1.00 on five seeds); the others as the published cells, which stand beside each row
+Expected:  lstm holds parity at 41-500 (1.00 on five seeds); published cells stand beside each row of a model that has one; the rest is not
+           measured here yet
 Reference: Deletang et al., ICLR 2023 (arXiv 2207.02098), Table 2
 """
 

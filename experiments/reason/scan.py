@@ -10,7 +10,7 @@ Variants:  lstm         2 layers of width 200 that read the command and write on
            tiny         a few steps; `transformer,tiny` and so on are the others
 Cost:      two CPU cores, a seed: about 12 min
 Expected:  length: the published recurrent models have .138 and .208; jump: .0008 and .012; not measured here yet
-Reference: Lake and Baroni, ICML 2018 (arXiv 1711.00350): 100,000 updates on single examples, which are 780 of 128
+Reference: Lake and Baroni, ICML 2018 (arXiv 1711.00350): 100,000 updates on single examples; --config.train.steps=780 sees as many
 """
 
 from ml_collections import ConfigDict

@@ -1,0 +1,39 @@
+"""Which help does a model need that has seen too few strings to find a rule by itself?
+
+Command:   python -m experiments.study --config=experiments/reason/remedies.py:none --config=experiments/reason/remedies.py:supervise \\
+               --config=experiments/reason/remedies.py:curriculum --seeds=0:4 --workdir=runs/remedies
+           python -m experiments.compare --workdir=runs/remedies --baseline=none --split=41-500 --plot=runs/remedies/differences.svg
+Variants:  none        an LSTM that learns parity for 300 updates, which is too short
+           supervise   the running state is asked for after every bit, and nothing is fed back
+           curriculum  short strings first: all lengths from the 20,000th example on
+           tiny        a few steps; `supervise,tiny` and `curriculum,tiny` are the others
+Cost:      two CPU cores, a seed: about 25 s
+Expected:  not measured yet over seeds
+Reference: Bengio et al. 2009, "Curriculum learning"; the scratchpad, which feeds the states back, is experiments/reason/parity.py
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.data import chomsky
+from experiments.defaults import defaults, variant
+from experiments.models import recurrent
+
+TREATMENTS = {"none": (), "supervise": ("supervise",), "curriculum": ("curriculum:examples=20000",)}
+VARIANTS = ("none", "supervise", "curriculum")
+
+
+def get_config(given: str = "") -> ConfigDict:
+    name, small = variant(given, VARIANTS, "experiments/reason/remedies.py")
+    config = defaults()
+    config.task = chomsky("parity_check")
+    config.model = recurrent("lstm")
+    config.treatments = TREATMENTS[name]
+    config.optimizer.learning_rate = 3e-3
+    config.train.update({"steps": 300, "batch_size": 128, "buckets": 2})
+    config.evaluate.splits = ("iid", "41-500")
+    if small:
+        config.task.lengths = "1:8"
+        config.model.width = 16
+        config.train.update({"steps": 8, "batch_size": 16, "steps_per_call": 4, "log_every": 4, "buckets": 1})
+        config.evaluate.update({"splits": ("iid", "9-16"), "per_length": 4, "batch_size": 16, "buckets": 1})
+    return config
