@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from assay.core.errors import UserError
 from assay.data import tokenizers
-from assay.data.tokenizers import FIRST, LIBRARY, MASK, PAD, SEPARATOR, SPECIALS, TRAINERS, UNKNOWN, restore, tokenizer
+from assay.data.tokenizers import FIRST, LIBRARY, MASK, PAD, SEPARATOR, SPECIALS, TRAINERS, UNKNOWN, restore, symbols, tokenizer
 
 TEXTS = ["the cat sat on the mat.", "The dog sat, too!", "这只猫坐在垫子上。", "naïve café 😀"]
 needs_library = pytest.mark.skipif(importlib.util.find_spec("tokenizers") is None, reason="the extra text is not installed")
@@ -131,3 +131,13 @@ def test_without_the_library_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(UserError, match="text"):
         tokenizer("bpe", TEXTS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_id_is_written_so_that_it_is_seen(name):
+    tokens = tokenizer(name, ["one two\n\tthree", "one"], size=300)
+    written = symbols(tokens)
+    assert len(written) == tokens.size and written[tokens.mask] == "<mask>"
+    assert not any(text != text.strip() or "\n" in text for text in written)
+    for id_, text in zip(tokens.encode("one two"), [written[id_] for id_ in tokens.encode("one two")], strict=True):
+        assert text.replace("\u2423", " ") == tokens.decode([id_])

@@ -51,7 +51,7 @@ def picture(model: Model, params: PyTree, task: Task) -> Attention | None:
 
 
 def _is_shown(path: str) -> bool:
-    return path.endswith("attention/weights") and not path.startswith("encoder/")
+    return path.endswith(("attention/weights", "local/weights")) and not path.startswith("encoder/")
 
 
 def _name(token: int, task: Task) -> str:

@@ -24,6 +24,7 @@ PAD, UNKNOWN, MASK, SEPARATOR = range(len(SPECIALS))
 FIRST = len(SPECIALS)  # the id of byte 0
 # Words and marks; an ideograph is a word, since nothing separates them.
 WORD = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+|[^\w\s]")
+BLANK = "\u2423"  # an open box, for a space
 LIBRARY = ("wordpiece", "bpe")
 ALPHABET = 1000  # characters that WordPiece learns at most, as BERT's
 # How files made elsewhere call the four, the commonest first.
@@ -64,6 +65,21 @@ def tokenizer(name: str, texts: Iterable[str] = (), size: int = 8192, file: str 
 def restore(saved: Mapping[str, Any]) -> Tokenizer:
     """The tokeniser that said `saved`."""
     return RESTORERS[saved["name"]](saved)
+
+
+def symbols(tokens: Tokenizer) -> tuple[str, ...]:
+    """How each id is written for people: blanks, line ends and bytes of parts of a character, which would not be seen, as signs."""
+    special = {
+        tokens.pad: SPECIALS[PAD],
+        tokens.unknown: SPECIALS[UNKNOWN],
+        tokens.mask: SPECIALS[MASK],
+        tokens.separator: SPECIALS[SEPARATOR],
+    }
+    return tuple("".join(map(_sign, special.get(i) or tokens.decode([i]))) for i in range(tokens.size))
+
+
+def _sign(character: str) -> str:
+    return BLANK if character == " " else character if character.isprintable() else repr(character)[1:-1]
 
 
 # -- bytes and characters ---------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from assay.core.rng import example_keys
 from assay.data import language, tfds
 from assay.data.augment_text import alphabet_of
 from assay.data.source import Examples, Source, in_memory
-from assay.data.tokenizers import Tokenizer, tokenizer
+from assay.data.tokenizers import Tokenizer, symbols, tokenizer
 from assay.models.model import Batch, Output, Vocabulary
 from assay.tasks.task import Task, find_split
 
@@ -163,5 +163,6 @@ def _task(
         units={"nll": "nats"},
         read=lambda answers, batch: tokens.decode(answers[batch["mask"] > 0].tolist()),
         shown="test",
+        symbols=symbols(tokens),
         alphabet=alphabet_of(tokens),
     )

@@ -20,7 +20,7 @@ from assay.data import csv, tfds
 from assay.data.augment_text import alphabet_of
 from assay.data.language import padded
 from assay.data.source import Examples, Source, in_memory
-from assay.data.tokenizers import Tokenizer, tokenizer
+from assay.data.tokenizers import Tokenizer, symbols, tokenizer
 from assay.tasks import classify
 from assay.tasks.task import Task
 
@@ -145,7 +145,7 @@ def _task(config: TextsConfig, classes: Sequence[str], read: Callable[[str], Tex
         return _examples(texts, np.zeros(len(texts), np.int64), tokens, config.max_length)
 
     made = classify.task(config.name, sources, classes, encode, tokens.size, unlabelled)
-    return replace(made, alphabet=alphabet_of(tokens), data=_hash(read("train"), classes))
+    return replace(made, symbols=symbols(tokens), alphabet=alphabet_of(tokens), data=_hash(read("train"), classes))
 
 
 def _hash(training: Texts, classes: Sequence[str]) -> str:
