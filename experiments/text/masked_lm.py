@@ -4,7 +4,7 @@ Command:   python -m experiments.main --config=experiments/text/masked_lm.py:mas
 Variants:  masked_lm  a byte-level encoder over Python's standard library; the start of experiments/text/finetune.py
            tiny       a few steps
 Cost:      two CPU cores: about 15 min
-Expected:  far more hidden bytes right than the commonest byte's share; the figure depends on the Python version
+Expected:  75 % of the hidden bytes of valid right (95 % over files 74-78; Python 3.11, one seed); other versions give other figures
 Reference: Devlin et al. 2019 (arXiv 1810.04805): 15 % of the tokens, of which 80 % are hidden, 10 % replaced, 10 % left
 """
 
