@@ -10,7 +10,7 @@ again until the string is its own. Where it has fewer, splits share strings by n
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -141,6 +141,16 @@ def generated(
         return np.asarray(ordinals, np.int64) * (last - first + 1) + (length - first)
 
     return Source(split, lengths, None, fetch, length_of, index_of)
+
+
+def finite(source: Source, size: int) -> Source:
+    """The first `size` examples of an endless split of one length, again in each epoch."""
+
+    def fetch(indices: np.ndarray) -> Examples:
+        indices = np.asarray(indices, np.int64)
+        return source.fetch(indices % size)._replace(id=indices)
+
+    return replace(source, size=size, fetch=fetch)
 
 
 def content_hash(tokens: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ examples to train on, each made when asked for (1,000-2,000 a second). All have 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from assay.core.config import require, span
 from assay.core.rng import integers
-from assay.data.source import Examples, Source, generated
+from assay.data.source import Source, finite, generated
 from assay.tasks.csordas import cells
 from assay.tasks.lengths import by_length
 from assay.tasks.sequence import answer_after, score_tokens, vocabulary
@@ -195,16 +195,6 @@ def depends(levels: list[Level], given: Evaluation, trees: np.ndarray) -> np.nda
         answers, tree = np.take_along_axis(answers[node], results.reshape(-1, DIGITS), axis=1), tree[node]
         at = (np.cumsum(level.nested).reshape(level.nested.shape) - 1)[parent, place]  # places in the level below
     return found
-
-
-def finite(source: Source, size: int) -> Source:
-    """The first `size` examples of an endless split of one length; beyond them it begins anew."""
-
-    def fetch(indices: np.ndarray) -> Examples:
-        indices = np.asarray(indices, np.int64)
-        return source.fetch(indices % size)._replace(id=indices)
-
-    return replace(source, size=size, fetch=fetch)
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

@@ -11,14 +11,14 @@ it gets 1 / degree of the paths. From the goal backwards (--config.treatments=re
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from assay.core.config import require
 from assay.core.rng import integers
-from assay.data.source import Examples, Source, generated
+from assay.data.source import Source, finite, generated
 from assay.tasks.sequence import prompted, score_tokens, vocabulary
 from assay.tasks.task import Task, find_split
 
@@ -57,7 +57,8 @@ def build(config: PathStarConfig, seed: int) -> Task:
 
     def source(split: str, role: str, drawn: int, examples: int) -> Source:
         name = f"path_star/{degree}/{nodes}"
-        return ending(generated(name, split, role, drawn, (length, length), make, size, SHARED_BELOW), examples)
+        endless = generated(name, split, role, drawn, (length, length), make, size, SHARED_BELOW)
+        return finite(endless, examples) if examples else endless
 
     sources = {
         "train": partial(source, "train", "train", seed, config.train_size),
@@ -119,14 +120,3 @@ def verify(prompt: Sequence[int] | np.ndarray, answer: Sequence[int] | np.ndarra
     *_, start, goal = tokens
     edges = set(zip(tokens[:-2:3], tokens[1:-2:3], strict=True))
     return path[0] == start and path[-1] == goal and all(edge in edges for edge in itertools.pairwise(path))
-
-
-def ending(source: Source, size: int) -> Source:
-    """The first `size` examples of a split that does not end, again in each epoch; all of them where `size` is 0."""
-    if not size:
-        return source
-
-    def fetch(indices: np.ndarray) -> Examples:
-        return source.fetch(np.asarray(indices, np.int64) % size)._replace(id=np.asarray(indices, np.int64))
-
-    return replace(source, size=size, fetch=fetch)
