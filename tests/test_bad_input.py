@@ -52,7 +52,7 @@ MISTAKES = {
     "precision": ([TINY, "--config.precision.compute=int8"], ["'int8'", "bfloat16, float32", "--config.precision.compute"]),
     "positions": (
         [TRANSFORMER, "--config.model.positions=rope"],
-        ["'rope'", "alibi, learned, none, rotary, sinusoidal", "--config.model.positions"],
+        ["'rope'", "alibi, direction, learned, none, rotary, sinusoidal", "--config.model.positions"],
     ),
     "heads": ([TRANSFORMER, "--config.model.heads=3"], ["config.model.heads=3", "divide the width, 16"]),
     "variant": ([f"--config={CONFIG}:tinny"], ["'tinny'", "'tiny'?", "lstm, scratchpad, tiny, transformer", "--config="]),

@@ -37,9 +37,7 @@ RESIDUAL_INITS: Mapping[str, Callable[[int], float]] = {  # number of terms in t
 class TransformerConfig:
     depth: int  # blocks, in each half of an encoder-decoder
     loops: int  # times that the stack of blocks is applied, with the same parameters; another number fits the same parameters
-    test_loops: int  # times that it is applied when it is evaluated; 0: as in training
     width: int  # features of the residual stream
-    mixers: tuple[str, ...]  # names in nn.mixer.MIXERS: what mixes the tokens of block 0, 1, ...; after the last the first comes again
     heads: int  # attention heads; they divide the width
     kv_heads: int  # key/value heads, shared by groups of heads; they divide the heads; 1 is multi-query attention
     window: int  # how many tokens back a token sees, itself included; 0: all
@@ -52,14 +50,16 @@ class TransformerConfig:
     activation: str  # a name in nn.feed_forward.ACTIVATIONS
     residual_init: str  # a name in RESIDUAL_INITS
     tied: bool  # whether the output head is the embedding
-    attention_weights: str  # a name in nn.weights.WEIGHTS: how attention logits become weights
     attention: str  # a name in nn.attention.KERNELS
     dropout: float  # share of features dropped after each part of a block
     max_length: int  # how far learned positions reach, in tokens; the others do not end
-    local_window: int  # how many tokens back a local mixer sees, itself included
-    local_positions: str  # a name in nn.positions.POSITIONS, of its attention; what is added at the bottom is that of `positions`
-    stack_cell: int  # features of a cell of a stack_rnn's stack, and of a queue_rnn's queues
-    stack_depth: int  # cells that it holds; 0: as many as there are tokens
+    mixers: tuple[str, ...] = (ATTENTION,)  # names in nn.mixer.MIXERS: what mixes tokens in block 0, 1, ..., again from the first
+    test_loops: int = 0  # times that it is applied when it is evaluated; 0: as in training
+    attention_weights: str = "softmax"  # a name in nn.weights.WEIGHTS: how attention logits become weights
+    local_window: int = 16  # how many tokens back a local mixer sees, itself included
+    local_positions: str = "rotary"  # a name in nn.positions.POSITIONS, of its attention
+    stack_cell: int = 8  # features of a cell of a stack_rnn's stack, and of a queue_rnn's queues
+    stack_depth: int = 0  # cells that it holds; 0: as many as there are tokens
 
     def __post_init__(self):
         for name in ("depth", "loops", "width", "heads", "kv_heads", "mlp", "max_length", "local_window", "stack_cell"):
