@@ -397,3 +397,15 @@ def test_read_run_names_what_is_wrong(tmp_path):
     (broken / "results.json").write_text('{"schema": 2}')
     with pytest.raises(UserError, match="schema 2; known: 1"):
         read_run(broken)
+
+
+def test_what_a_run_saw_of_valid_is_drawn_beside_its_batches():
+    run = make_run()
+    lines = [{**line, "answer_accuracy": 0.9} for line in run.metrics] + [
+        {"step": step, "valid_answer_accuracy": 0.5} for step in (100, 500)
+    ]
+    page = render([run._replace(metrics=lines)], "t")
+    assert "While it learns" in page and "lstm, training batches" in page and "lstm, valid" in page and "mathdefault" not in page
+    assert "While it learns" not in render([run], "t"), "a run that did not look"
+    one = [*run.metrics, {"step": 100, "valid_answer_accuracy": 0.5}]
+    assert "While it learns" not in render([run._replace(metrics=one)], "t"), "one look is no line"

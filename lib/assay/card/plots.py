@@ -171,6 +171,10 @@ def score_by_step(curves: Sequence[Curve], metric: str, wide: bool = True) -> st
         percent = [curve._replace(y=(100 * np.asarray(curve.y, float)).tolist()) for curve in curves]
         _draw_curves(figure, axes, percent, 1, wide, faint={"linewidth": 0.8})
         axes.set(xlabel="training step (log scale)", ylabel=f"{metric.replace('_', ' ')} (%)", ylim=(0, 102.5))
+        axes.minorticks_off()
+        steps = [x for curve in curves for x in curve.x]
+        axes.set_xticks(_round_values(min(steps), max(steps))[:: 1 if wide else 2])
+        axes.set_xlim(0.95 * min(steps), 1.05 * max(steps))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.set_yticks(range(0, 101, 25 if wide else 50))
 

@@ -228,7 +228,7 @@ def _look_figures(runs: Sequence[RunView]) -> list[Figure]:
         curves.append(plots.Curve(f"{run.label}, valid", *zip(*((step, value) for step, _, value in looks), strict=True)))
     if not curves:
         return []
-    caption = f"{metric.replace('_', ' ')} in per cent, on the batches that training sees and on the split valid, against training step."
+    caption = f"{metric.replace('_', ' ').capitalize()} in per cent, on the batches of training and on the split valid, against step."
     wide, narrow = (plots.score_by_step(curves, metric, wide) for wide in (True, False))
     return [Figure("While it learns", Markup(wide), Markup(narrow), caption + " Steps are on a logarithmic scale.")]
 
