@@ -42,25 +42,24 @@ def _lookup(direction: str, model: str, variant: str, steps: int, seconds: float
 
 def _reasoning() -> Sequence[Entry]:
     answer, token = "answer_accuracy", "token_accuracy"
-    regular = [(task, answer) for task in ("parity_check", "cycle_navigation", "even_pairs", "modular_arithmetic")]
-    context_free = [(task, token) for task in ("reverse_string", "stack_manipulation")]
     found: list[Entry] = []
-    for task, metric in regular:
+    for task, metric in (("parity_check", answer), ("even_pairs", answer), ("reverse_string", token), ("cycle_navigation", answer)):
         found.append(_chomsky(task, metric, "LSTM", "lstm", 1000, 35))
-        found.append(_chomsky(task, metric, "Transformer", "transformer", 300, 50))
-        found.append(_chomsky(task, metric, "Transformer + LSTM", "attention_lstm", 1000, 60))
+        if metric == answer:
+            found.append(_chomsky(task, metric, "Transformer", "transformer", 300, 50))
     for direction in ("forward", "backward"):
         found.append(_lookup(direction, "LSTM", "lstm", 1500, 25))
         found.append(_lookup(direction, "Transformer", "universal", 1500, 60))
-    for task, metric in context_free:
-        found.append(_chomsky(task, metric, "LSTM", "lstm", 1000, 45))
-        found.append(_chomsky(task, metric, "Transformer + stack", "attention_stack", 1500, 150))
+    for task in ("reverse_string", "stack_manipulation"):
+        found.append(_chomsky(task, token, "Transformer + stack", "attention_stack", 1500, 150))
+    for task in ("parity_check", "cycle_navigation", "modular_arithmetic"):
+        found.append(_chomsky(task, answer, "Transformer + LSTM", "attention_lstm", 1500, 80))
     few = {"train.steps": "1000", "evaluate.per_length": "200", "evaluate.splits": "iid,128,256"}
-    for positions in ("rotary", "local"):
-        found.append(Entry("induction heads", f"Transformer, {positions}", f"{INDUCTION}:{positions}", few, "256", answer, 60))
+    for model, positions in (("Transformer", "rotary"), ("Transformer + local attention", "local")):
+        found.append(Entry("induction heads", model, f"{INDUCTION}:{positions}", few, "256", answer, 60))
     few = {"train.steps": "1500", "evaluate.per_length": "200", "evaluate.splits": "iid,9-16"}
-    for model in ("alone", "coupled"):
-        found.append(Entry("addition", f"Transformer, {model}", f"{ADDITION}:{model}", few, "9-16", "exact_match", 120))
+    for model, name in (("Transformer", "alone"), ("Transformer + coupling", "coupled")):
+        found.append(Entry("addition", model, f"{ADDITION}:{name}", few, "9-16", "exact_match", 120))
     return found
 
 

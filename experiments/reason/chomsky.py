@@ -40,12 +40,12 @@ def get_config(given: str = "") -> ConfigDict:
     config = defaults()
     config.task = chomsky("parity_check")
     config.model = MODELS[name]()
-    config.optimizer.update({"learning_rate": 3e-3, "schedule": "cosine", "warmup_steps": 100})
+    config.optimizer.update({"learning_rate": 3e-3, "warmup_steps": 100})
     config.train.update({"steps": STEPS[name], "batch_size": 128, "buckets": 2, "log_every": 20})
     config.evaluate.update({"splits": ("iid", "41-500", "501-1000"), "per_length": 8})
     config.checkpoint.every = 1000
     if name == "transformer":
-        config.optimizer.learning_rate = 5e-4
+        config.optimizer.update({"learning_rate": 5e-4, "schedule": "cosine"})
     if small:
         config.task.lengths = "1:8"
         config.model.width = 16
