@@ -1,12 +1,13 @@
 """Makes a finished study small enough to commit: experiments/results/NAME.json and NAME.svg, and a Markdown table on the terminal.
 
 python -m experiments.publish --workdir=runs/demo --name=parity_demo
-python -m experiments.publish --readme=README.md                        renders all of experiments/results into the README's table
+python -m experiments.publish --readme=README.md                        renders all of experiments/results into the README's tables
 """
 
 from absl import flags
 
-from assay.card.publish import publish, render
+from assay.card.publish import publish
+from assay.card.results import render
 from assay.core.command import launch
 from assay.core.errors import UserError
 

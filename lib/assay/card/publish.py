@@ -11,9 +11,6 @@ from assay.card.table import DASH, format_seed, format_value
 from assay.core.errors import UserError
 from assay.train.workdir import write_text
 
-MARKS = ("<!-- results -->", "<!-- /results -->")
-HEADLINES = ("verified", "answer_accuracy", "accuracy", "exact_match", "bleu", "bits_per_byte")
-
 
 def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
     """Writes `folder/name.json` (rows without figures by length, command, environment), and `name.svg` where there are figures by length;
@@ -27,41 +24,13 @@ def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
     rows = [{key: value for key, value in row.items() if key != "by_length"} for row in results["rows"]]
     experiments = sorted({row["experiment"] for row in rows})  # a single run says its command by its config
     command = results.get("command") or f"python -m experiments.main --config=experiments/{experiments[0].replace(':', '.py:')} --workdir=W"
-    kept = {"command": command, "environment": results["environment"], "rows": rows}
-    write_text(Path(folder) / f"{name}.json", json.dumps(kept, indent=1) + "\n")
+    head = json.dumps({"command": command, "environment": results["environment"]}, indent=1).removesuffix("\n}")
+    body = ",\n".join(f"  {json.dumps(row)}" for row in rows)  # a line a row: a third of the size of a line a value
+    write_text(Path(folder) / f"{name}.json", f'{head},\n "rows": [\n{body}\n ]\n}}\n')
     drawn = [row for row in results["rows"] if row.get("by_length")]
     if drawn:
         write_text(Path(folder) / f"{name}.svg", _picture(drawn))
     return markdown(rows)
-
-
-def render(readme: str | Path, folder: str | Path) -> None:
-    """Writes the table of all published results between the marks of the README. Raises UserError where it has no marks."""
-    path = Path(readme)
-    before, start, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
-    if not (start and end):
-        raise UserError(f"{readme} has no {MARKS[0]} and {MARKS[1]} to write between.")
-    write_text(path, f"{before}{start}\n{results_table(Path(folder))}\n{end}{after}")
-
-
-def results_table(folder: Path) -> str:
-    """One line for each run of each published study: headline metrics on what was not trained on; means over seeds where there are some."""
-    columns = ("experiment", "split", "metric", "value", "95 % interval", "n", "seeds", "published", "from")
-    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    for path in sorted(folder.glob("*.json")):
-        results = json.loads(path.read_text(encoding="utf-8"))
-        if "rows" not in results:
-            continue
-        made = f"[{path.stem}]({folder.as_posix()}/{path.name}), `{(results['environment'].get('commit') or '')[:7]}`"
-        means = {row["experiment"] for row in results["rows"] if not isinstance(row["seed"], int)}
-        for row in results["rows"]:
-            if row["split"] in ("train", "valid", "iid") or (row["experiment"] in means and isinstance(row["seed"], int)):
-                continue
-            if row["metric"] in HEADLINES:
-                cells = _cells(row)
-                lines.append(f"| {row['experiment']} | " + " | ".join(cells[:6]) + f" | {_published_short(row)} | {made} |")
-    return "\n".join(lines)
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -80,11 +49,6 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     value = format_value(row["value"], row["unit"], row["metric"])
     best = f"; best {format_value(row['best'], row['unit'], row['metric'], plain=True)}" if row.get("best") is not None else ""
     return [row["split"], row["metric"], value, f" {DASH} ".join(ends) or DASH, f"{row['n']:,}", format_seed(row["seed"]) + best]
-
-
-def _published_short(row: Mapping[str, Any]) -> str:
-    """Values with their tags; the sources stand in the file."""
-    return "; ".join(f"{100 * cell['value']:.1f} % [{cell['tag']}]" for cell in row["published"]) or DASH
 
 
 def _published(cell: Mapping[str, Any], row: Mapping[str, Any]) -> str:

@@ -22,6 +22,9 @@ from assay.nn.weights import WEIGHTS, Weigh, softmax
 
 Implementation = Literal["cudnn", "xla"]  # of jax.nn.dot_product_attention
 
+SMALLEST_BLOCK = 16  # queries that a band's block has at least
+BAND_FROM = 4  # blocks in a sequence, from which on a band is computed and not the whole square
+
 
 class Cache(NamedTuple):
     """Keys and values of one layer, [batch, kv_heads, head_dim, max_length]: with the length last, a decoding step reads them at twice
@@ -76,6 +79,35 @@ def attend_fused(
         jnp.swapaxes(query, 1, 2), by_token(key), by_token(value), bias, allowed, is_causal=causal, implementation=implementation
     )
     return jnp.swapaxes(out, 1, 2)
+
+
+def attend_banded(
+    query: Float[Array, "batch heads seq dim"],
+    key: Float[Array, "batch kv_heads dim seq"],
+    value: Float[Array, "batch kv_heads dim seq"],
+    window: int,
+) -> Float[Array, "batch heads seq dim"]:
+    """The values of causal attention to the last `window` tokens, without the weights, in time and memory linear in the length: queries
+    are cut into blocks, each of which sees its own keys and those of the block before (as in Longformer, Beltagy et al. 2020)."""
+    batch, heads, seq, dim = query.shape
+    size = max(window, SMALLEST_BLOCK)
+    blocks = -(-seq // size)
+    behind = blocks * size - seq
+
+    def pairs(array: jax.Array) -> jax.Array:
+        """[batch * blocks, kv_heads, dim, 2 size]"""
+        cut = jnp.pad(array, [(0, 0)] * 3 + [(size, behind)]).reshape(batch, -1, dim, blocks + 1, size)
+        both = jnp.concatenate([cut[:, :, :, :-1], cut[:, :, :, 1:]], axis=-1)
+        return jnp.moveaxis(both, 3, 1).reshape(batch * blocks, -1, dim, 2 * size)
+
+    rows = jnp.pad(query, [(0, 0), (0, 0), (0, behind), (0, 0)]).reshape(batch, heads, blocks, size, dim)
+    rows = jnp.moveaxis(rows, 2, 1).reshape(batch * blocks, heads, size, dim)
+    near = visible(size + jnp.arange(size), jnp.arange(2 * size), window, True)
+    real = (jnp.arange(blocks)[:, None] > 0) | (jnp.arange(2 * size)[None, :] >= size)  # no key stands before the first token
+    allowed = jnp.tile(near & real[:, None, None, :], (batch, 1, 1, 1))
+    out, _ = attend(rows, pairs(key), pairs(value), None, allowed)
+    out = jnp.moveaxis(out.reshape(batch, blocks, heads, size, dim), 1, 2)
+    return out.reshape(batch, heads, blocks * size, dim)[:, :, :seq]
 
 
 class Case(NamedTuple):
@@ -156,7 +188,9 @@ class SelfAttention(nn.Module):
         only_causal = self.causal and not self.window and valid is None and cache is None
         implementation = _implementation(self.kernel, query, self.positions.relate is not None) if self.weights == "softmax" else None
         weigh = partial(WEIGHTS[self.weights], query_index=index, key_index=key_index)
-        out = _attended(self, query, key, value, bias, allowed, only_causal, implementation, weigh)
+        plain = cache is None and valid is None and bias is None and self.weights == "softmax"
+        band = self.window if self.causal and plain and self.window and seq >= BAND_FROM * max(self.window, SMALLEST_BLOCK) else 0
+        out = _attended(self, query, key, value, bias, allowed, only_causal, implementation, weigh, band)
         return nn.Dense(width, use_bias=False, dtype=self.dtype, kernel_init=small_normal(self.scale), name="out")(out), cache
 
 
@@ -201,10 +235,19 @@ def _implementation(kernel: str, query: jax.Array, learned_bias: bool) -> Implem
 
 
 def _attended(
-    module: nn.Module, query, key, value, bias, allowed, causal: bool, implementation: Implementation | None, weigh: Weigh = softmax
+    module: nn.Module,
+    query,
+    key,
+    value,
+    bias,
+    allowed,
+    causal: bool,
+    implementation: Implementation | None,
+    weigh: Weigh = softmax,
+    band: int = 0,
 ) -> jax.Array:
-    """(batch * seq, width). Where a kernel is named it makes the values, unless somebody edits the weights; the plain weights are then
-    there to be read, and cost nothing under jit where nobody does."""
+    """(batch * seq, width). A kernel, where one is named, or else the band, makes the values, unless somebody edits the weights; the
+    plain weights are then there to be read, and cost nothing under jit where nobody does."""
     edited = False
 
     def read(weights: jax.Array) -> jax.Array:
@@ -216,4 +259,6 @@ def _attended(
     out, _ = attend(query, key, value, bias, allowed, read, weigh)
     if implementation and not edited:
         out = attend_fused(query, key, value, bias, None if causal else allowed, causal, implementation)
+    elif band and not edited:
+        out = attend_banded(query, key, value, band)
     return jnp.swapaxes(out, 1, 2).reshape(-1, query.shape[1] * query.shape[3])

@@ -1,0 +1,107 @@
+"""The README's tables of what was measured: every file of a folder of results, one line a task, run and metric.
+
+    <!-- results -->
+    ...
+    <!-- /results -->
+
+A study of several seeds shows their mean. Splits of training do not stand there, but accuracy on the trained lengths ("iid") does, beside
+what was asked beyond them: a model that is at chance there and has not learnt its own lengths shows nothing.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from assay.card.table import DASH, format_seed, format_value
+from assay.core.errors import UserError
+from assay.train.workdir import write_text
+
+Row = Mapping[str, Any]
+
+MARKS = ("<!-- results -->", "<!-- /results -->")
+COLUMNS = ("task", "run", "metric", "trained lengths", "test (95 % interval; n)", "seeds", "updates", "published", "from")
+NOT_TESTS = ("train", "valid", "iid")
+HEADLINES = ("verified", "answer_accuracy", "accuracy", "bits_per_byte", "token_accuracy")  # the first that a run has
+ALWAYS = ("exact_match", "bleu")
+AREAS = {"reason": "Reasoning", "text": "Texts", "vision": "Images", "translate": "Sequence to sequence", "generalise": "Generalisation"}
+
+
+def render(readme: str | Path, folder: str | Path) -> None:
+    """Writes the tables of all published results between the marks of the README. Raises UserError where it has no marks."""
+    path = Path(readme)
+    if not path.is_file():
+        raise UserError(f"no file {str(readme)!r} to write into. Set --readme.")
+    before, start, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not (start and end):
+        raise UserError(f"{readme} has no {MARKS[0]} and {MARKS[1]} to write between.")
+    write_text(path, f"{before}{start}\n{tables(Path(folder))}\n{end}{after}")
+
+
+def tables(folder: Path) -> str:
+    """One table an area of the experiments, under its heading."""
+    areas: dict[str, list[str]] = {}
+    for path in sorted(folder.glob("*.json")):
+        results = json.loads(path.read_text(encoding="utf-8"))
+        made = f"[{path.stem}]({folder.as_posix()}/{path.name}), `{(results.get('environment', {}).get('commit') or '')[:7]}`"
+        for area, line in lines(results.get("rows", ())):
+            areas.setdefault(area, []).append(f"| {line} | {made} |")
+    head = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
+    known = [area for area in AREAS if area in areas] + sorted(area for area in areas if area not in AREAS)
+    return "\n\n".join("\n".join([f"### {AREAS.get(area, area.capitalize())}\n\n{head}", *areas[area]]) for area in known)
+
+
+def lines(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
+    """(area, all cells but the last) of each task, run and metric that is shown."""
+    runs: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        runs.setdefault((row["task"], row["experiment"]), []).append(row)
+    for (task, experiment), group in runs.items():
+        several = any(not isinstance(row["seed"], int) for row in group)
+        shown = [row for row in group if not (several and isinstance(row["seed"], int))]
+        area, _, name = experiment.partition("/")
+        for metric in metrics(shown):
+            own = [row for row in shown if row["metric"] == metric]
+            tests = [row for row in own if row["split"] not in NOT_TESTS]
+            if tests:
+                trained = next((value(row) for row in own if row["split"] == "iid"), DASH)
+                seeds, updates = format_seed(tests[0]["seed"]), f"{tests[0]['steps']:,}"
+                published = "<br>".join(filter(None, (_published(row) for row in tests))) or DASH
+                cells = (task, name, metric, trained, "<br>".join(map(tested, tests)), seeds, updates, published)
+                yield area, " | ".join(cells)
+
+
+def metrics(rows: Sequence[Row]) -> list[str]:
+    """Those with a published cell, or else the first headline; and those that are always told."""
+    have = dict.fromkeys(row["metric"] for row in rows)
+    cited = {row["metric"] for row in rows if row["published"]}
+    told = cited or {next((metric for metric in HEADLINES if metric in have), None)}
+    return [metric for metric in have if metric in told or metric in ALWAYS]
+
+
+def tested(row: Row) -> str:
+    """The split, the value, and in brackets its interval, the best of several seeds, and n."""
+    ends = f" {DASH} ".join(_plain(row, end) for end in row["interval"] or ())
+    best = f"best {_plain(row, row['best'])}" if row.get("best") is not None else ""
+    told = "; ".join(part for part in (ends, best, f"{row['n']:,}") if part)
+    return f"{row['split']}: **{value(row)}** ({told})"
+
+
+def value(row: Row) -> str:
+    return format_value(row["value"], row["unit"], row["metric"])
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _plain(row: Row, number: float) -> str:
+    return format_value(number, row["unit"], row["metric"], plain=True)
+
+
+def _published(row: Row) -> str:
+    """Values with their tags; the sources stand in the file."""
+    cells = "; ".join(
+        f"{100 * cell['value']:.1f} % {'best' if cell['statistic'] == 'max' else 'mean'} [{cell['tag']}]" for cell in row["published"]
+    )
+    return f"{row['split']}: {cells}" if cells else ""

@@ -1,0 +1,76 @@
+"""What a study publishes, and the README's tables of it."""
+
+import json
+
+import pytest
+
+from assay.card.publish import publish
+from assay.card.results import MARKS, lines, render
+from assay.core.errors import UserError
+
+CELL = {"value": 0.52, "spread": None, "statistic": "max", "source": "a paper", "tag": "V2"}
+
+
+def row(split="41-500", metric="answer_accuracy", value=0.5, seed=0, **changes):
+    made = {"experiment": "reason/parity:lstm", "task": "chomsky/parity_check", "model": "lstm", "treatment": "none", "split": split}
+    made |= {"metric": metric, "value": value, "unit": "fraction", "n": 3680, "seed": seed, "steps": 1000, "published": []}
+    return made | {"interval": [value - 0.01, value + 0.01], "interval_method": "Wilson", "baselines": {"chance": 0.5}} | changes
+
+
+def study(folder, rows):
+    folder.mkdir(exist_ok=True)
+    environment = {"commit": "0123456789abcdef", "devices": "1 x cpu"}
+    (folder / "results.json").write_text(json.dumps({"command": "python -m x", "environment": environment, "rows": rows}))
+    return folder
+
+
+def test_a_study_as_a_file(tmp_path):
+    rows = [row("iid", value=1.0, by_length={"1": 1.0}), row(value=0.5, by_length={"41": 0.5}, published=[CELL])]
+    table = publish(study(tmp_path / "study", rows), "parity", tmp_path / "out")
+    assert "52.0 % (best; a paper) [V2]" in table
+    kept = json.loads((tmp_path / "out" / "parity.json").read_text())
+    assert kept["command"] == "python -m x" and kept["environment"]["devices"] == "1 x cpu"
+    assert kept["rows"] == [{key: value for key, value in made.items() if key != "by_length"} for made in rows]
+    assert (tmp_path / "out" / "parity.svg").read_text().startswith("<svg"), "figures by length are drawn"
+
+
+def test_one_line_a_task_run_and_metric():
+    mean = row(value=0.75, seed=[0, 1], best=0.9, published=[CELL])
+    rows = [row("iid", value=1.0), row(value=0.6), row("iid", value=0.99, seed=[0, 1]), mean, row("501-1000", value=0.55, seed=[0, 1])]
+    ((area, line),) = lines([*rows, row(metric="nll", value=0.3, unit="nats", seed=[0, 1])])
+    cells = line.split(" | ")
+    assert area == "reason" and cells[:3] == ["chomsky/parity_check", "parity:lstm", "answer_accuracy"]
+    assert cells[3] == "99.00 %", "the mean over seeds on the trained lengths"
+    first, second = cells[4].split("<br>")
+    assert (
+        first.startswith("41-500: **75.00 %**")
+        and "best 90.00 %" in first
+        and "3,680" in first
+        and second.startswith("501-1000: **55.00 %**")
+    )
+    assert cells[6] == "1,000" and cells[7] == "41-500: 52.0 % best [V2]"
+
+
+def test_what_is_cited_is_shown_and_exact_match_always():
+    shown = [line.split(" | ")[2] for _, line in lines([row(metric="token_accuracy", published=[CELL]), row(), row(metric="exact_match")])]
+    assert shown == ["token_accuracy", "exact_match"]
+    assert not list(lines([row("iid"), row("train"), row("valid")])), "no test, no line"
+    two = [line.split(" | ")[0] for _, line in lines([row(), row(task="chomsky/even_pairs")])]
+    assert two == ["chomsky/parity_check", "chomsky/even_pairs"], "runs of one name on two tasks"
+
+
+def test_the_readme_is_written_between_its_marks(tmp_path):
+    publish(study(tmp_path / "study", [row()]), "parity", tmp_path / "out")
+    readme = tmp_path / "README.md"
+    readme.write_text(f"above\n{MARKS[0]}\nold\n{MARKS[1]}\nbelow\n")
+    render(readme, tmp_path / "out")
+    told = readme.read_text()
+    assert told.startswith(f"above\n{MARKS[0]}\n### Reasoning") and told.endswith(f"{MARKS[1]}\nbelow\n") and "old" not in told
+    assert "`0123456`" in told
+    render(readme, tmp_path / "out")
+    assert readme.read_text() == told, "writing twice changes nothing"
+    readme.write_text("no marks")
+    with pytest.raises(UserError, match="results"):
+        render(readme, tmp_path / "out")
+    with pytest.raises(UserError, match="--readme"):
+        render(tmp_path / "absent.md", tmp_path / "out")
