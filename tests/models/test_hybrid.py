@@ -17,7 +17,7 @@ RECURRENT = [name for name in MIXERS if name not in ("attention", "local")]
 def test_blocks_take_turns(mixer):
     model = make("decoder", depth=3, mixers=("attention", mixer))
     found = set(paths(jax.eval_shape(model.init, jax.random.key(0), batch_of())))
-    assert {"block_0/attention/query/kernel", f"block_1/{mixer}/layer/recurrent", "block_2/attention/query/kernel"} <= found
+    assert {"block_0/attention/query/kernel", f"block_1/{mixer}/layer/input/kernel", "block_2/attention/query/kernel"} <= found
     assert not [path for path in found if path.startswith(("block_0/" + mixer, "block_1/attention"))]
 
 

@@ -16,6 +16,7 @@ from assay.core.config import require
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
 from assay.models.model import Batch, Model, Vocabulary, from_linen
+from assay.nn.automaton import STATES
 from assay.nn.recurrent import Bidirectional, Layer, Size, empty
 
 
@@ -50,6 +51,13 @@ class StackRNNConfig(RecurrentConfig):
     @property
     def size(self) -> Size:
         return Size(self.width, self.stack_cell_size, self.stack_depth)
+
+
+@dataclass(frozen=True)
+class AutomatonConfig(RecurrentConfig):
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.width % STATES == 0, "model.width", self.width, f"a multiple of {STATES}, the states of an automaton")
 
 
 class Recurrent(nn.Module):

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from assay.nn.automaton import STATES, automaton, first_states, staying
 from assay.nn.queue import QUEUES, empty_queues, queue_rnn
 from assay.nn.tap import tap
 
@@ -236,5 +237,12 @@ CELLS: Mapping[str, Cell] = {
         },
         lambda size, batch, dtype: empty_queues(size.width, size.stack_cell, size.stack_depth, batch, dtype),
         queue_rnn,
+    ),
+    "automaton": Cell(
+        STATES,
+        lambda key, shape, dtype=jnp.float32: staying(shape, dtype),
+        lambda size: {},
+        lambda size, batch, dtype: Hidden(first_states(batch, size.width, dtype)),
+        lambda weights, state, gates: Hidden(automaton(weights, state.hidden, gates)),
     ),
 }

@@ -1,0 +1,60 @@
+"""A bank of soft automata: moves by hand, exactness where choices are sharp, and what a stochastic matrix can be."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from assay.core.errors import UserError
+from assay.models.families import build
+from assay.models.model import Vocabulary
+from assay.models.precision import PrecisionConfig
+from assay.nn.automaton import STATES, automaton, first_states, move, staying
+from assay.nn.recurrent import CELLS, Layer, Size
+
+
+def sharp(to: list[int]) -> np.ndarray:
+    """Logits that move state i to to[i]."""
+    logits = np.full((STATES, STATES), -100.0, np.float32)
+    logits[to, np.arange(STATES)] = 100.0
+    return logits
+
+
+def test_moves_equal_products_with_stochastic_matrices():
+    random = np.random.default_rng(0)
+    states, logits = random.dirichlet(np.ones(STATES), (3, 2)), random.standard_normal((3, 2, STATES, STATES))
+    matrices = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+    expected = np.einsum("batf,baf->bat", matrices, states)
+    found = move(jnp.asarray(states, jnp.float32), jnp.asarray(logits, jnp.float32))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(found).sum(axis=2), 1.0, rtol=1e-5)
+
+
+def test_sharp_choices_are_exact_however_long():
+    """Counting modulo 5 for 20,000 tokens by a permutation, which no contracting state could do, and a reset that forgets all."""
+    turn, reset = sharp([1, 2, 3, 4, 0, 5, 6, 7]), sharp([0] * STATES)
+    gates = jnp.asarray(np.stack([turn, reset]).reshape(2, 1, -1))
+    tokens = np.zeros(20_003, np.int32)
+    tokens[20_001] = 1
+    step = lambda hidden, token: (after := automaton({}, hidden, gates[token]), after)  # noqa: E731
+    _, states = jax.lax.scan(step, first_states(1, STATES, jnp.float32), tokens)
+    assert states.argmax(axis=-1)[[0, 19_999, 20_000, 20_001, 20_002], 0].tolist() == [1, 0, 1, 0, 1]
+    np.testing.assert_allclose(np.asarray(states).max(axis=-1), 1.0, rtol=1e-5)
+
+
+def test_a_layer_begins_in_first_states_and_stays_more_than_it_moves():
+    size = Size(2 * STATES)
+    layer, zeros = Layer("automaton", size), CELLS["automaton"].zeros(size, 3, jnp.float32)
+    np.testing.assert_array_equal(zeros.hidden, np.tile(np.eye(STATES)[0], (3, 2)))
+    params = layer.init(jax.random.key(0), jnp.ones((1, 3, 4)), zeros)["params"]
+    assert set(params) == {"input"} and params["input"]["kernel"].shape == (4, 2 * STATES * STATES)
+    hidden, _ = layer.apply({"params": params}, jnp.zeros((5, 3, 4)), zeros)
+    assert (np.asarray(hidden).argmax(axis=-1) % STATES == 0).all() and (np.asarray(hidden)[-1] > 0).all()
+    bias = np.asarray(staying((2 * STATES * STATES,))).reshape(2, STATES, STATES)
+    assert (bias[:, np.eye(STATES, dtype=bool)] > 0).all() and (bias[:, ~np.eye(STATES, dtype=bool)] == 0).all()
+
+
+@pytest.mark.parametrize("config", [{"name": "automaton", "depth": 1, "embedding": 0, "dropout": 0.0}])
+def test_the_width_holds_whole_automata(config):
+    with pytest.raises(UserError, match=rf"config\.model\.width=12.*multiple of {STATES}"):
+        build({**config, "width": 12}, Vocabulary(4, 4), PrecisionConfig("float32", "float32", "float32"))
