@@ -53,7 +53,7 @@ def _reasoning() -> Sequence[Entry]:
     for task in ("reverse_string", "stack_manipulation"):
         found.append(_chomsky(task, token, "Transformer + stack", "attention_stack", 1500, 150))
     for task in ("parity_check", "cycle_navigation", "modular_arithmetic"):
-        found.append(_chomsky(task, answer, "Transformer + LSTM", "attention_lstm", 1500, 80))
+        found.append(_chomsky(task, answer, "Transformer + automata", "attention_automaton", 600, 60))
     few = {"train.steps": "1000", "evaluate.per_length": "200", "evaluate.splits": "iid,128,256"}
     for model, positions in (("Transformer", "rotary"), ("Transformer + local attention", "local")):
         found.append(Entry("induction heads", model, f"{INDUCTION}:{positions}", few, "256", answer, 60))

@@ -9,8 +9,9 @@ from assay.core.errors import UserError
 from assay.models.families import build
 from assay.models.model import Vocabulary
 from assay.models.precision import PrecisionConfig
-from assay.nn.automaton import STATES, automaton, first_states, move, staying
+from assay.nn.automaton import STATES, STAY, automaton, first_states, move
 from assay.nn.recurrent import CELLS, Layer, Size
+from experiments.models import recurrent, transformer
 
 
 def sharp(to: list[int]) -> np.ndarray:
@@ -36,25 +37,34 @@ def test_sharp_choices_are_exact_however_long():
     gates = jnp.asarray(np.stack([turn, reset]).reshape(2, 1, -1))
     tokens = np.zeros(20_003, np.int32)
     tokens[20_001] = 1
-    step = lambda hidden, token: (after := automaton({}, hidden, gates[token]), after)  # noqa: E731
-    _, states = jax.lax.scan(step, first_states(1, STATES, jnp.float32), tokens)
+
+    def step(state, token):
+        state = automaton({}, state, gates[token])
+        return state, state.hidden
+
+    _, states = jax.lax.scan(step, first_states(STATES, 1, jnp.float32), tokens)
     assert states.argmax(axis=-1)[[0, 19_999, 20_000, 20_001, 20_002], 0].tolist() == [1, 0, 1, 0, 1]
     np.testing.assert_allclose(np.asarray(states).max(axis=-1), 1.0, rtol=1e-5)
 
 
-def test_a_layer_begins_in_first_states_and_stays_more_than_it_moves():
+def test_a_layer_begins_in_first_states_and_forgets_at_a_known_pace():
+    """Where tokens say nothing yet, a state stays with e^STAY / (e^STAY + STATES - 1): of a difference between two states a share of
+    (e^STAY - 1) / (e^STAY + STATES - 1) is left after each token, so that the first strings to be learnt are short."""
     size = Size(2 * STATES)
     layer, zeros = Layer("automaton", size), CELLS["automaton"].zeros(size, 3, jnp.float32)
     np.testing.assert_array_equal(zeros.hidden, np.tile(np.eye(STATES)[0], (3, 2)))
     params = layer.init(jax.random.key(0), jnp.ones((1, 3, 4)), zeros)["params"]
     assert set(params) == {"input"} and params["input"]["kernel"].shape == (4, 2 * STATES * STATES)
-    hidden, _ = layer.apply({"params": params}, jnp.zeros((5, 3, 4)), zeros)
-    assert (np.asarray(hidden).argmax(axis=-1) % STATES == 0).all() and (np.asarray(hidden)[-1] > 0).all()
-    bias = np.asarray(staying((2 * STATES * STATES,))).reshape(2, STATES, STATES)
-    assert (bias[:, np.eye(STATES, dtype=bool)] > 0).all() and (bias[:, ~np.eye(STATES, dtype=bool)] == 0).all()
+    other = zeros._replace(hidden=jnp.roll(zeros.hidden, 1, axis=1))
+    left, right = (np.asarray(layer.apply({"params": params}, jnp.zeros((5, 3, 4)), state)[0]) for state in (zeros, other))
+    share = (np.exp(STAY) - 1) / (np.exp(STAY) + STATES - 1)
+    difference = np.abs(left - right).max(axis=(1, 2))
+    np.testing.assert_allclose(difference, share ** np.arange(1, 6), rtol=1e-4)
 
 
-@pytest.mark.parametrize("config", [{"name": "automaton", "depth": 1, "embedding": 0, "dropout": 0.0}])
-def test_the_width_holds_whole_automata(config):
+@pytest.mark.parametrize("changes", [{}, {"mixers": ("attention", "automaton")}])
+def test_the_width_holds_whole_automata(changes):
+    config = transformer("decoder", **changes) if changes else recurrent("automaton")
+    config.update({"width": 12})
     with pytest.raises(UserError, match=rf"config\.model\.width=12.*multiple of {STATES}"):
-        build({**config, "width": 12}, Vocabulary(4, 4), PrecisionConfig("float32", "float32", "float32"))
+        build(config.to_dict(), Vocabulary(4, 4), PrecisionConfig("float32", "float32", "float32"))

@@ -10,7 +10,7 @@ from assay.models.mlp import MLPConfig, mlp
 from assay.models.model import Model, Vocabulary, with_heads
 from assay.models.ngram import NgramConfig, ngram
 from assay.models.precision import DTYPES, PrecisionConfig, with_precision
-from assay.models.recurrent import AutomatonConfig, RecurrentConfig, StackRNNConfig, recurrent
+from assay.models.recurrent import RecurrentConfig, StackRNNConfig, recurrent
 from assay.models.transformer import TransformerConfig, decoder, encoder, encoder_decoder
 from assay.nn.mixer import ATTENTION, LOCAL
 
@@ -30,7 +30,7 @@ FAMILIES: Mapping[str, Family] = {
     "gru": Family(RecurrentConfig, recurrent("gru")),
     "stack_rnn": Family(StackRNNConfig, recurrent("stack_rnn")),
     "queue_rnn": Family(StackRNNConfig, recurrent("queue_rnn")),
-    "automaton": Family(AutomatonConfig, recurrent("automaton")),
+    "automaton": Family(RecurrentConfig, recurrent("automaton")),
     "cnn": Family(CNNConfig, cnn),
     "resnet": Family(ResNetConfig, resnet),
     "mlp": Family(MLPConfig, mlp),

@@ -16,8 +16,7 @@ from assay.core.config import require
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
 from assay.models.model import Batch, Model, Vocabulary, from_linen
-from assay.nn.automaton import STATES
-from assay.nn.recurrent import Bidirectional, Layer, Size, empty
+from assay.nn.recurrent import Bidirectional, Layer, Size, check_width, empty
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,6 @@ class StackRNNConfig(RecurrentConfig):
     @property
     def size(self) -> Size:
         return Size(self.width, self.stack_cell_size, self.stack_depth)
-
-
-@dataclass(frozen=True)
-class AutomatonConfig(RecurrentConfig):
-    def __post_init__(self):
-        super().__post_init__()
-        require(self.width % STATES == 0, "model.width", self.width, f"a multiple of {STATES}, the states of an automaton")
 
 
 class Recurrent(nn.Module):
@@ -117,6 +109,7 @@ def recurrent(cell: str, bidirectional: bool = False) -> Callable[[Any, Vocabula
     def build(config: RecurrentConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
         if vocabulary.inputs < 1:
             raise UserError("a recurrent model reads tokens, but this task gives numbers. Choose cnn or resnet with --config.model.name.")
+        check_width(cell, config.width)
 
         def init_cache(params: PyTree, batch: Batch, max_length: int) -> tuple:
             del params

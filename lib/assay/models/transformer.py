@@ -19,12 +19,11 @@ from assay.core.errors import UserError, unknown
 from assay.core.tree import PyTree
 from assay.models.model import Batch, Model, Vocabulary, from_linen
 from assay.nn.attention import KERNELS, Cache, CrossAttention, SelfAttention
-from assay.nn.automaton import STATES
 from assay.nn.feed_forward import ACTIVATIONS, copy_gate, feed_forward
-from assay.nn.mixer import ATTENTION, AUTOMATON, LOCAL, MIXERS, RecurrentMixer
+from assay.nn.mixer import ATTENTION, LOCAL, MIXERS, RecurrentMixer
 from assay.nn.normalisation import NORMS, PLACES
 from assay.nn.positions import POSITIONS, draw_places, tokens_at
-from assay.nn.recurrent import Size, empty
+from assay.nn.recurrent import CELLS, Size, check_width, empty
 from assay.nn.tap import tap
 from assay.nn.weights import WEIGHTS
 
@@ -76,8 +75,8 @@ class TransformerConfig:
         for mixer in self.mixers:
             if mixer not in MIXERS:
                 raise unknown("mixer", mixer, MIXERS, "--config.model.mixers")
-        if AUTOMATON in self.mixers:
-            require(self.width % STATES == 0, "model.width", self.width, f"a multiple of {STATES}, the states of an automaton")
+            if mixer in CELLS:
+                check_width(mixer, self.width)
         require(len(self.mixers) <= self.depth, "model.mixers", self.mixers, f"at most one for each of the {self.depth} blocks")
         tables = {
             "positions": POSITIONS,

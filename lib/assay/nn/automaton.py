@@ -1,6 +1,6 @@
 """A recurrent cell that is a bank of finite automata, softly: each token chooses a move for each automaton, and a move takes every state to
-another. Where the choice is sharp it is exact, so that what is right after 40 tokens is right after 4,000; a cell with real numbers in its
-state counts instead, and counts end where training did.
+another. The sharper the choice, the longer it stays right: moves of probability 1 never blur. A cell with real numbers in its state may fit
+short strings by a count that ends where training did; with few states there is no room for one.
 
 The state of an automaton is a distribution over its states (Rabin 1963), which a stochastic matrix, a softmax of the token's activations,
 takes to the next. Such matrices hold all permutations, whose eigenvalues lie all around the unit circle, which parity and counting modulo
@@ -9,7 +9,7 @@ block above them, make every finite automaton (Krohn and Rhodes 1965).
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,20 @@ STATES = 8  # of each automaton; the width holds width / STATES of them
 STAY = 2.0  # at the start: how much the logit of staying exceeds the others, so that early tokens are not forgotten at once
 
 
+class Automata(NamedTuple):
+    """What the layer carries."""
+
+    hidden: jax.Array  # [batch, width]: the distributions over states, one automaton after the other
+
+
+def automaton(weights: Mapping[str, jax.Array], state: Automata, gates: Float[Array, "batch logits"]) -> Automata:
+    """One token: `gates` are the logits of its moves, width * STATES of them."""
+    del weights
+    batch, width = state.hidden.shape
+    after = move(state.hidden.reshape(batch, -1, STATES), gates.reshape(batch, -1, STATES, STATES))
+    return Automata(after.reshape(batch, width))
+
+
 def move(
     states: Float[Array, "batch automata states"], logits: Float[Array, "batch automata states states"]
 ) -> Float[Array, "batch automata states"]:
@@ -26,19 +40,12 @@ def move(
     return jnp.einsum("batf,baf->bat", jax.nn.softmax(logits, axis=2), states)
 
 
-def first_states(batch: int, width: int, dtype: Any) -> Float[Array, "batch width"]:
+def first_states(width: int, batch: int, dtype: Any) -> Automata:
     """Every automaton in its first state."""
-    return jnp.tile(jax.nn.one_hot(0, STATES, dtype=dtype), (batch, width // STATES))
+    return Automata(jnp.tile(jax.nn.one_hot(0, STATES, dtype=dtype), (batch, width // STATES)))
 
 
-def staying(shape: tuple[int, ...], dtype: Any = jnp.float32) -> Float[Array, " gates"]:
-    """The bias of the logits of all moves, [automata * states * states]: `STAY` on each diagonal."""
+def staying(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Float[Array, " logits"]:
+    """The bias of the logits of all moves, [automata * STATES * STATES]: `STAY` on each diagonal."""
+    del key
     return jnp.tile((STAY * jnp.eye(STATES, dtype=dtype)).reshape(-1), shape[0] // STATES**2)
-
-
-def automaton(weights: Mapping[str, jax.Array], hidden: jax.Array, gates: jax.Array) -> jax.Array:
-    """One step: [batch, width] to [batch, width]; `gates` [batch, width * STATES] are the logits."""
-    del weights
-    batch, width = hidden.shape
-    after = move(hidden.reshape(batch, -1, STATES), gates.reshape(batch, -1, STATES, STATES))
-    return after.reshape(batch, width)

@@ -15,7 +15,6 @@ from assay.nn.feed_forward import small_normal
 from assay.nn.recurrent import CELLS, Layer, Size, empty
 
 ATTENTION, LOCAL = "attention", "local"  # softmax attention, to all tokens and to the last few
-AUTOMATON = "automaton"
 MIXERS = (ATTENTION, LOCAL, *CELLS)
 
 

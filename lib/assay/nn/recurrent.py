@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from assay.core.config import require
 from assay.nn.automaton import STATES, automaton, first_states, staying
 from assay.nn.queue import QUEUES, empty_queues, queue_rnn
 from assay.nn.tap import tap
@@ -96,6 +97,7 @@ class Cell(NamedTuple):
     weights: Callable[[Size], Mapping[str, tuple[tuple[int, ...], Initializer]]]  # name -> (shape, initialiser)
     zeros: Callable[[Size, int, Any], Any]  # (size, batch, dtype) -> the state before the first step
     step: Callable[[Weights, Any, jax.Array], Any]
+    multiple: int = 1  # what divides the width
 
 
 class Layer(nn.Module):
@@ -143,6 +145,11 @@ class Bidirectional(nn.Module):
 def empty(cell: str, size: Size, batch_size: int, tokens: int, dtype: jnp.dtype) -> Any:
     """The state of a layer before the first of so many tokens."""
     return CELLS[cell].zeros(size._replace(stack_depth=size.stack_depth or tokens), batch_size, dtype)
+
+
+def check_width(cell: str, width: int) -> None:
+    """Raises UserError where a cell cannot have so many features."""
+    require(width % CELLS[cell].multiple == 0, "model.width", width, f"a multiple of {CELLS[cell].multiple} for the cell {cell}")
 
 
 def reverse(x: Float[Array, "seq batch features"], length: Int[Array, " batch"]) -> Float[Array, "seq batch features"]:
@@ -239,10 +246,6 @@ CELLS: Mapping[str, Cell] = {
         queue_rnn,
     ),
     "automaton": Cell(
-        STATES,
-        lambda key, shape, dtype=jnp.float32: staying(shape, dtype),
-        lambda size: {},
-        lambda size, batch, dtype: Hidden(first_states(batch, size.width, dtype)),
-        lambda weights, state, gates: Hidden(automaton(weights, state.hidden, gates)),
+        STATES, staying, lambda size: {}, lambda size, batch, dtype: first_states(size.width, batch, dtype), automaton, multiple=STATES
     ),
 }
