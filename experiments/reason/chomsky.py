@@ -14,9 +14,9 @@ Variants:  lstm             an LSTM of width 64
 Cost:      two CPU cores, a seed and task: lstm, attention_lstm and attention_automaton 2 min, stack_rnn and attention_stack 10 min,
            transformer 20 min
 Expected:  at 41-500: lstm holds parity and even pairs (1.00), and neither cycle navigation (.38) nor modular arithmetic (.52), which it
-           fits on 1-40 (.98, .95; three seeds). attention_automaton after 600 updates, five seeds, at 41-500 and 501-1000: parity 1.00 on each
-           (.9995 on one), cycle navigation 1.00 on four, .99 and .72 on one. Published cells stand beside each row of a model that has
-           one; the rest is not measured yet
+           fits on 1-40 (.98, .95; three seeds). attention_automaton after 600 updates, five seeds, at 41-500 and 501-1000: parity 1.00 on
+           each (.9995 on one), cycle navigation 1.00 on four, .99 and .72 on one. Published cells stand beside each row of a model that
+           has one; the rest is not measured yet
 Reference: Deletang et al., ICLR 2023 (arXiv 2207.02098), Table 2
 """
 
