@@ -5,7 +5,8 @@ Command:   python -m experiments.study --config=experiments/reason/chomsky.py:ls
            --config.task.name=chomsky/reverse_string and so on for the other tasks
 Variants:  lstm             an LSTM of width 64
            stack_rnn        a stack-augmented RNN
-           transformer      a causal Transformer of 5 blocks; --config.model.positions=none, sinusoidal, rotary, alibi, t5, transformer_xl
+           transformer      a causal Transformer of 5 blocks, rotary positions
+           none, sinusoidal, alibi, relative   the same with these positions; relative is Transformer-XL's
            attention_lstm   two blocks: attention to the last 16 tokens, then an LSTM in its place
            attention_stack  the same with a stack-augmented RNN
            attention_queue  the same with an RNN that has two queues
@@ -26,12 +27,12 @@ from experiments.data import chomsky
 from experiments.defaults import defaults, variant
 from experiments.models import memory_rnn, recurrent, transformer
 
-VARIANTS = ("lstm", "stack_rnn", "transformer", "attention_lstm", "attention_stack", "attention_queue", "attention_automaton")
+POSITIONS = {"transformer": "rotary", "none": "none", "sinusoidal": "sinusoidal", "alibi": "alibi", "relative": "transformer_xl"}
+VARIANTS = ("lstm", "stack_rnn", *POSITIONS, "attention_lstm", "attention_stack", "attention_queue", "attention_automaton")
 HYBRID = {"depth": 2, "width": 64, "heads": 4, "kv_heads": 4, "mlp": 128, "window": 16}
 MODELS = {
     "lstm": lambda: recurrent("lstm", width=64),
     "stack_rnn": lambda: memory_rnn("stack_rnn", width=64),
-    "transformer": lambda: transformer("decoder", depth=5, width=64, heads=8, kv_heads=8, mlp=256),
     "attention_lstm": lambda: transformer("decoder", mixers=("attention", "lstm"), **HYBRID),
     "attention_stack": lambda: transformer("decoder", mixers=("attention", "stack_rnn"), **HYBRID),
     "attention_queue": lambda: transformer("decoder", mixers=("attention", "queue_rnn"), **HYBRID),
@@ -45,12 +46,15 @@ def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/reason/chomsky.py")
     config = defaults()
     config.task = chomsky("parity_check")
-    config.model = MODELS[name]()
+    if name in POSITIONS:
+        config.model = transformer("decoder", depth=5, width=64, heads=8, kv_heads=8, mlp=256, positions=POSITIONS[name])
+    else:
+        config.model = MODELS[name]()
     config.optimizer.update({"learning_rate": 3e-3, "warmup_steps": 100})
     config.train.update({"steps": STEPS.get(name, 6000), "batch_size": 128, "buckets": 2, "log_every": 20})
     config.evaluate.update({"splits": ("iid", "41-500", "501-1000"), "per_length": 8})
     config.checkpoint.every = 1000
-    if name == "transformer":
+    if name in POSITIONS:
         config.optimizer.update({"learning_rate": 5e-4, "schedule": "cosine"})
     if small:
         config.task.lengths = "1:8"

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from assay.card.publish import publish
-from assay.card.results import MARKS, lines, render
+from assay.card.results import EACH, FITTED, MARKS, NOT_RUN, lines, render, tables
+from assay.card.table import DASH
 from assay.core.errors import UserError
 
 CELL = {"value": 0.52, "spread": None, "statistic": "max", "source": "a paper", "tag": "V2"}
@@ -36,19 +37,35 @@ def test_a_study_as_a_file(tmp_path):
 
 def test_one_line_a_task_run_and_metric():
     mean = row(value=0.75, seed=[0, 1], best=0.9, published=[CELL])
-    rows = [row("iid", value=1.0), row(value=0.6), row("iid", value=0.99, seed=[0, 1]), mean, row("501-1000", value=0.55, seed=[0, 1])]
+    single = [row("iid", value=1.0), row(value=0.6), row(value=0.9, seed=1), row(metric="nll", unit="nats", seed=1)]
+    rows = [*single, row("iid", value=0.99, seed=[0, 1]), mean, row("501-1000", value=0.55, seed=[0, 1])]
     ((area, line),) = lines([*rows, row(metric="nll", value=0.3, unit="nats", seed=[0, 1])])
     cells = line.split(" | ")
     assert area == "reason" and cells[:3] == ["chomsky/parity_check", "parity:lstm", "answer_accuracy"]
     assert cells[3] == "99.00 %", "the mean over seeds on the trained lengths"
     first, second = cells[4].split("<br>")
-    assert (
-        first.startswith("41-500: **75.00 %**")
-        and "best 90.00 %" in first
-        and "3,680" in first
-        and second.startswith("501-1000: **55.00 %**")
-    )
+    assert first == f"41-500: **75.00 %** (74.00 % {DASH} 76.00 %; each 60.00, 90.00; 3,680)" and second.startswith("501-1000: **55.00 %**")
     assert cells[6] == "1,000" and cells[7] == "41-500: 52.0 % best [V2]"
+
+
+def test_many_seeds_are_told_by_the_best():
+    singles = [row(value=0.5 + seed / 100, seed=seed) for seed in range(EACH + 1)]
+    ((_, line),) = lines([*singles, row(value=0.55, seed=list(range(EACH + 1)), best=0.6)])
+    assert "best 60.00 %" in line and "each" not in line
+
+
+@pytest.mark.parametrize("value, marked", [(FITTED, False), (FITTED - 0.01, True)])
+def test_a_model_that_has_not_learnt_its_own_lengths_is_marked(value, marked):
+    ((_, line),) = lines([row("iid", value=value), row()])
+    assert ("not fitted in 1,000 updates" in line) == marked
+
+
+def test_what_was_planned_and_has_no_file_is_marked(tmp_path):
+    publish(study(tmp_path / "study", [row()]), "parity", tmp_path / "out")
+    planned = [("chomsky/parity_check", "reason/parity:lstm"), ("recall/p_hop", "reason/recall:looped")]
+    last = tables(tmp_path / "out", planned).splitlines()[-1].split(" | ")
+    assert last[:2] == ["| recall/p_hop", "recall:looped"] and last[4] == NOT_RUN
+    assert tables(tmp_path / "out", planned).count(NOT_RUN) == 1, "what has run is not marked"
 
 
 def test_what_is_cited_is_shown_and_exact_match_always():

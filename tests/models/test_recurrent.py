@@ -147,7 +147,7 @@ def test_parameters_are_counted(name):
     gates = {"rnn": 1, "lstm": 4, "gru": 3, "stack_rnn": 1, "queue_rnn": 1, "automaton": STATES, "bilstm": 4}[name]
 
     def layer(features: int) -> int:
-        plain = features * gates * width + gates * width + (0 if name == "automaton" else width * gates * width)
+        plain = features * gates * width + gates * width + width * gates * width
         extra = {"gru": gates * width, "stack_rnn": cell * width + (width + 1) * (3 + cell)}
         extra["queue_rnn"] = 2 * (cell * width + (width + 1) * (2 + cell))
         return plain + extra.get(name, 0)

@@ -1,11 +1,13 @@
-"""A recurrent cell that is a bank of finite automata, softly: each token chooses a move for each automaton, and a move takes every state to
-another. The sharper the choice, the longer it stays right: moves of probability 1 never blur. A cell with real numbers in its state may fit
-short strings by a count that ends where training did; with few states there is no room for one.
+"""A recurrent cell that is a bank of finite automata, softly: at each token every automaton makes a move, which takes each of its states
+to another, chosen by the token and by where all automata of the bank are. The sharper the choice, the longer it stays right: moves of
+probability 1 never blur. A cell with real numbers in its state may fit short strings by a count that ends where training did; with few
+states there is no room for one.
 
-The state of an automaton is a distribution over its states (Rabin 1963), which a stochastic matrix, a softmax of the token's activations,
-takes to the next. Such matrices hold all permutations, whose eigenvalues lie all around the unit circle, which parity and counting modulo
-n need (Grazzi et al. 2024, arXiv 2411.12537), and resets, which no orthogonal matrix can do. Automata that read the states of others, one
-block above them, make every finite automaton (Krohn and Rhodes 1965).
+The state of an automaton is a distribution over its states (Rabin 1963), which a stochastic matrix, a softmax of activations, takes to
+the next. Such matrices hold all permutations, whose eigenvalues lie all around the unit circle, which parity and counting modulo n need
+(Grazzi et al. 2024, arXiv 2411.12537), and resets, which no orthogonal matrix can do. Where only the token chooses, an automaton that
+needs another's state stands a block above it (Krohn and Rhodes 1965): such banks, four blocks of them and attention in turn, did not learn
+arithmetic modulo 5, where the operator before a number says what the number does; one bank that sees itself does.
 """
 
 from collections.abc import Mapping
@@ -26,10 +28,10 @@ class Automata(NamedTuple):
 
 
 def automaton(weights: Mapping[str, jax.Array], state: Automata, gates: Float[Array, "batch logits"]) -> Automata:
-    """One token: `gates` are the logits of its moves, width * STATES of them."""
-    del weights
+    """One token: `gates` are what it adds to the logits of the moves, width * STATES of them."""
     batch, width = state.hidden.shape
-    after = move(state.hidden.reshape(batch, -1, STATES), gates.reshape(batch, -1, STATES, STATES))
+    logits = gates + state.hidden @ weights["recurrent"]
+    after = move(state.hidden.reshape(batch, -1, STATES), logits.reshape(batch, -1, STATES, STATES))
     return Automata(after.reshape(batch, width))
 
 

@@ -246,6 +246,11 @@ CELLS: Mapping[str, Cell] = {
         queue_rnn,
     ),
     "automaton": Cell(
-        STATES, staying, lambda size: {}, lambda size, batch, dtype: first_states(size.width, batch, dtype), automaton, multiple=STATES
+        STATES,
+        staying,
+        lambda size: {"recurrent": ((size.width, STATES * size.width), _LECUN)},
+        lambda size, batch, dtype: first_states(size.width, batch, dtype),
+        automaton,
+        multiple=STATES,
     ),
 }
