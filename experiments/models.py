@@ -18,7 +18,7 @@ def transformer(name: str, **changes: Any) -> ConfigDict:
             "width": 64,  # features of the residual stream
             "mixers": (
                 "attention",
-            ),  # of block 0, 1, ..., again from the first: attention, local, rnn, lstm, gru, stack_rnn, queue_rnn, automaton
+            ),  # of block 0, 1, ..., again from the first: attention, local, rnn, lstm, gru, stack_rnn, queue_rnn, automaton, pushdown
             "heads": 4,  # attention heads
             "kv_heads": 4,  # key/value heads, shared by groups of heads
             "window": 0,  # tokens back that attention sees, itself included; 0: all
@@ -38,7 +38,7 @@ def transformer(name: str, **changes: Any) -> ConfigDict:
             "local_window": 16,  # local: tokens back that it sees, itself included
             "local_positions": "rotary",  # local: positions of its attention
             "stack_cell": 8,  # stack_rnn, queue_rnn: features of a cell of its stack or queues
-            "stack_depth": 0,  # the same: cells that it holds; 0: as many as there are tokens
+            "stack_depth": 0,  # of these and of pushdown: cells that it holds; 0: as many as there are tokens
         },
         changes,
     )

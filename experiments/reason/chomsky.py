@@ -28,7 +28,16 @@ from experiments.defaults import defaults, variant
 from experiments.models import memory_rnn, recurrent, transformer
 
 POSITIONS = {"transformer": "rotary", "none": "none", "sinusoidal": "sinusoidal", "alibi": "alibi", "relative": "transformer_xl"}
-VARIANTS = ("lstm", "stack_rnn", *POSITIONS, "attention_lstm", "attention_stack", "attention_queue", "attention_automaton")
+VARIANTS = (
+    "lstm",
+    "stack_rnn",
+    *POSITIONS,
+    "attention_lstm",
+    "attention_stack",
+    "attention_queue",
+    "attention_automaton",
+    "attention_pushdown",
+)
 HYBRID = {"depth": 2, "width": 64, "heads": 4, "kv_heads": 4, "mlp": 128, "window": 16}
 MODELS = {
     "lstm": lambda: recurrent("lstm", width=64),
@@ -38,6 +47,7 @@ MODELS = {
     "attention_queue": lambda: transformer("decoder", mixers=("attention", "queue_rnn"), **HYBRID),
     # a window of 2: attention that sees a short string whole learns it by heart, and the state is never needed
     "attention_automaton": lambda: transformer("decoder", mixers=("automaton", "attention"), **HYBRID | {"window": 2}),
+    "attention_pushdown": lambda: transformer("decoder", mixers=("pushdown", "attention"), **HYBRID | {"window": 2}),
 }
 STEPS = {"lstm": 4000, "attention_lstm": 4000, "attention_automaton": 600}  # the others: 6000
 

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from assay.core.config import require
 from assay.nn.automaton import STATES, automaton, first_states, staying
+from assay.nn.pushdown import empty_pushdown, pushdown, update_stack
 from assay.nn.queue import QUEUES, empty_queues, queue_rnn
 from assay.nn.tap import tap
 
@@ -79,16 +80,6 @@ def stack_rnn(weights: Weights, state: Stacked, gates: jax.Array) -> Stacked:
     hidden = jnp.tanh(gates + seen @ weights["recurrent"])
     written = hidden @ weights["write"] + weights["write_bias"][None, :]
     return Stacked(hidden, update_stack(state.stack, jax.nn.softmax(written[:, :3], axis=-1), written[:, 3:]))
-
-
-def update_stack(
-    stack: Float[Array, "batch depth cell"], actions: Float[Array, "batch 3"], value: Float[Array, "batch cell"]
-) -> Float[Array, "batch depth cell"]:
-    """The mean of the stack after a push of `value`, after a pop, and as it is, weighted by `actions` in this order. Zeros lie below it."""
-    pushed = jnp.concatenate([value[:, None], stack[:, :-1]], axis=1)
-    popped = jnp.concatenate([stack[:, 1:], jnp.zeros_like(stack[:, :1])], axis=1)
-    push, pop, wait = (actions[:, i, None, None] for i in range(3))
-    return push * pushed + pop * popped + wait * stack
 
 
 class Cell(NamedTuple):
@@ -251,6 +242,18 @@ CELLS: Mapping[str, Cell] = {
         lambda size: {"recurrent": ((size.width, STATES * size.width), _LECUN)},
         lambda size, batch, dtype: first_states(size.width, batch, dtype),
         automaton,
+        multiple=STATES,
+    ),
+    "pushdown": Cell(
+        STATES,
+        staying,
+        lambda size: {
+            "recurrent": ((2 * size.width, STATES * size.width), _LECUN),
+            "write": ((size.width, 3), _LECUN),  # columns: push, pop, wait
+            "write_bias": ((3,), _NOTHING),
+        },
+        lambda size, batch, dtype: empty_pushdown(size.width, size.stack_depth, batch, dtype),
+        pushdown,
         multiple=STATES,
     ),
 }
