@@ -11,6 +11,25 @@ from assay.card.results import render
 from assay.core.command import launch
 from assay.core.errors import UserError
 
+REGULAR = ("parity_check", "even_pairs", "cycle_navigation", "modular_arithmetic")
+LONGER = ("reverse_string", "stack_manipulation", "duplicate_string", "odds_first")  # than a finite state
+PLANNED = (  # (tasks, experiment, variants): what the reasoning suite asks for; without a file it is shown as not run
+    (
+        tuple(f"chomsky/{name}" for name in (*REGULAR, *LONGER)),
+        "reason/chomsky",
+        ("lstm", "none", "sinusoidal", "transformer", "alibi", "relative"),
+    ),
+    (("ctl/forward", "ctl/backward"), "reason/table_lookup", ("lstm", "universal", "relative", "gate", "geometric")),
+    (("scan/length", "scan/jump", "scan/turn_left"), "reason/scan", ("lstm", "transformer")),
+    (("recall/induction",), "reason/induction", ("rotary", "learned", "alibi", "none", "randomised", "local")),
+    (("modular/divide",), "reason/grokking", ("decay", "none")),
+    (("addition",), "reason/addition", ("plain", "reversed", "alone", "coupled")),
+    (("path_star",), "reason/path_star", ("forward", "reversed")),
+    (("recall/mqar",), "reason/recall", ("attention", "lstm")),
+    (("recall/p_hop",), "reason/recall", ("flat", "looped")),
+    (("listops/depth", "arithmetic/nested"), "reason/trees", ("lstm", "universal", "geometric")),
+)
+
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a finished study.")
 NAME = flags.DEFINE_string("name", "", "Name of the files.")
 README = flags.DEFINE_string("readme", "", "A README whose table of results is written anew from the folder of the files.")
@@ -25,7 +44,8 @@ def main(overrides: dict[str, str]) -> None:
     if WORKDIR.value or NAME.value:
         print(publish(WORKDIR.value, NAME.value, OUT.value))
     if README.value:
-        render(README.value, OUT.value)
+        planned = [(task, f"{experiment}:{name}") for tasks, experiment, variants in PLANNED for task in tasks for name in variants]
+        render(README.value, OUT.value, planned)
 
 
 if __name__ == "__main__":
