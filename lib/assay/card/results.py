@@ -55,12 +55,15 @@ def tables(folder: Path, planned: Sequence[tuple[str, str]] = ()) -> str:
         made = f"[{path.stem}]({folder.as_posix()}/{path.name}), `{(results.get('environment', {}).get('commit') or '')[:7]}`"
         for area, line in lines(results.get("rows", ())):
             areas.setdefault(area, []).append(f"| {line} | {made} |")
+    missing: dict[tuple[str, str], list[str]] = {}
     for task, experiment in planned:
         if (task, experiment) not in have:
             area, _, name = experiment.partition("/")
-            cells = [task, name, *(DASH for _ in COLUMNS[2:])]
-            cells[COLUMNS.index(TEST)] = NOT_RUN
-            areas.setdefault(area, []).append(f"| {' | '.join(cells)} |")
+            missing.setdefault((area, task), []).append(name)
+    for (area, task), names in missing.items():  # a line a task
+        cells = [task, "<br>".join(names), *(DASH for _ in COLUMNS[2:])]
+        cells[COLUMNS.index(TEST)] = NOT_RUN
+        areas.setdefault(area, []).append(f"| {' | '.join(cells)} |")
     head = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
     known = [area for area in AREAS if area in areas] + sorted(area for area in areas if area not in AREAS)
     return "\n\n".join("\n".join([f"### {AREAS.get(area, area.capitalize())}\n\n{head}", *areas[area]]) for area in known)
