@@ -35,6 +35,15 @@ def test_a_study_as_a_file(tmp_path):
     assert (tmp_path / "out" / "parity.svg").read_text().startswith("<svg"), "figures by length are drawn"
 
 
+@pytest.mark.parametrize("metric", ["answer_accuracy", "token_accuracy", "exact_match"])
+def test_what_is_measured_by_length_is_drawn(metric, tmp_path):
+    rows = [row(metric=metric, by_length={"41": 0.5, "60": 0.7, "80": 0.9}), row(metric="exact_match", by_length={"41": 0.1, "60": 0.0})]
+    publish(study(tmp_path / "study", rows), "parity", tmp_path / "out")
+    drawn = (tmp_path / "out" / "parity.svg").read_text()
+    assert ">lstm<" in drawn, "the curve has its run's name"
+    assert f">{metric.replace('_', ' ')}" in drawn or metric in drawn
+
+
 def test_one_line_a_task_run_and_metric():
     mean = row(value=0.75, seed=[0, 1], best=0.9, published=[CELL])
     single = [row("iid", value=1.0), row(value=0.6), row(value=0.9, seed=1), row(metric="nll", unit="nats", seed=1)]

@@ -12,6 +12,9 @@ from assay.core.errors import UserError
 from assay.train.workdir import write_text
 
 
+DRAWN = ("answer_accuracy", "token_accuracy", "exact_match")  # the first that a study has
+
+
 def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
     """Writes `folder/name.json` (rows without figures by length, command, environment), and `name.svg` where there are figures by length;
     returns the Markdown table."""
@@ -58,9 +61,11 @@ def _published(cell: Mapping[str, Any], row: Mapping[str, Any]) -> str:
 
 
 def _picture(rows: Sequence[Mapping[str, Any]]) -> str:
+    have = {row["metric"] for row in rows}
+    metric = next((name for name in DRAWN if name in have), min(have))
     joined: dict[tuple[str, str], dict[int, float]] = {}
     for row in rows:
-        if row["metric"] == "answer_accuracy" and isinstance(row["seed"], int):
+        if row["metric"] == metric and isinstance(row["seed"], int):
             key = (row["experiment"].rpartition(":")[2], str(row["seed"]))
             joined.setdefault(key, {}).update({int(length): value for length, value in row["by_length"].items()})
     trained = [int(length) for row in rows if row["split"] == "iid" for length in row["by_length"]]
@@ -70,4 +75,4 @@ def _picture(rows: Sequence[Mapping[str, Any]]) -> str:
         for (label, _), points in joined.items()
     ]
     chance = next((row["baselines"]["chance"] for row in rows if "chance" in row.get("baselines", {})), None)
-    return standalone(accuracy_by_length(curves, "answer_accuracy", chance, span))
+    return standalone(accuracy_by_length(curves, metric, chance, span))
