@@ -11,7 +11,6 @@ from assay.card.table import DASH, format_seed, format_value
 from assay.core.errors import UserError
 from assay.train.workdir import write_text
 
-
 DRAWN = ("answer_accuracy", "token_accuracy", "exact_match")  # the first that a study has
 
 

@@ -86,16 +86,8 @@ def lines(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
                 trained = next((fitted(row) for row in own if row["split"] == "iid"), DASH)
                 seeds, updates = format_seed(tests[0]["seed"]), f"{tests[0]['steps']:,}"
                 published = "<br>".join(filter(None, (_published(row) for row in tests))) or DASH
-                cells = (
-                    task,
-                    name,
-                    metric,
-                    trained,
-                    "<br>".join(tested(row, each(row, single)) for row in tests),
-                    seeds,
-                    updates,
-                    published,
-                )
+                told = "<br>".join(tested(row, each(row, single)) for row in tests)
+                cells = (task, name, metric, trained, told, seeds, updates, published)
                 yield area, " | ".join(cells)
 
 

@@ -7,7 +7,7 @@ The state of an automaton is a distribution over its states (Rabin 1963), which 
 the next. Such matrices hold all permutations, whose eigenvalues lie all around the unit circle, which parity and counting modulo n need
 (Grazzi et al. 2024, arXiv 2411.12537), and resets, which no orthogonal matrix can do. Where only the token chooses, an automaton that
 needs another's state stands a block above it (Krohn and Rhodes 1965): such banks, four blocks of them and attention in turn, did not learn
-arithmetic modulo 5, where the operator before a number says what the number does; one bank that sees itself does.
+arithmetic modulo 5 within 1,000 updates, where the operator before a number says what the number does; one bank that sees itself does.
 """
 
 from collections.abc import Mapping
