@@ -16,9 +16,9 @@ def transformer(name: str, **changes: Any) -> ConfigDict:
             "loops": 1,  # times that the blocks are applied, with the same parameters
             "test_loops": 0,  # times that they are applied when the model is evaluated; 0: as in training
             "width": 64,  # features of the residual stream
-            "mixers": (
-                "attention",
-            ),  # of block 0, 1, ..., again from the first: attention, local, rnn, lstm, gru, stack_rnn, queue_rnn, automaton, pushdown
+            # of block 0, 1, ..., again from the first: attention, local, rnn, lstm, gru, stack_rnn, queue_rnn, automaton, automata_network,
+            # pushdown
+            "mixers": ("attention",),
             "heads": 4,  # attention heads
             "kv_heads": 4,  # key/value heads, shared by groups of heads
             "window": 0,  # tokens back that attention sees, itself included; 0: all
@@ -45,7 +45,7 @@ def transformer(name: str, **changes: Any) -> ConfigDict:
 
 
 def recurrent(name: str, **changes: Any) -> ConfigDict:
-    """`rnn`, `lstm`, `bilstm`, `gru` or `automaton`."""
+    """`rnn`, `lstm`, `bilstm`, `gru`, `automaton` or `automata_network`."""
     return changed(
         {
             "name": name,

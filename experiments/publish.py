@@ -10,12 +10,12 @@ from assay.card.publish import publish
 from assay.card.results import render
 from assay.core.command import launch
 from assay.core.errors import UserError
+from experiments.reason.chomsky import POSITIONS
 
 REGULAR = ("parity_check", "even_pairs", "cycle_navigation", "modular_arithmetic")
-POSITIONS = ("none", "sinusoidal", "transformer", "alibi", "relative")
 LONGER = ("reverse_string", "stack_manipulation", "duplicate_string", "odds_first")  # than a finite state
 PLANNED = (  # (tasks, experiment, variants): what the reasoning suite asks for; without a file it is shown as not run
-    (tuple(f"chomsky/{name}" for name in (*REGULAR, *LONGER)), "reason/chomsky", POSITIONS),
+    (tuple(f"chomsky/{name}" for name in (*REGULAR, *LONGER)), "reason/chomsky", tuple(POSITIONS)),
     (tuple(f"chomsky/{name}" for name in (*REGULAR[1:], *LONGER)), "reason/chomsky", ("lstm",)),  # parity's is reason/parity:lstm
     (("ctl/forward", "ctl/backward"), "reason/table_lookup", ("lstm", "universal", "relative", "gate", "geometric")),
     (("scan/length", "scan/jump", "scan/turn_left"), "reason/scan", ("lstm", "transformer")),

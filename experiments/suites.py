@@ -32,7 +32,7 @@ def _chomsky(task: str, metric: str, model: str, variant: str, steps: int, secon
     }
     if variant == "transformer":
         changes |= {"model.depth": "2", "train.batch_size": "64"}
-    if variant == "attention_automaton" and task == "modular_arithmetic":
+    if variant == "attention_network":
         changes |= {"treatments": f"curriculum:examples={64 * steps}"}  # all lengths from the middle of training on
     return Entry(task.replace("_", " "), model, f"{CHOMSKY}:{variant}", changes, "41-500", metric, seconds)
 
@@ -54,8 +54,9 @@ def _reasoning() -> Sequence[Entry]:
         found.append(_lookup(direction, "Transformer", "universal", 1500, 60))
     for task in ("reverse_string", "stack_manipulation"):
         found.append(_chomsky(task, token, "Transformer + stack", "attention_stack", 1500, 150))
-    for task, steps in (("parity_check", 600), ("cycle_navigation", 600), ("modular_arithmetic", 1500)):
-        found.append(_chomsky(task, answer, "Transformer + automata", "attention_automaton", steps, 20 + steps / 15))
+    for task in ("parity_check", "cycle_navigation"):
+        found.append(_chomsky(task, answer, "Transformer + automata", "attention_automaton", 600, 60))
+    found.append(_chomsky("modular_arithmetic", answer, "Transformer + automata", "attention_network", 1500, 120))
     few = {"train.steps": "1000", "evaluate.per_length": "200", "evaluate.splits": "iid,128,256"}
     for model, positions in (("Transformer", "rotary"), ("Transformer + local attention", "local")):
         found.append(Entry("induction heads", model, f"{INDUCTION}:{positions}", few, "256", answer, 60))

@@ -13,7 +13,7 @@ from assay.models.precision import PrecisionConfig
 from assay.nn.automaton import STATES
 from assay.nn.recurrent import CELLS, Layer, Size, reverse, update_stack
 
-FORWARD = ["rnn", "lstm", "gru", "stack_rnn", "queue_rnn", "automaton"]
+FORWARD = ["rnn", "lstm", "gru", "stack_rnn", "queue_rnn", "automaton", "automata_network"]
 EVERY = [*FORWARD, "bilstm"]
 ROWS, SEQ, INPUTS, OUTPUTS = 4, 6, 24, 3
 SETTINGS = {"depth": 2, "width": 8, "embedding": 5, "dropout": 0.0}
@@ -144,10 +144,12 @@ def test_shapes_and_taps(name, pooled):
 @pytest.mark.parametrize("name", EVERY)
 def test_parameters_are_counted(name):
     width, embedding, cell = 8, 5, STACK["stack_cell_size"]
-    gates = {"rnn": 1, "lstm": 4, "gru": 3, "stack_rnn": 1, "queue_rnn": 1, "automaton": STATES, "bilstm": 4}[name]
+    gates = {"rnn": 1, "lstm": 4, "gru": 3, "stack_rnn": 1, "queue_rnn": 1, "automaton": STATES, "automata_network": STATES, "bilstm": 4}[
+        name
+    ]
 
     def layer(features: int) -> int:
-        plain = features * gates * width + gates * width + width * gates * width
+        plain = features * gates * width + gates * width + (0 if name == "automaton" else width * gates * width)
         extra = {"gru": gates * width, "stack_rnn": cell * width + (width + 1) * (3 + cell)}
         extra["queue_rnn"] = 2 * (cell * width + (width + 1) * (2 + cell))
         return plain + extra.get(name, 0)

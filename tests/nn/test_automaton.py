@@ -9,7 +9,7 @@ from assay.core.errors import UserError
 from assay.models.families import build
 from assay.models.model import Vocabulary
 from assay.models.precision import PrecisionConfig
-from assay.nn.automaton import STATES, STAY, automaton, first_states, move
+from assay.nn.automaton import STATES, STAY, automata_network, automaton, first_states, move
 from assay.nn.recurrent import CELLS, Layer, Size
 from experiments.models import recurrent, transformer
 
@@ -39,7 +39,7 @@ def test_sharp_choices_are_exact_however_long():
     tokens[20_001] = 1
 
     def step(state, token):
-        state = automaton({"recurrent": jnp.zeros((STATES, STATES**2))}, state, gates[token])
+        state = automaton({}, state, gates[token])
         return state, state.hidden
 
     _, states = jax.lax.scan(step, first_states(STATES, 1, jnp.float32), tokens)
@@ -58,22 +58,20 @@ def test_an_automaton_sees_where_the_others_are():
     gates = jnp.asarray(np.stack([np.stack([first, turn]).reshape(1, -1) for first in (two, jump)]))
     state, seen = first_states(2 * STATES, 1, jnp.float32), []
     for token in (0, 0, 0, 1, 0, 0, 1, 0):  # the first stands in 2, 4, 6, 7, 1, 3, 4, 6
-        state = automaton(weights, state, gates[token])
+        state = automata_network(weights, state, gates[token])
         seen.append(np.asarray(state.hidden).reshape(2, STATES).argmax(axis=1).tolist())
     assert seen == [[2, 1], [4, 2], [6, 3], [7, 4], [1, 4], [3, 4], [4, 4], [6, 5]]
     np.testing.assert_allclose(np.asarray(state.hidden).reshape(2, STATES).max(axis=1), 1.0, rtol=1e-5)
 
 
 def test_a_layer_begins_in_first_states_and_forgets_at_a_known_pace():
-    """Where neither tokens nor other automata say anything yet, a state stays with e^STAY / (e^STAY + STATES - 1): of a difference
-    between two states a share of (e^STAY - 1) / (e^STAY + STATES - 1) is left after each token, so that the first strings to be learnt
-    are short."""
+    """Where tokens say nothing yet, a state stays with e^STAY / (e^STAY + STATES - 1): of a difference between two states a share of
+    (e^STAY - 1) / (e^STAY + STATES - 1) is left after each token, so that the first strings to be learnt are short."""
     size = Size(2 * STATES)
     layer, zeros = Layer("automaton", size), CELLS["automaton"].zeros(size, 3, jnp.float32)
     np.testing.assert_array_equal(zeros.hidden, np.tile(np.eye(STATES)[0], (3, 2)))
     params = layer.init(jax.random.key(0), jnp.ones((1, 3, 4)), zeros)["params"]
-    assert params["input"]["kernel"].shape == (4, 2 * STATES * STATES)
-    params = params | {"recurrent": jnp.zeros_like(params["recurrent"])}
+    assert set(params) == {"input"} and params["input"]["kernel"].shape == (4, 2 * STATES * STATES)
     other = zeros._replace(hidden=jnp.roll(zeros.hidden, 1, axis=1))
     left, right = (np.asarray(layer.apply({"params": params}, jnp.zeros((5, 3, 4)), state)[0]) for state in (zeros, other))
     share = (np.exp(STAY) - 1) / (np.exp(STAY) + STATES - 1)

@@ -70,11 +70,11 @@ def tables(folder: Path, planned: Sequence[tuple[str, str]] = ()) -> str:
 
 
 def lines(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
-    """(area, all cells but the last) of each task, run and metric that is shown."""
-    runs: dict[tuple[str, str], list[Row]] = {}
+    """(area, all cells but the last) of each task, run, treatment and metric that is shown."""
+    runs: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
-        runs.setdefault((row["task"], row["experiment"]), []).append(row)
-    for (task, experiment), group in runs.items():
+        runs.setdefault((row["task"], row["experiment"], row["treatment"]), []).append(row)
+    for (task, experiment, treatment), group in runs.items():
         several = any(not isinstance(row["seed"], int) for row in group)
         shown = [row for row in group if not (several and isinstance(row["seed"], int))]
         single = [row for row in group if several and isinstance(row["seed"], int)]
@@ -87,7 +87,8 @@ def lines(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
                 seeds, updates = format_seed(tests[0]["seed"]), f"{tests[0]['steps']:,}"
                 published = "<br>".join(filter(None, (_published(row) for row in tests))) or DASH
                 told = "<br>".join(tested(row, each(row, single)) for row in tests)
-                cells = (task, name, metric, trained, told, seeds, updates, published)
+                run = name if treatment == "none" else f"{name}<br>+ {treatment}"
+                cells = (task, run, metric, trained, told, seeds, updates, published)
                 yield area, " | ".join(cells)
 
 

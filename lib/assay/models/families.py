@@ -31,6 +31,7 @@ FAMILIES: Mapping[str, Family] = {
     "stack_rnn": Family(StackRNNConfig, recurrent("stack_rnn")),
     "queue_rnn": Family(StackRNNConfig, recurrent("queue_rnn")),
     "automaton": Family(RecurrentConfig, recurrent("automaton")),
+    "automata_network": Family(RecurrentConfig, recurrent("automata_network")),
     "cnn": Family(CNNConfig, cnn),
     "resnet": Family(ResNetConfig, resnet),
     "mlp": Family(MLPConfig, mlp),

@@ -1,13 +1,12 @@
-"""A recurrent cell that is a bank of finite automata, softly: at each token every automaton makes a move, which takes each of its states
-to another, chosen by the token and by where all automata of the bank are. The sharper the choice, the longer it stays right: moves of
-probability 1 never blur. A cell with real numbers in its state may fit short strings by a count that ends where training did; with few
-states there is no room for one.
+"""Recurrent cells that are a bank of finite automata, softly: each token chooses a move for each automaton, and a move takes every state to
+another. The sharper the choice, the longer it stays right: moves of probability 1 never blur. A cell with real numbers in its state may fit
+short strings by a count that ends where training did; with few states there is no room for one.
 
 The state of an automaton is a distribution over its states (Rabin 1963), which a stochastic matrix, a softmax of activations, takes to
 the next. Such matrices hold all permutations, whose eigenvalues lie all around the unit circle, which parity and counting modulo n need
-(Grazzi et al. 2024, arXiv 2411.12537), and resets, which no orthogonal matrix can do. Where only the token chooses, an automaton that
-needs another's state stands a block above it (Krohn and Rhodes 1965): such banks, four blocks of them and attention in turn, did not learn
-arithmetic modulo 5 within 1,000 updates, where the operator before a number says what the number does; one bank that sees itself does.
+(Grazzi et al. 2024, arXiv 2411.12537), and resets, which no orthogonal matrix can do. Where only the token chooses (`automaton`), one that
+needs another's state stands a block above it (Krohn and Rhodes 1965). In a network of automata (`automata_network`) the states of all
+choose too: that learns arithmetic modulo 5, where the operator before a number says what the number does, and holds a count less exactly.
 """
 
 from collections.abc import Mapping
@@ -28,11 +27,16 @@ class Automata(NamedTuple):
 
 
 def automaton(weights: Mapping[str, jax.Array], state: Automata, gates: Float[Array, "batch logits"]) -> Automata:
-    """One token: `gates` are what it adds to the logits of the moves, width * STATES of them."""
+    """One token: `gates` are the logits of its moves, width * STATES of them."""
+    del weights
     batch, width = state.hidden.shape
-    logits = gates + state.hidden @ weights["recurrent"]
-    after = move(state.hidden.reshape(batch, -1, STATES), logits.reshape(batch, -1, STATES, STATES))
+    after = move(state.hidden.reshape(batch, -1, STATES), gates.reshape(batch, -1, STATES, STATES))
     return Automata(after.reshape(batch, width))
+
+
+def automata_network(weights: Mapping[str, jax.Array], state: Automata, gates: Float[Array, "batch logits"]) -> Automata:
+    """The same where the automata see one another: the states of all add to the logits."""
+    return automaton({}, state, gates + state.hidden @ weights["recurrent"])
 
 
 def move(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from assay.core.config import require
-from assay.nn.automaton import STATES, automaton, first_states, staying
+from assay.nn.automaton import STATES, Automata, automata_network, automaton, first_states, staying
 from assay.nn.pushdown import empty_pushdown, pushdown, update_stack
 from assay.nn.queue import QUEUES, empty_queues, queue_rnn
 from assay.nn.tap import tap
@@ -188,6 +188,10 @@ def _empty_stack(size: Size, batch: int, dtype: Any) -> Stacked:
     return Stacked(jnp.zeros((batch, size.width), dtype), jnp.zeros((batch, size.stack_depth, size.stack_cell), dtype))
 
 
+def _first_states(size: Size, batch: int, dtype: Any) -> Automata:
+    return first_states(size.width, batch, dtype)
+
+
 def _above_small(rows: int) -> Initializer:
     """Orthogonal in the first `rows`, which read the state, and of variance one over the rows in those that read the stack."""
 
@@ -236,12 +240,13 @@ CELLS: Mapping[str, Cell] = {
         lambda size, batch, dtype: empty_queues(size.width, size.stack_cell, size.stack_depth, batch, dtype),
         queue_rnn,
     ),
-    "automaton": Cell(
+    "automaton": Cell(STATES, staying, lambda size: {}, _first_states, automaton, multiple=STATES),
+    "automata_network": Cell(
         STATES,
         staying,
         lambda size: {"recurrent": ((size.width, STATES * size.width), _LECUN)},
-        lambda size, batch, dtype: first_states(size.width, batch, dtype),
-        automaton,
+        _first_states,
+        automata_network,
         multiple=STATES,
     ),
     "pushdown": Cell(
