@@ -7,6 +7,8 @@ Variants:  lstm         2 layers of width 200 that read the command and write on
            transformer  an encoder-decoder, rotary positions
            relative     the same with positions of Transformer-XL
            universal    the same, whose two blocks are applied three times
+           recombined   the transformer, trained on pairs whose alike words are exchanged
+           hybrid       a decoder in one stream: blocks of attention and of an LSTM in turn
            tiny         a few steps; `transformer,tiny` and so on are the others
 Cost:      two CPU cores, a seed: about 12 min
 Expected:  length: the published recurrent models have .138 and .208; jump: .0008 and .012; not measured here yet
@@ -19,16 +21,24 @@ from experiments.data import reasoning
 from experiments.defaults import defaults, variant
 from experiments.models import recurrent, transformer
 
-VARIANTS = ("lstm", "transformer", "relative", "universal")
-CHANGES = {"transformer": {}, "relative": {"positions": "transformer_xl"}, "universal": {"positions": "transformer_xl", "loops": 3}}
+VARIANTS = ("lstm", "transformer", "relative", "universal", "recombined", "hybrid")
+CHANGES = {
+    "transformer": {},
+    "recombined": {},
+    "relative": {"positions": "transformer_xl"},
+    "universal": {"positions": "transformer_xl", "loops": 3},
+}
 
 
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/reason/scan.py")
     config = defaults()
-    config.task = reasoning("scan/length", layout="prompted" if name == "lstm" else "translation")
+    config.task = reasoning("scan/length", layout="prompted" if name in ("lstm", "hybrid") else "translation")
+    config.treatments = ("recombine",) if name == "recombined" else ()
     if name == "lstm":
         config.model = recurrent("lstm", depth=2, width=200, dropout=0.5)
+    elif name == "hybrid":
+        config.model = transformer("decoder", depth=4, mixers=("attention", "lstm"), positions="none", width=128, mlp=256, dropout=0.1)
     else:
         config.model = transformer("encoder_decoder", width=128, mlp=256, dropout=0.1, activation="relu", **CHANGES[name])
     config.optimizer.update({"learning_rate": 1e-3, "warmup_steps": 200, "schedule": "linear"})
@@ -37,7 +47,7 @@ def get_config(given: str = "") -> ConfigDict:
     config.checkpoint.every = 1000
     if small:
         config.task.valid_share = 0.002
-        config.model.update({"width": 16} if name == "lstm" else {"depth": 1, "width": 16, "mlp": 32})
+        config.model.update({"width": 16} if name == "lstm" else {"depth": 2 if name == "hybrid" else 1, "width": 16, "mlp": 32})
         config.train.update({"steps": 8, "batch_size": 16, "steps_per_call": 4, "log_every": 4})
         config.evaluate.splits = ("valid",)
     return config

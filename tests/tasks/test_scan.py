@@ -22,8 +22,8 @@ SIZES = {"simple": (16_728, 4_182), "length": (16_990, 3_920), "jump": (14_670, 
 BEGIN = END + 1
 
 
-def task(name: str, valid_share: float = 0.0):
-    return build({"name": f"scan/{name}", "valid_share": valid_share}, 0)
+def task(name: str, valid_share: float = 0.0, cutoff: int = scan.CUTOFF):
+    return build({"name": f"scan/{name}", "valid_share": valid_share, "cutoff": cutoff}, 0)
 
 
 def interpret(command: str) -> list[str]:
@@ -76,6 +76,16 @@ def test_the_length_split_tests_longer_answers():
     lengths = [np.unique(source.length_of(np.arange(source.size))) - 1 for source in (train, test)]  # without END
     assert lengths[0].max() == 22
     assert lengths[1].tolist() == [24, 25, 26, 27, 28, 30, 32, 33, 36, 40, 48], "as in the paper"
+
+
+def test_an_earlier_cutoff_leaves_lengths_to_choose_on():
+    made = task("length", cutoff=16)
+    train, test = (made.source(split).length_of(np.arange(made.source(split).size)) - 1 for split in SPLITS)
+    assert train.max() == 16 and test.min() > 16 and len(train) + len(test) == len(scan.pairs())
+    assert task("length").published and not made.published, "the published cells belong to the standard split"
+    for name, cutoff, message in (("length", 23, "from 1 to 22"), ("jump", 16, "not split by")):
+        with pytest.raises(UserError, match=message):
+            task(name, cutoff=cutoff)
 
 
 @pytest.mark.parametrize(("name", "primitive"), [("jump", "jump"), ("turn_left", "turn left")])

@@ -26,10 +26,12 @@ from assay.tasks.task import Published, Task, find_split
 
 WORDS = ("walk", "look", "run", "jump", "turn", "left", "right", "opposite", "around", "twice", "thrice", "and", "after")
 ACTIONS = ("I_WALK", "I_LOOK", "I_RUN", "I_JUMP", "I_TURN_LEFT", "I_TURN_RIGHT")
+CUTOFF = 22  # actions: of `length`, the longest training answer
 END = len(ACTIONS)  # the class that ends an answer; the decoder begins with the id after it
 LONGEST_COMMAND = 9
 SPLITS = ("train", "test")  # and valid, where a share of the training pairs is held out
 PRIMITIVE_SHARE = 0.1  # of the lines of the jump and turn_left training sets
+DEFAULTS = {"valid_share": 0.0, "layout": "translation", "cutoff": CUTOFF}
 ABOUT = {
     "simple": "a command -> its actions; a random 80/20",
     "length": "a command -> its actions; longer answers in test",
@@ -61,17 +63,21 @@ class ScanConfig:
     name: str  # scan/simple, scan/length, scan/jump, scan/turn_left
     valid_share: float  # of the training pairs, held out for choices; 0: none, as in the paper
     layout: str = "translation"  # translation: for encoder_decoder; prompted: a model in one stream reads the command and writes on
+    cutoff: int = CUTOFF  # scan/length: actions of the longest training answer; fewer leave lengths to make choices on
 
     def __post_init__(self):
         if self.layout not in LAYOUTS:
             raise unknown("layout", self.layout, LAYOUTS, "--config.task.layout")
         require(0.0 <= self.valid_share < 1.0, "task.valid_share", self.valid_share, "a share in [0, 1)")
+        require(1 <= self.cutoff <= CUTOFF, "task.cutoff", self.cutoff, f"actions from 1 to {CUTOFF}")
+        standard = self.cutoff == CUTOFF or self.name == "scan/length"
+        require(standard, "task.cutoff", self.cutoff, f"{CUTOFF}, since {self.name} is not split by length")
 
 
 def build(config: ScanConfig, seed: int) -> Task:
     """The task. Its splits do not depend on the run's seed."""
     del seed
-    train, test = split(config.name.removeprefix("scan/"))
+    train, test = split(config.name.removeprefix("scan/"), config.cutoff)
     held = _held_out(train, config.valid_share)
     parts = {"train": [pair for pair in train if pair not in held], "valid": [pair for pair in train if pair in held], "test": test}
     sources = {name: partial(_source, name, tuple(pairs)) for name, pairs in parts.items() if pairs}
@@ -86,7 +92,7 @@ def build(config: ScanConfig, seed: int) -> Task:
         chance=1.0 / (len(ACTIONS) + 1),
         shown="test",
         free_running=1,
-        published=_published(config.name.removeprefix("scan/")),
+        published=_published(config.name.removeprefix("scan/")) if config.cutoff == CUTOFF else (),
         symbols=WORDS,
         classes=(*ACTIONS, "END"),
     )
@@ -101,7 +107,7 @@ def pairs() -> list[Pair]:
 
 
 @cache
-def split(name: str) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+def split(name: str, cutoff: int = CUTOFF) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
     """(training lines, test lines) of a split; the training lines of jump and turn_left repeat the primitive, as published."""
     every = pairs()
     if name == "simple":
@@ -109,8 +115,8 @@ def split(name: str) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
         cut = len(every) * 4 // 5
         return tuple(every[i] for i in order[:cut]), tuple(every[i] for i in order[cut:])
     if name == "length":
-        short = [pair for pair in every if pair[1].count(" ") < 22]
-        return tuple(short), tuple(pair for pair in every if pair[1].count(" ") >= 22)
+        short = [pair for pair in every if pair[1].count(" ") < cutoff]
+        return tuple(short), tuple(pair for pair in every if pair[1].count(" ") >= cutoff)
     primitive = {"jump": ("jump", "I_JUMP"), "turn_left": ("turn left", "I_TURN_LEFT")}[name]
     others = [pair for pair in every if primitive[0] not in pair[0]]
     copies = round(len(others) * PRIMITIVE_SHARE / (1 - PRIMITIVE_SHARE))

@@ -61,10 +61,7 @@ TASKS: Mapping[str, Entry] = {
         f"chomsky/{name}": Entry(chomsky.ChomskyConfig, chomsky.build, CHOMSKY, chomsky.SPLITS, chomsky.ABOUT[name])
         for name in RULES["code"]
     },
-    **{
-        f"scan/{name}": Entry(scan.ScanConfig, scan.build, {"valid_share": 0.0, "layout": "translation"}, scan.SPLITS, about)
-        for name, about in scan.ABOUT.items()
-    },
+    **_entries("scan/", scan, scan.ScanConfig),
     **_entries("ctl/", ctl, ctl.CTLConfig),
     **_entries("arithmetic/", arithmetic, arithmetic.ArithmeticConfig),
     "listops/depth": Entry(listops.DepthConfig, listops.build_depth, listops.DEFAULTS, listops.SPLITS, listops.ABOUT["depth"]),

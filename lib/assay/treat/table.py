@@ -15,6 +15,7 @@ from assay.treat.initial import initial
 from assay.treat.option import parse
 from assay.treat.penalty import l1, l2
 from assay.treat.rate import rate
+from assay.treat.recombine import recombine
 from assay.treat.reverse import reverse
 from assay.treat.scratchpad import scratchpad
 from assay.treat.smooth import smooth
@@ -32,6 +33,7 @@ FACTORIES: Mapping[str, Callable[..., Treatment]] = {
     "l1": l1,
     "l2": l2,
     "rate": rate,
+    "recombine": recombine,
     "reverse": reverse,
     "scratchpad": scratchpad,
     "smooth": smooth,
