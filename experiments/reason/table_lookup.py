@@ -44,9 +44,9 @@ def get_config(given: str = "") -> ConfigDict:
         config.optimizer.update({"name": "adamw", "learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 500, "weight_decay": 0.01})
         config.train.update({"steps": 15_000, "batch_size": 256})
     else:
-        config.model = recurrent("lstm", width=128)
+        config.model = recurrent("lstm", width=200)
         config.optimizer.update({"learning_rate": 3e-3, "schedule": "cosine", "warmup_steps": 100})
-        config.train.update({"steps": 4000, "batch_size": 128})
+        config.train.update({"steps": 8000, "batch_size": 128})
     config.train.log_every = 50
     config.evaluate.update({"splits": ("iid", "6-8", "9-10"), "per_length": 500})
     config.checkpoint.every = 1000

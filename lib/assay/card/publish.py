@@ -1,4 +1,4 @@
-"""A finished study as files small enough to commit: its rows as JSON, its plot as SVG, its table as Markdown."""
+"""A finished study as files small enough to commit: its rows as JSON, its plots as SVG, its table as Markdown."""
 
 import json
 import re
@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from assay.card.plots import Curve, accuracy_by_length, standalone
+from assay.card.plots import Curve, accuracy_by_length, score_by_step, standalone
+from assay.card.report import look_curves, read_run
 from assay.card.table import DASH, format_seed, format_value
 from assay.core.errors import UserError
 from assay.train.workdir import write_text
@@ -15,8 +16,8 @@ DRAWN = ("answer_accuracy", "token_accuracy", "exact_match")  # the first that a
 
 
 def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
-    """Writes `folder/name.json` (rows without figures by length, command, environment), and `name.svg` where there are figures by length;
-    returns the Markdown table."""
+    """Writes `folder/name.json` (rows without figures by length, command, environment, looks at `valid`), `name.svg` where there are figures
+    by length, and `name_steps.svg` where runs looked at `valid` as they learnt; returns the Markdown table."""
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise UserError(f"--name={name!r} is no name of a file. Use letters, digits, _, - and dots.")
     path = Path(workdir) / "results.json"
@@ -28,7 +29,12 @@ def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
     command = results.get("command") or f"python -m experiments.main --config=experiments/{experiments[0].replace(':', '.py:')} --workdir=W"
     head = json.dumps({"command": command, "environment": results["environment"]}, indent=1).removesuffix("\n}")
     body = ",\n".join(f"  {json.dumps(row)}" for row in rows)  # a line a row: a third of the size of a line a value
-    write_text(Path(folder) / f"{name}.json", f'{head},\n "rows": [\n{body}\n ]\n}}\n')
+    curves, metric = look_curves([read_run(config.parent) for config in sorted(Path(workdir).rglob("config.json"))])
+    looks = ",\n".join(f"  {json.dumps({'run': curve.label, 'step': curve.x, metric: curve.y})}" for curve in curves if "valid" in curve.label)
+    tail = f' ],\n "looks": [\n{looks}\n' if looks else ""
+    write_text(Path(folder) / f"{name}.json", f'{head},\n "rows": [\n{body}\n{tail} ]\n}}\n')
+    if curves:
+        write_text(Path(folder) / f"{name}_steps.svg", standalone(score_by_step(curves, metric)))
     drawn = [row for row in results["rows"] if row.get("by_length")]
     if drawn:
         write_text(Path(folder) / f"{name}.svg", _picture(drawn))

@@ -98,6 +98,20 @@ def summarise(runs: Sequence[RunView]) -> str:
     return "; ".join(clauses[:3]) + (f"; and {len(clauses) - 3} more tasks" if len(clauses) > 3 else "") + "."
 
 
+def look_curves(runs: Sequence[RunView]) -> tuple[list[plots.Curve], str]:
+    """The curves of the metric by which runs looked at `valid` while they learnt, also on the batches of training, and its name."""
+    curves, metric = [], ""
+    for run in runs:
+        looks = [(line["step"], name, value) for line in run.metrics for name, value in line.items() if name.startswith("valid_")]
+        if len(looks) < 2 or not is_fraction("fraction", looks[0][1].removeprefix("valid_")):
+            continue
+        metric = looks[0][1].removeprefix("valid_")
+        batches = [(line["step"], line[metric]) for line in run.metrics if line.get(metric) is not None]
+        curves += [plots.Curve(f"{run.label}, training batches", *zip(*batches, strict=True))] if batches else []
+        curves.append(plots.Curve(f"{run.label}, valid", *zip(*((step, value) for step, _, value in looks), strict=True)))
+    return curves, metric
+
+
 def _task_clause(task: str, labels: Mapping[str, Sequence[dict]]) -> str:
     every = [row for rows in labels.values() for row in rows]
     metrics = list(dict.fromkeys(row["metric"] for row in every))
@@ -217,15 +231,7 @@ def _loss_figures(runs: Sequence[RunView]) -> list[Figure]:
 
 def _look_figures(runs: Sequence[RunView]) -> list[Figure]:
     """The headline while training goes on, on the training batches and on `valid`, for runs that looked at it."""
-    curves, metric = [], ""
-    for run in runs:
-        looks = [(line["step"], name, value) for line in run.metrics for name, value in line.items() if name.startswith("valid_")]
-        if len(looks) < 2 or not is_fraction("fraction", looks[0][1].removeprefix("valid_")):
-            continue
-        metric = looks[0][1].removeprefix("valid_")
-        batches = [(line["step"], line[metric]) for line in run.metrics if line.get(metric) is not None]
-        curves += [plots.Curve(f"{run.label}, training batches", *zip(*batches, strict=True))] if batches else []
-        curves.append(plots.Curve(f"{run.label}, valid", *zip(*((step, value) for step, _, value in looks), strict=True)))
+    curves, metric = look_curves(runs)
     if not curves:
         return []
     caption = f"{metric.replace('_', ' ').capitalize()} in per cent, on the batches of training and on the split valid, against step."
