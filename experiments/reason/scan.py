@@ -7,12 +7,14 @@ Variants:  lstm         2 layers of width 200 that read the command and write on
            transformer  an encoder-decoder, rotary positions
            relative     the same with positions of Transformer-XL
            universal    the same, whose two blocks are applied three times
-           recombined   the transformer, trained on pairs whose alike words are exchanged
+           words        the transformer, which also sees pairs made by exchanging words that are alike in training
+           phrases      the same for phrases, which makes longer pairs than training has
            hybrid       a decoder in one stream: blocks of attention and of an LSTM in turn
            tiny         a few steps; `transformer,tiny` and so on are the others
 Cost:      two CPU cores, a seed: about 12 min
 Expected:  length: the published recurrent models have .138 and .208; jump: .0008 and .012; not measured here yet
-Reference: Lake and Baroni, ICML 2018 (arXiv 1711.00350): 100,000 updates on single examples; --config.train.steps=780 sees as many
+Reference: Lake and Baroni, ICML 2018 (arXiv 1711.00350): 100,000 updates on single examples, as many as are seen here, 32 an update;
+           Andreas 2020 (arXiv 1904.09545) for the pairs that are made
 """
 
 from ml_collections import ConfigDict
@@ -21,10 +23,12 @@ from experiments.data import reasoning
 from experiments.defaults import defaults, variant
 from experiments.models import recurrent, transformer
 
-VARIANTS = ("lstm", "transformer", "relative", "universal", "recombined", "hybrid")
+VARIANTS = ("lstm", "transformer", "relative", "universal", "words", "phrases", "hybrid")
+TREATMENTS = {"words": ("recombine",), "phrases": ("recombine:of=phrases,draws=200000",)}
 CHANGES = {
     "transformer": {},
-    "recombined": {},
+    "words": {},
+    "phrases": {},
     "relative": {"positions": "transformer_xl"},
     "universal": {"positions": "transformer_xl", "loops": 3},
 }
@@ -34,7 +38,7 @@ def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/reason/scan.py")
     config = defaults()
     config.task = reasoning("scan/length", layout="prompted" if name in ("lstm", "hybrid") else "translation")
-    config.treatments = ("recombine",) if name == "recombined" else ()
+    config.treatments = TREATMENTS.get(name, ())
     if name == "lstm":
         config.model = recurrent("lstm", depth=2, width=200, dropout=0.5)
     elif name == "hybrid":
@@ -42,10 +46,11 @@ def get_config(given: str = "") -> ConfigDict:
     else:
         config.model = transformer("encoder_decoder", width=128, mlp=256, dropout=0.1, activation="relu", **CHANGES[name])
     config.optimizer.update({"learning_rate": 1e-3, "warmup_steps": 200, "schedule": "linear"})
-    config.train.update({"steps": 4000, "batch_size": 128, "buckets": 2, "log_every": 50})
+    config.train.update({"steps": 3125, "batch_size": 32, "buckets": 2, "log_every": 50})
     config.evaluate.update({"splits": ("test",), "batch_size": 512})
     config.checkpoint.every = 1000
     if small:
+        config.treatments = tuple(treatment.replace("200000", "2000") for treatment in config.treatments)
         config.task.valid_share = 0.002
         config.model.update({"width": 16} if name == "lstm" else {"depth": 2 if name == "hybrid" else 1, "width": 16, "mlp": 32})
         config.train.update({"steps": 8, "batch_size": 16, "steps_per_call": 4, "log_every": 4})

@@ -1,78 +1,134 @@
-"""Recombination: which tokens stand in for each other is read off the training pairs, and what is made of them is what SCAN means."""
+"""Recombination: what stands in for each other is read off the training pairs, and what is made of it is what SCAN means."""
+
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from assay.core.errors import UserError
-from assay.data.source import Examples, in_memory, padded
-from assay.tasks.scan import ACTIONS, WORDS, pairs
+from assay.data.recombine import exchangeable, exchanges, filled, replaced, substitutions, taken_apart
+from assay.data.source import Examples
+from assay.tasks.scan import ACTIONS, WORDS, pairs, split
 from assay.tasks.table import TASKS, build
-from assay.treat.recombine import exchangeable, recombine, recombined
+from assay.treat.recombine import as_pairs, recombine, recombined
 from assay.treat.table import treatments
 
-
-def source_of(lines: list[tuple[list[int], list[int]]]):
-    (given, given_length), (answer, length) = (padded(list(side)) for side in zip(*lines, strict=True))
-    return in_memory("train", Examples(np.arange(len(lines)), length, given, given_length, answer, length, length))
+TRUTH = dict(pairs())
+JUMP = [line for line in split("jump")[0] if line[0].count(" ") < 4]  # fewer are faster to compare
 
 
 def task_of(name: str):
     return build({**TASKS[name].defaults, "name": name}, 0)
 
 
-def read(examples: Examples) -> list[tuple[str, str]]:
-    commands = [" ".join(WORDS[i] for i in row[:n]) for row, n in zip(examples.input, examples.input_length, strict=True)]
-    actions = [" ".join(ACTIONS[i] for i in row[: n - 1]) for row, n in zip(examples.target, examples.target_length, strict=True)]
-    return list(zip(commands, actions, strict=True))
+def coded(lines):
+    return [
+        (tuple(WORDS.index(word) for word in given.split()), tuple(ACTIONS.index(one) for one in answer.split())) for given, answer in lines
+    ]
 
 
-def test_scan_verbs_and_sides_are_found_and_every_pair_that_is_made_is_right():
-    source = task_of("scan/jump").source("train")
-    verbs, sides = exchangeable(source.fetch(np.arange(source.size)))
+def read(made):
+    return [(" ".join(WORDS[i] for i in given), " ".join(ACTIONS[i] for i in answer)) for given, answer in made]
+
+
+def of_examples(examples: Examples):
+    return as_pairs(examples)[0]
+
+
+def test_words_that_differ_by_one_token_on_either_side_are_found():
+    verbs, sides = exchangeable(coded(JUMP))
     assert [(WORDS[word], ACTIONS[one]) for word, one in verbs] == list(zip(WORDS[:4], ACTIONS[:4], strict=True))
     assert [(WORDS[word], ACTIONS[one]) for word, one in sides] == [("left", "I_TURN_LEFT"), ("right", "I_TURN_RIGHT")]
-    made = read(recombined(source, 0.5).fetch(np.arange(source.size)))
-    assert set(made) <= set(pairs())
-    assert len({command for command, _ in made if "jump" in command}) > 1000, "the treatment shows jump inside commands"
-    unchanged = np.mean([a == b for a, b in zip(made, read(source.fetch(np.arange(source.size))), strict=True)])
-    assert unchanged == pytest.approx(0.5 + 0.5 / 8, abs=0.05), "a few permutations move no token of their pair"
 
 
-def test_the_draw_belongs_to_the_example_and_its_epoch():
-    source = recombined(task_of("scan/jump").source("train"), 1.0)
-    indices = np.array([5, 900, 12_000, 14_000])
-    whole, alone = source.fetch(np.arange(source.size)), source.fetch(indices)
-    np.testing.assert_array_equal(whole.input[indices], alone.input)
-    later = source.fetch(np.arange(1000) + source.size)
-    assert (later.input != whole.input[:1000]).any(), "the next epoch has other pairs"
-    np.testing.assert_array_equal(later.target_length, whole.target_length[:1000])
+def test_tokens_with_two_partners_and_pairs_that_differ_twice_are_left_alone():
+    assert exchangeable([((0, 9), (3, 7)), ((1, 9), (4, 7))]) == [[(0, 3), (1, 4)]]
+    assert exchangeable([((0,), (3,)), ((1,), (4,)), ((2,), (5,)), ((2,), (6,))]) == [[(0, 3), (1, 4)]], "2 goes with both 5 and 6"
+    assert exchangeable([((0, 8, 1), (3, 4)), ((0, 9, 1), (4, 3))]) == [], "`and`, `after`: two targets differ"
+    assert exchanges([((0, 8, 1), (3, 4))], 5, 0) == []
+
+
+def test_exchanged_words_mean_what_the_grammar_says():
+    made = read(exchanges(coded(JUMP), 8000, 0))
+    assert len(made) == 8000 and all(TRUTH[command] == actions for command, actions in made)
+    assert len({command for command, _ in made if "jump" in command}) > 100, "jump inside commands, which training lacks"
+    assert made[:100] == read(exchanges(coded(JUMP), 100, 0)) != read(exchanges(coded(JUMP), 100, 1))
+
+
+def test_a_pair_is_taken_apart_where_others_fill_the_same_frame():
+    ways = taken_apart(coded(line for line in split("length")[0] if line[0].count(" ") < 4))
+    (thrice,) = coded([("walk left thrice", TRUTH["walk left thrice"])])
+    fillers = {read([way.filler])[0][0] for way in ways[thrice]}
+    assert {"walk", "walk left"} <= fillers
+    assert all(filled(*way) == thrice for way in ways[thrice])
+
+
+def test_a_target_that_stands_at_unclear_places_takes_nothing_apart():
+    # `run twice` in RUN RUN RUN: at the first two, or the last two?
+    lines = [("run", "I_RUN"), ("run twice", "I_RUN I_RUN"), ("run and run twice", "I_RUN I_RUN I_RUN"), ("walk twice", "I_WALK I_WALK")]
+    (pair,) = coded(lines[2:3])
+    assert "run twice" not in {read([way.filler])[0][0] for way in taken_apart(coded(lines))[pair]}
+
+
+def test_longer_commands_are_made_of_phrases():
+    train = coded(split("length")[0])
+    made = read(substitutions(train, 12_000, 48, 0))
+    assert len({command for command, _ in made}) == len(made) > 1000, "distinct"
+    lengths = [answer.count(" ") + 1 for _, answer in made]
+    assert min(lengths) > 22 and max(lengths) <= 48 and max(command.count(" ") for command, _ in made) < 9
+    right = Counter(TRUTH[command] == actions for command, actions in made if command in TRUTH)
+    assert right[True] > 500 and right[True] > 5 * right[False], "those that are commands mean what the grammar says, nearly all"
+    assert any("around left thrice" in command for command, _ in made), "24 actions, which training has none of"
+    assert substitutions(train[:3], 100, 48, 0) == [], "three pairs have no frames"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "part", "by", "expected"), [((1, 1, 1), (1, 1), (9,), (9, 1)), ((1, 2), (3,), (), (1, 2)), ((5,), (5,), (6, 7), (6, 7))]
+)
+def test_replaced(tokens, part, by, expected):
+    assert replaced(tokens, part, by) == expected
+
+
+@pytest.mark.parametrize("of", ["words", "phrases"])
+def test_training_has_its_own_pairs_and_the_made_ones(of):
+    task = task_of("scan/length")
+    plain = task.source("train")
+    more = recombined(plain, of, 500, 0)
+    assert plain.size < more.size <= plain.size + 500
+    own, both = plain.fetch(np.arange(plain.size)), more.fetch(np.arange(more.size))
+    assert of_examples(own) == of_examples(both)[: plain.size]
+    assert more.lengths[1] <= 2 * 22 + 1 and (both.target[np.arange(more.size), both.target_length - 1] == len(ACTIONS)).all(), "all end"
+    batch = task.encode(both, task.width(more.lengths[1]))
+    assert batch["inputs"].shape[0] == more.size, "they fit the task's layout"
 
 
 def test_only_training_is_changed():
     task = task_of("scan/jump")
     treated = recombine().task(task)
     np.testing.assert_array_equal(treated.source("test").fetch(np.arange(50)).input, task.source("test").fetch(np.arange(50)).input)
-
-
-def test_tokens_with_two_partners_and_pairs_that_differ_twice_are_left_alone():
-    # 1 stands for 0 in one frame; 2 goes with both 5 and 6, so that no exchange of it is one to one
-    assert exchangeable(source_of([([0, 9], [3, 7]), ([1, 9], [4, 7])]).fetch(np.arange(2))) == [[(0, 3), (1, 4)]]
-    lines = [([0], [3]), ([1], [4]), ([2], [5]), ([2], [6])]
-    assert exchangeable(source_of(lines).fetch(np.arange(4))) == [[(0, 3), (1, 4)]]
-    swapped = [([0, 8, 1], [3, 4]), ([0, 9, 1], [4, 3])]  # `and`, `after`: two targets differ
-    with pytest.raises(UserError, match="nothing to exchange"):
-        recombined(source_of(swapped), 0.5)
+    assert treated.source("train") is treated.source("train"), "made once"
 
 
 @pytest.mark.parametrize(
     ("spec", "name", "message"),
     [
         ("recombine", "chomsky/parity_check", "does not end"),
-        ("recombine", "digits", "has none"),
-        ("recombine:share=0", "scan/jump", "above 0"),
+        ("recombine", "digits", "needs inputs and answers of tokens"),
+        ("recombine:of=letters", "scan/jump", "one of words, phrases"),
+        ("recombine:draws=-1", "scan/jump", "a number of pairs"),
+        ("recombine:longest=-1", "scan/jump", "tokens of an answer"),
     ],
 )
 def test_mistakes(spec, name, message):
     with pytest.raises(UserError, match=message):
         (made,) = treatments((spec,))
         made.task(task_of(name)).source("train")
+
+
+def test_a_split_without_alike_parts_is_told():
+    source = task_of("scan/jump").source("train")
+    one = source.fetch(np.zeros(3, int))
+    from assay.data.source import in_memory
+
+    with pytest.raises(UserError, match="finds no words in 'alone' that stand in for each other"):
+        recombined(in_memory("alone", one), "words", 0, 0)

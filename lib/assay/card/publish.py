@@ -16,8 +16,8 @@ DRAWN = ("answer_accuracy", "token_accuracy", "exact_match")  # the first that a
 
 
 def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
-    """Writes `folder/name.json` (rows without figures by length, command, environment, looks at `valid`), `name.svg` where there are figures
-    by length, and `name_steps.svg` where runs looked at `valid` as they learnt; returns the Markdown table."""
+    """Writes `folder/name.json` (rows without figures by length, command, environment, looks at `valid`), `name.svg` where there are
+    figures by length, and `name_steps.svg` where runs looked at `valid` as they learnt; returns the Markdown table."""
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise UserError(f"--name={name!r} is no name of a file. Use letters, digits, _, - and dots.")
     path = Path(workdir) / "results.json"
@@ -30,7 +30,9 @@ def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
     head = json.dumps({"command": command, "environment": results["environment"]}, indent=1).removesuffix("\n}")
     body = ",\n".join(f"  {json.dumps(row)}" for row in rows)  # a line a row: a third of the size of a line a value
     curves, metric = look_curves([read_run(config.parent) for config in sorted(Path(workdir).rglob("config.json"))])
-    looks = ",\n".join(f"  {json.dumps({'run': curve.label, 'step': curve.x, metric: curve.y})}" for curve in curves if "valid" in curve.label)
+    looks = ",\n".join(
+        f"  {json.dumps({'run': curve.label, 'step': curve.x, metric: curve.y})}" for curve in curves if "valid" in curve.label
+    )
     tail = f' ],\n "looks": [\n{looks}\n' if looks else ""
     write_text(Path(folder) / f"{name}.json", f'{head},\n "rows": [\n{body}\n{tail} ]\n}}\n')
     if curves:
