@@ -43,6 +43,23 @@ def test_what_is_measured_by_length_is_drawn(metric, tmp_path):
     assert ">lstm<" in drawn, "the curve has its run's name"
 
 
+def test_what_a_run_saw_of_valid_as_it_learnt_is_kept_and_drawn(tmp_path):
+    folder = study(tmp_path / "study", [row("test")])
+    run = folder / "lstm" / "seed_0"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text("{}")
+    (run / "results.json").write_text(json.dumps({"schema": 1, "environment": {}, "rows": [row("test")]}))
+    looks = [{"step": step, "valid_answer_accuracy": value} for step, value in ((100, 0.1), (200, 0.9))]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [{"step": 100, "answer_accuracy": 1.0}, *looks]))
+    publish(folder, "late", tmp_path / "out")
+    kept = json.loads((tmp_path / "out" / "late.json").read_text())
+    assert kept["looks"] == [{"run": "lstm, valid", "step": [100, 200], "answer_accuracy": [0.1, 0.9]}] and len(kept["rows"]) == 1
+    drawn = (tmp_path / "out" / "late_steps.svg").read_text()
+    assert ">lstm, valid<" in drawn and ">lstm, training batches<" in drawn
+    publish(study(tmp_path / "other", [row("test")]), "plain", tmp_path / "out")
+    assert not (tmp_path / "out" / "plain_steps.svg").exists() and "looks" not in json.loads((tmp_path / "out" / "plain.json").read_text())
+
+
 def test_one_line_a_task_run_and_metric():
     mean = row(value=0.75, seed=[0, 1], best=0.9, published=[CELL])
     single = [row("iid", value=1.0), row(value=0.6), row(value=0.9, seed=1), row(metric="nll", unit="nats", seed=1)]
