@@ -4,7 +4,7 @@ Command:   python -m experiments.study --config=experiments/reason/addition.py:p
                --seeds=0:2 --workdir=runs/addition
 Variants:  plain      sums of 3 digits, the answer's highest digit first
            reversed   the same, the lowest digit first, so that each digit needs one carry only
-           alone      1-8 digits, reversed, rotary positions: does it hold at more digits?
+           alone      1-8 digits, reversed, one block with rotary positions: does it hold at more digits?
            coupled    the same with learned positions that digits of the same significance share (position coupling)
            tiny       a few steps; `coupled,tiny` and so on are the others
 Cost:      two CPU cores, a seed: plain and reversed 6 min, alone and coupled 15 min
@@ -27,12 +27,13 @@ def get_config(given: str = "") -> ConfigDict:
     longer = name in ("alone", "coupled")
     config = defaults()
     config.task = reasoning("addition", lengths="1:8" if longer else "3:3")
-    config.model = transformer("decoder", depth=2, width=128, heads=4, kv_heads=4, mlp=512)
+    config.model = transformer("decoder", depth=1 if longer else 2, width=128, heads=4, kv_heads=4, mlp=512)
     config.treatments = TREATMENTS[name]
     if name == "coupled":
         config.model.update({"positions": "learned", "max_length": 48})
     config.optimizer.update({"name": "adamw", "learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 200})
-    config.train.update({"steps": 10_000 if longer else 4000, "batch_size": 128, "log_every": 50, "buckets": 2 if longer else 1})
+    config.train.update({"steps": 8000 if longer else 2500, "batch_size": 64 if longer else 128, "buckets": 2 if longer else 1})
+    config.train.update({"log_every": 50, "validate_every": 0 if longer else 50})
     config.evaluate.update({"splits": ("iid", "9-16", "16-16", "20-20") if longer else ("iid",), "per_length": 1000})
     config.checkpoint.every = 1000
     if small:

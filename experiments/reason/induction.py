@@ -29,7 +29,7 @@ def get_config(given: str = "") -> ConfigDict:
     config.task = reasoning("recall/induction")
     config.model = transformer("decoder", depth=2, width=64, heads=4, kv_heads=4, mlp=128, **CHANGES.get(name, {"positions": name}))
     config.optimizer.update({"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 200})
-    config.train.update({"steps": 8000, "batch_size": 64, "log_every": 50})
+    config.train.update({"steps": 2000, "batch_size": 64, "log_every": 50})
     config.evaluate.update({"splits": ("iid", "128", "256", "512"), "per_length": 1000, "batch_size": 128})
     config.checkpoint.every = 1000
     if small:
