@@ -17,7 +17,7 @@ LONGER = ("reverse_string", "stack_manipulation", "duplicate_string", "odds_firs
 PLANNED = (  # (tasks, experiment, variants): what the reasoning suite asks for; without a file it is shown as not run
     (tuple(f"chomsky/{name}" for name in (*REGULAR, *LONGER)), "reason/chomsky", tuple(POSITIONS)),
     (tuple(f"chomsky/{name}" for name in (*REGULAR[1:], *LONGER)), "reason/chomsky", ("lstm",)),  # parity's is reason/parity:lstm
-    (("ctl/forward", "ctl/backward"), "reason/table_lookup", ("lstm", "universal", "relative", "gate", "geometric")),
+    (("ctl/forward", "ctl/backward"), "reason/table_lookup", ("lstm", "universal", "relative", "gate", "geometric", "more_loops")),
     (("scan/length", "scan/jump", "scan/turn_left"), "reason/scan", ("lstm", "transformer")),
     (("recall/induction",), "reason/induction", ("rotary", "learned", "alibi", "none", "randomised", "local")),
     (("modular/divide",), "reason/grokking", ("decay", "none")),
