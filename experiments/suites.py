@@ -39,6 +39,8 @@ def _chomsky(task: str, metric: str, model: str, variant: str, steps: int, secon
 
 def _lookup(direction: str, model: str, variant: str, steps: int, seconds: float) -> Entry:
     changes = {"task.name": f"ctl/{direction}", "train.steps": str(steps), "evaluate.per_length": "200"}
+    if variant != "lstm":
+        changes |= {"treatments": f"curriculum:examples={32 * steps}"}  # all lengths from the middle of training on
     return Entry(f"table lookup, {direction}", model, f"{LOOKUP}:{variant}", changes, "9-10", "answer_accuracy", seconds)
 
 
@@ -50,8 +52,8 @@ def _reasoning() -> Sequence[Entry]:
         if metric == answer:
             found.append(_chomsky(task, metric, "Transformer", "transformer", 300, 50))
     for direction in ("forward", "backward"):
-        found.append(_lookup(direction, "LSTM", "lstm", 1500, 25))
-        found.append(_lookup(direction, "Transformer", "universal", 1500, 60))
+        found.append(_lookup(direction, "LSTM", "lstm", 1500, 35))
+        found.append(_lookup(direction, "Transformer", "universal", 1500, 110))
     for task in ("reverse_string", "stack_manipulation"):
         found.append(_chomsky(task, token, "Transformer + stack", "attention_stack", 1500, 150))
     for task in ("parity_check", "cycle_navigation"):
