@@ -113,6 +113,7 @@ def test_only_training_is_changed():
     ("spec", "name", "message"),
     [
         ("recombine", "chomsky/parity_check", "does not end"),
+        ("recombine", "path_star", "too many or too long"),
         ("recombine", "digits", "needs inputs and answers of tokens"),
         ("recombine:of=letters", "scan/jump", "one of words, phrases"),
         ("recombine:draws=-1", "scan/jump", "a number of pairs"),

@@ -21,6 +21,7 @@ from assay.train.treatment import Treatment
 from assay.treat.option import KEY, check
 
 OF = ("words", "phrases")
+LARGEST = 10_000_000  # pairs times the tokens of the longest input and answer: SCAN has half as many, and takes seconds
 
 
 def recombine(of: str = "words", draws: int = 0, longest: int = 0) -> Treatment:
@@ -47,6 +48,12 @@ def recombined(source: Source, of: str, draws: int, longest: int) -> Source:
     write, or has no parts that are alike."""
     if source.size is None:
         raise UserError(f"the treatment recombine compares all training pairs, and {source.name!r} does not end. {KEY}")
+    first = source.fetch(np.arange(min(source.size, 1)))
+    if source.size * first.input[0].size * first.target[0].size > LARGEST:
+        raise UserError(
+            f"the treatment recombine compares all training pairs, and the {source.size:,} of {source.name!r} are too many or too long: "
+            f"pairs x tokens of an input x tokens of an answer are above {LARGEST:,}. {KEY}"
+        )
     every = source.fetch(np.arange(source.size))
     if every.input.ndim != 2 or (every.length != every.target_length).any() or (every.slots != every.target_length).any():
         raise UserError(
