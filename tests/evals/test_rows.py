@@ -143,3 +143,5 @@ def test_means_over_seeds_keep_to_what_a_metric_can_be(measured):
     assert means.keys() == found.keys()
     assert means["accuracy"]["interval"][1] == 1.0 and means["nll"]["interval"][1] > 1.0 and means["nll"]["interval"][0] < 0
     assert {tuple(row["seed"]) for row in means.values()} == {(0, 1)}
+    bleu = [{**found["nll"], "metric": "bleu", "unit": "BLEU", "seed": seed, "value": value} for seed, value in ((0, 99.0), (1, 80.0))]
+    assert mean_rows(bleu)[0]["interval"][1] == 100.0

@@ -21,6 +21,7 @@ WILSON_EXAMPLES = "value: mean over examples; interval: Wilson 95 % over example
 BOOTSTRAP = "value: {value}; interval: bootstrap 95 % over {units}"
 NO_INTERVAL = "value: of all examples together"
 SAME = ("experiment", "task", "model", "treatment", "split", "metric")  # what the runs of a mean share
+BOUNDS = {"fraction": (0.0, 1.0), "BLEU": (0.0, 100.0)}  # of a unit's values
 STUDENT = "value: mean over seeds; interval: Student t 95 % over seeds"
 RESAMPLES = 1000
 CONSTANTS: Mapping[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # the single number that errs least; how errors count
@@ -78,7 +79,7 @@ def mean_rows(every: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if len(group) < 2:
             continue
         values = [row["value"] for row in group]
-        interval = over_seeds(values, (0.0, 1.0) if group[0]["unit"] == "fraction" else (-math.inf, math.inf))
+        interval = over_seeds(values, BOUNDS.get(group[0]["unit"], (-math.inf, math.inf)))
         mean = dict(group[0])
         mean |= {"value": float(np.mean(values)), "n": sum(row["n"] for row in group), "seed": [row["seed"] for row in group]}
         mean |= {"interval": list(interval) if interval else None, "interval_method": STUDENT}
