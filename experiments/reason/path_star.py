@@ -6,7 +6,7 @@ Command:   python -m experiments.study --config=experiments/reason/path_star.py:
 Variants:  forward    the path from the start to the goal, token by token: after the first step every token follows from the one before
            reversed   from the goal to the start, where no step is a choice
            tiny       a few steps; `reversed,tiny` is the other
-Cost:      a CPU core, a seed: 3 min
+Cost:      a CPU core, a seed: 4 min
 Expected:  forward ends at 1/degree exact match, though nearly all tokens are right by teacher forcing; reversed is far above
 Reference: Bachmann and Nagarajan 2024 (arXiv 2403.06963)
 """
@@ -27,7 +27,7 @@ def get_config(given: str = "") -> ConfigDict:
     config.model = transformer("decoder", depth=3, width=64, heads=4, kv_heads=4, mlp=256)
     config.treatments = ("reverse",) if name == "reversed" else ()
     config.optimizer.update({"name": "adamw", "learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 200})
-    config.train.update({"steps": 2000, "batch_size": 64, "log_every": 50})
+    config.train.update({"steps": 4000, "batch_size": 64, "log_every": 50})
     config.evaluate.splits = ("test",)
     config.checkpoint.every = 1000
     if small:
