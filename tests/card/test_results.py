@@ -101,7 +101,9 @@ def test_what_was_planned_and_has_no_file_is_marked(tmp_path):
 def test_what_is_cited_is_shown_and_exact_match_always():
     shown = [line.split(" | ")[2] for _, line in lines([row(metric="token_accuracy", published=[CELL]), row(), row(metric="exact_match")])]
     assert shown == ["token_accuracy", "exact_match"]
-    assert not list(lines([row("iid"), row("train"), row("valid")])), "no test, no line"
+    assert not list(lines([row("train"), row("valid")])), "no test, no line"
+    ((_, line),) = lines([row("iid"), row("train")])
+    assert "iid: **50.00 %**" in line, "new examples of the trained lengths, where nothing else was asked"
     two = [line.split(" | ")[0] for _, line in lines([row(), row(task="chomsky/even_pairs")])]
     assert two == ["chomsky/parity_check", "chomsky/even_pairs"], "runs of one name on two tasks"
 

@@ -92,6 +92,7 @@ def accuracy_by_length(
             axes.annotate(f"chance\n{100 * chance:.3g} %", (1, 100 * chance), (4, 0), fontsize="small", alpha=0.75, **place)
         percent = [curve._replace(y=(100 * np.asarray(curve.y, float)).tolist()) for curve in curves]
         _draw_curves(figure, axes, percent, window, wide, faint={"linestyle": "none", "marker": "o", "markersize": 3, "markeredgewidth": 0})
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set(xlabel="input length (tokens)", ylabel=f"{metric.replace('_', ' ')} (%)", ylim=(0, 102.5))
         axes.set_yticks(range(0, 101, 25 if wide else 50))
 

@@ -5,8 +5,8 @@
     <!-- /results -->
 
 A study of several seeds shows their mean, and each. Splits of training do not stand there, but accuracy on the trained lengths ("iid")
-does, beside what was asked beyond them: a model that is at chance there and has not learnt its own lengths shows nothing, and is marked
-"not fitted". What was planned and has no file stands last, marked "not run".
+does, beside what was asked beyond them, or alone where nothing was: a model that is at chance there and has not learnt its own lengths
+shows nothing, and is marked "not fitted". What was planned and has no file stands last, marked "not run".
 """
 
 import json
@@ -81,7 +81,7 @@ def lines(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
         area, _, name = experiment.partition("/")
         for metric in metrics(shown):
             own = [row for row in shown if row["metric"] == metric]
-            tests = [row for row in own if row["split"] not in NOT_TESTS]
+            tests = [row for row in own if row["split"] not in NOT_TESTS] or [row for row in own if row["split"] == "iid"]
             if tests:
                 trained = next((fitted(row) for row in own if row["split"] == "iid"), DASH)
                 seeds, updates = format_seed(tests[0]["seed"]), f"{tests[0]['steps']:,}"
