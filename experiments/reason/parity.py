@@ -27,7 +27,7 @@ def get_config(given: str = "") -> ConfigDict:
     # Training sequences of the scratchpad have at most 80 tokens, so a window of 80 only saves time at test.
     config.model = recurrent("lstm") if lstm else transformer("decoder", kv_heads=1, window=80, positions="alibi", activation="relu")
     config.optimizer.update({"learning_rate": 3e-3 if lstm else 1e-3, "warmup_steps": 0 if lstm else 50})
-    config.train.update({"steps": 1000 if lstm else 250, "batch_size": 128 if lstm else 64, "buckets": 2 if lstm else 1})
+    config.train.update({"steps": 1000 if lstm else 350, "batch_size": 128 if lstm else 64, "buckets": 2 if lstm else 1})
     config.evaluate.splits = ("iid", "41-500")  # any range of lengths is a split
     if name == "scratchpad":
         config.treatments = ("scratchpad",)
