@@ -8,7 +8,7 @@ Variants:  none        an LSTM that learns parity for 400 updates, which is most
            curriculum  short strings first: all lengths from the 20,000th example on
            tiny        a few steps; `supervise,tiny` and `curriculum,tiny` are the others
 Cost:      two CPU cores, a seed: about 25 s
-Expected:  not measured yet over seeds
+Expected:  five seeds, at 41-500: none .50, supervise 1.00, curriculum .90 (four seeds of five)
 Reference: Bengio et al. 2009, "Curriculum learning"; the scratchpad, which feeds the states back, is experiments/reason/parity.py
 """
 

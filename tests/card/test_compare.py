@@ -51,6 +51,17 @@ def test_differences_are_those_of_the_same_example_and_seed(study):
     assert l2.gap is None and json.loads(json.dumps(as_json(l2)))["difference"]["value"] == pytest.approx(l2.difference.value)
 
 
+def test_a_remedy_that_changes_what_is_asked_answers_the_same_examples(tmp_path):
+    """A scratchpad's target is all states: the input says which example it is."""
+    for name, target, scores in (("direct", [1], [0.0, 0.0, 1.0, 0.0]), ("scratchpad", [0, 1, 1], [1.0, 1.0, 1.0, 1.0])):
+        write_run(tmp_path / name / "seed_0", 0, scores)
+        path = tmp_path / name / "seed_0" / "predictions" / "test.jsonl"
+        records = [json.loads(line) | {"input": [i, 1, 0], "target": target} for i, line in enumerate(path.read_text().splitlines())]
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    (found,) = compare(runs_of([tmp_path]), "direct", "test")
+    assert found.difference.value == pytest.approx(0.75)
+
+
 def test_lower_is_better_where_the_metric_says_so(study):
     assert {one.name: one.verdict for one in compare(runs_of([study]), "none", "test", "nll")} == {"l2": "better", "same": "inconclusive"}
     assert {one.name: one.verdict for one in compare(runs_of([study]), "l2", "test", "nll")} == {"none": "worse", "same": "worse"}

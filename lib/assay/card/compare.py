@@ -50,7 +50,7 @@ class Comparison(NamedTuple):
 class Scores(NamedTuple):
     """A metric of every example of a split, in the order of their ids."""
 
-    ids: list[Any]  # (id, target): what makes two examples the same
+    ids: list[Any]  # (id, input, or target of one whose input is not written): what makes two examples the same
     values: np.ndarray
     groups: list[str] | None
 
@@ -144,7 +144,7 @@ def _scores(paths: Sequence[Path], split: str, metric: str) -> Scores:
     known = every[0][0]["scores"]
     if metric not in known:
         raise unknown("metric", metric, known, "--metric")
-    keys = [[(record["id"], json.dumps(record["target"])) for record in records] for records in every]
+    keys = [[(record["id"], json.dumps(record.get("input", record["target"]))) for record in records] for records in every]
     if any(key != keys[0] for key in keys):
         raise UserError(f"{paths[0]} and others of its name and seed answered different examples of {split!r}. Choose another --split.")
     values = np.mean([[record["scores"][metric] for record in records] for records in every], axis=0)
