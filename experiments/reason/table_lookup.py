@@ -4,7 +4,6 @@ Command:   python -m experiments.study --config=experiments/reason/table_lookup.
                --config=experiments/reason/table_lookup.py:geometric --seeds=0:2 --workdir=runs/forward
            --config.task.name=ctl/backward reads the functions from the last to the first
 Variants:  lstm        an LSTM
-           bilstm      two layers that read in both directions
            universal   a Transformer whose one block is applied 12 times, sinusoidal positions
            relative    the same with positions of Transformer-XL
            gate        the same, and a block may copy its input by a learned gate
@@ -24,7 +23,7 @@ from experiments.data import reasoning
 from experiments.defaults import defaults, variant
 from experiments.models import recurrent, transformer
 
-VARIANTS = ("lstm", "bilstm", "universal", "relative", "gate", "geometric", "more_loops")
+VARIANTS = ("lstm", "universal", "relative", "gate", "geometric", "more_loops")
 CHANGES = {
     "universal": {"positions": "sinusoidal"},
     "relative": {"positions": "transformer_xl"},
@@ -45,7 +44,7 @@ def get_config(given: str = "") -> ConfigDict:
         config.train.update({"steps": 6000, "batch_size": 64})
         config.treatments = ("curriculum:examples=100000",)
     else:
-        config.model = recurrent(name, width=200, depth=2 if name == "bilstm" else 1)
+        config.model = recurrent("lstm", width=200)
         config.optimizer.update({"learning_rate": 3e-3, "schedule": "cosine", "warmup_steps": 100})
         config.train.update({"steps": 8000, "batch_size": 128})
     config.train.log_every = 50
