@@ -2,7 +2,7 @@
 
 Command:   python -m experiments.study --config=experiments/reason/addition.py:plain --config=experiments/reason/addition.py:reversed \\
                --seeds=0:2 --workdir=runs/addition
-Variants:  plain      sums of 3 digits, the answer's highest digit first; one block, since two carry in their depth and learn either order
+Variants:  plain      sums of 3 digits, the answer's highest digit first; one block, since two learn either order equally fast
            reversed   the same, the lowest digit first, so that each digit needs one carry only
            alone      1-8 digits, reversed, two blocks with rotary positions; one block does not fit its own lengths
            coupled    one block with learned positions that digits of the same significance share (position coupling)

@@ -7,7 +7,7 @@ import pytest
 
 from assay.core.errors import UserError
 from assay.data.recombine import exchangeable, exchanges, filled, replaced, substitutions, taken_apart
-from assay.data.source import Examples
+from assay.data.source import Examples, in_memory
 from assay.tasks.scan import ACTIONS, WORDS, pairs, split
 from assay.tasks.table import TASKS, build
 from assay.treat.recombine import as_pairs, recombine, recombined
@@ -64,10 +64,11 @@ def test_a_pair_is_taken_apart_where_others_fill_the_same_frame():
 
 
 def test_a_target_that_stands_at_unclear_places_takes_nothing_apart():
-    # `run twice` in RUN RUN RUN: at the first two, or the last two?
-    lines = [("run", "I_RUN"), ("run twice", "I_RUN I_RUN"), ("run and run twice", "I_RUN I_RUN I_RUN"), ("walk twice", "I_WALK I_WALK")]
-    (pair,) = coded(lines[2:3])
-    assert "run twice" not in {read([way.filler])[0][0] for way in taken_apart(coded(lines))[pair]}
+    """`run twice` in RUN RUN RUN: at the first two, or the last two?"""
+    ways = taken_apart(coded(line for line in split("length")[0] if line[0].count(" ") < 4))
+    unclear, clear = coded([(command, TRUTH[command]) for command in ("run and run twice", "walk and run twice")])
+    assert "run twice" not in {read([way.filler])[0][0] for way in ways[unclear]}
+    assert "run twice" in {read([way.filler])[0][0] for way in ways[clear]}
 
 
 def test_longer_commands_are_made_of_phrases():
@@ -129,7 +130,5 @@ def test_mistakes(spec, name, message):
 def test_a_split_without_alike_parts_is_told():
     source = task_of("scan/jump").source("train")
     one = source.fetch(np.zeros(3, int))
-    from assay.data.source import in_memory
-
     with pytest.raises(UserError, match="finds no words in 'alone' that stand in for each other"):
         recombined(in_memory("alone", one), "words", 0, 0)

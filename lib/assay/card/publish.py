@@ -29,7 +29,9 @@ def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
     command = results.get("command") or f"python -m experiments.main --config=experiments/{experiments[0].replace(':', '.py:')} --workdir=W"
     head = json.dumps({"command": command, "environment": results["environment"]}, indent=1).removesuffix("\n}")
     body = ",\n".join(f"  {json.dumps(row)}" for row in rows)  # a line a row: a third of the size of a line a value
-    curves, metric = look_curves([read_run(config.parent) for config in sorted(Path(workdir).rglob("config.json"))])
+    curves, metric = look_curves(
+        [read_run(run) for run in sorted(one.parent for one in Path(workdir).rglob("config.json")) if (run / path.name).exists()]
+    )
     looks = ",\n".join(
         f"  {json.dumps({'run': curve.label, 'step': curve.x, metric: curve.y})}" for curve in curves if "valid" in curve.label
     )

@@ -48,7 +48,7 @@ def recombined(source: Source, of: str, draws: int, longest: int) -> Source:
     write, or has no parts that are alike."""
     if source.size is None:
         raise UserError(f"the treatment recombine compares all training pairs, and {source.name!r} does not end. {KEY}")
-    first = source.fetch(np.arange(min(source.size, 1)))
+    first = source.fetch(np.arange(1))
     if source.size * first.input[0].size * first.target[0].size > LARGEST:
         raise UserError(
             f"the treatment recombine compares all training pairs, and the {source.size:,} of {source.name!r} are too many or too long: "
