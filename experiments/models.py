@@ -17,7 +17,7 @@ def transformer(name: str, **changes: Any) -> ConfigDict:
             "test_loops": 0,  # times that they are applied when the model is evaluated; 0: as in training
             "width": 64,  # features of the residual stream
             # of block 0, 1, ..., again from the first: attention, local, rnn, lstm, gru, stack_rnn, queue_rnn, automaton, automata_network,
-            # pushdown
+            # pushdown; bilstm in an encoder
             "mixers": ("attention",),
             "heads": 4,  # attention heads
             "kv_heads": 4,  # key/value heads, shared by groups of heads

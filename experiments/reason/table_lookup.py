@@ -23,7 +23,11 @@ from experiments.data import reasoning
 from experiments.defaults import defaults, variant
 from experiments.models import recurrent, transformer
 
-VARIANTS = ("lstm", "universal", "relative", "gate", "geometric", "more_loops")
+VARIANTS = ("lstm", "bilstm_attention", "universal", "relative", "gate", "geometric", "more_loops")
+MODELS = {
+    "lstm": lambda: recurrent("lstm", width=200),
+    "bilstm_attention": lambda: transformer("encoder", mixers=("bilstm", "attention"), positions="none", width=128),
+}
 CHANGES = {
     "universal": {"positions": "sinusoidal"},
     "relative": {"positions": "transformer_xl"},
@@ -44,7 +48,7 @@ def get_config(given: str = "") -> ConfigDict:
         config.train.update({"steps": 6000, "batch_size": 64})
         config.treatments = ("curriculum:examples=100000",)
     else:
-        config.model = recurrent("lstm", width=200)
+        config.model = MODELS[name]()
         config.optimizer.update({"learning_rate": 3e-3, "schedule": "cosine", "warmup_steps": 100})
         config.train.update({"steps": 8000, "batch_size": 128})
     config.train.log_every = 50

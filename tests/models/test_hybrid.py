@@ -8,9 +8,9 @@ from test_transformer import CONFIG, SEQ, batch_of, logits_of, make, near, start
 from assay.core.errors import UserError
 from assay.core.tree import paths
 from assay.models.families import label
-from assay.nn.mixer import MIXERS
+from assay.nn.recurrent import CELLS
 
-RECURRENT = [name for name in MIXERS if name not in ("attention", "local")]
+RECURRENT = list(CELLS)
 
 
 @pytest.mark.parametrize("mixer", RECURRENT)
@@ -37,6 +37,25 @@ def test_a_recurrent_block_is_causal_and_far_sighted(mixer):
     changed[:, 2] = (changed[:, 2] + 1) % 4
     difference = np.abs(logits_of(model, params, batch | {"inputs": changed}) - logits_of(model, params, batch)).max(axis=(0, 2))
     assert (difference[:2] == 0).all() and (difference[2:] > 1e-6).all()
+
+
+def test_a_mixer_of_both_directions_sees_all_valid_tokens_and_no_padding():
+    model, batch = make("encoder", mixers=("bilstm",), positions="none"), batch_of()
+    params, short = start(model), batch | {"length": np.full(3, SEQ - 2)}
+    changed = np.array(batch["inputs"])
+    changed[:, 2] = (changed[:, 2] + 1) % 4
+    difference = np.abs(logits_of(model, params, batch | {"inputs": changed}) - logits_of(model, params, batch)).max(axis=(0, 2))
+    assert (difference > 1e-6).all()
+    changed = np.array(batch["inputs"])
+    changed[:, -1] = (changed[:, -1] + 1) % 4
+    difference = logits_of(model, params, short | {"inputs": changed}) - logits_of(model, params, short)
+    assert (difference[:, : SEQ - 2] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["decoder", "encoder_decoder"])
+def test_a_decoder_cannot_read_back_from_what_it_has_not_written(name):
+    with pytest.raises(UserError, match=r"bilstm.*model\.mixers.*lstm.*encoder"):
+        make(name, mixers=("bilstm",))
 
 
 def test_a_stack_has_room_for_every_token_unless_it_is_told_otherwise():

@@ -20,7 +20,7 @@ from assay.core.tree import PyTree
 from assay.models.model import Batch, Model, Vocabulary, from_linen
 from assay.nn.attention import KERNELS, Cache, CrossAttention, SelfAttention
 from assay.nn.feed_forward import ACTIVATIONS, copy_gate, feed_forward
-from assay.nn.mixer import ATTENTION, LOCAL, MIXERS, RecurrentMixer
+from assay.nn.mixer import ATTENTION, BOTH, LOCAL, MIXERS, RecurrentMixer
 from assay.nn.normalisation import NORMS, PLACES
 from assay.nn.positions import POSITIONS, draw_places, tokens_at
 from assay.nn.recurrent import CELLS, Size, check_width, empty
@@ -75,8 +75,8 @@ class TransformerConfig:
         for mixer in self.mixers:
             if mixer not in MIXERS:
                 raise unknown("mixer", mixer, MIXERS, "--config.model.mixers")
-            if mixer in CELLS:
-                check_width(mixer, self.width)
+            if mixer in CELLS or mixer in BOTH:
+                check_width(BOTH.get(mixer, mixer), self.width)
         require(len(self.mixers) <= self.depth, "model.mixers", self.mixers, f"at most one for each of the {self.depth} blocks")
         tables = {
             "positions": POSITIONS,
@@ -326,6 +326,16 @@ def check_vocabulary(config: TransformerConfig, vocabulary: Vocabulary) -> None:
         )
 
 
+def check_causal(config: TransformerConfig) -> None:
+    """Raises UserError where a mixer reads tokens that a decoder has not written yet."""
+    for mixer in config.mixers:
+        if mixer in BOTH:
+            raise UserError(
+                f"the mixer {mixer} in config.model.mixers reads from the last token back, and a decoder has not written it yet. "
+                f"Choose {BOTH[mixer]}, or --config.model.name=encoder."
+            )
+
+
 def empty_layers(config: TransformerConfig, batch_size: int, max_length: int, dtype: jnp.dtype) -> tuple[Any, ...]:
     """The caches before the first token."""
     shape = (batch_size, config.kv_heads, config.width // config.heads, max_length)
@@ -341,6 +351,7 @@ def empty_layers(config: TransformerConfig, batch_size: int, max_length: int, dt
 def decoder(config: TransformerConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
     """A causal Transformer with a key/value cache; one that gives one answer for the whole input does not decode."""
     check_vocabulary(config, vocabulary)
+    check_causal(config)
 
     def init_cache(params: PyTree, batch: Batch, max_length: int) -> DecodingState:
         layers = empty_layers(config, len(batch["inputs"]), max_length, dtype)
@@ -358,6 +369,7 @@ def encoder(config: TransformerConfig, vocabulary: Vocabulary, dtype: jnp.dtype)
 def encoder_decoder(config: TransformerConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
     """Sequence to sequence: `init_cache` reads the source once, `extend` writes. A tied head shares the decoder's embedding."""
     check_vocabulary(replace(config, tied=False), vocabulary)
+    check_causal(config)
     if vocabulary.pooled:
         raise UserError("an encoder_decoder answers with a sequence, and this task asks for one answer. Set --config.model.name=encoder.")
     module = EncoderDecoder(config, vocabulary, dtype)

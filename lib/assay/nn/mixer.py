@@ -12,16 +12,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from assay.nn.feed_forward import small_normal
-from assay.nn.recurrent import CELLS, Layer, Size, empty
+from assay.nn.recurrent import CELLS, Bidirectional, Layer, Size, empty
 
 ATTENTION, LOCAL = "attention", "local"  # softmax attention, to all tokens and to the last few
-MIXERS = (ATTENTION, LOCAL, *CELLS)
+BOTH = {"bilstm": "lstm"}  # a cell from the first token and one back from the last, for encoders
+MIXERS = (ATTENTION, LOCAL, *CELLS, *BOTH)
 
 
 class RecurrentMixer(nn.Module):
-    """A cell of `nn.recurrent.CELLS` over the tokens, from the first to the last, and a matrix back into the residual stream."""
+    """A cell of `nn.recurrent.CELLS` over the tokens, from the first to the last, and a matrix back into the residual stream.
 
-    cell: str  # a name in CELLS
+    A name in `BOTH` reads from the last valid token to the first as well.
+    """
+
+    cell: str  # a name in CELLS or BOTH
     size: Size
     dtype: jnp.dtype = jnp.float32
     scale: float = 1.0  # of the variance of the last matrix
@@ -30,9 +34,13 @@ class RecurrentMixer(nn.Module):
     def __call__(
         self, x: Float[Array, "rows width"], index: Int[Array, " seq"], valid: Any = None, cache: Any = None, places: Any = None
     ) -> tuple[Float[Array, "rows width"], Any]:
-        """Padding stands on the right, so that `valid` need not be looked at; order is all that it knows of positions."""
+        """Padding stands on the right, so that one direction need not look at `valid`; order is all that it knows of positions."""
         (rows, width), seq = x.shape, len(index)
-        state = empty(self.cell, self.size, rows // seq, seq, self.dtype) if cache is None else cache
-        hidden, state = Layer(self.cell, self.size, self.dtype, name="layer")(jnp.swapaxes(x.reshape(-1, seq, width), 0, 1), state)
-        hidden = jnp.swapaxes(hidden, 0, 1).reshape(rows, self.size.width)
+        steps = jnp.swapaxes(x.reshape(-1, seq, width), 0, 1)
+        if self.cell in BOTH:
+            hidden, state = Bidirectional(BOTH[self.cell], self.size, self.dtype, name="layer")(steps, jnp.sum(valid, axis=1)), None
+        else:
+            state = empty(self.cell, self.size, rows // seq, seq, self.dtype) if cache is None else cache
+            hidden, state = Layer(self.cell, self.size, self.dtype, name="layer")(steps, state)
+        hidden = jnp.swapaxes(hidden, 0, 1).reshape(rows, hidden.shape[-1])
         return nn.Dense(width, use_bias=False, dtype=self.dtype, kernel_init=small_normal(self.scale), name="out")(hidden), state
