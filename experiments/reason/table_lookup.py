@@ -1,9 +1,10 @@
 """Can a model that composes up to 5 functions compose 9 or 10, in either order of reading?
 
 Command:   python -m experiments.study --config=experiments/reason/table_lookup.py:lstm \\
-               --config=experiments/reason/table_lookup.py:geometric --seeds=0:2 --workdir=runs/forward
+               --config=experiments/reason/table_lookup.py:bilstm_attention --seeds=0:2 --workdir=runs/forward
            --config.task.name=ctl/backward reads the functions from the last to the first
 Variants:  lstm        an LSTM
+           bilstm_attention   an encoder of two blocks: an LSTM in both directions, then attention to all that it has read
            universal   a Transformer whose one block is applied 12 times, sinusoidal positions
            relative    the same with positions of Transformer-XL
            gate        the same, and a block may copy its input by a learned gate
@@ -50,7 +51,7 @@ def get_config(given: str = "") -> ConfigDict:
     else:
         config.model = MODELS[name]()
         config.optimizer.update({"learning_rate": 3e-3, "schedule": "cosine", "warmup_steps": 100})
-        config.train.update({"steps": 8000, "batch_size": 128})
+        config.train.update({"steps": 8000 if name == "lstm" else 4000, "batch_size": 128})
     config.train.log_every = 50
     config.evaluate.update({"splits": ("iid", "6-8", "9-10"), "per_length": 500})
     config.checkpoint.every = 1000
