@@ -52,7 +52,7 @@ def defaults() -> ConfigDict:
     )
     config.checkpoint = ConfigDict({"every": 200, "keep": 2})  # steps between saves; newest ones that stay
     config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})  # devices an axis; -1 takes all that are left
-    config.precision = ConfigDict(  # each float32 or bfloat16; the loss and the optimiser stay float32
+    config.precision = ConfigDict(  # each float32 or bfloat16; the loss and the optimiser are float32 at least
         {
             "params": "float32",  # parameters, and so their gradients
             "compute": "float32",  # activations and matrix products

@@ -24,11 +24,11 @@ def run(spec: str, overrides: Mapping[str, str], workdir: str | Path, quiet: boo
     config = configs.override(configs.load(spec), overrides)
     folder = WorkDir(workdir)
     folder.check_parts()
-    before = folder.results.stat().st_mtime_ns if folder.results.exists() else None
+    before, missing = folder.results.stat().st_mtime_ns if folder.results.exists() else None, not folder.report.exists()
     loop.run(config, str(workdir), treatments(config.treatments), configs.experiment_name(spec), quiet)
-    if folder.results.stat().st_mtime_ns != before or not folder.report.exists():
+    if missing or folder.results.stat().st_mtime_ns != before:  # every process: they draw the picture of attention together
         report(workdir)
-    if summary and not quiet:
+    if summary and not quiet and launch.leader():
         print_table([read_run(workdir)])
         print(f"report: {folder.report}")
 
@@ -63,8 +63,9 @@ def evaluate(
     replaced = {row["split"] for row in rows}
     folder.write_results([*(row for row in before if row["split"] not in replaced), *rows])
     report(workdir)
-    print_table([read_run(workdir)._replace(rows=rows)])
-    print(f"report: {folder.report}")
+    if launch.leader():
+        print_table([read_run(workdir)._replace(rows=rows)])
+        print(f"report: {folder.report}")
 
 
 def study(specs: Sequence[str], seeds: Sequence[int], overrides: Mapping[str, str], workdir: str | Path) -> None:
@@ -98,8 +99,9 @@ def study(specs: Sequence[str], seeds: Sequence[int], overrides: Mapping[str, st
     WorkDir.write_json(root / "results.json", {"schema": 1, "rows": rows, "environment": views[0].environment, "command": command})
     task = views[0].rows[0]["task"] if views and views[0].rows else "study"
     write_text(root / "report.html", render(shown, task, command))
-    print_table(shown)
-    print(f"report: {root / 'report.html'}")
+    if launch.leader():
+        print_table(shown)
+        print(f"report: {root / 'report.html'}")
 
 
 def label(spec: str) -> str:

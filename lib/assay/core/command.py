@@ -1,6 +1,7 @@
 """How a verb starts and ends: absl flags, `--config.KEY=VALUE` overrides, a `--help` for newcomers, and faults as one message.
 
-Exit codes: 0 done; 2 a mistake that the user can mend, told in one message without a traceback; 128 + n stopped by signal n.
+Exit codes: 0 done; 1 another process of the run is gone; 2 a mistake that the user can mend, told in one message without a traceback;
+128 + n stopped by signal n.
 """
 
 import os
@@ -9,9 +10,16 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags
 
-from assay.core.errors import SaveError, Terminated, UserError
+from assay.core.errors import Alone, SaveError, Terminated, UserError
 
 OVERRIDE = "--config."
+SHARED = ("coordinator", "processes", "process")  # flags of every verb; the environment carries them to assay.dist.launch
+
+flags.DEFINE_string(
+    "coordinator", "", "Of several processes that compute together: HOST:PORT of process 0, or auto under Slurm, on a TPU, ..."
+)
+flags.DEFINE_string("processes", "", "How many of them there are.")
+flags.DEFINE_string("process", "", "Which of them this is, from 0.")
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -57,6 +65,9 @@ def launch(main: Callable[..., None], usage: str, required: Sequence[str] = (), 
         missing = [f"--{name}" for name in required if not flags.FLAGS[name].value]
         if missing:
             raise UserError(f"missing {' and '.join(missing)}. See --help.")
+        for name in SHARED:
+            if flags.FLAGS[name].value:
+                os.environ[f"ASSAY_{name.upper()}"] = str(flags.FLAGS[name].value)
         main(overrides, *subject)
         return list(arguments[:1])
 
@@ -75,6 +86,10 @@ def launch(main: Callable[..., None], usage: str, required: Sequence[str] = (), 
     except Terminated as stop:
         print(stop, file=sys.stderr)
         sys.exit(128 + stop.number)
+    except Alone as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(1)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -62,7 +62,10 @@ def experiment_name(spec: str) -> str:
 
 
 def override(config: ConfigDict, assignments: Mapping[str, str]) -> ConfigDict:
-    """Sets `a.b.c` to the value that the text means for the type which the key has now. Returns the same locked config."""
+    """Sets `a.b.c` to the value that the text means for the type which the key has now. Returns the same locked config.
+
+    A group takes several of its keys at once: `mesh` is set by `data:2,tensor:4`.
+    """
     for key, text in assignments.items():
         node, parents = config, key.split(".")
         for depth, part in enumerate(parents):
@@ -72,8 +75,9 @@ def override(config: ConfigDict, assignments: Mapping[str, str]) -> ConfigDict:
                 node = node[part]
         value = node[parents[-1]]
         if isinstance(value, ConfigDict):
-            raise UserError(f"--config.{key} is a group; set one of its keys: {', '.join(f'{key}.{name}' for name in sorted(value))}.")
-        node[parents[-1]] = _parse(text, value, key)
+            override(config, _group(key, text, value))
+        else:
+            node[parents[-1]] = _parse(text, value, key)
     return config
 
 
@@ -152,6 +156,21 @@ def _unknown_key(key: str, config: ConfigDict, group: str) -> UserError:
         node = node[part]
     known = ", ".join(sorted(node)) if isinstance(node, ConfigDict) else f"none, {group} is a value"
     return UserError(f"unknown config key {key!r}.{guess} Keys of {'config.' + group if group else 'config'}: {known}.")
+
+
+def _group(key: str, text: str, group: ConfigDict) -> dict[str, str]:
+    """`mesh`, `data:2,tensor:4` -> {mesh.data: 2, mesh.tensor: 4}."""
+    parts = [
+        (name.strip(), colon, value.strip()) for name, colon, value in (part.partition(":") for part in text.split(",") if part.strip())
+    ]
+    names = [name for name, _, _ in parts]
+    if not parts or not all(colon for _, colon, _ in parts) or len(set(names)) < len(names):
+        some = ",".join(f"{name}:VALUE" for name in list(group)[:2])
+        keys = ", ".join(f"{key}.{name}" for name in sorted(group))
+        raise UserError(
+            f"--config.{key} is a group; set one of its keys ({keys}), or several, each once, as --config.{key}={some}. Got {text!r}."
+        )
+    return {f"{key}.{name}": value for name, _, value in parts}
 
 
 def _flat(config: ConfigDict, path: str = "") -> list[str]:

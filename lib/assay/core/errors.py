@@ -13,6 +13,11 @@ class SaveError(UserError):
     """A checkpoint could not be written. Its writer's threads may wait for one another for ever, so verbs end the process without them."""
 
 
+class Alone(Exception):
+    """Another process of the run is gone, so what they compute together cannot go on. Verbs end at once, with exit code 1: whatever waits
+    for the other would wait for ever."""
+
+
 def unknown(what: str, name: object, known: Iterable[str], key: str) -> UserError:
     """The error for a name that no table holds: lists the known ones and guesses the nearest."""
     names = sorted(known)

@@ -67,6 +67,13 @@ def floats_as(dtype: Any, tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
 
 
+def widened(tree: PyTree) -> PyTree:
+    """The tree with floating-point leaves narrower than float32 in float32: for sums, logarithms and an optimiser's steps."""
+    return jax.tree.map(
+        lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree
+    )
+
+
 def count(tree: PyTree) -> int:
     """How many numbers the tree holds."""
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))

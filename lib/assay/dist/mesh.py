@@ -1,8 +1,11 @@
 """One mesh with axes `data`, `fsdp` and `tensor`. Size 1 is fine, so that one device and a pod run the same program."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from assay.core.config import require
@@ -53,6 +56,34 @@ def abstract_mesh(config: MeshConfig, devices: int) -> AbstractMesh:
 def batch_sharding(mesh: Mesh | AbstractMesh, steps: bool = False) -> NamedSharding:
     """Examples split over `data` and `fsdp`; `steps`: the arrays have a leading axis of steps that is not split."""
     return NamedSharding(mesh, PartitionSpec(None, *BATCH) if steps else BATCH)
+
+
+def everywhere(mesh: Mesh) -> NamedSharding:
+    """Whole on each device, so that every process can read it."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def spread(batch: Mapping[str, np.ndarray], sharding: NamedSharding) -> Mapping[str, jax.Array]:
+    """Arrays that every process has whole, on the devices: each process hands over what its own hold."""
+    if jax.process_count() == 1:
+        return jax.device_put(dict(batch), sharding)
+    return {name: jax.make_array_from_callback(array.shape, sharding, array.__getitem__) for name, array in batch.items()}
+
+
+def own_rows(batch_size: int, mesh: Mesh) -> slice:
+    """The rows of a batch that the devices of this process hold."""
+    held = batch_sharding(mesh).addressable_devices_indices_map((batch_size,)).values()
+    ends = [rows.indices(batch_size) for index in held if index is not None for rows in index]
+    return slice(min(first for first, _, _ in ends), max(last for _, last, _ in ends))
+
+
+def joined(batch: Mapping[str, np.ndarray], mesh: Mesh, batch_size: int) -> Mapping[str, Any]:
+    """Batches of several steps, [steps, rows, ...], of which this process has its `own_rows`, as arrays of all rows."""
+    sharding = batch_sharding(mesh, steps=True)
+    if jax.process_count() == 1:
+        return jax.device_put(dict(batch), sharding)
+    whole = {name: (len(array), batch_size, *array.shape[2:]) for name, array in batch.items()}
+    return {name: jax.make_array_from_process_local_data(sharding, array, whole[name]) for name, array in batch.items()}
 
 
 def check_divides(batch_size: int, mesh: Mesh | AbstractMesh, key: str) -> None:

@@ -1,17 +1,23 @@
-"""Where parameters lie: a list of (path regex, PartitionSpec). Optimiser state ends in the same paths, so the same rules place it."""
+"""Where arrays lie on the mesh: parameters by a list of (path regex, PartitionSpec), activations by their examples.
+
+Optimiser state ends in the paths of its parameters, so the same rules place it.
+"""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
 
 import jax
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from assay.core.tree import PyTree, map_with_path
+from assay.dist.mesh import BATCH
 
 Rules = Sequence[tuple[str, PartitionSpec]]
 
-# The first rule that is found in a path wins; what no rule names is replicated. Megatron's split: matrices into the wide side are
-# cut by column over `tensor`, matrices out of it by row, so that a block needs one reduction for each half.
+# The first rule that is found in a path wins. Megatron's split (Shoeybi et al. 2019): matrices into the wide side are cut by column
+# over `tensor`, matrices out of it by row, so that a block needs one reduction for each half.
 RULES: Rules = (
     (r"/(query|key|value|up|up_gate|relative|copy_up|input)/kernel$", PartitionSpec("fsdp", "tensor")),
     (r"/(out|down|copy_down)/kernel$", PartitionSpec("tensor", "fsdp")),
@@ -19,19 +25,25 @@ RULES: Rules = (
     (r"/head/kernel$", PartitionSpec("fsdp", "tensor")),
     (r"/kernel$", PartitionSpec(None, None, "fsdp", "tensor")),  # convolutions: [height, width, channels in, channels out]
 )
+SMALLEST = 1024  # numbers that a leaf has at least to be cut where no rule cuts it: gathering less costs more than it saves
 
 
 def spec_of(path: str, shape: tuple[int, ...], mesh: Mesh | AbstractMesh, rules: Rules = RULES) -> PartitionSpec:
-    """The spec of one leaf. An axis that does not divide its dimension is left out: small matrices are replicated.
+    """The spec of one leaf. A rule's axis that does not divide its dimension is left out.
 
-    A leaf with one axis more than its rules, such as that of an ensemble's members, has it in front and not split.
+    A leaf that is not cut over `fsdp` then, or that no rule names, follows the FSDP rule: its largest dimension that the axis divides is
+    cut, if the leaf is not small. A leaf with one axis more than its rules, such as that of an ensemble's members, has it in front and
+    not cut.
     """
-    for stacked in (0, 1):
-        for regex, spec in rules:
-            if re.search(regex, path) and len(spec) + stacked == len(shape):
-                axes = zip((*(None,) * stacked, *spec), shape, strict=True)
-                return PartitionSpec(*(axis if axis and size % mesh.shape[axis] == 0 else None for axis, size in axes))
-    return PartitionSpec()
+    axes = next((found for stacked in (0, 1) for regex, spec in rules if (found := _matched(regex, spec, path, shape, stacked))), None)
+    cut = [axis if axis and size % mesh.shape[axis] == 0 else None for axis, size in zip(axes or (None,) * len(shape), shape, strict=True)]
+    parts, numbers = mesh.shape["fsdp"], 1
+    for size in shape:
+        numbers *= size
+    free = [i for i, size in enumerate(shape) if cut[i] is None and size % parts == 0]
+    if parts > 1 and "fsdp" not in cut and free and numbers >= SMALLEST:
+        cut[max(free, key=lambda i: shape[i])] = "fsdp"
+    return PartitionSpec(*cut)
 
 
 def shardings(abstract: PyTree, mesh: Mesh | AbstractMesh, rules: Rules = RULES) -> PyTree:
@@ -44,3 +56,30 @@ def place(abstract: PyTree, mesh: Mesh | AbstractMesh, rules: Rules = RULES) -> 
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), abstract, shardings(abstract, mesh, rules)
     )
+
+
+def on_mesh(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """The function, traced where `constrain` knows the mesh."""
+
+    @wraps(function)
+    def traced(*arguments: Any, **keywords: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return function(*arguments, **keywords)
+
+    return traced
+
+
+def constrain(x: jax.Array, axis: int = 0) -> jax.Array:
+    """Activations with their examples along `axis` split as the batch is, and whole otherwise. Without a mesh, on one device, or where
+    the examples do not divide, x itself."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1 or x.shape[axis] % (mesh.shape["data"] * mesh.shape["fsdp"]):
+        return x
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(*(None,) * axis, *BATCH))
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _matched(regex: str, spec: PartitionSpec, path: str, shape: tuple[int, ...], stacked: int) -> tuple[Any, ...] | None:
+    return (*(None,) * stacked, *spec) if len(spec) + stacked == len(shape) and re.search(regex, path) else None

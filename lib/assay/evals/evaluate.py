@@ -12,7 +12,8 @@ from assay.core.config import require
 from assay.core.tree import PyTree
 from assay.data.loader import bucket_ends
 from assay.data.source import Examples, Source
-from assay.dist.mesh import batch_sharding
+from assay.dist.mesh import batch_sharding, everywhere, spread
+from assay.dist.shard import on_mesh
 from assay.evals.vote import Draw, add_votes
 from assay.infer.decode import free_running
 from assay.models.model import Batch, Model
@@ -63,6 +64,11 @@ def make_answer(model: Model, task: Task) -> Answer:
     return answer
 
 
+def compiled(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """An `Answer` or a `Draw`, jitted for the mesh; what it returns is whole on each device."""
+    return jax.jit(on_mesh(function, mesh), out_shardings=everywhere(mesh))
+
+
 def batches(task: Task, split: str, config: EvaluateConfig, multiple_of: int = 1) -> Iterator[tuple[Examples, dict[str, np.ndarray]]]:
     """The split's examples and their batches, bucket by bucket. Full batches only: the last of a bucket repeats rows with weight 0."""
     source = task.source(split)
@@ -94,7 +100,7 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """One record an example: id, length, input, target, prediction (as they are shown, unpadded), scores; `group` where a split has groups.
 
-    `answer` is jitted by the caller, so that several evaluations share its programs. With `draw` (evals/vote.py, jitted too) and `key`,
+    `answer` is `compiled` by the caller, so that several evaluations share its programs. With `draw` (evals/vote.py, the same) and `key`,
     scores of the answers that are drawn stand in the records beside those of the likeliest one.
     """
     records: list[dict[str, Any]] = []
@@ -105,9 +111,9 @@ def evaluate(
     for examples, batch in [*batches(task, split, config, multiple), (None, None)]:
         done = pending
         if examples is not None and batch is not None:  # dispatch this batch before the previous one is fetched
-            placed = jax.device_put(batch, sharding)
+            placed = spread(batch, sharding)
             ids = (examples.id % 2**31).astype(np.int32)
-            drawn = None if draw is None or key is None else draw(params, placed, key, jax.numpy.asarray(ids))
+            drawn = None if draw is None or key is None else draw(params, placed, key, ids)
             pending = (examples, batch, *answer(params, placed), drawn)
         if done is not None:
             found = _records(task, source, done[0], done[1], jax.device_get(done[2]), np.asarray(done[3]))

@@ -24,13 +24,13 @@ from assay.tasks.task import Task
 
 VOTE, BEST = "vote_", "best_"
 
-Draw = Callable[[PyTree, Batch, jax.Array, jax.Array], tuple[Mapping[str, jax.Array], jax.Array]]
+Draw = Callable[[PyTree, Batch, jax.Array, Any], tuple[Mapping[str, jax.Array], jax.Array]]
 
 
 def make_draw(model: Model, task: Task, samples: int, temperature: float) -> Draw:
     """Pure `(params, batch, key, ids [batch]) -> (metrics of each sample and example [samples, batch], answers [samples, batch, seq])`."""
 
-    def draw(params: PyTree, batch: Batch, key: jax.Array, ids: jax.Array) -> tuple[Mapping[str, jax.Array], jax.Array]:
+    def draw(params: PyTree, batch: Batch, key: jax.Array, ids: Any) -> tuple[Mapping[str, jax.Array], jax.Array]:
         def one(key: jax.Array) -> tuple[Mapping[str, jax.Array], jax.Array]:
             keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(ids)
             found = written(model, params, batch, task.answer_to_input, task.free_running, keys, temperature)

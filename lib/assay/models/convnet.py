@@ -17,6 +17,8 @@ import jax.numpy as jnp
 
 from assay.core.config import require
 from assay.core.errors import UserError, unknown
+from assay.core.tree import widened
+from assay.dist.shard import constrain
 from assay.models.model import Model, Vocabulary, from_linen
 from assay.nn.tap import tap
 
@@ -103,7 +105,7 @@ class ConvBlock(nn.Module):
             )
         x = nn.Conv(self.filters, side, padding=PADDINGS[config.padding], dtype=self.dtype, kernel_init=HE, name="conv")(x)
         x = jax.nn.relu(x)
-        return tap(self, "features", nn.max_pool(x, (2, 2), (2, 2)) if self.pool else x)
+        return tap(self, "features", constrain(nn.max_pool(x, (2, 2), (2, 2)) if self.pool else x))
 
 
 class CNN(nn.Module):
@@ -123,7 +125,7 @@ class CNN(nn.Module):
             x = nn.Dropout(config.dropout, deterministic=not train)(x)
             x = tap(self, "dense", jax.nn.relu(nn.Dense(config.dense, dtype=self.dtype, kernel_init=HE, name="hidden")(x)))
         x = nn.Dropout(config.dropout, deterministic=not train)(x)
-        return nn.Dense(self.vocabulary.outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32)
+        return widened(nn.Dense(self.vocabulary.outputs, dtype=self.dtype, name="head")(x))
 
 
 class ResidualBlock(nn.Module):
@@ -151,7 +153,7 @@ class ResidualBlock(nn.Module):
             y = y if last else jax.nn.relu(y)
         if x.shape != y.shape:
             x = self._project(x, out) if self.projected else _cut_and_pad(x, self.stride, out)
-        return tap(self, "residual", jax.nn.relu(x + y))
+        return tap(self, "residual", constrain(jax.nn.relu(x + y)))
 
     def _project(self, x: jax.Array, out: int) -> jax.Array:
         x = _conv(out, 1, self.stride, self.dtype, "shortcut")(x)
@@ -184,7 +186,7 @@ class ResNet(nn.Module):
                 number += 1
         x = tap(self, "pooled", x.mean(axis=(1, 2)))
         x = nn.Dropout(config.dropout, deterministic=not train)(x)
-        return nn.Dense(self.vocabulary.outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32)
+        return widened(nn.Dense(self.vocabulary.outputs, dtype=self.dtype, name="head")(x))
 
 
 def cnn(config: CNNConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from assay.core.config import require
 from assay.core.errors import UserError, unknown
+from assay.core.tree import widened
 from assay.models.model import Model, Vocabulary, from_linen
 from assay.nn.feed_forward import ACTIVATIONS
 from assay.nn.tap import tap
@@ -66,7 +67,7 @@ class MLP(nn.Module):
         x = x.reshape(len(x), -1)
         for i in range(self.config.depth):
             x = Layer(self.config, self.dtype, name=f"block_{i}")(x, train)
-        return nn.Dense(self.vocabulary.outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32)
+        return widened(nn.Dense(self.vocabulary.outputs, dtype=self.dtype, name="head")(x))
 
 
 def mlp(config: MLPConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:

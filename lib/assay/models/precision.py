@@ -15,11 +15,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from assay.core.config import require
 from assay.core.errors import unknown
-from assay.core.tree import PyTree, floats_as
+from assay.core.tree import PyTree, floats_as, widened
 from assay.models.model import Batch, Decode, Model, Output
 
-DTYPES: Mapping[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+DTYPES: Mapping[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class PrecisionConfig:
         for field in fields(self):
             if getattr(self, field.name) not in DTYPES:
                 raise unknown("precision", getattr(self, field.name), DTYPES, f"--config.precision.{field.name}")
+            wide = getattr(self, field.name) == "float64" and not jax.config.read("jax_enable_x64")
+            require(not wide, f"precision.{field.name}", "float64", "JAX has it where the environment sets JAX_ENABLE_X64=1")
 
 
 def with_precision(model: Model, config: PrecisionConfig) -> Model:
@@ -57,14 +60,14 @@ def _with_params(model: Model, dtype: Any) -> Model:
         return floats_as(dtype, model.init(key, batch))
 
     def apply(params: PyTree, batch: Batch, **keywords: Any) -> Output:
-        return model.apply(floats_as(jnp.float32, params), batch, **keywords)
+        return model.apply(widened(params), batch, **keywords)
 
     if decode is None:
         return replace(model, init=init, apply=apply)
     start, extend = decode.init_cache, decode.extend
     cached = Decode(
-        lambda params, batch, max_length: start(floats_as(jnp.float32, params), batch, max_length),
-        lambda params, cache, tokens: extend(floats_as(jnp.float32, params), cache, tokens),
+        lambda params, batch, max_length: start(widened(params), batch, max_length),
+        lambda params, cache, tokens: extend(widened(params), cache, tokens),
     )
     return replace(model, init=init, apply=apply, decode=cached)
 

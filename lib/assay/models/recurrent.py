@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from assay.core.config import require
 from assay.core.errors import UserError
-from assay.core.tree import PyTree
+from assay.core.tree import PyTree, widened
+from assay.dist.shard import constrain
 from assay.models.model import Batch, Model, Vocabulary, from_linen
 from assay.nn.recurrent import Bidirectional, Layer, Size, check_width, empty
 
@@ -79,12 +80,12 @@ class Recurrent(nn.Module):
             else:
                 x, state = Layer(self.cell, config.size, self.dtype, name=f"block_{i}")(x, states[i])
                 after.append(state)
-            x = nn.Dropout(config.dropout, deterministic=not train)(x)
+            x = nn.Dropout(config.dropout, deterministic=not train)(constrain(x, axis=1))
         outputs = self.vocabulary.outputs
         head = nn.Dense(outputs, dtype=self.dtype, name="head")
         if self.vocabulary.pooled:
-            return head(last_states(x, batch["length"], self.bidirectional)).astype(jnp.float32)
-        logits = head(x.reshape(seq * rows, x.shape[-1])).astype(jnp.float32)
+            return widened(head(last_states(x, batch["length"], self.bidirectional)))
+        logits = widened(head(x.reshape(seq * rows, x.shape[-1])))
         logits = jnp.swapaxes(logits.reshape(seq, rows, outputs), 0, 1)
         return logits if cache is None else (logits, tuple(after))
 

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from assay.core import rng
 from assay.core.config import require
 from assay.core.errors import UserError, unknown
-from assay.core.tree import PyTree
+from assay.core.tree import PyTree, widened
+from assay.dist.shard import constrain
 from assay.models.model import Batch, Model, Vocabulary, from_linen
 from assay.nn.attention import KERNELS, Cache, CrossAttention, SelfAttention
 from assay.nn.feed_forward import ACTIVATIONS, copy_gate, feed_forward
@@ -163,7 +164,7 @@ class Block(nn.Module):
             x = gate * norm_mlp(update) + (1 - gate) * start
         else:
             x = leave(norm_mlp, x + update)
-        return tap(self, "residual", x), cache, cross
+        return tap(self, "residual", constrain(x)), cache, cross
 
 
 class Transformer(nn.Module):
@@ -196,7 +197,7 @@ class Transformer(nn.Module):
         embed = nn.Embed(vocabulary.inputs, config.width, dtype=self.dtype, name="embed")
         positions = POSITIONS[config.positions]
         x = positions.add(self, embed(tokens), tokens_at(index, places), config.randomised or config.max_length)
-        x = tap(self, "embedded", x).reshape(rows * seq, config.width)
+        x = constrain(tap(self, "embedded", x).reshape(rows * seq, config.width))
         blocks = [Block(config, self.causal, self.dtype, config.mixer(i), name=f"block_{i}") for i in range(config.depth)]
         layers, across = [], []
         for i in range(config.depth * (config.loops if train else config.loops_in_test)):
@@ -212,9 +213,9 @@ class Transformer(nn.Module):
         if vocabulary.pooled:
             x = (last_token if self.causal else mean_token)(x.reshape(rows, seq, config.width), batch["length"])
         if config.tied:
-            logits = embed.attend(x)[:, : vocabulary.outputs].astype(jnp.float32)
+            logits = widened(embed.attend(x)[:, : vocabulary.outputs])
         else:
-            logits = nn.Dense(vocabulary.outputs, dtype=self.dtype, name="head")(x).astype(jnp.float32)
+            logits = widened(nn.Dense(vocabulary.outputs, dtype=self.dtype, name="head")(x))
         if not vocabulary.pooled:
             logits = logits.reshape(rows, seq, vocabulary.outputs)
         if cache is not None:

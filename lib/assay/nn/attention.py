@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from assay.core.tree import widened
 from assay.nn.feed_forward import small_normal
 from assay.nn.positions import Positions, position_bias, tokens_at
 from assay.nn.tap import tap
@@ -52,7 +53,7 @@ def attend(
     batch, heads, queries, dim = query.shape
     groups = (batch, key.shape[1], heads // key.shape[1] * queries, dim)  # the heads of a group are more rows of one matrix product
     scale = np.float32(1 / np.sqrt(dim)).astype(query.dtype)
-    logits = jnp.einsum("bgrd,bgdk->bgrk", (query * scale).reshape(groups), key).astype(jnp.float32)
+    logits = widened(jnp.einsum("bgrd,bgdk->bgrk", (query * scale).reshape(groups), key))
     logits = logits.reshape(batch, heads, queries, -1)
     if bias is not None:
         logits = logits + (bias[None] if bias.ndim == 3 else bias)

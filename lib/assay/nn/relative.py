@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from assay.core.tree import widened
+
 BUCKETS, FARTHEST = 32, 128  # T5's: one bucket holds all distances from FARTHEST on
 
 
@@ -80,7 +82,7 @@ def transformer_xl(
     by_distance = jnp.einsum(f"bhqd,{places}->bhqm", query + position.astype(query.dtype)[None, :, None, :], projected)
     groups = content.astype(query.dtype).reshape(key.shape[1], -1, dim)  # heads that share a key
     by_key = jnp.einsum("grd,bgdk->bgrk", groups, key).reshape(key.shape[0], heads, 1, -1)
-    return (shift(by_distance.astype(jnp.float32)) + by_key.astype(jnp.float32)) * np.float32(1 / np.sqrt(dim))
+    return (shift(widened(by_distance)) + widened(by_key)) * np.float32(1 / np.sqrt(dim))
 
 
 def direction(
@@ -96,6 +98,6 @@ def direction(
     _, heads, _, dim = query.shape
     sides = module.param("direction", nn.initializers.normal(dim**-0.5), (heads, dim, 2)).astype(query.dtype)
     bias = module.param("direction_bias", nn.initializers.zeros_init(), (heads, 2))
-    by_side = jnp.einsum("bhqd,hds->bhqs", query, sides).astype(jnp.float32) + bias[None, :, None, :]
+    by_side = widened(jnp.einsum("bhqd,hds->bhqs", query, sides)) + bias[None, :, None, :]
     left = (distance >= 0)[:, None, None, :]
     return shift(jnp.where(left, by_side[..., :1], by_side[..., 1:]))

@@ -14,6 +14,7 @@ import numpy as np
 
 from assay.core.config import require
 from assay.core.errors import UserError
+from assay.core.tree import widened
 from assay.data.source import Examples, Source
 from assay.data.split import k_fold, n_labels
 from assay.models.model import Batch, Output, Vocabulary
@@ -60,7 +61,7 @@ def score_classes(output: Output, batch: Batch) -> tuple[jax.Array, jax.Array, M
 
     `accuracy`: whether the likeliest class is right; `nll`: the cross-entropy; `confidence`: the likeliest class's probability.
     """
-    log_probability = jax.nn.log_softmax(output.logits.astype(jnp.float32), axis=-1)
+    log_probability = jax.nn.log_softmax(widened(output.logits), axis=-1)
     nll = -jnp.take_along_axis(log_probability, batch["targets"][:, None], axis=-1)[:, 0]
     right = output.logits.argmax(axis=-1) == batch["targets"]
     confidence = jnp.exp(log_probability.max(axis=-1))

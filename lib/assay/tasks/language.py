@@ -16,6 +16,7 @@ import numpy as np
 
 from assay.core.config import require
 from assay.core.rng import example_keys
+from assay.core.tree import widened
 from assay.data import language, tfds
 from assay.data.augment_text import alphabet_of
 from assay.data.source import Examples, Source, in_memory
@@ -79,7 +80,7 @@ def score_language(output: Output, batch: Batch) -> tuple[jax.Array, jax.Array, 
     """Mean cross-entropy of the counted tokens of each window in nats, weighted by their number (`tokens`)."""
     mask, targets = batch["mask"], batch["targets"]
     tokens = mask.sum(axis=1)
-    log_probability = jax.nn.log_softmax(output.logits.astype(jnp.float32), axis=-1)
+    log_probability = jax.nn.log_softmax(widened(output.logits), axis=-1)
     nll = -jnp.take_along_axis(log_probability, targets[..., None], axis=-1)[..., 0]
     mean = (nll * mask).sum(axis=1) / jnp.maximum(tokens, 1.0)
     right = ((output.logits.argmax(axis=-1) == targets) * mask).sum(axis=1) / jnp.maximum(tokens, 1.0)

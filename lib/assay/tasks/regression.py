@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assay.core.rng import example_keys
+from assay.core.tree import widened
 from assay.data.source import Examples, Source, in_memory
 from assay.models.model import Batch, Output, Vocabulary
 from assay.tasks.task import Task, find_split
@@ -116,7 +117,7 @@ def score_numbers(output: Output, batch: Batch, scale: np.ndarray | float = 1.0)
 
     `mse`, `mae`: squared and absolute error where numbers are `scale` times as large, as in the data's own units.
     """
-    error = output.logits.astype(jnp.float32) - batch["targets"]
+    error = widened(output.logits) - batch["targets"]
     own = error * jnp.broadcast_to(jnp.asarray(scale, jnp.float32), error.shape)
     return jnp.square(error).mean(axis=1), batch["weight"], {"mse": jnp.square(own).mean(axis=1), "mae": jnp.abs(own).mean(axis=1)}
 

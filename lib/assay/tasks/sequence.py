@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from assay.core.tree import widened
 from assay.data.source import Examples
 from assay.models.model import Batch, Output, Vocabulary
 
@@ -124,7 +125,7 @@ def score_tokens(output: Output, batch: Batch, metrics: tuple[str, ...]) -> tupl
     """
     mask, targets = batch["mask"], batch["targets"]
     count = jnp.maximum(mask.sum(axis=1), 1.0)
-    log_probability = jax.nn.log_softmax(output.logits.astype(jnp.float32), axis=-1)
+    log_probability = jax.nn.log_softmax(widened(output.logits), axis=-1)
     nll = -jnp.take_along_axis(log_probability, targets[..., None], axis=-1)[..., 0]
     right = (output.logits.argmax(axis=-1) == targets) * mask
     last = mask.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)

@@ -18,7 +18,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from assay.core.config import require
-from assay.core.errors import SaveError, UserError
+from assay.core.errors import Alone, SaveError, UserError
 from assay.core.tree import PyTree
 
 logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)  # it narrates every save; what fails is told once, by us
@@ -84,6 +84,8 @@ class Checkpointer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Alone):  # a save that needs the other process never ends
+            return
         with contextlib.suppress(Exception) if error else self._told():  # a second fault would hide the first
             self.manager.wait_until_finished()
             self.manager.close()

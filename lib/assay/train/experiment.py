@@ -80,10 +80,10 @@ class Experiment(NamedTuple):
     sample: Sample
     ends: list[int]  # upper ends of the training length buckets
 
-    def batches(self, start: int, count: int) -> dict[str, np.ndarray]:
-        """The batches of steps `start` to `start + count - 1`, stacked to the shape of a full call."""
+    def batches(self, start: int, count: int, rows: slice = slice(None)) -> dict[str, np.ndarray]:
+        """The batches of steps `start` to `start + count - 1`, stacked to the shape of a full call; `rows` of them."""
         block = self.settings.train.steps_per_call
-        return stacked(self.source, self.sample, self.task.encode, self.task.width, self.ends, start, count, block)
+        return stacked(self.source, self.sample, self.task.encode, self.task.width, self.ends, start, count, block, rows)
 
     def init_state(
         self, key: jax.Array, given: Mapping[str, PyTree], batch: Mapping[str, Any], started: Mapping[str, PyTree] | None = None

@@ -1,7 +1,11 @@
-"""What training writes down as it goes: metrics.jsonl, TensorBoard files, the progress bar. Stops where a figure is not finite."""
+"""What training writes down as it goes: metrics.jsonl, TensorBoard files, the progress bar. Stops where a figure is not finite.
+
+Of several processes all look at the figures, and the first writes.
+"""
 
 import json
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +14,7 @@ import jax
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from assay.dist.launch import leader
 from assay.train.progress import Update, bar
 from assay.train.workdir import WorkDir
 
@@ -19,7 +24,7 @@ class Log:
 
     def __init__(self, folder: WorkDir, writer: SummaryWriter, update: Update, batch_size: int, every: int, begun: int):
         self.folder, self.writer, self.update, self.batch_size, self.every = folder, writer, update, batch_size, every
-        self.file = open(folder.metrics, "a")  # noqa: SIM115 - closed by `logging`
+        self.file = open(folder.metrics if leader() else os.devnull, "a")  # noqa: SIM115 - closed by `logging`
         self.started, self.begun = time.monotonic(), begun
 
     def add(self, first: int, count: int, metrics: Mapping[str, jax.Array], last: int) -> None:
@@ -58,7 +63,10 @@ class Log:
 def logging(folder: WorkDir, label: str, batch_size: int, every: int, begun: int, total: int, quiet: bool) -> Iterator[Log]:
     """Opens the files for appending, after what lies behind step `begun` was cut off."""
     folder.cut_metrics(begun)
-    with SummaryWriter(str(folder.tensorboard)) as writer, bar(f"{label} train", total, "steps", begun, quiet) as update:
+    with (
+        SummaryWriter(str(folder.tensorboard), write_to_disk=leader()) as writer,
+        bar(f"{label} train", total, "steps", begun, quiet) as update,
+    ):
         log = Log(folder, writer, update, batch_size, every, begun)
         try:
             yield log

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,8 +20,8 @@ from assay.core.errors import Terminated, UserError
 from assay.core.tree import count
 from assay.data.ahead import Call, ahead
 from assay.dist import launch
-from assay.dist.mesh import batch_sharding, check_divides, make_mesh
-from assay.dist.shard import place, shardings
+from assay.dist.mesh import check_divides, everywhere, joined, make_mesh, own_rows
+from assay.dist.shard import on_mesh, place, shardings
 from assay.evals.evaluate import batches
 from assay.train.checkpoint import Checkpointer
 from assay.train.experiment import Experiment, assemble
@@ -45,6 +46,7 @@ def run(
     """
     resolved = to_dict(config) if isinstance(config, ConfigDict) else dict(config)
     launch.start()
+    quiet = quiet or not launch.leader()
     made = assemble(resolved, treatments)
     mesh = make_mesh(made.settings.mesh)
     check_divides(made.settings.train.batch_size, mesh, "train.batch_size")
@@ -60,7 +62,10 @@ def run(
     folder.check(full, free)
     state = train(made, folder, mesh, labels, quiet, claim=lambda: folder.claim(full))
     labels = labels._replace(steps=int(state.step))  # fewer than asked for where training stopped early
-    return folder.write_results(measure(made, folder, final_params(state, made.treatment)["model"], mesh, labels, quiet))
+    with launch.among_others():
+        results = folder.write_results(measure(made, folder, final_params(state, made.treatment)["model"], mesh, labels, quiet))
+        launch.together("results")
+    return results
 
 
 def train(
@@ -71,7 +76,8 @@ def train(
     `claim` is called once what is there has been read.
     """
     settings = made.settings
-    with Checkpointer(folder.checkpoints, settings.checkpoint) as checkpointer, watching(made, folder, mesh) as watch:
+    checkpoints = Checkpointer(folder.checkpoints, settings.checkpoint)
+    with checkpoints as checkpointer, watching(made, folder, mesh) as watch, launch.among_others():
         state, begun, kept = start(made, mesh, checkpointer)
         watch.resume(kept)
         total = settings.train.steps
@@ -149,28 +155,30 @@ def _steps(
 ) -> TrainState:
     train, every = made.settings.train, made.settings.checkpoint.every
     step_fn = make_step(made.model, made.objective, made.treatment.gradient, made.optimizer)
-    call = jax.jit(repeat(step_fn, made.schedule), donate_argnums=0)
-    sharding = batch_sharding(mesh, steps=True)
-    pending = None
+    lies = jax.tree.map(lambda leaf: leaf.sharding, state)
+    call = jax.jit(on_mesh(repeat(step_fn, made.schedule), mesh), donate_argnums=0, out_shardings=(lies, everywhere(mesh)))
+    make = partial(made.batches, rows=own_rows(train.batch_size, mesh))
+    heard, pending = launch.hearing(), None
     calls = _calls(begun, train.steps, train.steps_per_call, watch)
-    for (step, taken), stacked in zip(calls, ahead(calls, made.batches, train.read_threads), strict=True):
-        state, metrics = call(state, jax.device_put(stacked, sharding), np.int32(taken))
+    for (step, taken), stacked in zip(calls, ahead(calls, make, train.read_threads), strict=True):
+        state, metrics = call(state, joined(stacked, mesh, train.batch_size), np.int32(taken))
         if pending:
             log.add(*pending, train.steps)
         pending = (step, taken, metrics)
+        stop = heard(received[0] if received else 0)
         due = (step + taken) // every > step // every
         step += taken
         seen = watch.until(step) == watch.every  # a look is due
-        if due or seen or step == train.steps or received:
+        if due or seen or step == train.steps or stop:
             log.add(*pending, train.steps)  # raises where this state is not worth keeping
             pending = None
             over = watch.look(step, state, log)
-            if due or over or step == train.steps or received:
+            if due or over or step == train.steps or stop:
                 checkpointer.save(step, state, watch.keep())
             if over:
                 break
-        if received:
-            raise Terminated(step, received[0])
+        if stop:
+            raise Terminated(step, stop)
     return state
 
 

@@ -5,13 +5,12 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from assay.core.tree import PyTree
 from assay.data.source import content_hash
-from assay.evals.evaluate import EvaluateConfig, evaluate, make_answer, size
+from assay.evals.evaluate import EvaluateConfig, compiled, evaluate, make_answer, size
 from assay.evals.rows import rows
 from assay.evals.vote import BEST, VOTE, key_of, make_draw, names
 from assay.models.families import label
@@ -45,10 +44,10 @@ def labels_of(made: Experiment, experiment: str) -> Labels:
 
 def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, labels: Labels, quiet: bool = False) -> list[dict[str, Any]]:
     """Evaluates the splits of the config, writes their predictions, and returns their rows. `params` are the model's own."""
-    answer, evaluation, task = jax.jit(make_answer(made.model, made.task)), made.settings.evaluate, made.task
+    answer, evaluation, task = compiled(make_answer(made.model, made.task), mesh), made.settings.evaluate, made.task
     draw = None
     if evaluation.samples:
-        draw = jax.jit(make_draw(made.model, task, evaluation.samples, evaluation.temperature))
+        draw = compiled(make_draw(made.model, task, evaluation.samples, evaluation.temperature), mesh)
         task = replace(task, metrics=(*task.metrics, *names(task)))
     found: list[dict[str, Any]] = []
     for name in made.settings.evaluate.splits:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from assay.core import rng
-from assay.core.tree import PyTree, floats_as, merge, partition
+from assay.core.tree import PyTree, merge, partition, widened
 from assay.models.model import Batch, Model
 from assay.train.objective import Objective
 from assay.train.treatment import Treatment
@@ -45,7 +45,7 @@ def init_state(
     params = {"model": params, **given}
     params |= objective.init(rng.stream(key, "objective"), treated, params, batch)
     trained, frozen = partition(params, treatment.frozen)
-    return TrainState(jnp.zeros((), jnp.int32), trained, frozen, optimizer.init(floats_as(jnp.float32, trained)), key)
+    return TrainState(jnp.zeros((), jnp.int32), trained, frozen, optimizer.init(widened(trained)), key)
 
 
 def all_params(state: TrainState) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from assay.core import rng
-from assay.core.tree import PyTree, floats_as, merge
+from assay.core.tree import PyTree, merge, widened
 from assay.models.model import Batch, Model
 from assay.train.objective import Aux, Objective
 from assay.train.state import TrainState
@@ -33,11 +33,11 @@ def make_step(
             return grads, aux
 
         grads, aux = gradient_arrow(gradient)(state.params, batch, rng.stream(state.key, "step", state.step))
-        grads, before = floats_as(jnp.float32, grads), floats_as(jnp.float32, state.params)  # whatever dtype parameters are kept in
+        grads, before = widened(grads), widened(state.params)  # whatever dtype parameters are kept in
         updates, opt_state = optimizer.update(grads, state.opt_state, before)
         params = optax.apply_updates(state.params, updates)
         metrics = {name: total / jnp.maximum(count, 1e-9) for name, (total, count) in aux.sums.items()}
-        metrics |= {"grad_norm": optax.tree.norm(grads), "parameter_norm": optax.tree.norm(floats_as(jnp.float32, params))}
+        metrics |= {"grad_norm": optax.tree.norm(grads), "parameter_norm": optax.tree.norm(widened(params))}
         return TrainState(state.step + 1, params, state.frozen, opt_state, state.key), metrics
 
     return step

@@ -7,11 +7,10 @@ stops after so many looks without a better value, and the run answers with the p
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import jax
 from jax.sharding import Mesh
 
 from assay.core.errors import UserError
-from assay.evals.evaluate import evaluate, make_answer
+from assay.evals.evaluate import compiled, evaluate, make_answer
 from assay.evals.rows import LOWER_IS_BETTER, value_of
 from assay.train.checkpoint import CheckpointConfig, Checkpointer
 from assay.train.experiment import Experiment
@@ -69,7 +68,7 @@ def watching(made: Experiment, folder: WorkDir, mesh: Mesh) -> Iterator[Watch]:
             f"{made.task.name} has no split {SPLIT!r} to look at (it has {', '.join(made.task.splits)}). "
             "Hold some examples out, or set --config.train.validate_every=0."
         )
-    answer = jax.jit(make_answer(made.model, made.task))
+    answer = compiled(make_answer(made.model, made.task), mesh)
     metric = made.task.metrics[0]
 
     def measure(state: TrainState) -> tuple[str, float]:

@@ -13,6 +13,7 @@ import jax
 import assay
 from assay.core.config import differences
 from assay.core.errors import UserError
+from assay.dist.launch import leader
 
 EXTRA = ("experiment", "composition", "data")  # in config.json beside the config's own keys
 
@@ -61,7 +62,8 @@ class WorkDir:
 
     def claim(self, config: Mapping[str, Any]) -> None:
         """Writes config.json; results of fewer steps or of another evaluation go. Only after `check`, and after what is there was read."""
-        self.results.unlink(missing_ok=True)
+        if leader():
+            self.results.unlink(missing_ok=True)
         self.write_json(self.config, config)
 
     def read_config(self) -> dict[str, Any]:
@@ -132,7 +134,9 @@ class WorkDir:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes the whole file or nothing. Raises UserError where the system does not let it."""
+    """Writes the whole file or nothing; of several processes the first does. Raises UserError where the system does not let it."""
+    if not leader():
+        return
     try:
         _write(path, text)
     except OSError as error:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from assay.core.tree import PyTree, merge
+from assay.core.tree import PyTree, merge, widened
 from assay.train.treatment import Treatment
 from assay.treat.option import check
 
@@ -36,7 +36,7 @@ def averaging(optimizer: optax.GradientTransformation, decay: float) -> optax.Gr
     """The optimizer, with the average of its parameters in its state."""
 
     def init(params: PyTree) -> AverageState:
-        return AverageState(optimizer.init(params), jnp.zeros((), jnp.int32), jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params))
+        return AverageState(optimizer.init(params), jnp.zeros((), jnp.int32), widened(params))
 
     def update(grads: PyTree, state: AverageState, params: PyTree) -> tuple[PyTree, AverageState]:
         updates, inner = optimizer.update(grads, state.inner, params)
@@ -44,7 +44,7 @@ def averaging(optimizer: optax.GradientTransformation, decay: float) -> optax.Gr
         total = -jnp.expm1(steps * math.log(decay))  # 1 - decay^steps without cancellation
         share = (1 - decay) / total  # of the newest parameters; all at the first step
         after = optax.apply_updates(params, updates)
-        mean = jax.tree.map(lambda old, new: old + share * (new.astype(jnp.float32) - old), state.average, after)
+        mean = jax.tree.map(lambda old, new: old + share * (widened(new) - old), state.average, after)
         return updates, AverageState(inner, steps, mean)
 
     return optax.GradientTransformation(init, update)

@@ -19,7 +19,7 @@ import optax
 
 from assay.core import rng
 from assay.core.errors import UserError
-from assay.core.tree import PyTree
+from assay.core.tree import PyTree, widened
 from assay.models.model import Batch, Decode, Model, Output
 from assay.train.objective import Aux, Objective
 from assay.train.treatment import Treatment
@@ -28,10 +28,8 @@ from assay.treat.option import KEY, check
 Init = Callable[[jax.Array, Batch], PyTree]
 
 COMBINE: Mapping[str, Callable[[jax.Array], jax.Array]] = {
-    "probabilities": lambda logits: (
-        jax.nn.logsumexp(jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1), axis=0) - jnp.log(len(logits))
-    ),
-    "outputs": lambda logits: logits.astype(jnp.float32).mean(axis=0),
+    "probabilities": lambda logits: jax.nn.logsumexp(jax.nn.log_softmax(widened(logits), axis=-1), axis=0) - jnp.log(len(logits)),
+    "outputs": lambda logits: widened(logits).mean(axis=0),
 }
 
 

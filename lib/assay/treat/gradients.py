@@ -10,7 +10,7 @@ import re
 import jax
 import jax.numpy as jnp
 
-from assay.core.tree import PyTree, path_string
+from assay.core.tree import PyTree, path_string, widened
 from assay.models.model import Batch
 from assay.train.objective import Aux
 from assay.train.treatment import Gradient, Treatment
@@ -31,7 +31,7 @@ def watched(gradient: Gradient) -> Gradient:
         for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
             block = BLOCK.search(path_string(path))
             if block:
-                squares[block[1]] = squares.get(block[1], jnp.zeros(())) + jnp.sum(jnp.square(leaf.astype(jnp.float32)))
+                squares[block[1]] = squares.get(block[1], jnp.zeros(())) + jnp.sum(jnp.square(widened(leaf)))
         norms = {f"gradient/{name}": (jnp.sqrt(square), jnp.ones(())) for name, square in squares.items()}
         return grads, aux._replace(sums={**aux.sums, **norms})
 

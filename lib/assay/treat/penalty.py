@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from assay.core.errors import UserError
-from assay.core.tree import PyTree
+from assay.core.tree import PyTree, widened
 from assay.core.tree import paths as paths_of
 from assay.models.model import Batch, Model
 from assay.train.objective import Aux, Objective
@@ -45,7 +45,7 @@ def penalised(objective: Objective, name: str, norm: Callable[[jax.Array], jax.A
         if not chosen:
             some = ", ".join(paths_of(named)[:5])
             raise UserError(f"the treatment {name!r} has paths={paths}, which no parameter's path holds. Some paths: {some}. {KEY}")
-        penalty = weight * sum(norm(leaf.astype(jnp.float32)) for leaf in chosen)
+        penalty = weight * sum(norm(widened(leaf)) for leaf in chosen)
         before = aux.sums[name][0] if name in aux.sums else 0.0  # of the same treatment on other paths
         return mean + penalty, aux._replace(sums={**aux.sums, name: (before + penalty * aux.weight, aux.weight)})
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from assay.core.errors import UserError
-from assay.core.tree import PyTree
+from assay.core.tree import PyTree, widened
 from assay.models.model import Batch, Model
 from assay.train.objective import Aux, Objective
 from assay.train.treatment import Treatment
@@ -39,7 +39,7 @@ def smoothed(objective: Objective, share: float) -> Objective:
                 f"--config.treatments hands on {'none' if logits is None else 'others'}. List it before ensemble. {KEY}"
             )
         weights = batch["weight"] if logits.ndim == 2 else batch["mask"] * batch["weight"][:, None]
-        everywhere = -jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1).mean(axis=-1)
+        everywhere = -jax.nn.log_softmax(widened(logits), axis=-1).mean(axis=-1)
         uniform = (everywhere * weights).sum() / jnp.maximum(weights.sum(), 1e-9)
         sums = {**aux.sums, "cross_entropy": (mean * aux.weight, aux.weight)}
         return (1 - share) * mean + share * uniform, aux._replace(sums=sums)

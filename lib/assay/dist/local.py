@@ -1,0 +1,114 @@
+"""Several processes on one machine, as a cluster would start them: for tests, and for a laptop.
+
+Process 0 speaks; what the others write to stderr is shown at the end where it differs. Where one of them ends badly, the others are
+stopped, since they would wait for it.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from types import FrameType
+from typing import IO
+
+from assay.core.errors import UserError
+from assay.dist.launch import COORDINATOR, PROCESS, PROCESSES
+
+LINGER_SECONDS = 5.0  # what the others have to end by themselves after one has failed
+KILL_SECONDS = 10.0  # and, told to, before they are killed
+
+
+def run(command: Sequence[str], processes: int, devices: int) -> int:
+    """Runs `command` in so many processes with so many simulated CPU devices each (0: what there is), and returns the exit code: 0, or
+    that of the first to fail, 128 + n where signal n ended it. SIGTERM and SIGINT are handed on to all."""
+    if processes < 1:
+        raise UserError(f"--processes={processes} is not possible: it is at least 1.")
+    if devices < 0:
+        raise UserError(f"--devices={devices} is not possible: a number of devices, or 0 for what there is.")
+    if not command:
+        raise UserError("no command to run. Write it after --, as in: launch --processes=2 -- python -m experiments.main --config=...")
+    environment = {**os.environ, COORDINATOR: f"127.0.0.1:{_free_port()}", PROCESSES: str(processes)}
+    if devices:
+        environment["JAX_NUM_CPU_DEVICES"] = str(devices)
+    children: list[subprocess.Popen[bytes]] = []
+    heard = [tempfile.TemporaryFile() for _ in range(1, processes)]
+    received: list[int] = []
+
+    def hand_on(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        _each_alive(children, number)
+
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        for i in range(processes):
+            quiet: dict[str, IO[bytes] | int] = {"stdout": subprocess.DEVNULL, "stderr": heard[i - 1]} if i else {}
+            children.append(subprocess.Popen(command, env={**environment, PROCESS: str(i)}, start_new_session=True, **quiet))  # type: ignore[call-overload]
+        return _watch(children, received)
+    except OSError as error:
+        raise UserError(f"cannot run {command[0]!r}: {error.strerror}. Write the command after --.") from None
+    finally:
+        for child in children:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _show(heard)
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _watch(children: Sequence[subprocess.Popen[bytes]], received: Sequence[int]) -> int:
+    failed, begun, told = 0, 0.0, False
+    while True:
+        codes = [child.poll() for child in children]
+        first = next((i for i, code in enumerate(codes) if code), None)
+        if first is not None and not begun:
+            begun, code = time.monotonic(), codes[first] or 0
+            failed = 128 - code if code < 0 else code
+            if code < 0 and not received:
+                name = signal.Signals(-code).name
+                _say(f"process {first} of {len(children)} was ended by {name}, so the others stop. The same command goes on from the last checkpoint")
+        if all(code is not None for code in codes):
+            return failed
+        waited = time.monotonic() - begun if begun else 0.0
+        if waited > LINGER_SECONDS and not told:
+            told = True
+            _say(f"process {first} of {len(children)} ended with exit code {failed}; stopping the others")
+            _each_alive(children, signal.SIGTERM)
+        if waited > LINGER_SECONDS + KILL_SECONDS:
+            _each_alive(children, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _say(text: str) -> None:
+    print(f"launch: {text}", file=sys.stderr, flush=True)
+
+
+def _each_alive(children: Sequence[subprocess.Popen[bytes]], number: int) -> None:
+    for child in children:
+        if child.poll() is None:
+            child.send_signal(number)
+
+
+def _free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return opened.getsockname()[1]
+
+
+def _show(heard: Sequence[IO[bytes]]) -> None:
+    """What processes 1, 2, ... wrote to stderr, each line once."""
+    seen: set[str] = set()
+    for i, file in enumerate(heard, start=1):
+        file.seek(0)
+        for line in file.read().decode(errors="replace").splitlines():
+            if line and line not in seen:
+                seen.add(line)
+                print(f"[{i}] {line}", file=sys.stderr)
+        file.close()
