@@ -39,6 +39,8 @@ def transformer(name: str, **changes: Any) -> ConfigDict:
             "local_positions": "rotary",  # local: positions of its attention
             "stack_cell": 8,  # stack_rnn, queue_rnn: features of a cell of its stack or queues
             "stack_depth": 0,  # of these and of pushdown: cells that it holds; 0: as many as there are tokens
+            "remat": "none",  # none, dots, full: what training computes again in place of keeping it
+            "scan": False,  # whether the blocks are one loop, which compiles faster and holds the parameters twice
         },
         changes,
     )

@@ -25,7 +25,8 @@ from assay.nn.mixer import ATTENTION, BOTH, LOCAL, MIXERS, RecurrentMixer
 from assay.nn.normalisation import NORMS, PLACES
 from assay.nn.positions import POSITIONS, draw_places, tokens_at
 from assay.nn.recurrent import CELLS, Size, check_width, empty
-from assay.nn.tap import tap
+from assay.nn.scan import REMATS, rematerialised, scanned
+from assay.nn.tap import edited, tap
 from assay.nn.weights import WEIGHTS
 
 RESIDUAL_INITS: Mapping[str, Callable[[int], float]] = {  # number of terms in the residual stream -> variance of each, relative
@@ -61,6 +62,8 @@ class TransformerConfig:
     local_positions: str = "rotary"  # a name in nn.positions.POSITIONS, of its attention
     stack_cell: int = 8  # features of a cell of a stack_rnn's stack, and of a queue_rnn's queues
     stack_depth: int = 0  # cells that it holds; 0: as many as there are tokens
+    remat: str = "none"  # a name in nn.scan.REMATS: what training keeps of a block for its backward pass
+    scan: bool = False  # whether the blocks are one loop, which compiles faster and holds the parameters twice
 
     def __post_init__(self):
         for name in ("depth", "loops", "width", "heads", "kv_heads", "mlp", "max_length", "local_window", "stack_cell"):
@@ -79,7 +82,12 @@ class TransformerConfig:
             if mixer in CELLS or mixer in BOTH:
                 check_width(BOTH.get(mixer, mixer), self.width)
         require(len(self.mixers) <= self.depth, "model.mixers", self.mixers, f"at most one for each of the {self.depth} blocks")
+        whole = not self.scan or self.depth % len(self.mixers) == 0
+        require(
+            whole, "model.scan", True, f"the {len(self.mixers)} mixers repeat a whole number of times in model.depth={self.depth} blocks"
+        )
         tables = {
+            "remat": REMATS,
             "positions": POSITIONS,
             "local_positions": POSITIONS,
             "norm": NORMS,
@@ -198,14 +206,21 @@ class Transformer(nn.Module):
         positions = POSITIONS[config.positions]
         x = positions.add(self, embed(tokens), tokens_at(index, places), config.randomised or config.max_length)
         x = constrain(tap(self, "embedded", x).reshape(rows * seq, config.width))
-        blocks = [Block(config, self.causal, self.dtype, config.mixer(i), name=f"block_{i}") for i in range(config.depth)]
-        layers, across = [], []
-        for i in range(config.depth * (config.loops if train else config.loops_in_test)):
-            layer = None if cache is None else cache.layers[i]
-            read = source.cross[i % config.depth] if source is not None and source.cross else None
-            x, layer, read = blocks[i % config.depth](x, index, valid, train, layer, places, source, read)
-            layers.append(layer)
-            across.append(read)
+        loops = config.loops if train else config.loops_in_test
+        layers: list[Any] = []
+        across: list[Any] = []
+        if config.scan and cache is None and (source is None or train) and not edited() and not self.is_initializing():
+            for _ in range(loops):
+                x = self.scan_blocks(x, index, valid, train, None, places, source)
+        else:
+            kind = rematerialised(Block, config.remat if train else "none", static=(4,))
+            blocks = [kind(config, self.causal, self.dtype, config.mixer(i), name=f"block_{i}") for i in range(config.depth)]
+            for i in range(config.depth * loops):
+                layer = None if cache is None else cache.layers[i]
+                read = source.cross[i % config.depth] if source is not None and source.cross else None
+                x, layer, read = blocks[i % config.depth](x, index, valid, train, layer, places, source, read)
+                layers.append(layer)
+                across.append(read)
         if PLACES[config.norm_place].last:
             x = NORMS[config.norm](dtype=self.dtype, name="norm")(x)
         if not self.head:
@@ -221,6 +236,17 @@ class Transformer(nn.Module):
         if cache is not None:
             return logits, cache._replace(length=begin + seq, layers=tuple(layers))
         return (logits, tuple(across[: config.depth])) if source is not None else logits
+
+    def scan_blocks(self, x: jax.Array, index: jax.Array, valid: jax.Array | None, train: bool, *rest: Any) -> jax.Array:
+        """All blocks once, as one loop over equal groups of them."""
+        config = self.config
+        period = [Block(config, self.causal, self.dtype, mixer, parent=None) for mixer in config.mixers]
+
+        def call(block: nn.Module, params: Any, x: jax.Array, rngs: dict[str, jax.Array]) -> tuple[jax.Array, Mapping[str, Any]]:
+            (x, *_), variables = block.apply({"params": params}, x, index, valid, train, *rest, rngs=rngs, mutable=["taps"])
+            return x, variables.get("taps", {})
+
+        return scanned(self, period, config.depth // len(period), x, call, config.remat if train else "none")
 
 
 class EncoderDecoder(nn.Module):

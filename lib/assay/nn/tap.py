@@ -25,6 +25,11 @@ def tap(module: nn.Module, name: str, value: jax.Array) -> jax.Array:
     return value
 
 
+def edited() -> bool:
+    """Whether the model that is being traced has an edit."""
+    return bool(_edits.get())
+
+
 @contextlib.contextmanager
 def editing(edits: Mapping[str, Callable]) -> Iterator[None]:
     """While a model is traced inside, its taps apply these edits."""

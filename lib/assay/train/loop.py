@@ -34,7 +34,7 @@ from assay.train.treatment import Treatment, links
 from assay.train.watch import Watch, watching
 from assay.train.workdir import WorkDir
 
-FREE = ("checkpoint", "evaluate", "train.log_every", "mesh")  # keys that may change when a run goes on
+FREE = ("checkpoint", "evaluate", "train.log_every", "mesh", "model.remat", "model.scan")  # keys that may change when a run goes on
 
 
 def run(

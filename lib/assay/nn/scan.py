@@ -1,0 +1,63 @@
+"""A stack of equal blocks as one loop: XLA compiles a block once and not once a layer. And what a backward pass keeps of a block.
+
+Parameters stay those of block_0, block_1, ...: they are stacked inside the loop's function, and what blocks tap is unstacked again, so that
+checkpoints, path regexes and taps know nothing of it. The price is a second copy of the parameters while the step runs.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+REMATS: Mapping[str, Callable[..., bool] | None] = {  # what is kept of a block for the backward pass; the rest is computed again
+    "none": None,  # everything
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # products with parameters, and not attention weights
+    "full": jax.checkpoint_policies.nothing_saveable,  # the block's input alone (Chen et al. 2016)
+}
+
+
+def rematerialised(block: type[nn.Module], remat: str, static: tuple[int, ...]) -> type[nn.Module]:
+    """The class of a block that keeps what `remat`, a name in REMATS, says. `static`: which arguments of its call are no arrays."""
+    if remat == "none":
+        return block
+    return nn.remat(block, policy=REMATS[remat], static_argnums=static)
+
+
+def scanned(
+    module: nn.Module,
+    period: Sequence[nn.Module],
+    groups: int,
+    x: Float[Array, "rows width"],
+    call: Callable[[nn.Module, Mapping[str, Any], jax.Array, dict[str, jax.Array]], tuple[jax.Array, Mapping[str, Any]]],
+    remat: str = "none",
+) -> Float[Array, "rows width"]:
+    """x after the blocks of `period`, `groups` times in turn, with the parameters block_0, block_1, ... of `module`.
+
+    `call(block, params, x, rngs) -> (x, taps)` applies an unbound block. Dropout draws other numbers than block by block.
+    """
+    params, size = module.variables["params"], len(period)
+    stacked = [
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *(params[f"block_{group * size + i}"] for group in range(groups)))
+        for i in range(size)
+    ]
+    keys = jax.random.split(module.make_rng("dropout"), (groups, size)) if module.has_rng("dropout") else None
+
+    def body(x: jax.Array, given: tuple[Sequence[Any], jax.Array | None]) -> tuple[jax.Array, list[Any]]:
+        slices, keys = given
+        tapped = []
+        for i, block in enumerate(period):
+            x, taps = call(block, slices[i], x, {} if keys is None else {"dropout": keys[i]})
+            tapped.append(taps)
+        return x, tapped
+
+    if remat != "none":
+        body = jax.checkpoint(body, policy=REMATS[remat], prevent_cse=False)
+    x, tapped = jax.lax.scan(body, x, (stacked, keys))
+    if module.is_mutable_collection("taps"):
+        for group in range(groups):
+            for i in range(size):
+                module.put_variable("taps", f"block_{group * size + i}", jax.tree.map(lambda leaf: leaf[group], tapped[i]))  # noqa: B023
+    return x
