@@ -1,61 +1,101 @@
-"""The same run on eight simulated devices, in a process of its own."""
+"""The same runs on eight simulated devices and on one: the product of data, fsdp and tensor parallelism changes no number."""
 
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+from runs import equal, losses, train
 
-SCRIPT = """
-import json, sys
-import jax
-from assay.core.config import load, override, to_dict
-from assay.core.errors import UserError
-from assay.train import loop
+STEPS = {"train.steps": "10", "train.steps_per_call": "5", "train.log_every": "1", "train.batch_size": "16", "checkpoint.every": "10"}
+STEPS |= {"evaluate.splits": ""}
+MOMENTUM = {"optimizer.name": "momentum", "optimizer.learning_rate": "0.02"} | STEPS
+ADAMW = {"optimizer.name": "adamw", "optimizer.learning_rate": "3e-3", "optimizer.weight_decay": "0.1"} | STEPS
+FAMILIES = {
+    "decoder": ("experiments/reason/parity.py:transformer,tiny", {"model.width": "32", "model.mlp": "64"}),
+    "encoder_decoder": ("experiments/translate/encoder_decoder.py:simple,tiny", {}),
+    "classifier": ("experiments/text/transformer_classifier.py:tuned,tiny", {}),
+    "lstm": ("experiments/reason/parity.py:lstm,tiny", {"model.width": "32"}),
+    "resnet": ("experiments/vision/resnet_digits.py:tiny", {}),
+}
+MESHES = {
+    "decoder": ("fsdp:8,data:1", "data:4,tensor:2", "data:2,fsdp:2,tensor:2"),
+    "encoder_decoder": ("data:2,fsdp:2,tensor:2",),
+    "classifier": ("data:4,tensor:2",),
+    "lstm": ("data:2,fsdp:2,tensor:2",),
+    "resnet": ("data:2,fsdp:4",),
+}
+WIDE = {"precision.params": "float64", "precision.compute": "float64", "precision.output": "float64"}
+IN_FLOAT64 = {"decoder": "data:2,fsdp:2,tensor:2", "lstm": "data:2,fsdp:4"}
 
-assert jax.device_count() == 8
-changes = {"train.steps": "6", "train.steps_per_call": "2", "train.log_every": "1", "model.width": "32", "checkpoint.every": "6"}
-config = to_dict(override(load("experiments/reason/parity.py:transformer,tiny"), changes))
-config["mesh"] = {"data": 2, "fsdp": 2, "tensor": 2}
-loop.run(config, sys.argv[1], [], quiet=True)
-config["train"]["batch_size"] = 15
-try:
-    loop.run(config, sys.argv[1] + "_odd", [], quiet=True)
-except UserError as error:
-    print(json.dumps(str(error)))
-"""
+
+def job(folder: Path, family: str, changes: dict, mesh: str = "data:-1", name: str = "") -> dict:
+    spec, own = FAMILIES[family]
+    return {"spec": spec, "changes": own | changes | {"mesh": mesh}, "workdir": str(folder / f"{family}{name}_{mesh}")}
+
+
+def launched(folder: Path, jobs: list[dict], devices: int, **environment: str) -> None:
+    """Runs the jobs in a process with so many simulated devices."""
+    path = folder / f"jobs_{devices}_{len(list(folder.iterdir()))}.json"
+    path.write_text(json.dumps(jobs))
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu", **environment}
+    command = [sys.executable, str(Path(__file__).parent / "runs.py"), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")
 def sharded(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("devices")
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([sys.executable, "-c", SCRIPT, str(folder / "run")], capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return folder, json.loads(done.stdout.strip().splitlines()[-1])
+    folder = tmp_path_factory.mktemp("eight")
+    jobs = [job(folder, family, MOMENTUM, mesh) for family, meshes in MESHES.items() for mesh in meshes]
+    jobs.append(job(folder, "decoder", ADAMW, "data:2,fsdp:2,tensor:2", "_adamw"))
+    jobs.append(job(folder, "decoder", MOMENTUM | {"train.batch_size": "15"}, "data:2,fsdp:2,tensor:2", "_odd") | {"error": True})
+    launched(folder, jobs, 8)
+    return folder
 
 
-def losses(path):
-    return [json.loads(line)["loss"] for line in (path / "metrics.jsonl").read_text().splitlines()]
+@pytest.mark.parametrize("family", FAMILIES)
+def test_loss_and_parameters_equal_one_device(sharded, tmp_path, family):
+    one = job(tmp_path, family, MOMENTUM)
+    train(one["spec"], one["changes"], one["workdir"])
+    from runs import arrays
+
+    expected, params = losses(one["workdir"]), arrays(one["workdir"])
+    assert len(expected) == 10 and len(set(expected)) == 10
+    for mesh in MESHES[family]:
+        there = job(sharded, family, MOMENTUM, mesh)["workdir"]
+        assert losses(there) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+        equal(dict(np.load(f"{there}/params.npz")), params)
 
 
-def test_losses_equal_one_device(sharded, tmp_path, tiny):
-    from assay.train import loop
+def test_a_run_of_eight_devices_is_read_by_one(sharded):
+    from runs import arrays
 
-    changes = {"train.steps": "6", "train.steps_per_call": "2", "train.log_every": "1", "model.width": "32", "checkpoint.every": "6"}
-    loop.run(tiny("transformer", changes), str(tmp_path / "run"), [], quiet=True)
-    one, eight = losses(tmp_path / "run"), losses(sharded[0] / "run")
-    assert len(one) == 6 and len(set(one)) == 6
-    assert eight == pytest.approx(one, rel=1e-4)
+    there = job(sharded, "lstm", MOMENTUM, "data:2,fsdp:2,tensor:2")["workdir"]
+    equal(dict(np.load(f"{there}/params.npz")), arrays(there), 0.0)
 
 
-def test_evaluation_equals_one_device_in_size(sharded):
-    rows = json.loads((sharded[0] / "run" / "results.json").read_text())["rows"]
-    assert {row["split"]: row["n"] for row in rows} == {"iid": 16, "9-16": 16}
+def test_adamw_has_the_same_losses(sharded, tmp_path):
+    one = job(tmp_path, "decoder", ADAMW)
+    train(one["spec"], one["changes"], one["workdir"])
+    there = job(sharded, "decoder", ADAMW, "data:2,fsdp:2,tensor:2", "_adamw")["workdir"]
+    assert losses(there) == pytest.approx(losses(one["workdir"]), rel=1e-5)
+
+
+def test_adamw_has_the_same_parameters_in_float64(tmp_path):
+    launched(tmp_path, [job(tmp_path, family, ADAMW | WIDE) for family in IN_FLOAT64], 1, JAX_ENABLE_X64="1")
+    launched(tmp_path, [job(tmp_path, family, ADAMW | WIDE, mesh) for family, mesh in IN_FLOAT64.items()], 8, JAX_ENABLE_X64="1")
+    for family, mesh in IN_FLOAT64.items():
+        one, eight = (dict(np.load(f"{job(tmp_path, family, {}, each)['workdir']}/params.npz")) for each in ("data:-1", mesh))
+        assert all(array.dtype == np.float64 for array in one.values())
+        equal(one, eight)
 
 
 def test_batch_that_the_mesh_cannot_divide(sharded):
-    folder, message = sharded
+    workdir = Path(job(sharded, "decoder", {}, "data:2,fsdp:2,tensor:2", "_odd")["workdir"])
+    message = Path(f"{workdir}.error").read_text()
     assert "config.train.batch_size=15" in message and "4 devices" in message
-    assert not (folder / "run_odd").exists()
+    assert not workdir.exists()

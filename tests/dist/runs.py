@@ -1,0 +1,73 @@
+"""A script: trains the runs that a JSON file lists on the devices that the environment gives, and keeps their parameters as arrays.
+
+[{"spec": "FILE.py:variant", "changes": {KEY: VALUE}, "workdir": PATH}, ...]: the workdir gets params.npz beside what a run writes. A run
+with "error" is expected to raise a UserError, whose message goes to workdir.error.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from assay.card import conduct
+from assay.core.config import load, override, to_dict
+from assay.core.errors import Alone, Terminated, UserError
+from assay.core.tree import map_with_path
+from assay.dist import launch
+from assay.train import loop
+from assay.treat.load import rebuild, restore
+from assay.treat.table import treatments
+
+LIMIT = 1e-5
+
+
+def train(spec: str, changes: dict[str, str], workdir: str) -> None:
+    config = override(load(spec), changes)
+    loop.run(to_dict(config), workdir, treatments(config.treatments), quiet=True)
+
+
+def arrays(workdir: str) -> dict[str, np.ndarray]:
+    """The parameters of a run, by path."""
+    found: dict[str, np.ndarray] = {}
+    map_with_path(lambda path, leaf: found.update({path: np.asarray(leaf)}), restore(rebuild(workdir), workdir).params)
+    return found
+
+
+def losses(workdir: str | Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (Path(workdir) / "metrics.jsonl").read_text().splitlines()]
+
+
+def equal(first: dict[str, np.ndarray], second: dict[str, np.ndarray], limit: float = LIMIT) -> None:
+    """Leaf for leaf within `limit`, relative or absolute."""
+    assert first.keys() == second.keys()
+    for path in first:
+        np.testing.assert_allclose(first[path], second[path], rtol=limit, atol=limit, err_msg=path)
+
+
+def main() -> None:
+    for job in json.loads(Path(sys.argv[1]).read_text()):
+        try:
+            train(job["spec"], job["changes"], job["workdir"])
+            np.savez(f"{job['workdir']}/params.npz", **arrays(job["workdir"]))
+        except UserError as error:
+            if not job.get("error"):
+                raise
+            Path(f"{job['workdir']}.error").write_text(str(error))
+        for lengths in job.get("evaluate", ()):
+            conduct.evaluate(job["workdir"], [], [lengths], {"per_length": 2}, {})
+    launch.together("end")
+    print(f"{jax.process_index()} of {jax.process_count()}, {jax.device_count()} devices")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Terminated as stop:  # as verbs end
+        print(stop, file=sys.stderr)
+        sys.exit(128 + stop.number)
+    except Alone as error:
+        print(error, file=sys.stderr, flush=True)
+        os._exit(1)
