@@ -9,6 +9,7 @@ from assay.core.errors import unknown
 from assay.tasks import (
     addition,
     arithmetic,
+    chain,
     chomsky,
     ctl,
     gym,
@@ -78,6 +79,7 @@ TASKS: Mapping[str, Entry] = {
     "stdlib/package": Entry(texts.TextsConfig, texts.build_tfds, TEXTS, LABELLED, "a passage of Python's own library -> its package"),
     "stdlib/lm": Entry(language.LanguageConfig, language.build, LANGUAGE, LABELLED, "text of Python's own library -> its next token"),
     "stdlib/mlm": Entry(language.MaskedConfig, language.build_masked, {**LANGUAGE, "share": 0.15}, LABELLED, "the same -> hidden tokens"),
+    **_entries("synthetic/", chain, chain.ChainConfig),
     "csv": Entry(texts.CSVConfig, texts.build_csv, {**TEXTS, **FILES}, LABELLED, "a text -> its label"),
     "gym/": Entry(gym.GymConfig, gym.build, gym.DEFAULTS, gym.SPLITS, gym.ABOUT),
     "tfds/": Entry(tfds_task.TFDSConfig, tfds_task.build, TEXTS, LABELLED, "an image or a text of TensorFlow Datasets -> its class"),

@@ -1,0 +1,52 @@
+"""Says what a training step (or a step of decoding) costs on devices that are not here, and whether it fits.
+
+    python -m experiments.plan --config=experiments/scale/llama_7b.py --topology=v5e:16x16
+    python -m experiments.plan --config=experiments/scale/llama_7b.py --topology=v5p:4x4x4 --phase=decode --config.train.batch_size=64
+    python -m experiments.plan --config=experiments/scale/gpt_125m.py --topology=h100:8 --tokens=10e9 --out=plan.json
+
+Topologies: v4, v5e, v5p and v6e, which XLA compiles for (needs libtpu, pip install 'assay[tpu]', and no TPU); a100, h100 and h200, counted
+from shapes. Times are the least that the chips' peaks allow, so a bound and no promise. --config.KEY=VALUE changes the config, such as
+--config.mesh=data:4,fsdp:-1 or --config.model.remat=dots.
+"""
+
+import os
+import sys
+
+os.environ["JAX_PLATFORMS"] = "cpu"  # what is planned for is not here, and libtpu must not look for it
+
+from absl import flags
+
+from assay.card.plan import show
+from assay.core import config as configs
+from assay.core.command import launch
+from assay.core.errors import UserError, unknown
+from assay.diagnose.chips import topology
+from assay.diagnose.plan import PHASES, plan
+from assay.dist.launch import start
+from assay.train.workdir import WorkDir
+
+CONFIG = flags.DEFINE_string("config", "", "FILE.py:variant of the experiment; --config.KEY=VALUE changes a key.")
+TOPOLOGY = flags.DEFINE_string("topology", "", "CHIP:SHAPE, such as v5e:16x16.")
+PHASE = flags.DEFINE_string("phase", "train", "train, or decode: one token more for each row of a batch.")
+TOKENS = flags.DEFINE_float("tokens", 0.0, "Tokens of the whole training; 0: 20 a parameter.")
+OUT = flags.DEFINE_string("out", "", "Where the figures are saved as JSON; nothing: nowhere.")
+
+
+def main(overrides: dict[str, str]) -> None:
+    chips = topology(TOPOLOGY.value)
+    if PHASE.value not in PHASES:
+        raise unknown("phase", PHASE.value, PHASES, "--phase")
+    if TOKENS.value < 0:
+        raise UserError(f"--tokens={TOKENS.value:g} is not possible: a number of tokens, or 0 for 20 a parameter.")
+    start()
+    config = configs.to_dict(configs.override(configs.load(CONFIG.value), overrides))
+    found = plan(config, chips, PHASE.value, TOKENS.value, lambda text: print(f"{text} ...", file=sys.stderr, flush=True))
+    show(found)
+    if OUT.value:
+        from pathlib import Path
+
+        WorkDir.write_json(Path(OUT.value), found)
+
+
+if __name__ == "__main__":
+    launch(main, __doc__, required=("config", "topology"))

@@ -1,0 +1,17 @@
+"""What does a step of GPT-2 small cost, and on which devices does it fit?
+
+Command:   python -m experiments.plan --config=experiments/scale/gpt_125m.py --topology=v5e:2x4
+Variants:  full  12 blocks of width 768, 1,024 tokens
+           tiny  a few steps on anything
+Cost:      a plan: about a minute on two CPU cores, without the devices; training it: see the plan
+Expected:  124 million parameters, as published
+Reference: Radford et al. 2019
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.scaling import gpt
+
+
+def get_config(given: str = "") -> ConfigDict:
+    return gpt(given, "experiments/scale/gpt_125m.py", depth=12, width=768, heads=12, kv_heads=12, mlp=3072)

@@ -1,0 +1,18 @@
+"""What does a step of a 1B decoder cost, and on which devices does it fit?
+
+Command:   python -m experiments.plan --config=experiments/scale/llama_1b.py --topology=v5e:4x4
+Variants:  full  16 blocks of width 2048, as Llama 3.2 1B, 4,096 tokens
+           tiny  a few steps on anything
+Cost:      a plan: about a minute on two CPU cores, without the devices; training it: see the plan
+Expected:  1.24 billion parameters, as published
+Reference: Grattafiori et al. 2024 (arXiv 2407.21783), and the model card of Llama 3.2
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.scaling import llama
+
+
+def get_config(given: str = "") -> ConfigDict:
+    sizes = {"depth": 16, "width": 2048, "heads": 32, "kv_heads": 8, "mlp": 8192, "tied": True}
+    return llama(given, "experiments/scale/llama_1b.py", vocabulary=128_256, batch=64, **sizes)

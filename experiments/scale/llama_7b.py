@@ -1,0 +1,17 @@
+"""What does a step of a 7B decoder cost, and on which devices does it fit?
+
+Command:   python -m experiments.plan --config=experiments/scale/llama_7b.py --topology=v5e:16x16
+Variants:  full  32 blocks of width 4096, as Llama 2 7B, 4,096 tokens
+           tiny  a few steps on anything
+Cost:      a plan: about 2 min on two CPU cores, without the devices; training it: see the plan
+Expected:  6.74 billion parameters, as published
+Reference: Touvron et al. 2023 (arXiv 2307.09288)
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.scaling import llama
+
+
+def get_config(given: str = "") -> ConfigDict:
+    return llama(given, "experiments/scale/llama_7b.py", vocabulary=32_000, depth=32, width=4096, heads=32, kv_heads=32, mlp=11_008)

@@ -1,0 +1,50 @@
+"""A plan as a table for people."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+GIB = 2**30
+
+
+def show(plan: Mapping[str, Any]) -> None:
+    """Prints the figures of `diagnose.plan.plan`."""
+    console = Console(highlight=False)
+    mesh = " x ".join(f"{axis} {size}" for axis, size in plan["mesh"].items())
+    console.print(
+        f"{plan['parameters']:,} parameters, a step of {plan['phase']} on {plan['topology']} ({plan['chips']} chips: {mesh}), {plan['how']}"
+    )
+    console.print(f"fits: {'yes' if plan['fits'] else 'no'}", style="bold")
+    if plan["told"]:
+        console.print(f"the compiler: {plan['told']}")
+    memory = plan["memory_bytes"]
+    rows = [(f"memory, {kind}", _size(size)) for kind, size in memory.items()]
+    rows.append(("memory, together", f"{_size(sum(memory.values()))} of {_size(plan['memory_of_a_chip_bytes'])}"))
+    rows.append(("operations of the model", f"{plan['model_flops']:.4g} FLOP"))
+    rows.append(("operations executed", f"{plan['executed_flops']:.4g} FLOP"))
+    rows.append(("read and written by a chip", _size(plan["moved_bytes"])))
+    rows.append(("operations a byte", f"{plan['intensity']:.0f}"))
+    rows += [(f"{kind}, {one['calls']} calls", _size(one["bytes"])) for kind, one in plan["collectives"].items()]
+    rows += [(f"least time, {part}", _time(seconds)) for part, seconds in plan["busy_seconds"].items()]
+    rows.append(("least time of a step", _time(plan["step_seconds"])))
+    rows.append(("tokens a second at most", f"{plan['tokens_per_second']:,.0f}"))
+    rows.append(("share of the peak at most", f"{plan['utilisation']:.0%}"))
+    if plan["days"] is not None:
+        time = f"{plan['days']:.1f} days" if plan["days"] >= 1 else f"{plan['days'] * 24:.1f} hours"
+        rows.append((f"least time of {plan['budget_tokens']:.3g} tokens", f"{time}, {plan['chip_hours']:,.0f} chip-hours"))
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _size(size: float) -> str:
+    return f"{size / GIB:.2f} GiB" if size >= GIB / 10 else f"{size / 2**20:.2f} MiB"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"

@@ -1,0 +1,55 @@
+"""What accelerators can do, by their makers' pages. A topology is a chip and how many: `v5e:16x16`, `h100:8`.
+
+TPU   docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e, read in November 2026; links: all of a chip's together, in one direction
+GPU   NVIDIA's data sheets of A100 80 GB SXM, H100 SXM, H200 SXM: dense bfloat16; links: NVLink in one direction
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from assay.core.errors import UserError, unknown
+
+
+class Chip(NamedTuple):
+    flops: float  # bfloat16 operations a second at the peak
+    memory: float  # bytes
+    bandwidth: float  # bytes a second, from memory
+    links: float  # bytes a second, out of a chip to the others
+    tpu: bool = False  # XLA compiles for it without one
+
+
+CHIPS: Mapping[str, Chip] = {
+    "v4": Chip(275e12, 32 * 2**30, 1228e9, 300e9, True),
+    "v5e": Chip(197e12, 16 * 2**30, 819e9, 200e9, True),
+    "v5p": Chip(459e12, 95 * 2**30, 2765e9, 600e9, True),
+    "v6e": Chip(918e12, 32 * 2**30, 1638e9, 400e9, True),
+    "a100": Chip(312e12, 80e9, 2039e9, 300e9),
+    "h100": Chip(989e12, 80e9, 3350e9, 450e9),
+    "h200": Chip(989e12, 141e9, 4800e9, 450e9),
+}
+
+
+class Topology(NamedTuple):
+    name: str  # as it was given
+    chip: str
+    shape: tuple[int, ...]  # chips along each axis
+
+    @property
+    def chips(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def peak(self) -> Chip:
+        return CHIPS[self.chip]
+
+
+def topology(text: str) -> Topology:
+    """`v5e:16x16` -> 256 chips. Raises UserError for an unknown chip or a shape that is none."""
+    name, colon, shape = text.partition(":")
+    if name not in CHIPS:
+        raise unknown("chip", name, CHIPS, "--topology=CHIP:SHAPE")
+    if not colon or not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", shape):
+        raise UserError(f"--topology={text!r} names no shape. Write CHIP:SHAPE, such as v5e:16x16, v5p:4x4x4 or h100:8.")
+    return Topology(text, name, tuple(int(size) for size in shape.split("x")))

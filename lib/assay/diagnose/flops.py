@@ -1,0 +1,53 @@
+"""Operations of a function, counted in its jaxpr: exact for matrix products and convolutions, which are all that is counted.
+
+A multiplication and an addition are two operations. A loop of known length counts as often as it runs, and both branches of a condition
+as the costlier one. What XLA reports counts a loop once.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+
+def flops(function: Callable[..., Any], *arguments: Any) -> int:
+    """Of one call, on arrays or shapes. Raises ValueError for a loop whose length is data."""
+    return _of(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _of(jaxpr: Any) -> int:
+    return sum(_equation(equation) for equation in jaxpr.eqns)
+
+
+def _equation(equation: Any) -> int:
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        left = equation.invars[0].aval.shape
+        return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[i] for i in contracted)
+    if name == "conv_general_dilated":
+        kernel, numbers = equation.invars[1].aval.shape, params["dimension_numbers"]
+        inputs = kernel[numbers.rhs_spec[1]]  # channels that one output channel reads
+        window = math.prod(kernel[i] for i in numbers.rhs_spec[2:])
+        dilation = math.prod(params["lhs_dilation"])  # zeros between inputs, which the gradient of a stride has, are no work
+        return 2 * math.prod(equation.outvars[0].aval.shape) * inputs * window // dilation
+    if name == "scan":
+        return params["length"] * _of(params["jaxpr"].jaxpr)
+    if name == "while":
+        inside = _of(params["body_jaxpr"].jaxpr)
+        if inside:
+            raise ValueError("a loop whose length is data holds matrix products, which cannot be counted")
+        return 0
+    if name == "cond":
+        return max(_of(branch.jaxpr) for branch in params["branches"])
+    return sum(_of(getattr(inner, "jaxpr", inner)) for value in params.values() for inner in _jaxprs(value))
+
+
+def _jaxprs(value: Any) -> list[Any]:
+    if isinstance(value, (tuple, list)):
+        return [inner for one in value for inner in _jaxprs(one)]
+    return [value] if hasattr(value, "eqns") or hasattr(getattr(value, "jaxpr", None), "eqns") else []
