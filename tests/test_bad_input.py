@@ -32,6 +32,12 @@ MISTAKES = {
     "unknown group": ([TINY, "--config.modle.width=8"], ["modle.width", "--config.model.width?", "checkpoint, evaluate"]),
     "key of another model": ([TINY, "--config.model.heads=2"], ["model.heads", "depth, dropout, embedding, name, width"]),
     "group as a value": ([TINY, "--config.model=lstm"], ["--config.model is a group", "model.width", "'lstm'"]),
+    "number without end": ([TINY, "--config.train.steps=99999999999999999999"], ["train.steps", "9,007"]),
+    "keys of another task": ([TINY, "--config.task.name=addition"], ["task.convention", "'addition'"]),
+    "one stream, two sequences": (
+        ["--config=experiments/reason/scan.py:lstm,tiny", "--config.task.layout=translation"],
+        ["layout=prompted", "encoder_decoder"],
+    ),
     "unknown axis": ([TINY, "--config.mesh=data:1,pipeline:2"], ["mesh.pipeline", "tensor"]),
     "axis twice": ([TINY, "--config.mesh=data:1,data:2"], ["--config.mesh is a group", "each once"]),
     "no whole number": ([TINY, "--config.train.steps=ten"], ["--config.train.steps=ten", "expected int"]),

@@ -148,7 +148,7 @@ SHAPES: dict[str, tuple[int, int, set[int], Callable[[int], int]]] = {
     "missing_duplicate": (4, 2, {0, 1, 2, 3}, lambda _: 1),
     "odds_first": (2, 2, {0, 1}, lambda length: length),
     "binary_addition": (3, 3, {0, 1, 2}, lambda length: length + 1),
-    "binary_multiplication": (3, 3, {0, 1, 2}, lambda length: length + 1),
+    "binary_multiplication": (3, 3, {0, 1, 2}, lambda length: length + (length < 3)),
     "compute_sqrt": (2, 2, {0, 1}, lambda length: math.ceil(length / 2)),
     "bucket_sort": (5, 5, set(range(5)), lambda length: length),
 }

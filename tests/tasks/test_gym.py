@@ -267,6 +267,25 @@ def test_the_verifier_is_strict():
     scorer = gym_items.scorer("spell_backward", {})
     assert 0.0 < scorer.score_answer("x" + item["answer"][1:], item) < 1.0, "the library gives a part"
     assert not gym_items.accepts(scorer, "x" + item["answer"][1:], item) and gym_items.accepts(scorer, item["answer"], item)
+
+
+@pytest.mark.parametrize(
+    ("family", "junk"),
+    [
+        ("game_of_life_halting", ("junk", "zzz", "0", "true false")),
+        ("coin_flip", ("0", "1", "zzz")),
+        ("gsm_symbolic", ("zzz", "0.5")),
+        ("knights_knaves", ("zzz",)),
+        ("letter_jumble", ("zzz",)),
+    ],
+)
+def test_a_verifier_rejects_junk_and_a_right_answer_with_more_behind_it(family, junk):
+    scorer = gym_items.scorer(family, {})
+    for item in gym_items.draw(family, {}, "test", 0, 20):
+        right = item["answer"]
+        assert gym_items.accepts(scorer, right, item)
+        assert not [answer for answer in junk if answer != right and gym_items.accepts(scorer, answer, item)]
+        assert not gym_items.accepts(scorer, right + " zzz", item)
     graph = gym_items.draw("graph_color", {}, "test", 0, 1)[0]  # many answers are right, and its metadata keep one
     assert graph["answer"] is None and gym_items.gold(graph, gym_items.scorer("graph_color", {})).startswith('{"')
     logic = task("propositional_logic")

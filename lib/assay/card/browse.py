@@ -67,7 +67,10 @@ def make(name: str, seed: int, treated: Sequence[str], changes: Mapping[str, str
     if "task.name" in changes:
         raise UserError("the task is named by --task=NAME, not by --config.task.name.")
     config = override(ConfigDict({"task": {"name": name, **entry.defaults}}), changes)
-    return compose(treatments(treated)).task(entry.build(typed(entry.config, config.task.to_dict(), "task"), seed))
+    try:
+        return compose(treatments(treated)).task(entry.build(typed(entry.config, config.task.to_dict(), "task"), seed))
+    except UserError as error:
+        raise UserError(str(error).replace("--config.treatments", "--treatment")) from None
 
 
 def _made(source: Source, total: int) -> Iterator[dict[str, Any]]:

@@ -62,7 +62,9 @@ def runs_of(workdirs: Sequence[str | Path]) -> Runs:
         root = Path(workdir).absolute()
         paths = [root] if WorkDir(root).config.exists() else sorted(root.glob("*/seed_*"))
         if not paths:
-            raise UserError(f"no run in {workdir}. Give --workdir the folder of a finished run or study.")
+            deeper = sorted({str(path.parent.parent) for path in root.glob("*/*/seed_*")})
+            hint = f" It holds a suite; each of its tasks is a study, such as --workdir={deeper[0]}." if deeper else ""
+            raise UserError(f"no run in {workdir}. Give --workdir the folder of a finished run or study.{hint}")
         for path in paths:
             name = path.parent.name if path.name.startswith("seed_") else path.name
             found.setdefault(name, {}).setdefault(int(WorkDir(path).read_config()["seed"]), []).append(path)
@@ -75,6 +77,11 @@ def compare(runs: Runs, baseline: str, split: str, metric: str = "") -> list[Com
         raise unknown("variant", baseline, runs, "--baseline")
     if len(runs) < 2:
         raise UserError(f"{baseline!r} is the only variant, so there is nothing to compare it with. Give --workdir once for each folder.")
+    tasks = {WorkDir(path).read_config()["task"].get("name", "") for seeds in runs.values() for paths in seeds.values() for path in paths}
+    if len(tasks) > 1:
+        raise UserError(
+            f"runs of different tasks ({', '.join(sorted(tasks))}) answer different questions. Give --workdir runs of one task."
+        )
     metric = metric or _headline(next(iter(runs[baseline].values()))[0], split)
     measured = [_measured(runs, name, baseline, split, metric) for name in runs if name != baseline]
     adjusted = holm([one.difference.p_value for one in measured]).tolist()

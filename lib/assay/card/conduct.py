@@ -56,7 +56,10 @@ def evaluate(
     launch.start()
     folder = WorkDir(workdir)
     before = folder.read_results()["rows"] if folder.results.exists() else []
-    made = rebuild(workdir, {"evaluate": {"splits": wanted, **changes}})
+    try:
+        made = rebuild(workdir, {"evaluate": {"splits": wanted, **changes}})
+    except UserError as error:  # its keys are flags here
+        raise UserError(str(error).replace("--config.evaluate.splits", "--lengths").replace("--config.evaluate.", "--")) from None
     state = restore(made, workdir)
     labels = labels_of(made, folder.read_config()["experiment"])._replace(steps=int(state.step))
     rows = measure(made, folder, final_params(state, made.treatment)["model"], make_mesh(MeshConfig(-1, 1, 1)), labels)

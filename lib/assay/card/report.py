@@ -161,7 +161,7 @@ def _accuracy_figures(runs: Sequence[RunView]) -> list[Figure]:
         trained = [int(length) for _, row in rows if row["split"] == "iid" for length in row["by_length"]]
         span = (min(trained), max(trained)) if trained else None
         faint = _faint(curves, "faint points are single lengths")
-        caption = f"{task}: {metric.replace('_', ' ')} in per cent against input length in tokens."
+        caption = f"{task}: {metric.replace('_', ' ')} in per cent against length in tokens."
         caption += f" Lines are moving averages over up to {LENGTHS_AVERAGED} lengths, never across the border of two splits{faint}."
         caption += f" Shaded: the lengths seen in training, {span[0]}{DASH}{span[1]} tokens." if span else ""
         wide, narrow = (plots.accuracy_by_length(curves, metric, chance, span, LENGTHS_AVERAGED, wide) for wide in (True, False))
@@ -170,11 +170,12 @@ def _accuracy_figures(runs: Sequence[RunView]) -> list[Figure]:
 
 
 def _score_figures(runs: Sequence[RunView]) -> list[Figure]:
-    """One figure a task and split whose rows have no figures by length: the headline of every run, each seed and their mean."""
+    """One figure a task and split that is no range of lengths: the headline of every run, each seed and their mean."""
     groups: dict[tuple[str, str], dict[str, list[dict]]] = {}
     for run in runs:
         for row in run.rows:
-            if not row.get("by_length") and row["split"] not in ("train", "valid") and is_fraction(row["unit"], row["metric"]):
+            ranged = row.get("by_length") and (row["split"] == "iid" or row["split"][:1].isdigit())
+            if not ranged and row["split"] not in ("train", "valid") and is_fraction(row["unit"], row["metric"]):
                 groups.setdefault((row["task"], row["split"]), {}).setdefault(run.label, []).append(row)
     figures = []
     for (task, split), labels in groups.items():

@@ -19,10 +19,16 @@ from assay.card.grid import Cell, headline, render
 from assay.card.report import read_run
 from assay.core import config as configs
 from assay.core.errors import UserError
+from assay.train.experiment import assemble
 from assay.train.loop import FREE
 from assay.train.workdir import WorkDir, write_text
 from assay.treat.table import treatments
 
+FIXED = {  # keys that a cell of the grid is known by
+    "seed": "it takes its seeds from --seeds=FIRST:LAST",
+    "task.name": "each of its cells is a task",
+    "evaluate.splits": "each of its cells is judged by a split",
+}
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -61,6 +67,9 @@ def run(
     limit, began, root = seconds_of(budget), time.monotonic(), Path(workdir)
     if (root / "config.json").exists():
         raise UserError(f"{root} holds a single run. Give the suite another --workdir.")
+    for key in FIXED:
+        if key in overrides:
+            raise UserError(f"--config.{key} cannot be changed for a suite: {FIXED[key]}. Leave it out, or run one config with --config.")
     planned = [(entry, seed, folder_of(root, entry, seed)) for seed in seeds for entry in entries]
     there = [_is_there(path, entry, {**overrides, "seed": str(seed)}) for entry, seed, path in planned]  # before the first run starts
     command = " ".join(
@@ -87,7 +96,8 @@ def run(
         except UserError as error:  # the others can go on
             why[path] = f"{title}: {error}"
             failed.append(why[path])
-        taken.append((time.monotonic() - started) / entry.seconds)
+        else:
+            taken.append((time.monotonic() - started) / entry.seconds)
         page(why)
     _print(page(why))
     for text in why.values():
@@ -109,9 +119,11 @@ def folder_of(root: Path, entry: Entry, seed: int) -> Path:
 def _is_there(path: Path, entry: Entry, overrides: Mapping[str, str]) -> bool:
     """Whether the run is finished. Raises UserError for a config that is not possible, and for a run there of another one."""
     config = configs.to_dict(configs.override(configs.load(entry.spec), {**entry.overrides, **overrides}))
-    treatments(config["treatments"])
+    treated = treatments(config["treatments"])
     folder = WorkDir(path)
     if not folder.config.exists():
+        if len(overrides) > 1:  # beside the seed: what does not fit is better known before the first run than after it
+            assemble(config, treated)
         return False
     kept = folder.read_config()
     asked: dict[str, Any] = {
@@ -169,5 +181,5 @@ def _print(cells: Sequence[Cell]) -> None:
             shown.append("" if cell is None else "not run" if row is None else f"{100 * row['value']:.1f}")
         table.add_row(task, *shown)
     console = Console(highlight=False)
-    console.width = max(console.width, 120)
+    console.width = max(console.width, 34 + sum(len(model) + 3 for model in models))  # a pipe has no width to keep to
     console.print(table)

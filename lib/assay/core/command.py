@@ -13,13 +13,11 @@ from absl import app, flags
 from assay.core.errors import Alone, SaveError, Terminated, UserError
 
 OVERRIDE = "--config."
-SHARED = ("coordinator", "processes", "process")  # flags of every verb; the environment carries them to assay.dist.launch
-
-flags.DEFINE_string(
-    "coordinator", "", "Of several processes that compute together: HOST:PORT of process 0, or auto under Slurm, on a TPU, ..."
-)
-flags.DEFINE_string("processes", "", "How many of them there are.")
-flags.DEFINE_string("process", "", "Which of them this is, from 0.")
+SHARED = {  # flags of every verb; the environment carries them to assay.dist.launch
+    "coordinator": "Of several processes that compute together: HOST:PORT of process 0; or auto, under Slurm, on TPUs and so on.",
+    "processes": "How many of them there are.",
+    "process": "Which of them this is, from 0.",
+}
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -50,6 +48,10 @@ def launch(main: Callable[..., None], usage: str, required: Sequence[str] = (), 
 
     A verb with `subjects` takes one of them as its first word: `main(overrides, subject)`.
     """
+
+    for name, about in SHARED.items():
+        if name not in flags.FLAGS:
+            flags.DEFINE_string(name, "", about)
 
     def parse(arguments: Sequence[str]) -> list[str]:
         if any(argument in ("--help", "-h", "-help", "--helpshort") for argument in arguments[1:]):

@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 
 from assay.core.errors import UserError
 
+LARGEST = 2**53  # what a whole number may reach
 LONGEST = 100_000  # tokens: what a range of lengths may reach
 
 
@@ -218,6 +219,8 @@ def _check(value: Any, hint: Any, path: str) -> Any:
     elif hint is float and _matches(value, int):
         return float(value)
     elif _matches(value, hint):
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise UserError(f"config.{path}={value} is not possible: numbers reach to {LARGEST:,}. Change it with --config.{path}=...")
         return value
     name = getattr(hint, "__name__", str(hint))
     raise UserError(f"config.{path}={value!r} has type {type(value).__name__}; expected {name}. Change it with --config.{path}=...")

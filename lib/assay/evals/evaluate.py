@@ -21,6 +21,8 @@ from assay.tasks.task import Task
 
 SHORTEST_BUCKET = 64  # lengths; narrower ones would compile more than they save
 
+MOST = 1000  # answers that are drawn for one example
+
 FORCED = "forced_"  # before the name of a metric: by teacher forcing, where the metric itself is free-running
 
 Answer = Callable[[PyTree, Batch], tuple[Mapping[str, jax.Array], jax.Array]]
@@ -36,7 +38,7 @@ class EvaluateConfig:
     temperature: float = 1.0  # of the draw
 
     def __post_init__(self):
-        require(self.samples >= 0, "evaluate.samples", self.samples, "a number of answers, or 0 for none")
+        require(0 <= self.samples <= MOST, "evaluate.samples", self.samples, f"a number of answers up to {MOST:,}, or 0 for none")
         require(0 < self.temperature < float("inf"), "evaluate.temperature", self.temperature, "a number above 0")
         for name in ("per_length", "batch_size", "buckets"):
             require(getattr(self, name) >= 1, f"evaluate.{name}", getattr(self, name), "it is at least 1")

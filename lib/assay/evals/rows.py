@@ -24,6 +24,7 @@ SAME = ("experiment", "task", "model", "treatment", "split", "metric")  # what t
 BOUNDS = {"fraction": (0.0, 1.0), "BLEU": (0.0, 100.0)}  # of a unit's values
 STUDENT = "value: mean over seeds; interval: Student t 95 % over seeds"
 RESAMPLES = 1000
+MOST_LENGTHS = 64  # of a split that ends, whose figures are also given by length: those of SCAN, and not those of a book
 CONSTANTS: Mapping[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # the single number that errs least; how errors count
     "mse": (np.mean, np.square),
     "mae": (np.median, np.abs),
@@ -127,7 +128,12 @@ def _value(records: Sequence[Mapping[str, Any]], task: Task, metric: str, by_len
     tokens = _tokens(records)
     value = _mean(values, *tokens)
     if unit == "fraction" and groups is None and not tokens:
-        return {"value": value, "unit": unit, "interval": list(wilson(value, len(records))), "interval_method": WILSON_EXAMPLES}
+        found = {"value": value, "unit": unit, "interval": list(wilson(value, len(records))), "interval_method": WILSON_EXAMPLES}
+        lengths = np.array([record["length"] for record in records])
+        each = np.unique(lengths).tolist()
+        if 2 <= len(each) <= MOST_LENGTHS:
+            found["by_length"] = {str(length): float(values[lengths == length].mean()) for length in each}
+        return found
     _, *interval = bootstrap(_mean, values, *tokens, groups=groups, resamples=RESAMPLES)
     method = BOOTSTRAP.format(value=f"mean over {'tokens' if tokens else 'examples'}", units=units)
     return {"value": value, "unit": unit, "interval": interval, "interval_method": method}

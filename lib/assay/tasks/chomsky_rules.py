@@ -21,6 +21,7 @@ from assay.core.rng import integers
 PLUS, MINUS, TIMES, OPEN, CLOSE = 5, 6, 7, 8, 9  # after the digits 0-4, in both modular arithmetics
 UNKNOWN, EQUALS = 9, 10  # in solve_equation, whose own order has no product
 EQUATION_TOKENS = np.array([0, 1, 2, 3, 4, 5, 6, 11, 7, 8])  # arithmetic token -> solve_equation token
+MANY = 200  # tokens from which on there are far too many expressions for two of them to be equal: no more are counted
 END = 2  # terminator of the targets whose length varies
 
 Examples = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -166,7 +167,8 @@ def binary_multiplication(keys: np.ndarray, length: int) -> Examples:
         return _single_number(keys, length)
     tokens, first, second = _operands(keys, length)
     product = _to_bits([a * b for a, b in zip(_to_numbers(first), _to_numbers(second), strict=True)], length)
-    return tokens, *_terminated(product, _bit_length(product))
+    target, counted = _terminated(product, _bit_length(product))
+    return tokens, target[:, :length], counted  # a product has fewer bits than there are tokens
 
 
 def compute_sqrt(keys: np.ndarray, length: int, big_endian: bool) -> Examples:
@@ -314,13 +316,13 @@ def _log2_stack(length: int) -> float:
 
 
 def _log2_brackets(length: int) -> float:
-    return math.log2(_count_expressions(length, operators=3)[0])
+    return math.log2(_count_expressions(min(length, MANY), operators=3)[0])
 
 
 def _log2_equation(length: int, operators: int) -> float:
     if length < 3:
         return 0.0
-    _, _, hidden, live = _count_expressions(length - 2, operators)
+    _, _, hidden, live = _count_expressions(min(length, MANY) - 2, operators)
     return math.log2(hidden + 4 * live)  # a digit that matters gives five equations, another one gives one
 
 
@@ -343,6 +345,9 @@ def _rules(paper: bool) -> Mapping[str, Rule]:
 
     def longer(length: int) -> int:  # room for the terminator
         return length + 1
+
+    def product(length: int) -> int:  # a product of both numbers has as many bits as they together; one number alone, as itself
+        return length if length > 2 else length + 1
 
     even_change, operators = (1, 3) if paper else (-1, 2)
     return MappingProxyType(
@@ -382,7 +387,7 @@ def _rules(paper: bool) -> Mapping[str, Rule]:
             "missing_duplicate": Rule(4, 2, one, same, missing_duplicate, _log2_missing),
             "odds_first": Rule(2, 2, same, same, functools.partial(odds_first, first=0 if paper else 1), float),
             "binary_addition": Rule(3, 3, longer, same, binary_addition, _log2_binary),
-            "binary_multiplication": Rule(3, 3, longer, same, binary_multiplication, _log2_binary),
+            "binary_multiplication": Rule(3, 3, product, same, binary_multiplication, _log2_binary),
             "compute_sqrt": Rule(
                 inputs=2,
                 outputs=2,

@@ -96,6 +96,12 @@ def build(config: GymConfig, seed: int) -> Task:
         split: cache(partial(_source, split, lines[split], inputs, outputs, slots)) for split in (*SPLITS, "harder") if split in lines
     }
 
+    def source(name: str) -> Source:
+        if name == "harder" and name not in sources:
+            why = "; ".join(missing) or "no split harder: config.task.harder is False"
+            raise UserError(f"{config.name}: {why}. Set --config.evaluate.splits=test.")
+        return find_split(sources, name)()
+
     def read(answers: np.ndarray, batch: Mapping[str, np.ndarray]) -> str:
         start = int(batch["mask"].argmax())
         return _text(answers[start : start + slots], outputs)
@@ -108,7 +114,7 @@ def build(config: GymConfig, seed: int) -> Task:
         name=config.name,
         vocabulary=vocabulary(empty, end + 1),
         splits=tuple(sources),
-        source=lambda name: find_split(sources, name)(),
+        source=source,
         encode=partial(prompted, empty=empty),
         width=lambda length: length + slots,
         score=partial(score_tokens, metrics=("exact_match", "token_accuracy")),

@@ -19,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -54,6 +55,23 @@ UNORDERED = (
     "ransom_note",
     "word_ladder",
 )
+
+
+def _same_text(answer: str, right: str) -> bool:
+    return answer.strip().lower() == right.strip().lower()
+
+
+def _same_number(answer: str, right: str) -> bool:
+    """Within a tenth of a thousandth of the right one."""
+    try:
+        given, wanted = Fraction(answer.strip()), Fraction(right)
+    except (ValueError, ZeroDivisionError):
+        return False
+    return abs(given - wanted) <= abs(wanted) / 10_000
+
+
+# Families whose verifiers give 1.0 to nearly anything: to what is not empty, and to "0" for 0.003.
+OWN: Mapping[str, Callable[[str, str], bool]] = {"game_of_life_halting": _same_text, "coin_flip": _same_number}
 CHILD = "from assay.tasks.gym_items import answer_parent; answer_parent()"
 
 
@@ -163,13 +181,19 @@ def scorer(family: str, options: Options) -> Any:
 
 
 def accepts(scorer: Any, answer: str, item: Item) -> bool:
-    """Whether the verifier gives exactly 1.0. One that cannot read the answer rejects it."""
-    if answer != item["answer"] and TOWER.search(answer):
+    """Whether the verifier gives exactly 1.0. One that cannot read the answer rejects it.
+
+    Families in OWN are compared here. A right answer with more behind it is none, though some verifiers read only how it begins.
+    """
+    if answer == item["answer"]:
+        return _score(scorer, answer, item)
+    if TOWER.search(answer):
         return False
-    try:
-        return float(scorer.score_answer(answer, item)) == 1.0
-    except Exception:  # whatever the family's code does with what is no answer
-        return False
+    own = OWN.get(item["metadata"].get("source_dataset", ""))
+    if own is not None:
+        return own(answer, item["answer"])
+    shorter = answer.rsplit(None, 1)[:-1]
+    return _score(scorer, answer, item) and not (shorter and _score(scorer, shorter[0], item))
 
 
 def version() -> str:
@@ -232,6 +256,13 @@ def _config(family: str, options: Options) -> Any:
 def _dataset(family: str, options: Options, seed: int, size: int) -> Any:
     _config(family, options)
     return library().create_dataset(family, seed=seed, size=size, **options)
+
+
+def _score(scorer: Any, answer: str, item: Item) -> bool:
+    try:
+        return float(scorer.score_answer(answer, item)) == 1.0
+    except Exception:  # whatever the family's code does with what is no answer
+        return False
 
 
 def _next_level(levels: Sequence[Any], value: Any) -> Any:

@@ -21,6 +21,7 @@ from assay.core.errors import UserError, unknown
 from assay.core.rng import integers
 from assay.data.source import Source, generated
 from assay.models.model import Vocabulary
+from assay.tasks.lengths import SPLIT_KEY
 from assay.tasks.sequence import answer_inside, last_token, score_tokens
 from assay.tasks.task import Task
 
@@ -88,11 +89,11 @@ def generate(keys: np.ndarray, length: int, vocabulary: int) -> tuple[np.ndarray
 def _named(split: str, splits: tuple[str, ...]) -> tuple[int, int]:
     """The lengths of a split such as 512 or 65-128."""
     if not split[:1].isdigit():
-        known = unknown("split", split, splits, "--split or --config.evaluate.splits")
+        known = unknown("split", split, splits, SPLIT_KEY)
         raise UserError(f"{known} Or a length such as 512, or a range such as 65-128.")
-    first, last = span(f"{split}:{split}" if split.isdecimal() else split, "split")
+    first, last = span(f"{split}:{split}" if split.isdecimal() else split, SPLIT_KEY)
     if first < SHORTEST:
-        raise UserError(f"the split {split!r} starts below length {SHORTEST}, the shortest input. Choose another with --split.")
+        raise UserError(f"the split {split!r} starts below length {SHORTEST}, the shortest input. Choose another with {SPLIT_KEY}.")
     return first, last
 
 

@@ -10,6 +10,7 @@ from assay.core.config import span
 from assay.core.errors import UserError, unknown
 from assay.data.source import Make, Source, generated
 
+SPLIT_KEY = "--split or --config.evaluate.splits"
 ROLE = {"train": "train", "valid": "valid", "iid": "test"}  # which strings a split by name holds; a range holds those of test
 
 
@@ -34,14 +35,14 @@ def by_length(
             drawn = training_seed if split == "train" else seed
             return generated(name, split, ROLE[split], drawn, lengths, make, log2_inputs, shared_below)
         try:
-            tested = span(split, "split")
+            tested = span(split, SPLIT_KEY)
         except UserError as error:
             if split[:1].isdigit():
                 raise
-            known = unknown("split", split, splits, "--split or --config.evaluate.splits")
+            known = unknown("split", split, splits, SPLIT_KEY)
             raise UserError(f"{known} Or a range such as {splits[-1]}.") from error
         if tested[1] > longest:
-            raise UserError(f"split={split!r} reaches beyond {longest}, the last that {name} has. Name a smaller range with --split.")
+            raise UserError(f"{SPLIT_KEY}={split!r} reaches beyond {longest}, the last that {name} has. Name a smaller range.")
         return generated(name, f"{tested[0]}-{tested[1]}", "test", seed, tested, make, log2_inputs, shared_below)
 
     return source

@@ -21,6 +21,7 @@ from assay.core.errors import UserError, unknown
 from assay.core.rng import integers
 from assay.data.source import Examples, Source, generated
 from assay.models.model import Vocabulary
+from assay.tasks.lengths import SPLIT_KEY
 from assay.tasks.sequence import answer_inside, score_tokens
 from assay.tasks.task import Task
 
@@ -124,13 +125,13 @@ def _named(split: str, vocabulary: int, splits: tuple[str, ...]) -> tuple[int, i
     """Length and pairs of a split such as 256x16."""
     found = re.fullmatch(r"(\d+)x(\d+)", split)
     if not found:
-        known = unknown("split", split, splits, "--split or --config.evaluate.splits")
-        raise UserError(f"{known} Or LENGTHxPAIRS, such as 256x16.")
+        known = unknown("split", split, splits, SPLIT_KEY)
+        raise UserError(f"{known} Or LENGTHxPAIRS, such as 256x16; a length alone, or a range, is none.")
     length, pairs = int(found[1]), int(found[2])
     if not 4 <= 4 * pairs <= length <= LONGEST or smallest_vocabulary(pairs) > vocabulary:
         raise UserError(
             f"the split {split!r} is not possible: there is at least one pair, and {pairs} need {4 * pairs:,} to {LONGEST:,} tokens and a "
-            f"config.task.vocabulary of at least {smallest_vocabulary(pairs):,} (it is {vocabulary:,}). Choose another with --split."
+            f"config.task.vocabulary of at least {smallest_vocabulary(pairs):,} (it is {vocabulary:,}). Choose another with {SPLIT_KEY}."
         )
     return length, pairs
 

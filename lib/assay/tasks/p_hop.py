@@ -23,6 +23,7 @@ from assay.core.errors import UserError, unknown
 from assay.core.rng import integers
 from assay.data.source import Source, generated
 from assay.models.model import Vocabulary
+from assay.tasks.lengths import SPLIT_KEY
 from assay.tasks.sequence import answer_inside, last_token, score_tokens
 from assay.tasks.task import PLAIN, Published, Task
 
@@ -138,16 +139,16 @@ def published(config: PHopConfig) -> tuple[Published, ...]:
 
 def _named(split: str, config: PHopConfig, splits: tuple[str, ...]) -> tuple[int, int]:
     """Length and hops of a split such as 512 or hops-24."""
-    found = re.fullmatch(r"(hops-)?(\d+)", split)
+    found = re.fullmatch(r"(hops-)?(\d+)", re.sub(r"^(\d+)-\1$", r"\1", split))  # 512-512 is 512
     if not found:
-        known = unknown("split", split, splits, "--split or --config.evaluate.splits")
-        raise UserError(f"{known} Or a length such as 512, or a number of hops such as hops-24.")
+        known = unknown("split", split, splits, SPLIT_KEY)
+        raise UserError(f"{known} Or a length such as 512, or a number of hops such as hops-24; a range is none.")
     number = int(found[2])
     length, hops = (config.length, number) if found[1] else (number, config.hops)
     if hops < 1 or not shortest(hops) <= length <= LONGEST:
         raise UserError(
             f"the split {split!r} is not possible: there is at least one hop, and {hops} hops need {shortest(hops)} to {LONGEST:,} tokens, "
-            f"not {length}. Choose another with --split, or change config.task.length."
+            f"not {length}. Choose another with {SPLIT_KEY}, or change config.task.length."
         )
     return length, hops
 

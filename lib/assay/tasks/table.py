@@ -5,7 +5,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from assay.core.config import typed
-from assay.core.errors import unknown
+from assay.core.errors import UserError, unknown
 from assay.tasks import (
     addition,
     arithmetic,
@@ -89,7 +89,11 @@ TASKS: Mapping[str, Entry] = {
 def build(config: Mapping[str, Any], seed: int) -> Task:
     """The task that `config` describes. Raises UserError for an unknown name or key."""
     entry = find(config.get("name"))
-    return entry.build(typed(entry.config, config, "task"), seed)
+    try:
+        settings = typed(entry.config, config, "task")
+    except UserError as error:
+        raise UserError(f"{error} (These are the keys of the task {config['name']!r}; --config.task.name chooses it.)") from None
+    return entry.build(settings, seed)
 
 
 def find(name: object, key: str = "--config.task.name") -> Entry:

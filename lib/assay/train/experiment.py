@@ -14,12 +14,12 @@ from assay.core.tree import PyTree
 from assay.data.loader import Sample, bucket_ends, sampler, stacked
 from assay.data.source import Source
 from assay.dist.mesh import MeshConfig
-from assay.evals.evaluate import EvaluateConfig, make_answer
+from assay.evals.evaluate import FORCED, EvaluateConfig, make_answer
 from assay.models.families import build as build_model
-from assay.models.model import Model
+from assay.models.model import Batch, Model, Output
 from assay.models.precision import PrecisionConfig
 from assay.tasks.table import build as build_task
-from assay.tasks.task import Task
+from assay.tasks.task import Score, Task
 from assay.train.checkpoint import CheckpointConfig
 from assay.train.objective import OBJECTIVES, Objective, ObjectiveConfig
 from assay.train.optim import OptimizerConfig, make_optimizer, make_schedule
@@ -113,8 +113,9 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
     untreated = build_model(settings.model, task.vocabulary, settings.precision)
     if task.free_running and untreated.decode is None:
         raise UserError(
-            f"the model {settings.model['name']!r} cannot decode step by step, which {task.name} with {settings.treatments} needs. "
-            "Choose decoder, lstm, gru, rnn or stack_rnn with --config.model.name (encoder_decoder for translation), or drop the treatment."
+            f"the model {settings.model['name']!r} cannot decode step by step, which {' with '.join((task.name, *settings.treatments))} "
+            "needs. Choose a decoder or a recurrent model in one direction with --config.model.name, such as decoder, lstm or gru "
+            "(encoder_decoder for translation)."
         )
     if settings.evaluate.samples and not task.free_running:
         raise UserError(
@@ -134,7 +135,7 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
         task=task,
         model=untreated,
         untreated=untreated,
-        objective=treatment.objective(OBJECTIVES[settings.objective.name](task.score)),
+        objective=treatment.objective(OBJECTIVES[settings.objective.name](_training_score(task))),
         optimizer=treatment.optimizer(make_optimizer(settings.optimizer, schedule)),
         schedule=schedule,
         treatment=treatment,
@@ -142,6 +143,12 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
         sample=treatment.sample(sampler(source, settings.seed, train.batch_size, ends, train.steps_per_call)),
         ends=ends,
     )
+    if "decoder_inputs" in experiment.first_batch() and settings.model["name"] != "encoder_decoder":
+        raise UserError(
+            f"{task.name} with --config.task.layout=translation reads one sequence and writes another, and the model "
+            f"{settings.model['name']!r} has one stream of tokens. Set --config.task.layout=prompted, or "
+            "--config.model.name=encoder_decoder."
+        )
     if untreated.fit is not None and train.steps:
         raise UserError(f"the model {settings.model['name']!r} is fitted by counting, not by gradient. Set --config.train.steps=0.")
     model, params = jax.eval_shape(lambda key: init_params(key, untreated, treatment, experiment.first_batch()), jax.random.key(0))
@@ -151,6 +158,19 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
         batch = {name: jax.ShapeDtypeStruct((1, *array.shape[1:]), array.dtype) for name, array in _widest(task, split, last).items()}
         jax.eval_shape(make_answer(model, task), params, batch)
     return experiment
+
+
+def _training_score(task: Task) -> Score:
+    """The task's score; where a model reads its own answers in test, the figures of training, which gives it the true ones, have the names
+    of that."""
+    if not task.free_running:
+        return task.score
+
+    def score(output: Output, batch: Batch) -> tuple[jax.Array, jax.Array, Mapping[str, jax.Array]]:
+        values, weights, metrics = task.score(output, batch)
+        return values, weights, {FORCED + name: value for name, value in metrics.items()}
+
+    return score
 
 
 def _widest(task: Task, split: str, last: int) -> Mapping[str, np.ndarray]:

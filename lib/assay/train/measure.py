@@ -50,9 +50,8 @@ def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, label
         draw = compiled(make_draw(made.model, task, evaluation.samples, evaluation.temperature), mesh)
         task = replace(task, metrics=(*task.metrics, *names(task)))
     found: list[dict[str, Any]] = []
-    for name in made.settings.evaluate.splits:
-        source = made.task.source(name)
-        split = source.name
+    for split in dict.fromkeys(made.task.source(name).name for name in made.settings.evaluate.splits):  # 8-9 and 8:9 are one
+        source = made.task.source(split)
         total, done = size(made.task, split, made.settings.evaluate), 0
         with bar(f"{labels.short} {split}", total, "examples", quiet=quiet) as update:
 

@@ -38,9 +38,10 @@ def rebuild(
 ) -> Experiment:
     """The run's experiment from its config.json, with `changes` laid over groups of the config."""
     folder = WorkDir(workdir)
-    if not folder.config.exists() and any(folder.path.glob("*/seed_*")):
-        runs = ", ".join(str(path.relative_to(folder.path)) for path in sorted(folder.path.glob("*/seed_*"))[:5])
-        raise UserError(f"{workdir} holds a study, not a run. Give --workdir one of its runs: {runs}.")
+    for kind, below in (("study", "*/seed_*"), ("suite", "*/*/seed_*")):
+        if not folder.config.exists() and any(folder.path.glob(below)):
+            runs = ", ".join(str(path.relative_to(folder.path)) for path in sorted(folder.path.glob(below))[:5])
+            raise UserError(f"{workdir} holds a {kind}, not a run. Give --workdir one of its runs: {runs}.")
     written = folder.read_config()
     config = {key: value for key, value in written.items() if key not in EXTRA}
     treated = treatments(config["treatments"]) if treated is None else treated
