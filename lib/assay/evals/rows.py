@@ -150,13 +150,16 @@ def _mean(values: np.ndarray, tokens: np.ndarray | None = None) -> float:
 
 def _baselines(records: Sequence[Mapping[str, Any]], task: Task, metric: str) -> dict[str, float]:
     """What answers without looking at the input: chance, and the best single answer given to everything; and what looks at one token
-    only. None is known for a whole sequence, nor for other metrics."""
+    only. Of a whole sequence, the commonest one. None is known for other metrics."""
     if metric in CONSTANTS:
         numbers = np.array([record["target"] for record in records], float)
         best, error = CONSTANTS[metric]
         return {"constant": float(error(numbers - best(numbers, axis=0)).mean())}
     tokens = isinstance(records[0]["target"], list)
     plain = metric.removeprefix(FORCED)
+    if plain == "exact_match":
+        (_, most), *_ = Counter(str(record["target"]) for record in records).most_common(1)
+        return {"majority": most / len(records)}
     if plain not in ("answer_accuracy", "token_accuracy", "accuracy"):
         return {}
     if plain != "accuracy" and not tokens:  # an answer that is shown as text
