@@ -4,6 +4,7 @@
 
 loop   time of a step inside the training loop (data, logging, progress, TensorBoard) over the bare compiled step on ready batches
 start  seconds from the launch of `experiments.main` to its first logged step, with an empty compilation cache and with a warm one
+fsdp   bytes that a step's arguments, parameters with optimiser state among them, take on each of 1, 2, 4 and 8 simulated devices
 """
 
 import json
@@ -18,11 +19,13 @@ from pathlib import Path
 import jax
 import numpy as np
 from absl import flags
+from jax.sharding import Mesh
 
 from assay.core import config as configs
 from assay.core.command import launch
+from assay.diagnose.plan import on_each
 from assay.dist import launch as process
-from assay.dist.mesh import batch_sharding, make_mesh
+from assay.dist.mesh import AXES, batch_sharding, make_mesh
 from assay.train import loop
 from assay.train.experiment import assemble
 from assay.train.measure import labels_of
@@ -95,7 +98,23 @@ def bench_start(overrides: dict[str, str], root: str) -> dict:
     return {name: float(np.median(values)) for name, values in found.items()}
 
 
-BENCHES = {"loop": bench_loop, "start": bench_start}
+def bench_fsdp(overrides: dict[str, str], root: str) -> dict:
+    del root
+    jax.config.update("jax_num_cpu_devices", max(DEVICES))
+    process.start()
+    spec = CONFIG.value if flags.FLAGS["config"].present else "experiments/scale/gpt_125m.py"
+    values = configs.to_dict(configs.override(configs.load(spec), overrides))
+    made = assemble(values, treatments(values["treatments"]))
+    found = []
+    for devices in DEVICES:
+        mesh = Mesh(np.array(jax.devices()[:devices]).reshape(1, devices, 1), AXES)
+        found.append({"devices": devices, **on_each(made, mesh)})
+        print(f"{devices} devices: {found[-1]}", file=sys.stderr, flush=True)
+    return {"of": spec, "on_each": found}
+
+
+BENCHES = {"loop": bench_loop, "start": bench_start, "fsdp": bench_fsdp}
+DEVICES = (1, 2, 4, 8)
 
 
 def main(overrides: dict[str, str], subject: str) -> None:

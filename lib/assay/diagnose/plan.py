@@ -114,6 +114,19 @@ def plan(
     }
 
 
+def on_each(made: Experiment, mesh: Mesh) -> dict[str, float]:
+    """Bytes on one device of a mesh that is there, as its compiler says: what a step is given and keeps (parameters, optimiser, batch),
+    of that the state by its shapes, and temporaries."""
+    program = _trained(made, mesh)
+    found = _compiled(program, mesh).memory_analysis()
+    state = sum(_on_one(program.kinds[kind]) for kind in ("parameters", "optimiser"))
+    return {
+        "arguments_bytes": float(found.argument_size_in_bytes),
+        "state_bytes": state,
+        "temporaries_bytes": float(found.temp_size_in_bytes),
+    }
+
+
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
@@ -139,7 +152,7 @@ def _trained(made: Experiment, mesh: Any) -> Program:
     step = make_step(made.model, made.objective, made.treatment.gradient, made.optimizer)
     lies = jax.tree.map(lambda leaf: leaf.sharding, state)
     kinds = {"parameters": (state.params, state.frozen), "optimiser": state.opt_state, "batch": batch}
-    return Program(step, (state, batch), (lies, _everywhere(mesh)), kinds)
+    return Program(step, (state, batch), (lies, everywhere(mesh)), kinds)
 
 
 def _decoded(made: Experiment, mesh: Any) -> Program:
@@ -161,10 +174,6 @@ def _decoded(made: Experiment, mesh: Any) -> Program:
 
 
 PROGRAMS: Mapping[str, Callable[[Experiment, Any], Program]] = {"train": _trained, "decode": _decoded}
-
-
-def _everywhere(mesh: Any) -> NamedSharding:
-    return everywhere(mesh)
 
 
 def _placed(batch: Mapping[str, np.ndarray], sharding: NamedSharding) -> dict[str, jax.ShapeDtypeStruct]:

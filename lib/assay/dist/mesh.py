@@ -58,7 +58,7 @@ def batch_sharding(mesh: Mesh | AbstractMesh, steps: bool = False) -> NamedShard
     return NamedSharding(mesh, PartitionSpec(None, *BATCH) if steps else BATCH)
 
 
-def everywhere(mesh: Mesh) -> NamedSharding:
+def everywhere(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """Whole on each device, so that every process can read it."""
     return NamedSharding(mesh, PartitionSpec())
 
