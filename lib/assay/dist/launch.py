@@ -45,8 +45,8 @@ def start() -> None:
 
 
 def leader() -> bool:
-    """Whether this is the process that writes files and speaks."""
-    return jax.process_index() == 0
+    """Whether this is the process that writes files and speaks. It may be asked before `start`: it wakes no device."""
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def together(where: str) -> None:
