@@ -7,10 +7,12 @@ with "error" is expected to raise a UserError, whose message goes to workdir.err
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 
 from assay.card import conduct
 from assay.core.config import load, override, to_dict
@@ -18,6 +20,7 @@ from assay.core.errors import Alone, Terminated, UserError
 from assay.core.tree import map_with_path
 from assay.dist import launch
 from assay.train import loop
+from assay.train.experiment import assemble
 from assay.treat.load import rebuild, restore
 from assay.treat.table import treatments
 
@@ -27,6 +30,34 @@ LIMIT = 1e-5
 def train(spec: str, changes: dict[str, str], workdir: str) -> None:
     config = override(load(spec), changes)
     loop.run(to_dict(config), workdir, treatments(config.treatments), quiet=True)
+
+
+def train_by_pmap(spec: str, changes: dict[str, str], workdir: str) -> None:
+    """The same updates as plain data parallelism writes them: every device has all parameters, and gradients are summed by hand."""
+    made = assemble(to_dict(override(load(spec), changes)), ())
+    state = jax.jit(made.init_state)(made.key, made.treatment.given, made.first_batch())
+    devices = jax.device_count()
+
+    @partial(jax.pmap, axis_name="devices")
+    def step(params, opt_state, batch):
+        def loss(params):
+            mean, aux = made.objective.loss(made.model, params, batch, made.key, 0)
+            return mean * aux.weight, aux.weight
+
+        grads, weight = jax.grad(loss, has_aux=True)(params)
+        weight = jax.lax.psum(weight, "devices")
+        grads = jax.tree.map(lambda leaf: jax.lax.psum(leaf, "devices") / weight, grads)
+        updates, opt_state = made.optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    params, opt_state = jax.tree.map(lambda leaf: np.stack([leaf] * devices), (state.params, state.opt_state))
+    for number in range(made.settings.train.steps):
+        batch = {name: array[0].reshape(devices, -1, *array.shape[2:]) for name, array in made.batches(number, 1).items()}
+        params, opt_state = step(params, opt_state, batch)
+    found: dict[str, np.ndarray] = {}
+    map_with_path(lambda path, leaf: found.update({path: np.asarray(leaf[0])}), params)
+    Path(workdir).mkdir(parents=True)
+    np.savez(f"{workdir}/params.npz", **found)
 
 
 def arrays(workdir: str) -> dict[str, np.ndarray]:
@@ -49,6 +80,9 @@ def equal(first: dict[str, np.ndarray], second: dict[str, np.ndarray], limit: fl
 
 def main() -> None:
     for job in json.loads(Path(sys.argv[1]).read_text()):
+        if job.get("pmap"):
+            train_by_pmap(job["spec"], job["changes"], job["workdir"])
+            continue
         try:
             train(job["spec"], job["changes"], job["workdir"])
             np.savez(f"{job['workdir']}/params.npz", **arrays(job["workdir"]))

@@ -52,6 +52,7 @@ def sharded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("eight")
     jobs = [job(folder, family, MOMENTUM, mesh) for family, meshes in MESHES.items() for mesh in meshes]
     jobs.append(job(folder, "decoder", ADAMW, "data:2,fsdp:2,tensor:2", "_adamw"))
+    jobs.append(job(folder, "decoder", MOMENTUM, "data:8", "_pmap") | {"pmap": True})
     jobs.append(job(folder, "decoder", MOMENTUM | {"train.batch_size": "15"}, "data:2,fsdp:2,tensor:2", "_odd") | {"error": True})
     launched(folder, jobs, 8)
     return folder
@@ -69,6 +70,12 @@ def test_loss_and_parameters_equal_one_device(sharded, tmp_path, family):
         there = job(sharded, family, MOMENTUM, mesh)["workdir"]
         assert losses(there) == pytest.approx(expected, rel=1e-5, abs=1e-5)
         equal(dict(np.load(f"{there}/params.npz")), params)
+
+
+@pytest.mark.parametrize("mesh", MESHES["decoder"])
+def test_the_mesh_does_what_pmap_does(sharded, mesh):
+    by_pmap, by_mesh = (job(sharded, "decoder", {}, *given)["workdir"] for given in (("data:8", "_pmap"), (mesh,)))
+    equal(dict(np.load(f"{by_pmap}/params.npz")), dict(np.load(f"{by_mesh}/params.npz")))
 
 
 def test_a_run_of_eight_devices_is_read_by_one(sharded):

@@ -12,7 +12,7 @@ import jax
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from assay.core.tree import PyTree, map_with_path
-from assay.dist.mesh import BATCH
+from assay.dist.mesh import AXES, BATCH
 
 Rules = Sequence[tuple[str, PartitionSpec]]
 
@@ -70,10 +70,11 @@ def on_mesh(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
 
 
 def constrain(x: jax.Array, axis: int = 0) -> jax.Array:
-    """Activations with their examples along `axis` split as the batch is, and whole otherwise. Without a mesh, on one device, or where
+    """Activations with their examples along `axis` split as the batch is, and whole otherwise. Outside `on_mesh`, on one device, or where
     the examples do not divide, x itself."""
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1 or x.shape[axis] % (mesh.shape["data"] * mesh.shape["fsdp"]):
+    ours = all(name in mesh.shape for name in AXES)  # not that of a pmap or of a caller
+    if not ours or mesh.size == 1 or x.shape[axis] % (mesh.shape["data"] * mesh.shape["fsdp"]):
         return x
     return jax.lax.with_sharding_constraint(x, PartitionSpec(*(None,) * axis, *BATCH))
 
