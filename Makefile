@@ -10,7 +10,7 @@ demo: .venv/core  ## Parity Check with length generalisation: three models, one 
 		--config=experiments/reason/parity.py:scratchpad
 
 test: .venv/test  ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope
 
 lint: .venv/test  ## ruff and mypy
 	$(BIN)/ruff check .
