@@ -3,10 +3,12 @@
     python -m experiments.plan --config=experiments/scale/llama_7b.py --topology=v5e:16x16
     python -m experiments.plan --config=experiments/scale/llama_7b.py --topology=v5p:4x4x4 --phase=decode --config.train.batch_size=64
     python -m experiments.plan --config=experiments/scale/gpt_125m.py --topology=h100:8 --tokens=10e9 --out=plan.json
+    python -m experiments.plan --config=experiments/scale/llama_1b.py --topology=v5e:4x4 --search
 
 Topologies: v4, v5e, v5p and v6e, which XLA compiles for (needs libtpu, pip install 'assay[tpu]', and no TPU); a100, h100 and h200, counted
 from shapes. Times are the least that the chips' peaks allow, so a bound and no promise. --config.KEY=VALUE changes the config, such as
---config.mesh=data:4,fsdp:-1 or --config.model.remat=dots.
+--config.mesh=data:4,fsdp:-1 or --config.model.remat=dots. --search counts all meshes and ways to compute blocks again, ranks those that
+fit, and plans the best.
 """
 
 import os
@@ -16,12 +18,12 @@ os.environ["JAX_PLATFORMS"] = "cpu"  # what is planned for is not here, and libt
 
 from absl import flags
 
-from assay.card.plan import show
+from assay.card.plan import show, show_ranked
 from assay.core import config as configs
 from assay.core.command import launch
 from assay.core.errors import UserError, unknown
 from assay.diagnose.chips import topology
-from assay.diagnose.plan import PHASES, plan
+from assay.diagnose.plan import PHASES, plan, search
 from assay.dist.launch import start
 from assay.train.workdir import WorkDir
 
@@ -29,6 +31,8 @@ CONFIG = flags.DEFINE_string("config", "", "FILE.py:variant of the experiment; -
 TOPOLOGY = flags.DEFINE_string("topology", "", "CHIP:SHAPE, such as v5e:16x16.")
 PHASE = flags.DEFINE_string("phase", "train", "train, or decode: one token more for each row of a batch.")
 TOKENS = flags.DEFINE_float("tokens", 0.0, "Tokens of the whole training; 0: 20 a parameter.")
+SEARCH = flags.DEFINE_bool("search", False, "Whether all meshes are tried, and the best is planned.")
+SHOWN = flags.DEFINE_integer("shown", 10, "How many of them are shown.", lower_bound=1)
 OUT = flags.DEFINE_string("out", "", "Where the figures are saved as JSON; nothing: nowhere.")
 
 
@@ -40,12 +44,19 @@ def main(overrides: dict[str, str]) -> None:
         raise UserError(f"--tokens={TOKENS.value:g} is not possible: a number of tokens, or 0 for 20 a parameter.")
     start()
     config = configs.to_dict(configs.override(configs.load(CONFIG.value), overrides))
-    found = plan(config, chips, PHASE.value, TOKENS.value, lambda text: print(f"{text} ...", file=sys.stderr, flush=True))
+    told = lambda text: print(f"{text} ...", file=sys.stderr, flush=True)  # noqa: E731
+    ranked = search(config, chips, PHASE.value, told) if SEARCH.value else []
+    if ranked:
+        show_ranked(ranked[: SHOWN.value])
+        best = ranked[0]
+        model = config["model"] | ({"remat": best["remat"]} if "remat" in config["model"] else {})
+        config |= {"mesh": best["mesh"], "model": model}
+    found = plan(config, chips, PHASE.value, TOKENS.value, told)
     show(found)
     if OUT.value:
         from pathlib import Path
 
-        WorkDir.write_json(Path(OUT.value), found)
+        WorkDir.write_json(Path(OUT.value), {**found, "ranked": ranked} if ranked else found)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from assay.core.errors import UserError
 from assay.diagnose.chips import CHIPS, topology
 from assay.diagnose.collectives import Traffic, collectives, seconds
 from assay.diagnose.flops import flops
-from assay.diagnose.plan import plan
+from assay.diagnose.plan import plan, search
 
 TINY = "experiments/scale/gpt_125m.py:tiny"
 
@@ -151,6 +151,17 @@ def test_decoding_reads_parameters_and_cache():
     cache = 2 * 2 * 4 * 16 * 16 * 2  # keys and values, blocks, rows, tokens, features, bytes
     assert found["memory_bytes"]["cache"] == pytest.approx(cache, abs=64)
     assert found["tokens_a_step"] == 4 and found["days"] is None
+
+
+def test_a_search_ranks_what_fits(verb, tmp_path):
+    changes = {"model.width": "64", "model.heads": "4", "model.kv_heads": "2", "train.batch_size": "16"}
+    ranked = search(to_dict(override(load(TINY), changes)), topology("h100:4"), "train")
+    meshes = {(one["mesh"]["data"], one["mesh"]["fsdp"], one["mesh"]["tensor"]) for one in ranked}
+    assert meshes == {(1, 4, 1), (2, 2, 1), (4, 1, 1), (1, 2, 2), (2, 1, 2)} and len(ranked) == 3 * len(meshes)
+    assert [one["step_seconds"] for one in ranked] == sorted(one["step_seconds"] for one in ranked)
+    done = verb("plan", f"--config={TINY}", "--topology=h100:2", "--search", "--shown=2", f"--out={tmp_path / 'plan.json'}")
+    assert done.code == 0 and "bound by" in done.out and "fits: yes" in done.out, done.err
+    assert json.loads((tmp_path / "plan.json").read_text())["ranked"][0]["fits"]
 
 
 def test_the_verb_prints_and_saves(verb, tmp_path):

@@ -1,6 +1,6 @@
 """A plan as a table for people."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -39,6 +39,21 @@ def show(plan: Mapping[str, Any]) -> None:
     table.add_column(justify="right")
     for row in rows:
         table.add_row(*row)
+    console.print(table)
+
+
+def show_ranked(plans: Sequence[Mapping[str, Any]]) -> None:
+    """Prints plans side by side, in their order."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("data", "fsdp", "tensor", "remat", "fits", "memory of a chip", "least time", "bound by", "tokens a second"):
+        table.add_column(column, justify="left" if column in ("remat", "bound by") else "right", no_wrap=True)
+    for one in plans:
+        busy = one["busy_seconds"]
+        cells = [*(str(one["mesh"][axis]) for axis in ("data", "fsdp", "tensor")), one["remat"], "yes" if one["fits"] else "no"]
+        cells += [_size(sum(one["memory_bytes"].values())), _time(one["step_seconds"]), max(busy, key=busy.__getitem__)]
+        table.add_row(*cells, f"{one['tokens_per_second']:,.0f}")
+    console = Console(highlight=False)
+    console.width = max(console.width, 110)  # a pipe has no width to keep to
     console.print(table)
 
 

@@ -24,6 +24,7 @@ from assay.diagnose.flops import flops
 from assay.dist.mesh import AXES, BATCH, abstract_mesh, batch_sharding, check_divides, everywhere, sizes
 from assay.dist.shard import on_mesh, place
 from assay.models.precision import DTYPES
+from assay.nn.scan import REMATS
 from assay.train.experiment import Experiment, assemble
 from assay.train.step import make_step
 
@@ -54,14 +55,16 @@ def plan(
     phase: str = "train",
     budget: float = 0.0,
     on_stage: Callable[[str], None] = lambda text: None,
+    compile: bool = True,
 ) -> dict[str, Any]:
-    """The figures of one step as plain JSON data. `budget`: tokens of a whole training; 0: 20 a parameter.
+    """The figures of one step as plain JSON data. `budget`: tokens of a whole training; 0: 20 a parameter. `compile`: False counts from
+    shapes where a compiler is there, too.
 
     Raises UserError where the mesh or the batch does not fit the topology, or TPUs are asked for without libtpu.
     """
     made, chip = assemble(config, ()), topology.peak
     axes = sizes(made.settings.mesh, topology.chips)
-    mesh = _mesh(topology, axes)
+    mesh = _mesh(topology, axes) if compile else None
     abstract = abstract_mesh(made.settings.mesh, topology.chips)
     check_divides(made.settings.train.batch_size, abstract, "train.batch_size")
     program = PROGRAMS[phase](made, mesh if mesh is not None else abstract)
@@ -91,6 +94,7 @@ def plan(
         "topology": topology.name,
         "chips": topology.chips,
         "mesh": dict(zip(AXES, axes, strict=True)),
+        "remat": config["model"].get("remat", "none"),
         "phase": phase,
         "how": "compiled" if mesh is not None else "counted from shapes",
         "fits": sum(memory.values()) <= chip.memory and not told,
@@ -112,6 +116,32 @@ def plan(
         "days": days if phase == "train" else None,
         "chip_hours": days * 24 * topology.chips if phase == "train" else None,
     }
+
+
+def search(
+    config: Mapping[str, Any], topology: Topology, phase: str, on_stage: Callable[[str], None] = lambda text: None
+) -> list[dict[str, Any]]:
+    """Plans, counted from shapes, of every mesh and way to compute blocks again that the config allows; those that fit first, by their
+    least time, then memory. Raises UserError where no mesh divides the batch."""
+    again = tuple(REMATS) if phase == "train" and "remat" in config["model"] else (None,)
+    heads = config["model"].get("kv_heads", 1)
+    found = []
+    for tensor in (size for size in range(1, topology.chips + 1) if topology.chips % size == 0 and heads % size == 0):
+        for data in (size for size in range(1, topology.chips // tensor + 1) if topology.chips // tensor % size == 0):
+            for remat in again:
+                mesh = {"data": data, "fsdp": topology.chips // tensor // data, "tensor": tensor}
+                model = config["model"] if remat is None else {**config["model"], "remat": remat}
+                try:
+                    found.append(plan({**config, "mesh": mesh, "model": model}, topology, phase, compile=False))
+                except UserError:  # its batch does not divide
+                    continue
+            on_stage(f"{len(found)} plans")
+    if not found:
+        size = config["train"]["batch_size"]
+        raise UserError(
+            f"config.train.batch_size={size} divides over no mesh of {topology.name}. Change it with --config.train.batch_size."
+        )
+    return sorted(found, key=lambda one: (not one["fits"], one["step_seconds"], sum(one["memory_bytes"].values())))
 
 
 def on_each(made: Experiment, mesh: Mesh) -> dict[str, float]:
