@@ -9,20 +9,26 @@ from experiments.defaults import defaults, variant
 from experiments.models import transformer
 
 
-def llama(given: str, file: str, vocabulary: int, tokens: int = 4096, batch: int = 256, **sizes: Any) -> ConfigDict:
+def llama(
+    given: str, variants: tuple[str, ...], file: str, vocabulary: int, tokens: int = 4096, batch: int = 256, **sizes: Any
+) -> ConfigDict:
     """A decoder as Llama's: RMSNorm, rotary positions, SwiGLU; bfloat16 products, one loop over its blocks, all devices on `fsdp`."""
     model = {"norm": "rmsnorm", "activation": "swiglu", "residual_init": "scaled", "scan": True, "remat": "full"}
-    return _recipe(given, file, vocabulary, tokens, batch, model | sizes)
+    return _recipe(given, variants, file, vocabulary, tokens, batch, model | sizes)
 
 
-def gpt(given: str, file: str, vocabulary: int = 50_257, tokens: int = 1024, batch: int = 512, **sizes: Any) -> ConfigDict:
+def gpt(
+    given: str, variants: tuple[str, ...], file: str, vocabulary: int = 50_257, tokens: int = 1024, batch: int = 512, **sizes: Any
+) -> ConfigDict:
     """A decoder as GPT-2's: LayerNorm, learned positions, GELU, a head that is the embedding."""
     model = {"positions": "learned", "max_length": tokens, "tied": True, "residual_init": "scaled", "scan": True, "remat": "dots"}
-    return _recipe(given, file, vocabulary, tokens, batch, model | sizes)
+    return _recipe(given, variants, file, vocabulary, tokens, batch, model | sizes)
 
 
-def _recipe(given: str, file: str, vocabulary: int, tokens: int, batch: int, model: dict[str, Any]) -> ConfigDict:
-    _, small = variant(given, ("full",), file)
+def _recipe(
+    given: str, variants: tuple[str, ...], file: str, vocabulary: int, tokens: int, batch: int, model: dict[str, Any]
+) -> ConfigDict:
+    _, small = variant(given, variants, file)
     config = defaults()
     config.task = reasoning("synthetic/lm", vocabulary=vocabulary, window=tokens)
     config.model = transformer("decoder", **model)

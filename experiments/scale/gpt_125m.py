@@ -12,6 +12,8 @@ from ml_collections import ConfigDict
 
 from experiments.scaling import gpt
 
+VARIANTS = ("full",)
+
 
 def get_config(given: str = "") -> ConfigDict:
-    return gpt(given, "experiments/scale/gpt_125m.py", depth=12, width=768, heads=12, kv_heads=12, mlp=3072)
+    return gpt(given, VARIANTS, "experiments/scale/gpt_125m.py", depth=12, width=768, heads=12, kv_heads=12, mlp=3072)

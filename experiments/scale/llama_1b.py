@@ -12,7 +12,9 @@ from ml_collections import ConfigDict
 
 from experiments.scaling import llama
 
+VARIANTS = ("full",)
+
 
 def get_config(given: str = "") -> ConfigDict:
     sizes = {"depth": 16, "width": 2048, "heads": 32, "kv_heads": 8, "mlp": 8192, "tied": True}
-    return llama(given, "experiments/scale/llama_1b.py", vocabulary=128_256, batch=64, **sizes)
+    return llama(given, VARIANTS, "experiments/scale/llama_1b.py", vocabulary=128_256, batch=64, **sizes)

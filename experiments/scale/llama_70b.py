@@ -12,7 +12,9 @@ from ml_collections import ConfigDict
 
 from experiments.scaling import llama
 
+VARIANTS = ("full",)
+
 
 def get_config(given: str = "") -> ConfigDict:
     sizes = {"depth": 80, "width": 8192, "heads": 64, "kv_heads": 8, "mlp": 28_672}
-    return llama(given, "experiments/scale/llama_70b.py", vocabulary=32_000, batch=1024, **sizes)
+    return llama(given, VARIANTS, "experiments/scale/llama_70b.py", vocabulary=32_000, batch=1024, **sizes)

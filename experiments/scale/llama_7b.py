@@ -12,6 +12,9 @@ from ml_collections import ConfigDict
 
 from experiments.scaling import llama
 
+VARIANTS = ("full",)
+
 
 def get_config(given: str = "") -> ConfigDict:
-    return llama(given, "experiments/scale/llama_7b.py", vocabulary=32_000, depth=32, width=4096, heads=32, kv_heads=32, mlp=11_008)
+    sizes = {"depth": 32, "width": 4096, "heads": 32, "kv_heads": 32, "mlp": 11_008}
+    return llama(given, VARIANTS, "experiments/scale/llama_7b.py", vocabulary=32_000, **sizes)

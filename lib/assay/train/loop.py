@@ -157,7 +157,8 @@ def _steps(
     step_fn = make_step(made.model, made.objective, made.treatment.gradient, made.optimizer)
     lies = jax.tree.map(lambda leaf: leaf.sharding, state)
     call = jax.jit(on_mesh(repeat(step_fn, made.schedule), mesh), donate_argnums=0, out_shardings=(lies, everywhere(mesh)))
-    make = partial(made.batches, rows=own_rows(train.batch_size, mesh))
+    rows = own_rows(train.batch_size, mesh)
+    make = made.batches if rows == slice(0, train.batch_size) else partial(made.batches, rows=rows)
     heard, pending = launch.hearing(), None
     calls = _calls(begun, train.steps, train.steps_per_call, watch)
     for (step, taken), stacked in zip(calls, ahead(calls, make, train.read_threads), strict=True):
