@@ -16,6 +16,7 @@ import sys
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # what is planned for is not here, and libtpu must not look for it
 
+import jax
 from absl import flags
 
 from assay.card.plan import show, show_ranked
@@ -24,7 +25,6 @@ from assay.core.command import launch
 from assay.core.errors import UserError, unknown
 from assay.diagnose.chips import topology
 from assay.diagnose.plan import PHASES, plan, search
-from assay.dist.launch import start
 from assay.train.workdir import WorkDir
 
 CONFIG = flags.DEFINE_string("config", "", "FILE.py:variant of the experiment; --config.KEY=VALUE changes a key.")
@@ -42,7 +42,7 @@ def main(overrides: dict[str, str]) -> None:
         raise unknown("phase", PHASE.value, PHASES, "--phase")
     if TOKENS.value < 0:
         raise UserError(f"--tokens={TOKENS.value:g} is not possible: a number of tokens, or 0 for 20 a parameter.")
-    start()
+    jax.config.update("jax_enable_compilation_cache", False)  # what is compiled for a device that is not here cannot be read back
     config = configs.to_dict(configs.override(configs.load(CONFIG.value), overrides))
     told = lambda text: print(f"{text} ...", file=sys.stderr, flush=True)  # noqa: E731
     ranked = search(config, chips, PHASE.value, told) if SEARCH.value else []
