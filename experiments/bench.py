@@ -23,7 +23,7 @@ from jax.sharding import Mesh
 
 from assay.core import config as configs
 from assay.core.command import launch
-from assay.diagnose.plan import on_each
+from assay.diagnose.plan import memory_on_each
 from assay.dist import launch as process
 from assay.dist.mesh import AXES, batch_sharding, make_mesh
 from assay.train import loop
@@ -108,7 +108,7 @@ def bench_fsdp(overrides: dict[str, str], root: str) -> dict:
     found = []
     for devices in DEVICES:
         mesh = Mesh(np.array(jax.devices()[:devices]).reshape(1, devices, 1), AXES)
-        found.append({"devices": devices, **on_each(made, mesh)})
+        found.append({"devices": devices, **memory_on_each(made, mesh)})
         print(f"{devices} devices: {found[-1]}", file=sys.stderr, flush=True)
     return {"of": spec, "on_each": found}
 

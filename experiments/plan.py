@@ -13,6 +13,7 @@ fit, and plans the best.
 
 import os
 import sys
+from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # what is planned for is not here, and libtpu must not look for it
 
@@ -36,6 +37,10 @@ SHOWN = flags.DEFINE_integer("shown", 10, "How many of them are shown.", lower_b
 OUT = flags.DEFINE_string("out", "", "Where the figures are saved as JSON; nothing: nowhere.")
 
 
+def tell(text: str) -> None:
+    print(f"{text} ...", file=sys.stderr, flush=True)
+
+
 def main(overrides: dict[str, str]) -> None:
     chips = topology(TOPOLOGY.value)
     if PHASE.value not in PHASES:
@@ -44,18 +49,15 @@ def main(overrides: dict[str, str]) -> None:
         raise UserError(f"--tokens={TOKENS.value:g} is not possible: a number of tokens, or 0 for 20 a parameter.")
     jax.config.update("jax_enable_compilation_cache", False)  # what is compiled for a device that is not here cannot be read back
     config = configs.to_dict(configs.override(configs.load(CONFIG.value), overrides))
-    told = lambda text: print(f"{text} ...", file=sys.stderr, flush=True)  # noqa: E731
-    ranked = search(config, chips, PHASE.value, told) if SEARCH.value else []
+    ranked = search(config, chips, PHASE.value, tell) if SEARCH.value else []
     if ranked:
         show_ranked(ranked[: SHOWN.value])
         best = ranked[0]
         model = config["model"] | ({"remat": best["remat"]} if "remat" in config["model"] else {})
         config |= {"mesh": best["mesh"], "model": model}
-    found = plan(config, chips, PHASE.value, TOKENS.value, told)
+    found = plan(config, chips, PHASE.value, TOKENS.value, tell)
     show(found)
     if OUT.value:
-        from pathlib import Path
-
         WorkDir.write_json(Path(OUT.value), {**found, "ranked": ranked} if ranked else found)
 
 

@@ -28,8 +28,7 @@ def shape(*sizes, dtype=jnp.float32):
 
 
 def test_a_product_and_its_gradient():
-    product = lambda w, x: jnp.sum(x @ w)  # noqa: E731
-    assert flops(product, shape(16, 8), shape(4, 16)) == 2 * 4 * 16 * 8
+    assert flops(lambda w, x: jnp.sum(x @ w), shape(16, 8), shape(4, 16)) == 2 * 4 * 16 * 8
     both = flops(jax.grad(lambda w, v, x: jnp.sum(jnp.tanh(x @ w) @ v), argnums=(0, 1)), shape(16, 8), shape(8, 2), shape(4, 16))
     assert both == 2 * (2 * 4 * 16 * 8 + 2 * 4 * 8 * 2) + 2 * 4 * 8 * 2  # no gradient of the inputs
 

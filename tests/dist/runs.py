@@ -14,7 +14,6 @@ import jax
 import numpy as np
 import optax
 
-from assay.card import conduct
 from assay.core.config import load, override, to_dict
 from assay.core.errors import Alone, Terminated, UserError
 from assay.core.tree import map_with_path
@@ -90,8 +89,6 @@ def main() -> None:
             if not job.get("error"):
                 raise
             Path(f"{job['workdir']}.error").write_text(str(error))
-        for lengths in job.get("evaluate", ()):
-            conduct.evaluate(job["workdir"], [], [lengths], {"per_length": 2}, {})
     launch.together("end")
     print(f"{jax.process_index()} of {jax.process_count()}, {jax.device_count()} devices")
 

@@ -83,12 +83,6 @@ def epochs(source: Source, seed: int, batch_size: int, ends: list[int], block: i
     return sample
 
 
-def process_rows(batch_size: int, index: int, count: int) -> slice:
-    """The rows of a global batch that process `index` of `count` makes: disjoint, together the whole."""
-    share = batch_size // count
-    return slice(index * share, (index + 1) * share)
-
-
 def stacked(
     source: Source,
     sample: Sample,

@@ -144,7 +144,7 @@ def search(
     return sorted(found, key=lambda one: (not one["fits"], one["step_seconds"], sum(one["memory_bytes"].values())))
 
 
-def on_each(made: Experiment, mesh: Mesh) -> dict[str, float]:
+def memory_on_each(made: Experiment, mesh: Mesh) -> dict[str, float]:
     """Bytes on one device of a mesh that is there, as its compiler says: what a step is given and keeps (parameters, optimiser, batch),
     of that the state by its shapes, and temporaries."""
     program = _trained(made, mesh)
@@ -180,9 +180,9 @@ def _trained(made: Experiment, mesh: Any) -> Program:
     state = place(jax.eval_shape(made.init_state, made.key, made.treatment.given, made.first_batch()), mesh)
     batch = _placed(made.first_batch(), batch_sharding(mesh))
     step = make_step(made.model, made.objective, made.treatment.gradient, made.optimizer)
-    lies = jax.tree.map(lambda leaf: leaf.sharding, state)
+    placed = jax.tree.map(lambda leaf: leaf.sharding, state)
     kinds = {"parameters": (state.params, state.frozen), "optimiser": state.opt_state, "batch": batch}
-    return Program(step, (state, batch), (lies, everywhere(mesh)), kinds)
+    return Program(step, (state, batch), (placed, everywhere(mesh)), kinds)
 
 
 def _decoded(made: Experiment, mesh: Any) -> Program:
@@ -199,8 +199,8 @@ def _decoded(made: Experiment, mesh: Any) -> Program:
         lambda leaf: _with(leaf, _cache_sharding(leaf, mesh)), jax.eval_shape(lambda p, b: init_cache(p, b, window), params, batch)
     )
     token = jax.ShapeDtypeStruct((rows, 1), jnp.int32, sharding=batch_sharding(mesh))
-    lies = jax.tree.map(lambda leaf: leaf.sharding, cache)
-    return Program(extend, (params, cache, token), (batch_sharding(mesh), lies), {"parameters": params, "cache": cache, "batch": token})
+    placed = jax.tree.map(lambda leaf: leaf.sharding, cache)
+    return Program(extend, (params, cache, token), (batch_sharding(mesh), placed), {"parameters": params, "cache": cache, "batch": token})
 
 
 PROGRAMS: Mapping[str, Callable[[Experiment, Any], Program]] = {"train": _trained, "decode": _decoded}

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -99,10 +100,10 @@ def _join() -> None:
                 raise UserError(f"{name} is set and {COORDINATOR} is not. Give --coordinator=HOST:PORT, the address of process 0, or auto.")
         return
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    patience = {"initialization_timeout": JOIN_SECONDS, "heartbeat_timeout_seconds": HEARTBEAT_SECONDS}
-    named = {} if coordinator == "auto" else _named(coordinator)
+    arguments: dict[str, Any] = {} if coordinator == "auto" else _named(coordinator)
+    arguments |= {"initialization_timeout": JOIN_SECONDS, "heartbeat_timeout_seconds": HEARTBEAT_SECONDS}
     try:
-        jax.distributed.initialize(**named, **patience)  # type: ignore[arg-type]
+        jax.distributed.initialize(**arguments)
     except (ValueError, RuntimeError) as error:
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
@@ -111,7 +112,7 @@ def _join() -> None:
         ) from None
 
 
-def _named(coordinator: str) -> dict[str, object]:
+def _named(coordinator: str) -> dict[str, Any]:
     """The arguments of `initialize`. Raises UserError for what is no address, no count or no number."""
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdecimal():

@@ -45,8 +45,9 @@ def run(command: Sequence[str], processes: int, devices: int) -> int:
     before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         for i in range(processes):
-            quiet: dict[str, IO[bytes] | int] = {"stdout": subprocess.DEVNULL, "stderr": heard[i - 1]} if i else {}
-            children.append(subprocess.Popen(command, env={**environment, PROCESS: str(i)}, start_new_session=True, **quiet))  # type: ignore[call-overload]
+            out, err = (subprocess.DEVNULL, heard[i - 1]) if i else (None, None)
+            own = {**environment, PROCESS: str(i)}
+            children.append(subprocess.Popen(command, env=own, start_new_session=True, stdout=out, stderr=err))
         return _watch(children, received)
     except OSError as error:
         raise UserError(f"cannot run {command[0]!r}: {error.strerror}. Write the command after --.") from None

@@ -77,7 +77,7 @@ def own_rows(batch_size: int, mesh: Mesh) -> slice:
     return slice(min(first for first, _, _ in ends), max(last for _, last, _ in ends))
 
 
-def joined(batch: Mapping[str, np.ndarray], mesh: Mesh, batch_size: int) -> Mapping[str, Any]:
+def global_batch(batch: Mapping[str, np.ndarray], mesh: Mesh, batch_size: int) -> Mapping[str, Any]:
     """Batches of several steps, [steps, rows, ...], of which this process has its `own_rows`, as arrays of all rows."""
     sharding = batch_sharding(mesh, steps=True)
     if jax.process_count() == 1:

@@ -5,6 +5,7 @@ checkpoints, path regexes and taps know nothing of it. The price is a second cop
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import flax.linen as nn
@@ -59,5 +60,5 @@ def scanned(
     if module.is_mutable_collection("taps"):
         for group in range(groups):
             for i in range(size):
-                module.put_variable("taps", f"block_{group * size + i}", jax.tree.map(lambda leaf: leaf[group], tapped[i]))  # noqa: B023
+                module.put_variable("taps", f"block_{group * size + i}", jax.tree.map(itemgetter(group), tapped[i]))
     return x

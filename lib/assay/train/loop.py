@@ -20,7 +20,7 @@ from assay.core.errors import Terminated, UserError
 from assay.core.tree import count
 from assay.data.ahead import Call, ahead
 from assay.dist import launch
-from assay.dist.mesh import check_divides, everywhere, joined, make_mesh, own_rows
+from assay.dist.mesh import check_divides, everywhere, global_batch, make_mesh, own_rows
 from assay.dist.shard import on_mesh, place, shardings
 from assay.evals.evaluate import batches
 from assay.train.checkpoint import Checkpointer
@@ -155,14 +155,14 @@ def _steps(
 ) -> TrainState:
     train, every = made.settings.train, made.settings.checkpoint.every
     step_fn = make_step(made.model, made.objective, made.treatment.gradient, made.optimizer)
-    lies = jax.tree.map(lambda leaf: leaf.sharding, state)
-    call = jax.jit(on_mesh(repeat(step_fn, made.schedule), mesh), donate_argnums=0, out_shardings=(lies, everywhere(mesh)))
+    placed = jax.tree.map(lambda leaf: leaf.sharding, state)
+    call = jax.jit(on_mesh(repeat(step_fn, made.schedule), mesh), donate_argnums=0, out_shardings=(placed, everywhere(mesh)))
     rows = own_rows(train.batch_size, mesh)
     make = made.batches if rows == slice(0, train.batch_size) else partial(made.batches, rows=rows)
     heard, pending = launch.hearing(), None
     calls = _calls(begun, train.steps, train.steps_per_call, watch)
     for (step, taken), stacked in zip(calls, ahead(calls, make, train.read_threads), strict=True):
-        state, metrics = call(state, joined(stacked, mesh, train.batch_size), np.int32(taken))
+        state, metrics = call(state, global_batch(stacked, mesh, train.batch_size), np.int32(taken))
         if pending:
             log.add(*pending, train.steps)
         pending = (step, taken, metrics)
