@@ -126,4 +126,4 @@ def test_a_folder_that_is_lost_while_it_is_saved_to(tmp_path):
             _, told = running.communicate(timeout=60)
         finally:
             running.send_signal(signal.SIGKILL)
-    assert running.returncode == 2 and told.count("error: ") == 1 and "cannot save" in told and "Traceback" not in told
+    assert running.returncode == 2 and told.count("error: ") == 1 and "cannot write to" in told and "Traceback" not in told

@@ -238,6 +238,7 @@ def damage(path: Path, how: str) -> None:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif how == "edited":
         path.write_text(path.read_text().replace("16", "15"))
+        (path.parents[1] / "seal.json").unlink()  # as an older checkpoint
     elif how == "linked":
         target = path.rename(path.parents[4] / "elsewhere")
         path.symlink_to(target)
@@ -250,12 +251,12 @@ def damage(path: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("part", "how", "words"),
     [
-        ("state", "deleted", ["checkpoints/16", "cannot be restored", "delete that folder to start from step 0", "--workdir"]),
+        ("state", "deleted", ["checkpoints/16", "cannot be restored", "None before it is good: --from_step=0", "--workdir"]),
         ("data/metadata", "deleted", ["checkpoints/16", "cannot be restored", "--workdir"]),
         ("data/metadata", "edited", ["checkpoints/16", "data iterator is at {'step': 15}", "--workdir"]),
         ("state/_METADATA", "truncated", ["checkpoints/16", "cannot be restored", "--workdir"]),
         ("state/ocdbt.process_0/d", "deleted", ["checkpoints/16", "cannot be restored", "--workdir"]),
-        ("state/manifest.ocdbt", "linked", ["checkpoints/16", "symbolic link (manifest.ocdbt)", "Remove it"]),
+        ("state/manifest.ocdbt", "linked", ["checkpoints/16", "symbolic link, manifest.ocdbt", "not followed"]),
     ],
 )
 def test_a_damaged_checkpoint_is_told(verb, run, part, how, words):

@@ -19,13 +19,20 @@ from assay.treat.load import load, rebuild, restore
 from assay.treat.table import treatments
 
 
-def run(spec: str, overrides: Mapping[str, str], workdir: str | Path, quiet: bool = False, summary: bool = True) -> None:
-    """Trains, evaluates and reports one run; a finished one is only printed. Raises UserError."""
+def run(
+    spec: str,
+    overrides: Mapping[str, str],
+    workdir: str | Path,
+    quiet: bool = False,
+    summary: bool = True,
+    from_step: int | None = None,
+) -> None:
+    """Trains, evaluates and reports one run; a finished one is only printed, unless it shall go on from a step. Raises UserError."""
     config = configs.override(configs.load(spec), overrides)
     folder = WorkDir(workdir)
     folder.check_parts()
     before, missing = folder.results.stat().st_mtime_ns if folder.results.exists() else None, not folder.report.exists()
-    loop.run(config, str(workdir), treatments(config.treatments), configs.experiment_name(spec), quiet)
+    loop.run(config, str(workdir), treatments(config.treatments), configs.experiment_name(spec), quiet, from_step)
     if missing or folder.results.stat().st_mtime_ns != before:  # every process: they draw the picture of attention together
         report(workdir)
     if summary and not quiet and launch.leader():

@@ -3,6 +3,7 @@
 import difflib
 import signal
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -10,7 +11,14 @@ class UserError(Exception):
 
 
 class SaveError(UserError):
-    """A checkpoint could not be written. Its writer's threads may wait for one another for ever, so verbs end the process without them."""
+    """A run could not write to `path`. A checkpoint's threads may wait for one another for ever, so verbs end the process without them."""
+
+    def __init__(self, path: Path, reason: str, checkpoints: Path):
+        whole = [int(other.name) for other in checkpoints.glob("*") if other.name.isdecimal()]
+        kept = f"The checkpoint of step {max(whole)} is whole" if whole else "There is no checkpoint"
+        super().__init__(
+            f"cannot write to {path} ({reason}). {kept}. Mend this and run the same command again, or choose another --workdir."
+        )
 
 
 class Alone(Exception):

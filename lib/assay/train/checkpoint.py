@@ -1,27 +1,36 @@
 """Checkpoints with orbax: the state and the data iterator (whose whole state is the step) are one item, saved and restored together.
 
-Nothing to restore means a fresh start. A restore that fails is an error, never a silent restart.
+Nothing to restore means a fresh start. A restore that fails is an error, never a silent restart or step back: `rewind` is asked for.
 """
 
 import contextlib
+import errno
 import logging
+import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from assay.core.config import require
 from assay.core.errors import Alone, SaveError, UserError
 from assay.core.tree import PyTree
+from assay.dist import launch
+from assay.train.seal import damage, seal
 
 logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)  # it narrates every save; what fails is told once, by us
+
+
+ROOT = "_CHECKPOINT_METADATA"  # orbax writes into it last of all
 
 
 @dataclass(frozen=True)
@@ -40,16 +49,17 @@ class Checkpointer:
     def __init__(self, path: Path, config: CheckpointConfig):
         self.path = path
         self.restore_hooks = _hush_loose_ends()
-        self.manager = ocp.CheckpointManager(
-            path, options=ocp.CheckpointManagerOptions(max_to_keep=config.keep, enable_async_checkpointing=True, create=True)
-        )
+        self.saving: int | None = None
+        sealed = ocp.AsyncOptions(post_finalization_callback=self._seal)  # when all is written, and the folder has not got its name yet
+        options = ocp.CheckpointManagerOptions(max_to_keep=config.keep, enable_async_checkpointing=True, create=True, async_options=sealed)
+        self.manager = ocp.CheckpointManager(path, options=options)
 
     def latest(self) -> int | None:
         return self.manager.latest_step()
 
     def finished(self) -> int | None:
         """The newest step, once what is being saved has been."""
-        self.manager.wait_until_finished()
+        self._finish()
         return self.latest()
 
     def save(self, step: int, state: PyTree, kept: Mapping[str, Any]) -> None:
@@ -58,27 +68,19 @@ class Checkpointer:
             return
         data = ocp.args.JsonSave({"step": step, **kept})
         with self._told():
+            self._finish()
+            self.saving = step
             self.manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), data=data))
 
     def restore(self, step: int, target: PyTree) -> tuple[PyTree, dict[str, Any]]:
         """The state at `step` onto the shardings of `target`, a tree of ShapeDtypeStructs, and what was kept beside it.
 
-        Raises UserError where it cannot be read.
+        Raises UserError where it cannot be read, which names the newest one that can.
         """
-        folder = self.path / str(step)
-        links = [file for file in folder.rglob("*") if file.is_symlink()]
-        if links:
-            raise UserError(f"the checkpoint {folder} holds a symbolic link ({links[0].name}), which is not followed. Remove it.")
         try:
-            item = ocp.args.Composite(state=ocp.args.StandardRestore(target), data=ocp.args.JsonRestore())
-            found = self.manager.restore(step, args=item)
-            state, data = found["state"], found["data"]
-            jax.block_until_ready(state)
-        except Exception as error:  # orbax and tensorstore raise many kinds
-            raise self._unreadable(step, f"{type(error).__name__}: {str(error).splitlines()[0][:300] if str(error) else ''}") from error
-        if data is None or data.get("step") != step:
-            raise self._unreadable(step, f"its data iterator is at {data}, its state at step {step}")
-        return state, data
+            return self._read(step, target)
+        except _Damaged as error:
+            raise self._unreadable(step, target, str(error)) from error
 
     def __enter__(self) -> "Checkpointer":
         return self
@@ -87,7 +89,7 @@ class Checkpointer:
         if isinstance(error, Alone):  # a save that needs the other process never ends
             return
         with contextlib.suppress(Exception) if error else self._told():  # a second fault would hide the first
-            self.manager.wait_until_finished()
+            self._finish()
             self.manager.close()
         if error is None:
             self.restore_hooks()
@@ -97,14 +99,90 @@ class Checkpointer:
         try:
             yield
         except Exception as error:  # a full disk, a folder that went away
-            told = str(error).splitlines()[0][:300] if str(error) else ""
-            raise SaveError(f"cannot save to {self.path} ({type(error).__name__}: {told}). Choose another --workdir.") from error
+            raise SaveError(self.path, _brief(error), self.path) from error
 
-    def _unreadable(self, step: int, reason: str) -> UserError:
-        others = [other for other in self.manager.all_steps() if other != step]
-        back = f"delete that folder to go on from step {max(others)}" if others else "delete that folder to start from step 0"
-        folder = self.path / str(step)
-        return UserError(f"the checkpoint {folder} cannot be restored ({reason}). Nothing was changed: {back}, or use another --workdir.")
+    def _read(self, step: int, target: PyTree) -> tuple[PyTree, dict[str, Any]]:
+        """Raises _Damaged."""
+        reason = damage(self.path / str(step)) if launch.leader() else ""
+        if jax.process_count() > 1 and multihost_utils.broadcast_one_to_all(np.array(bool(reason))):
+            raise _Damaged(reason or "process 0 says why")
+        if reason:
+            raise _Damaged(reason)
+        try:
+            item = ocp.args.Composite(state=ocp.args.StandardRestore(target), data=ocp.args.JsonRestore())
+            found = self.manager.restore(step, args=item)
+            state, data = found["state"], found["data"]
+            jax.block_until_ready(state)
+        except Exception as error:  # orbax and tensorstore raise many kinds
+            raise _Damaged(_brief(error)) from error
+        if data is None or data.get("step") != step:
+            raise _Damaged(f"its data iterator is at {data}, its state at step {step}")
+        return state, data
+
+    def _unreadable(self, step: int, target: PyTree, reason: str) -> UserError:
+        good = 0
+        for other in sorted((other for other in self.manager.all_steps() if other < step), reverse=True):
+            with contextlib.suppress(_Damaged):
+                self._read(other, target)
+                good = other
+                break
+        newest = (
+            f"The newest good one is step {good}: --from_step={good} goes on from it"
+            if good
+            else "None before it is good: --from_step=0 starts anew"
+        )
+        return UserError(
+            f"the checkpoint {self.path / str(step)} cannot be restored ({reason}). Nothing was changed. {newest} and sets what is newer "
+            "aside (a flag of experiments.main), or use another --workdir."
+        )
+
+    def _seal(self) -> None:
+        for folder in self.path.glob(f"{self.saving}.*"):  # its name until it is whole: STEP.orbax-checkpoint-tmp
+            if launch.leader():
+                seal(folder, later=[ROOT])
+
+    def _finish(self) -> None:
+        self.manager.wait_until_finished()
+        if self.saving is not None and launch.leader():
+            seal(self.path / str(self.saving))
+        self.saving = None
+
+
+def _brief(error: Exception) -> str:
+    """The system's own words where it says no, else the first line."""
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO):
+        if os.strerror(number) in str(error):
+            return os.strerror(number)
+    return f"{type(error).__name__}: {str(error).splitlines()[0][:300] if str(error) else ''}"
+
+
+class _Damaged(Exception):
+    """A checkpoint that is not what was written."""
+
+
+def rewind(folders: Sequence[Path], aside: Path, step: int) -> None:
+    """Moves the checkpoints beyond `step` out of `folders` into `aside`, so that a run goes on from `step`; 0: from the start.
+
+    Raises UserError where the first folder has no checkpoint of that step, or they cannot be moved. Of several processes the first moves.
+    """
+    found = {folder: sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal()) for folder in folders}
+    first = found[folders[0]]
+    if step and step not in first:
+        known = ", ".join(map(str, first)) or "none"
+        raise UserError(f"--from_step={step} is no checkpoint of {folders[0]}. There are: {known}; 0 starts anew.")
+    launch.together("rewind")
+    if launch.leader():
+        for folder, steps in found.items():
+            for newer in (other for other in steps if other > step):
+                place, again = aside / f"{folder.name}_{newer}", 1
+                while place.exists():
+                    place, again = aside / f"{folder.name}_{newer}.{again}", again + 1
+                try:
+                    aside.mkdir(exist_ok=True)
+                    os.rename(folder / str(newer), place)
+                except OSError as error:
+                    raise UserError(f"cannot move {folder / str(newer)} to {place}: {error.strerror}. Choose another --workdir.") from None
+    launch.together("rewound")
 
 
 def _hush_loose_ends() -> Callable[[], None]:

@@ -8,23 +8,30 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import jax
 import numpy as np
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.summary import scalar
 
+from assay.core.errors import SaveError
 from assay.dist.launch import leader
 from assay.train.progress import Update, bar
 from assay.train.workdir import WorkDir
 
 
 class Log:
-    """Takes the stacked metrics of finished calls; made by `logging`."""
+    """Takes the stacked metrics of finished calls; made by `logging`. Raises SaveError where they cannot be written down."""
 
-    def __init__(self, folder: WorkDir, writer: SummaryWriter, update: Update, batch_size: int, every: int, begun: int):
-        self.folder, self.writer, self.update, self.batch_size, self.every = folder, writer, update, batch_size, every
-        self.file = open(folder.metrics if leader() else os.devnull, "a")  # noqa: SIM115 - closed by `logging`
+    def __init__(self, folder: WorkDir, update: Update, batch_size: int, every: int, begun: int):
+        self.folder, self.update, self.batch_size, self.every = folder, update, batch_size, every
+        with self._told():
+            folder.tensorboard.mkdir(exist_ok=True)
+            self.file = open(folder.metrics if leader() else os.devnull, "a")  # noqa: SIM115 - closed by `logging`
+            # not tensorboardX's SummaryWriter: the queue to its thread blocks for ever once the thread has met a full disk
+            self.events = EventsWriter(str(folder.tensorboard / "events"), f".{os.getpid()}") if leader() else None
         self.started, self.begun = time.monotonic(), begun
 
     def add(self, first: int, count: int, metrics: Mapping[str, jax.Array], last: int) -> None:
@@ -43,32 +50,54 @@ class Log:
             elapsed = time.monotonic() - self.started
             line = {"step": step} | {name: float(value[i]) for name, value in values.items()}
             line |= {"examples_per_second": (step - self.begun) * self.batch_size / elapsed, "elapsed_seconds": elapsed}
-            self.file.write(json.dumps(line) + "\n")
-            for name, value in line.items():
-                if name != "step":
-                    self.writer.add_scalar(name, value, step)
-        self.file.flush()
+            self._write(line)
+        self._flush()
         shown = {name: float(value[count - 1]) for name, value in values.items() if name == "loss" or "accuracy" in name}
         self.update(first + count, shown)
 
     def note(self, step: int, values: Mapping[str, float]) -> None:
         """Figures that are no metrics of a step, such as those of a look at the validation split; a line of their own."""
-        self.file.write(json.dumps({"step": step, **values}) + "\n")
-        self.file.flush()
-        for name, value in values.items():
-            self.writer.add_scalar(name, value, step)
+        self._write({"step": step, **values})
+        self._flush()
+
+    def close(self) -> None:
+        with self._told():
+            self.file.close()
+            if self.events:
+                self.events.close()
+
+    def _write(self, line: Mapping[str, float]) -> None:
+        with self._told():
+            self.file.write(json.dumps(line) + "\n")
+            if self.events:
+                for name, value in line.items():
+                    if name != "step":
+                        self.events.write_event(Event(wall_time=time.time(), step=int(line["step"]), summary=scalar(name, value)))
+
+    def _flush(self) -> None:
+        with self._told():
+            self.file.flush()
+            if self.events:
+                self.events.flush()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SaveError(self.folder.path, str(error.strerror), self.folder.checkpoints) from None
 
 
 @contextmanager
 def logging(folder: WorkDir, label: str, batch_size: int, every: int, begun: int, total: int, quiet: bool) -> Iterator[Log]:
     """Opens the files for appending, after what lies behind step `begun` was cut off."""
     folder.cut_metrics(begun)
-    with (
-        SummaryWriter(str(folder.tensorboard), write_to_disk=leader()) as writer,
-        bar(f"{label} train", total, "steps", begun, quiet) as update,
-    ):
-        log = Log(folder, writer, update, batch_size, every, begun)
+    with bar(f"{label} train", total, "steps", begun, quiet) as update:
+        log = Log(folder, update, batch_size, every, begun)
         try:
             yield log
-        finally:
-            log.file.close()
+        except BaseException:
+            with suppress(SaveError):  # a second fault would hide the first
+                log.close()
+            raise
+        log.close()

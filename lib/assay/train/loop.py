@@ -23,7 +23,7 @@ from assay.dist import launch
 from assay.dist.mesh import check_divides, everywhere, global_batch, make_mesh, own_rows
 from assay.dist.shard import on_mesh, place, shardings
 from assay.evals.evaluate import batches
-from assay.train.checkpoint import Checkpointer
+from assay.train.checkpoint import Checkpointer, rewind
 from assay.train.experiment import Experiment, assemble
 from assay.train.log import Log, logging
 from assay.train.measure import Labels, labels_of, measure
@@ -38,9 +38,15 @@ FREE = ("checkpoint", "evaluate", "train.log_every", "mesh", "model.remat", "mod
 
 
 def run(
-    config: ConfigDict | Mapping[str, Any], workdir: str, treatments: Sequence[Treatment], experiment: str = "", quiet: bool = False
+    config: ConfigDict | Mapping[str, Any],
+    workdir: str,
+    treatments: Sequence[Treatment],
+    experiment: str = "",
+    quiet: bool = False,
+    from_step: int | None = None,
 ) -> dict[str, Any]:
-    """Trains what is missing, evaluates, and returns results.json. A finished run is only read.
+    """Trains what is missing, evaluates, and returns results.json. A finished run is only read. `from_step`: the checkpoint to go on from
+    in place of the newest; newer ones are set aside.
 
     Raises UserError for what the user can mend, before anything is written where that can be known, and Terminated after a signal.
     """
@@ -56,10 +62,12 @@ def run(
     if made.task.data:
         full["data"] = made.task.data
     finished = folder.finished(full)
-    if finished:
+    if finished and from_step is None:
         return finished
     free = (*FREE, "train.steps") if made.settings.optimizer.schedule in ENDLESS else FREE
     folder.check(full, free)
+    if from_step is not None:
+        rewind((folder.checkpoints, folder.best), folder.set_aside, from_step)
     state = train(made, folder, mesh, labels, quiet, claim=lambda: folder.claim(full))
     labels = labels._replace(steps=int(state.step))  # fewer than asked for where training stopped early
     with launch.among_others():
