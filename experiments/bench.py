@@ -26,10 +26,10 @@ from assay.core.command import launch
 from assay.diagnose.plan import memory_on_each
 from assay.dist import launch as process
 from assay.dist.mesh import AXES, batch_sharding, make_mesh
+from assay.dist.shard import shardings
 from assay.train import loop
 from assay.train.experiment import assemble
 from assay.train.measure import labels_of
-from assay.train.step import make_step, repeat
 from assay.train.workdir import WorkDir, environment, write_text
 from assay.treat.table import treatments
 
@@ -49,12 +49,13 @@ def bench_loop(overrides: dict[str, str], root: str) -> dict:
     process.start()
     made = assemble(values, treatments(values["treatments"]))
     mesh, block = make_mesh(made.settings.mesh), made.settings.train.steps_per_call
-    call = jax.jit(repeat(make_step(made.model, made.objective, made.treatment.gradient, made.optimizer), made.schedule), donate_argnums=0)
     count = np.int32(block)
     ready = [jax.device_put(made.batches(step, block), batch_sharding(mesh, steps=True)) for step in range(0, STEPS.value, block)]
-    bare, whole = [], []
+    arguments, bare, whole, call = (made.key, made.treatment.given, made.first_batch()), [], [], None
+    initial = jax.jit(made.init_state, out_shardings=shardings(jax.eval_shape(made.init_state, *arguments), mesh))
     for turn in range(REPEATS.value):
-        state = jax.jit(made.init_state)(made.key, made.treatment.given, made.first_batch())
+        state = initial(*arguments)
+        call = call or loop.compiled(made, mesh, state)
         state, metrics = call(state, ready[0], count)
         jax.block_until_ready(metrics)
         started = time.perf_counter()

@@ -9,7 +9,7 @@ parameters are as many as published. The last scale of a block starts at zero, a
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -20,6 +20,8 @@ from assay.core.errors import UserError, unknown
 from assay.core.tree import widened
 from assay.dist.shard import constrain
 from assay.models.model import Model, Vocabulary, from_linen
+from assay.nn.conv import trained_conv
+from assay.nn.normalisation import GroupNorm
 from assay.nn.tap import tap
 
 HE = nn.initializers.he_normal()  # keeps the second moment through a relu (He et al. 2015)
@@ -137,6 +139,7 @@ class ResidualBlock(nn.Module):
     bottleneck: bool
     projected: bool
     dtype: jnp.dtype
+    train: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -147,17 +150,17 @@ class ResidualBlock(nn.Module):
         y = x
         for i, (channels, side, stride) in enumerate(shapes):
             last = i == len(shapes) - 1
-            y = _conv(channels, side, stride, self.dtype, f"conv_{i}")(y)
+            y = _conv(channels, side, stride, self.dtype, self.train, f"conv_{i}")(y)
             scale = nn.initializers.zeros_init() if last else nn.initializers.ones_init()
-            y = nn.GroupNorm(self.groups, dtype=self.dtype, scale_init=scale, name=f"norm_{i}")(y)
+            y = GroupNorm(self.groups, self.dtype, scale, name=f"norm_{i}")(y)
             y = y if last else jax.nn.relu(y)
         if x.shape != y.shape:
             x = self._project(x, out) if self.projected else _cut_and_pad(x, self.stride, out)
         return tap(self, "residual", constrain(jax.nn.relu(x + y)))
 
     def _project(self, x: jax.Array, out: int) -> jax.Array:
-        x = _conv(out, 1, self.stride, self.dtype, "shortcut")(x)
-        return nn.GroupNorm(self.groups, dtype=self.dtype, name="norm_shortcut")(x)
+        x = _conv(out, 1, self.stride, self.dtype, self.train, "shortcut")(x)
+        return GroupNorm(self.groups, self.dtype, name="norm_shortcut")(x)
 
 
 class ResNet(nn.Module):
@@ -172,8 +175,8 @@ class ResNet(nn.Module):
         config, layout = self.config, LAYOUTS[self.config.layout]
         large = config.stem == "large"
         x = pictures("resnet", batch["inputs"]).astype(self.dtype)
-        x = _conv(config.width, 7 if large else 3, 2 if large else 1, self.dtype, "stem")(x)
-        x = jax.nn.relu(nn.GroupNorm(config.groups, dtype=self.dtype, name="norm_stem")(x))
+        x = _conv(config.width, 7 if large else 3, 2 if large else 1, self.dtype, train, "stem")(x)
+        x = jax.nn.relu(GroupNorm(config.groups, self.dtype, name="norm_stem")(x))
         if large:
             x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
         x, number = tap(self, "embedded", x), 0
@@ -182,7 +185,7 @@ class ResNet(nn.Module):
             for i in range(blocks):
                 stride = 2 if stage and not i else 1
                 shape = (config.width * 2**stage, stride, config.groups, bottleneck, layout.projected)
-                x = ResidualBlock(*shape, self.dtype, name=f"block_{number}")(x)
+                x = ResidualBlock(*shape, self.dtype, train, name=f"block_{number}")(x)
                 number += 1
         x = tap(self, "pooled", x.mean(axis=(1, 2)))
         x = nn.Dropout(config.dropout, deterministic=not train)(x)
@@ -192,13 +195,13 @@ class ResNet(nn.Module):
 def cnn(config: CNNConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
     """The plain CNN. With kernel 3, 2 pools and valid padding, (32, 64), and (32, 64, 64) with dense 64, are those of the tutorials."""
     check_images("cnn", vocabulary)
-    return from_linen(CNN(config, vocabulary, dtype))
+    return from_linen(CNN(config, vocabulary, dtype), convolves=True)
 
 
 def resnet(config: ResNetConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
     """A ResNet, v1.5: a bottleneck takes its stride at the 3 x 3 convolution."""
     check_images("resnet", vocabulary)
-    return from_linen(ResNet(config, vocabulary, dtype))
+    return from_linen(ResNet(config, vocabulary, dtype), convolves=True)
 
 
 def check_images(name: str, vocabulary: Vocabulary) -> None:
@@ -218,10 +221,12 @@ def pictures(name: str, inputs: jax.Array) -> jax.Array:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _conv(channels: int, side: int, stride: int, dtype: jnp.dtype, name: str) -> nn.Conv:
+def _conv(channels: int, side: int, stride: int, dtype: jnp.dtype, train: bool, name: str) -> nn.Conv:
     """A convolution without bias, which the norm after it would undo; centred, whatever the stride."""
     edge = (side // 2, side // 2)
-    return nn.Conv(channels, (side, side), (stride, stride), (edge, edge), use_bias=False, dtype=dtype, kernel_init=HE, name=name)
+    place: dict[str, Any] = {"strides": (stride, stride), "padding": (edge, edge), "dtype": dtype, "name": name}
+    computed = trained_conv if train else None
+    return nn.Conv(channels, (side, side), use_bias=False, kernel_init=HE, conv_general_dilated=computed, **place)
 
 
 def _cut_and_pad(x: jax.Array, stride: int, channels: int) -> jax.Array:

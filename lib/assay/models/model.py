@@ -47,6 +47,7 @@ class Model:
     decode: Decode | None = None  # None where a family cannot decode step by step
     module: Any = None  # the Linen module, opaque to all but the treatments that rebuild it
     fit: Callable[[PyTree, Iterable[Batch]], PyTree] | None = None  # (params, batches) -> params; None where gradients fit
+    convolves: bool = False  # whether it has convolutions, which XLA:CPU computes 20 times slower inside a loop
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Vocabulary:
     heads: tuple[tuple[str, int], ...] = ()  # name and classes of each head where there are several; `outputs` is their sum
 
 
-def from_linen(module: nn.Module, init_cache: Callable[[PyTree, Batch, int], PyTree] | None = None) -> Model:
+def from_linen(module: nn.Module, init_cache: Callable[[PyTree, Batch, int], PyTree] | None = None, convolves: bool = False) -> Model:
     """A Model from a Linen module called as `module(batch, train)`, or `module(batch, train, cache) -> (logits, cache)` to decode."""
 
     def init(key: jax.Array, batch: Batch) -> PyTree:
@@ -75,7 +76,7 @@ def from_linen(module: nn.Module, init_cache: Callable[[PyTree, Batch, int], PyT
     def extend(params, cache, tokens):
         return module.apply({"params": params}, {"inputs": tokens}, False, cache)
 
-    return Model(init, apply, Decode(init_cache, extend) if init_cache else None, module)
+    return Model(init, apply, Decode(init_cache, extend) if init_cache else None, module, convolves=convolves)
 
 
 def with_heads(model: Model, heads: tuple[tuple[str, int], ...]) -> Model:

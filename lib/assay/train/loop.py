@@ -20,8 +20,8 @@ from assay.core.errors import Terminated, UserError
 from assay.core.tree import count
 from assay.data.ahead import Call, ahead
 from assay.dist import launch
-from assay.dist.mesh import check_divides, everywhere, global_batch, make_mesh, own_rows
-from assay.dist.shard import on_mesh, place, shardings
+from assay.dist.mesh import check_divides, global_batch, make_mesh, own_rows
+from assay.dist.shard import place, shardings
 from assay.evals.evaluate import batches
 from assay.train.checkpoint import Checkpointer, rewind
 from assay.train.experiment import Experiment, assemble
@@ -29,7 +29,7 @@ from assay.train.log import Log, logging
 from assay.train.measure import Labels, labels_of, measure
 from assay.train.optim import ENDLESS
 from assay.train.state import TrainState, final_params
-from assay.train.step import make_step, repeat
+from assay.train.step import Steps, make_call, make_step
 from assay.train.treatment import Treatment, links
 from assay.train.watch import Watch, watching
 from assay.train.workdir import WorkDir
@@ -128,6 +128,13 @@ def start(made: Experiment, mesh: Mesh, checkpointer: Checkpointer) -> tuple[Tra
     return jax.jit(made.init_state, out_shardings=shardings(abstract, mesh))(*arguments, made.started()), 0, {}
 
 
+def compiled(made: Experiment, mesh: Mesh, state: TrainState) -> Steps:
+    """`(state, stacked batches, how many) -> (state, stacked metrics)`, for states that lie as this one does."""
+    step = make_step(made.model, made.objective, made.treatment.gradient, made.optimizer)
+    looped = not (made.model.convolves and jax.default_backend() == "cpu")
+    return make_call(step, made.schedule, mesh, jax.tree.map(lambda leaf: leaf.sharding, state), looped)
+
+
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
@@ -162,9 +169,7 @@ def _steps(
     received: list[int],
 ) -> TrainState:
     train, every = made.settings.train, made.settings.checkpoint.every
-    step_fn = make_step(made.model, made.objective, made.treatment.gradient, made.optimizer)
-    placed = jax.tree.map(lambda leaf: leaf.sharding, state)
-    call = jax.jit(on_mesh(repeat(step_fn, made.schedule), mesh), donate_argnums=0, out_shardings=(placed, everywhere(mesh)))
+    call = compiled(made, mesh, state)
     rows = own_rows(train.batch_size, mesh)
     make = made.batches if rows == slice(0, train.batch_size) else partial(made.batches, rows=rows)
     heard, pending = launch.hearing(), None

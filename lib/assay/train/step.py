@@ -5,10 +5,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from assay.core import rng
 from assay.core.tree import PyTree, merge, widened
+from assay.dist.mesh import everywhere
+from assay.dist.shard import on_mesh
 from assay.models.model import Batch, Model
 from assay.train.objective import Aux, Objective
 from assay.train.state import TrainState
@@ -16,6 +20,7 @@ from assay.train.treatment import Gradient
 
 Metrics = Mapping[str, jax.Array]
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+Steps = Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]  # several steps: (state, stacked batches, how many)
 
 
 def make_step(
@@ -43,29 +48,59 @@ def make_step(
     return step
 
 
-def repeat(step: Step, schedule: Callable[[Any], Any]) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
+def repeat(step: Step, schedule: Callable[[Any], Any]) -> Steps:
     """`(state, batches, count)`: the step `count` times, on batches stacked along a leading axis of at least `count`.
 
     The count is data, so one program serves full and partial calls, and a run stopped anywhere repeats to the bit.
     Metrics come back stacked; rows from `count` on are zero.
     """
 
+    numbered, empty = _numbered(step, schedule)
+
     def call(state: TrainState, batches: Batch, count: jax.Array) -> tuple[TrainState, Metrics]:
-        @jax.jit  # traced once for its shapes and its use
-        def one(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-            after, metrics = step(state, batch)
-            return after, {**metrics, "learning_rate": jnp.asarray(schedule(state.step), jnp.float32)}
-
-        def body(i: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
-            state, stacked = carry
-            batch = jax.tree.map(lambda array: jax.lax.dynamic_index_in_dim(array, i, keepdims=False), batches)
-            state, metrics = one(state, batch)
-            return state, {name: stacked[name].at[i].set(value) for name, value in metrics.items()}
-
-        first = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[1:], array.dtype), dict(batches))
-        _, shapes = jax.eval_shape(one, state, first)
-        block = batches["weight"].shape[0]
-        stacked = {name: jnp.zeros((block, *value.shape), value.dtype) for name, value in shapes.items()}
-        return jax.lax.fori_loop(0, count, body, (state, stacked))
+        return jax.lax.fori_loop(0, count, lambda i, carry: numbered(*carry, batches, i), (state, empty(state, batches)))
 
     return call
+
+
+def make_call(step: Step, schedule: Callable[[Any], Any], mesh: Mesh, placed: PyTree, looped: bool) -> Steps:
+    """`repeat`, compiled; it consumes the state. `placed`: the state's shardings. Not `looped`: the same, one step after another from
+    outside, for what XLA computes slowly inside a loop (convolutions on a CPU: 20 times, measured)."""
+    whole = everywhere(mesh)
+    if looped:
+        return jax.jit(on_mesh(repeat(step, schedule), mesh), donate_argnums=0, out_shardings=(placed, whole))
+    numbered, empty = _numbered(step, schedule)
+    start = jax.jit(on_mesh(empty, mesh), out_shardings=whole)
+    one = jax.jit(on_mesh(numbered, mesh), donate_argnums=(0, 1), out_shardings=(placed, whole))
+
+    def call(state: TrainState, batches: Batch, count: jax.Array) -> tuple[TrainState, Metrics]:
+        stacked = start(state, batches)
+        for i in range(int(count)):
+            state, stacked = one(state, stacked, batches, np.int32(i))
+        return state, stacked
+
+    return call
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _numbered(step: Step, schedule: Callable[[Any], Any]) -> tuple[Callable[..., tuple[TrainState, Metrics]], Callable[..., Metrics]]:
+    """`numbered(state, stacked, batches, i)`: the step on batch i, its metrics in row i; `empty(state, batches)`: the rows before."""
+
+    @jax.jit  # traced once for its shapes and its use
+    def one(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        after, metrics = step(state, batch)
+        return after, {**metrics, "learning_rate": jnp.asarray(schedule(state.step), jnp.float32)}
+
+    def numbered(state: TrainState, stacked: Metrics, batches: Batch, i: jax.Array) -> tuple[TrainState, Metrics]:
+        batch = jax.tree.map(lambda array: jax.lax.dynamic_index_in_dim(array, i, keepdims=False), dict(batches))
+        state, metrics = one(state, batch)
+        return state, {name: stacked[name].at[i].set(value) for name, value in metrics.items()}
+
+    def empty(state: TrainState, batches: Batch) -> Metrics:
+        first = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[1:], array.dtype), dict(batches))
+        _, shapes = jax.eval_shape(one, state, first)
+        return {name: jnp.zeros((batches["weight"].shape[0], *value.shape), value.dtype) for name, value in shapes.items()}
+
+    return numbered, empty

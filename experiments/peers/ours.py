@@ -1,0 +1,114 @@
+"""Our side of the comparisons: the models, the step and the decoding of the library, as a run has them.
+
+python -m experiments.peers.ours gpt_small
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from assay.core.tree import count
+from assay.dist import launch
+from assay.dist.mesh import MeshConfig, make_mesh
+from assay.dist.shard import shardings
+from assay.infer.decode import written
+from assay.models.families import build
+from assay.models.model import Vocabulary
+from assay.models.precision import PrecisionConfig
+from assay.tasks.classify import score_classes
+from assay.tasks.language import score_language
+from assay.train.objective import OBJECTIVES
+from assay.train.optim import OptimizerConfig, make_optimizer, make_schedule
+from assay.train.state import init_state
+from assay.train.step import make_call, make_step
+from assay.train.treatment import compose
+from experiments.models import recurrent, resnet, transformer
+from experiments.peers.serve import serve
+from experiments.peers.works import WORKS
+
+BLOCK = 4  # steps in one compiled call
+
+
+def model_of(work: dict[str, Any]):
+    """(model, batch, score)"""
+    drawn, batch = np.random.default_rng(0), work["batch"]
+    if work["kind"] in ("gpt", "decode"):
+        seq, vocabulary = work.get("context") or work["tokens"] + 1, work["vocabulary"]
+        sizes = {
+            "depth": work["depth"],
+            "width": work["width"],
+            "heads": work["heads"],
+            "kv_heads": work["heads"],
+            "mlp": 4 * work["width"],
+        }
+        config = transformer("decoder", **sizes, positions="learned", max_length=1024 if work["kind"] == "decode" else seq, tied=True)
+        tokens = drawn.integers(vocabulary, size=(batch, seq + 1)).astype(np.int32)
+        arrays = {"inputs": tokens[:, :-1], "targets": tokens[:, 1:]}
+        vocabulary, score = Vocabulary(vocabulary, vocabulary), score_language
+        mask = np.ones((batch, seq), np.float32)
+        arrays |= {"mask": mask, "length": np.full(batch, seq, np.int32)}
+    elif work["kind"] == "lstm":
+        config, vocabulary, score = (
+            recurrent("lstm", width=work["width"]),
+            Vocabulary(work["vocabulary"], work["classes"], pooled=True),
+            score_classes,
+        )
+        arrays = {"inputs": drawn.integers(work["vocabulary"], size=(batch, work["length"])).astype(np.int32)}
+        arrays |= {
+            "targets": drawn.integers(work["classes"], size=batch).astype(np.int32),
+            "length": np.full(batch, work["length"], np.int32),
+        }
+    else:
+        config, vocabulary, score = resnet(depth=work["depth"]), Vocabulary(0, work["classes"], pooled=True), score_classes
+        arrays = {"inputs": drawn.normal(size=(batch, work["size"], work["size"], 3)).astype(np.float32)}
+        arrays |= {"targets": drawn.integers(work["classes"], size=batch).astype(np.int32)}
+    precision = PrecisionConfig("float32", work.get("dtype", "float32"), "float32")
+    return build(config.to_dict(), vocabulary, precision), arrays | {"weight": np.ones(batch, np.float32)}, score
+
+
+def training(work: dict[str, Any]):
+    model, arrays, score = model_of(work)
+    config = OptimizerConfig("adamw", 3e-4, "constant", 0, 0, 0.1, "kernel$", 0.0)
+    schedule = make_schedule(config, 1)
+    optimizer, objective, treatment = make_optimizer(config, schedule), OBJECTIVES["supervised"](score), compose([])
+    mesh = make_mesh(MeshConfig(1, 1, 1))
+    initial = lambda key: init_state(key, {}, model, objective, optimizer, treatment, arrays)  # noqa: E731
+    state = jax.jit(initial, out_shardings=shardings(jax.eval_shape(initial, jax.random.key(0)), mesh))(jax.random.key(0))
+    step, placed = make_step(model, objective, treatment.gradient, optimizer), jax.tree.map(lambda leaf: leaf.sharding, state)
+    call = make_call(step, schedule, mesh, placed, looped=work["kind"] != "resnet")  # as the loop has it on a CPU
+    batches = jax.device_put({name: np.stack([array] * BLOCK) for name, array in arrays.items()})
+
+    def run(steps: int) -> None:
+        nonlocal state
+        for begun in range(0, steps, BLOCK):
+            state, metrics = call(state, batches, np.int32(min(BLOCK, steps - begun)))
+        jax.block_until_ready((state.params, metrics))
+
+    return run, state.params
+
+
+def decoding(work: dict[str, Any]):
+    model, arrays, _ = model_of(work)
+    seq = arrays["inputs"].shape[1]
+    batch = jax.device_put(arrays | {"given": np.repeat(np.arange(seq)[None, :] == 0, work["batch"], axis=0).astype(np.float32)})
+    params = jax.jit(model.init)(jax.random.key(0), batch)
+    params = jax.tree.map(lambda leaf: leaf.astype(work["dtype"]), params)
+    answers = jax.jit(lambda params: written(model, params, batch, 0).answers)
+
+    def run(count: int) -> None:
+        for _ in range(count):
+            jax.block_until_ready(answers(params))
+
+    return run, params
+
+
+def make(name: str):
+    launch.start()
+    work = WORKS[name]
+    run, params = (decoding if work["kind"] == "decode" else training)(work)
+    return run, {"parameters": count(params), "jax": jax.__version__}
+
+
+if __name__ == "__main__":
+    serve(make)
