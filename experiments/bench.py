@@ -4,11 +4,15 @@
 
 loop   time of a step inside the training loop (data, logging, progress, TensorBoard) over the bare compiled step on ready batches
 start  seconds from the launch of `experiments.main` to its first logged step, with an empty compilation cache and with a warm one
+input  examples a second of the loader alone over those that training uses
+mlp    a tiny MLP: steps a second of the loop over those of a loop that fetches its loss at each step
+peers  steps a second over those of PyTorch and Hugging Face, same model, same sizes: --peers=PYTHON, an environment of theirs; --works
 fsdp   bytes that a step's arguments, parameters with optimiser state among them, take on each of 1, 2, 4 and 8 simulated devices
 """
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -23,62 +27,35 @@ from jax.sharding import Mesh
 
 from assay.core import config as configs
 from assay.core.command import launch
+from assay.core.errors import UserError, unknown
 from assay.diagnose.plan import memory_on_each
 from assay.dist import launch as process
-from assay.dist.mesh import AXES, batch_sharding, make_mesh
-from assay.dist.shard import shardings
-from assay.train import loop
+from assay.dist.mesh import AXES
 from assay.train.experiment import assemble
-from assay.train.measure import labels_of
 from assay.train.workdir import WorkDir, environment, write_text
 from assay.treat.table import treatments
+from experiments.benches import steps
+from experiments.peers import turns
+from experiments.peers.works import WORKS
 
 CONFIG = flags.DEFINE_string("config", "experiments/reason/parity.py:transformer", "FILE.py:variant to measure.")
 REPEATS = flags.DEFINE_integer("repeats", 7, "Alternating repeats.", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 150, "Steps in one repeat.", lower_bound=20)
+PEERS = flags.DEFINE_string("peers", "", "peers: the Python that has PyTorch and transformers, experiments/peers/requirements.txt.")
+PEER_WORKS = flags.DEFINE_string("works", "", "peers: names of works, with commas between; without it, all.")
 OUT = flags.DEFINE_string("out", "", "JSON file for the result; without it, it is only printed.")
 
-WARM = 20  # steps before the clock starts
+DEVICES = (1, 2, 4, 8)
 
 
-def bench_loop(overrides: dict[str, str], root: str) -> dict:
-    config = configs.override(configs.load(CONFIG.value), overrides)
-    values = configs.to_dict(config)
-    values["train"] |= {"steps": WARM + STEPS.value}
-    values["checkpoint"] |= {"every": 10**9}
-    process.start()
-    made = assemble(values, treatments(values["treatments"]))
-    mesh, block = make_mesh(made.settings.mesh), made.settings.train.steps_per_call
-    count = np.int32(block)
-    ready = [jax.device_put(made.batches(step, block), batch_sharding(mesh, steps=True)) for step in range(0, STEPS.value, block)]
-    arguments, bare, whole, call = (made.key, made.treatment.given, made.first_batch()), [], [], None
-    initial = jax.jit(made.init_state, out_shardings=shardings(jax.eval_shape(made.init_state, *arguments), mesh))
-    for turn in range(REPEATS.value):
-        state = initial(*arguments)
-        call = call or loop.compiled(made, mesh, state)
-        state, metrics = call(state, ready[0], count)
-        jax.block_until_ready(metrics)
-        started = time.perf_counter()
-        for batches in ready:
-            state, metrics = call(state, batches, count)
-        jax.block_until_ready(metrics)
-        bare.append((time.perf_counter() - started) / (len(ready) * block))
-        folder = WorkDir(os.path.join(root, f"turn_{turn}"))
-        folder.path.mkdir(parents=True)
-        loop.train(made, folder, mesh, labels_of(made, ""), quiet=True)
-        lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
-        lines = [line for line in lines if line["step"] >= WARM and "elapsed_seconds" in line]  # a look has a line of its own
-        whole.append((lines[-1]["elapsed_seconds"] - lines[0]["elapsed_seconds"]) / (lines[-1]["step"] - lines[0]["step"]))
-    ratios = np.array(whole) / np.array(bare)
-    medians = np.median(np.random.default_rng(0).choice(ratios, (10_000, len(ratios))), axis=1)
-    return {
-        "bare_seconds": float(np.median(bare)),
-        "loop_seconds": float(np.median(whole)),
-        "ratio": float(np.median(ratios)),
-        "ratio_interval": [float(np.quantile(medians, q)) for q in (0.025, 0.975)],
-        "interval_method": "bootstrap 95 % of the median over repeats",
-        "ratios": [round(float(ratio), 4) for ratio in ratios],
-    }
+def bench_steps(measured, spec: str = ""):
+    """A bench of `benches/steps.py`, of this config or the one that the command names."""
+
+    def bench(overrides: dict[str, str], root: str) -> dict:
+        values = configs.to_dict(configs.override(configs.load(spec or CONFIG.value), overrides))
+        return {**({"of": spec} if spec else {}), **measured(values, REPEATS.value, STEPS.value, root)}
+
+    return bench
 
 
 def bench_start(overrides: dict[str, str], root: str) -> dict:
@@ -99,6 +76,19 @@ def bench_start(overrides: dict[str, str], root: str) -> dict:
     return {name: float(np.median(values)) for name, values in found.items()}
 
 
+def bench_peers(overrides: dict[str, str], root: str) -> dict:
+    del root
+    names = PEER_WORKS.value.split(",") if PEER_WORKS.value else list(WORKS)
+    for name in names:
+        if name not in WORKS:
+            raise unknown("work", name, WORKS, "--works")
+    if overrides or not PEERS.value:
+        raise UserError(f"peers takes no --config overrides, and needs --peers=PYTHON. {turns.HINT}")
+    turns.check(PEERS.value)
+    say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
+    return {"works": [turns.compare(name, PEERS.value, REPEATS.value, say) for name in names], "processor": _processor()}
+
+
 def bench_fsdp(overrides: dict[str, str], root: str) -> dict:
     del root
     jax.config.update("jax_num_cpu_devices", max(DEVICES))
@@ -114,8 +104,19 @@ def bench_fsdp(overrides: dict[str, str], root: str) -> dict:
     return {"of": spec, "on_each": found}
 
 
-BENCHES = {"loop": bench_loop, "start": bench_start, "fsdp": bench_fsdp}
-DEVICES = (1, 2, 4, 8)
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+BENCHES = {
+    "loop": bench_steps(steps.over_bare),
+    "input": bench_steps(steps.loader),
+    "mlp": bench_steps(steps.over_fetching, "experiments/generalise/regression.py"),
+    "start": bench_start,
+    "peers": bench_peers,
+    "fsdp": bench_fsdp,
+}
 
 
 def main(overrides: dict[str, str], subject: str) -> None:

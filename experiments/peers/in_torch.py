@@ -3,6 +3,7 @@
 PEERS_PYTHON experiments/peers/in_torch.py gpt_small [eager|compiled]
 """
 
+import itertools
 import sys
 
 import torch
@@ -56,13 +57,15 @@ class LSTM(nn.Module):
 class Residual(nn.Module):
     def __init__(self, before: int, width: int, stride: int):
         super().__init__()
+        self.stride, self.out = stride, width
         self.first, self.second = nn.Conv2d(before, width, 3, stride, 1, bias=False), nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.norm_first, self.norm_second = nn.GroupNorm(8, width), nn.GroupNorm(8, width)
-        self.short = nn.Sequential(nn.Conv2d(before, width, 1, stride, bias=False), nn.GroupNorm(8, width)) if before != width else None
 
     def forward(self, x):
         y = self.norm_second(self.second(F.relu(self.norm_first(self.first(x)))))
-        return F.relu(y + (x if self.short is None else self.short(x)))
+        if x.shape != y.shape:  # the parameter-free shortcut
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.out - x.shape[1]))
+        return F.relu(y + x)
 
 
 class ResNet(nn.Module):
@@ -70,7 +73,7 @@ class ResNet(nn.Module):
         super().__init__()
         self.stem, self.norm = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.GroupNorm(8, 16)
         widths = [16] + [16 * 2**stage for stage in range(3) for _ in range((depth - 2) // 6)]
-        self.blocks = nn.Sequential(*(Residual(a, b, 2 if a != b else 1) for a, b in zip(widths, widths[1:], strict=False)))
+        self.blocks = nn.Sequential(*(Residual(a, b, 2 if a != b else 1) for a, b in itertools.pairwise(widths)))
         self.head = nn.Linear(64, classes)
 
     def forward(self, x):
@@ -107,9 +110,8 @@ def decoding(work: dict):
     @torch.inference_mode()
     def run(count: int) -> None:
         for _ in range(count):
-            written = model.generate(
-                prompt, attention_mask=torch.ones_like(prompt), do_sample=False, min_new_tokens=tokens, max_new_tokens=tokens
-            )
+            fixed = {"do_sample": False, "min_new_tokens": tokens, "max_new_tokens": tokens}
+            written = model.generate(prompt, attention_mask=torch.ones_like(prompt), **fixed)
             assert written.shape[1] == tokens + 1
 
     return model, run
@@ -133,11 +135,8 @@ def make(name: str):
         model = ResNet(work["depth"], work["classes"]).to(memory_format=torch.channels_last)
         pictures = torch.randn(batch, 3, work["size"], work["size"]).to(memory_format=torch.channels_last)
         run = training(model, pictures, torch.randint(work["classes"], (batch,)), compiled, False)
-    return run, {
-        "parameters": sum(leaf.numel() for leaf in model.parameters()),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-    }
+    parameters = sum(leaf.numel() for leaf in model.parameters())
+    return run, {"parameters": parameters, "torch": torch.__version__, "threads": torch.get_num_threads()}
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from assay.core.tree import count
 from assay.dist import launch
@@ -32,37 +33,25 @@ BLOCK = 4  # steps in one compiled call
 
 def model_of(work: dict[str, Any]):
     """(model, batch, score)"""
-    drawn, batch = np.random.default_rng(0), work["batch"]
-    if work["kind"] in ("gpt", "decode"):
-        seq, vocabulary = work.get("context") or work["tokens"] + 1, work["vocabulary"]
-        sizes = {
-            "depth": work["depth"],
-            "width": work["width"],
-            "heads": work["heads"],
-            "kv_heads": work["heads"],
-            "mlp": 4 * work["width"],
-        }
-        config = transformer("decoder", **sizes, positions="learned", max_length=1024 if work["kind"] == "decode" else seq, tied=True)
-        tokens = drawn.integers(vocabulary, size=(batch, seq + 1)).astype(np.int32)
-        arrays = {"inputs": tokens[:, :-1], "targets": tokens[:, 1:]}
-        vocabulary, score = Vocabulary(vocabulary, vocabulary), score_language
-        mask = np.ones((batch, seq), np.float32)
-        arrays |= {"mask": mask, "length": np.full(batch, seq, np.int32)}
-    elif work["kind"] == "lstm":
-        config, vocabulary, score = (
-            recurrent("lstm", width=work["width"]),
-            Vocabulary(work["vocabulary"], work["classes"], pooled=True),
-            score_classes,
-        )
-        arrays = {"inputs": drawn.integers(work["vocabulary"], size=(batch, work["length"])).astype(np.int32)}
-        arrays |= {
-            "targets": drawn.integers(work["classes"], size=batch).astype(np.int32),
-            "length": np.full(batch, work["length"], np.int32),
-        }
+    drawn, batch, kind = np.random.default_rng(0), work["batch"], work["kind"]
+    config: ConfigDict
+    if kind in ("gpt", "decode"):
+        seq, ids, heads = work.get("context") or work["tokens"] + 1, work["vocabulary"], work["heads"]
+        sizes = {"depth": work["depth"], "width": work["width"], "heads": heads, "kv_heads": heads, "mlp": 4 * work["width"]}
+        config = transformer("decoder", **sizes, positions="learned", max_length=1024 if kind == "decode" else seq, tied=True)
+        vocabulary, score, tokens = Vocabulary(ids, ids), score_language, drawn.integers(ids, size=(batch, seq + 1)).astype(np.int32)
+        arrays = {"inputs": tokens[:, :-1], "targets": tokens[:, 1:], "mask": np.ones((batch, seq), np.float32)}
+        arrays["length"] = np.full(batch, seq, np.int32)
     else:
-        config, vocabulary, score = resnet(depth=work["depth"]), Vocabulary(0, work["classes"], pooled=True), score_classes
-        arrays = {"inputs": drawn.normal(size=(batch, work["size"], work["size"], 3)).astype(np.float32)}
-        arrays |= {"targets": drawn.integers(work["classes"], size=batch).astype(np.int32)}
+        score, arrays = score_classes, {"targets": drawn.integers(work["classes"], size=batch).astype(np.int32)}
+        vocabulary = Vocabulary(work.get("vocabulary", 0), work["classes"], pooled=True)
+        if kind == "lstm":
+            config = recurrent("lstm", width=work["width"])
+            arrays["inputs"] = drawn.integers(work["vocabulary"], size=(batch, work["length"])).astype(np.int32)
+            arrays["length"] = np.full(batch, work["length"], np.int32)
+        else:
+            config = resnet(depth=work["depth"])
+            arrays["inputs"] = drawn.normal(size=(batch, work["size"], work["size"], 3)).astype(np.float32)
     precision = PrecisionConfig("float32", work.get("dtype", "float32"), "float32")
     return build(config.to_dict(), vocabulary, precision), arrays | {"weight": np.ones(batch, np.float32)}, score
 

@@ -28,12 +28,17 @@ MESHES = {
     "lstm": ("data:2,fsdp:2,tensor:2",),
     "resnet": ("data:2,fsdp:4",),
 }
+ANSWERING = {"evaluate.splits": "iid", "evaluate.per_length": "6"}  # 48 examples, which 4 parts of the mesh share
+ANSWERED = {
+    "decoding": ("experiments/reason/parity.py:scratchpad,tiny", {"model.width": "32"}),  # with a cache
+    "classified": ("experiments/reason/parity.py:transformer,tiny", {"model.width": "32"}),
+}
 WIDE = {"precision.params": "float64", "precision.compute": "float64", "precision.output": "float64"}
 IN_FLOAT64 = {"decoder": "data:2,fsdp:2,tensor:2", "lstm": "data:2,fsdp:4"}
 
 
 def job(folder: Path, family: str, changes: dict, mesh: str = "data:-1", name: str = "") -> dict:
-    spec, own = FAMILIES[family]
+    spec, own = (FAMILIES | ANSWERED)[family]
     return {"spec": spec, "changes": own | changes | {"mesh": mesh}, "workdir": str(folder / f"{family}{name}_{mesh}")}
 
 
@@ -53,6 +58,7 @@ def sharded(tmp_path_factory):
     jobs = [job(folder, family, MOMENTUM, mesh) for family, meshes in MESHES.items() for mesh in meshes]
     jobs.append(job(folder, "decoder", ADAMW, "data:2,fsdp:2,tensor:2", "_adamw"))
     jobs.append(job(folder, "decoder", MOMENTUM, "data:8", "_pmap") | {"pmap": True})
+    jobs += [job(folder, family, MOMENTUM | ANSWERING, "data:4,tensor:2", "_answers") for family in ANSWERED]
     jobs.append(job(folder, "decoder", MOMENTUM | {"train.batch_size": "15"}, "data:2,fsdp:2,tensor:2", "_odd") | {"error": True})
     launched(folder, jobs, 8)
     return folder
@@ -106,3 +112,16 @@ def test_batch_that_the_mesh_cannot_divide(sharded):
     message = Path(f"{workdir}.error").read_text()
     assert "config.train.batch_size=15" in message and "4 devices" in message
     assert not workdir.exists()
+
+
+@pytest.mark.parametrize("family", ANSWERED)
+def test_eight_devices_answer_as_one(sharded, tmp_path, family):
+    """Cached greedy decoding and plain evaluation on data:4,tensor:2: the same tokens and scores."""
+    alone = job(tmp_path, family, MOMENTUM | ANSWERING, name="_answers")
+    train(**alone)
+    mesh = sharded / f"{family}_answers_data:4,tensor:2"
+    mine, theirs = ((Path(folder) / "predictions" / "iid.jsonl").read_text().splitlines() for folder in (alone["workdir"], mesh))
+    mine, theirs = [json.loads(line) for line in mine], [json.loads(line) for line in theirs]
+    assert len(mine) == 48 and [record["prediction"] for record in mine] == [record["prediction"] for record in theirs]
+    rows = [json.loads((Path(folder) / "results.json").read_text())["rows"] for folder in (alone["workdir"], mesh)]
+    assert [row["value"] for row in rows[0]] == pytest.approx([row["value"] for row in rows[1]], rel=1e-5)

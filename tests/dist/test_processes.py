@@ -114,6 +114,20 @@ def test_told_to_stop_all_save_at_one_step_and_one_device_goes_on(unbroken):
     assert len(losses(unbroken / "stopped")) == 40
 
 
+def test_two_processes_count_ngrams(tmp_path):
+    """A model that is fitted by counting: every process counts all, and together they save what one would."""
+    found = {}
+    for processes, devices in ((2, 1), (1, 1)):
+        path = tmp_path / f"of_{processes}"
+        flags = ["--config=experiments/text/language_model.py:ngram3,tiny", f"--workdir={path}"]
+        launch = [sys.executable, "-m", "experiments.launch", f"--processes={processes}", f"--devices={devices}", "--"]
+        done = subprocess.run([*launch, sys.executable, "-m", "experiments.main", *flags], capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr
+        found[processes] = json.loads((path / "results.json").read_text())["rows"], arrays(str(path))
+    assert found[1][0] == found[2][0] and len(found[1][0]) > 1
+    equal(found[1][1], found[2][1], 0.0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

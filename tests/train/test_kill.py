@@ -3,14 +3,14 @@
 import os
 from pathlib import Path
 
-from experiments import faults
+from experiments.benches import kills
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_killed_runs_end_as_the_unbroken_one(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "lib")]))
-    found = faults.kills(tmp_path, cycles=5, seed=20240607)
+    found = kills.kills(tmp_path, cycles=5, seed=20240607)
     assert len(found["resumed_at"]) == 5 and found["resumed_at"] == sorted(found["resumed_at"])
-    assert found["resumed_at"][-1] >= 4 * faults.EVERY and max(found["lost_steps"]) <= 2 * faults.EVERY
+    assert found["resumed_at"][-1] >= 4 * kills.EVERY and max(found["lost_steps"]) <= 2 * kills.EVERY
     assert found["hit_a_save"]

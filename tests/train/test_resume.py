@@ -31,11 +31,13 @@ FAST = {"train.log_every": 1, "evaluate.splits": "iid", "evaluate.per_length": 1
 CLOCK = ("examples_per_second", "elapsed_seconds")  # the figures of a line that depend on the day
 
 
-def train(folder: Path, variant: str = "tiny", quiet: bool = True, from_step: int | None = None, **changes: object) -> dict:
+def train(
+    folder: Path, variant: str = "tiny", quiet: bool = True, from_step: int | None = None, profile: bool = False, **changes: object
+) -> dict:
     """`loop.run` with `train__steps=10` for config.train.steps=10."""
     assignments = FAST | {key.replace("__", "."): value for key, value in changes.items()}
     config = override(load(f"{CONFIG}:{variant}"), {key: str(value) for key, value in assignments.items()})
-    return loop.run(config, str(folder), treatments(config.treatments), f"reason/parity:{variant}", quiet, from_step)
+    return loop.run(config, str(folder), treatments(config.treatments), f"reason/parity:{variant}", quiet, from_step, profile)
 
 
 def state_bytes(folder: Path) -> dict[str, bytes]:

@@ -26,18 +26,23 @@ def run(
     quiet: bool = False,
     summary: bool = True,
     from_step: int | None = None,
+    profile: bool = False,
 ) -> None:
     """Trains, evaluates and reports one run; a finished one is only printed, unless it shall go on from a step. Raises UserError."""
     config = configs.override(configs.load(spec), overrides)
     folder = WorkDir(workdir)
     folder.check_parts()
     before, missing = folder.results.stat().st_mtime_ns if folder.results.exists() else None, not folder.report.exists()
-    loop.run(config, str(workdir), treatments(config.treatments), configs.experiment_name(spec), quiet, from_step)
+    loop.run(config, str(workdir), treatments(config.treatments), configs.experiment_name(spec), quiet, from_step, profile)
     if missing or folder.results.stat().st_mtime_ns != before:  # every process: they draw the picture of attention together
         report(workdir)
     if summary and not quiet and launch.leader():
         print_table([read_run(workdir)])
         print(f"report: {folder.report}")
+        if profile and folder.profile.is_dir():
+            print(f"trace: {folder.profile} (TensorBoard's profile plugin or xprof reads it)")
+        elif profile:
+            print("no step was taken, so none is traced. Take a new --workdir, or --from_step.")
 
 
 def report(workdir: str | Path) -> None:

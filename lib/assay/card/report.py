@@ -43,6 +43,7 @@ class RunView(NamedTuple):
     metrics: list[dict]
     environment: Mapping
     attention: Attention | None = None
+    timing: Mapping | None = None
 
 
 class Figure(NamedTuple):
@@ -63,7 +64,9 @@ def read_run(path: str | os.PathLike, label: str | None = None) -> RunView:
         raise UserError(f"{wrong} Train it anew in another --workdir.")
     lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if (path / "metrics.jsonl").exists() else []
     label = label or (path.parent if re.fullmatch(r"seed_\d+", path.name) else path).name
-    return RunView(label, _read_json(path, "config.json"), results["rows"], list(_parse(lines, path)), results["environment"])
+    timing = _read_json(path, "timing.json") if (path / "timing.json").exists() else None
+    metrics = list(_parse(lines, path))
+    return RunView(label, _read_json(path, "config.json"), results["rows"], metrics, results["environment"], timing=timing)
 
 
 def render(runs: Sequence[RunView], title: str, command: str = "", notes: Sequence[str] = ()) -> str:
@@ -287,9 +290,20 @@ def _describe(run: RunView) -> dict:
         speeds = [line["examples_per_second"] for line in run.metrics if line.get("examples_per_second") is not None]
         if speeds:
             facts.append(f"median {np.median(speeds):,.0f} examples per second")
+    if run.timing:
+        facts.append(_split(run.timing))
     if run.environment.get("commit"):
         facts.append(f"commit {run.environment['commit']}")
     return {"label": run.label, "facts": facts, "config": list(_flatten(run.config)), "environment": list(_flatten(run.environment))}
+
+
+def _split(timing: Mapping) -> str:
+    """Where the time of a step went; compiling is said apart."""
+    seconds = dict(timing["seconds"])
+    compiled = seconds.pop("compile")
+    whole = max(sum(seconds.values()), 1e-9)
+    shares = ", ".join(f"{kind} {100 * value / whole:.0f} %" for kind, value in seconds.items())
+    return f"a step {1e3 * whole / max(timing['steps'], 1):.3g} ms ({shares}), {compiled:.1f} s until the first call was compiled"
 
 
 def _flatten(tree: object, path: str = "") -> Iterator[tuple[str, str]]:

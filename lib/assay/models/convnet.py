@@ -139,7 +139,7 @@ class ResidualBlock(nn.Module):
     bottleneck: bool
     projected: bool
     dtype: jnp.dtype
-    train: bool
+    train: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -31,8 +31,8 @@ class GroupNorm(nn.Module):
         scale = self.param("scale", self.scale_init, (channels,))
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
         mean, square = (self.of_groups(part.mean(axis=(1, 2))) for part in (wide, wide * wide))
-        factor = scale * jax.lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + self.epsilon)  # [batch, channels]
-        return (wide * factor[:, None, None] + (bias - mean * factor)[:, None, None]).astype(self.dtype)
+        factor = scale[None] * jax.lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + self.epsilon)  # [batch, channels]
+        return (wide * factor[:, None, None] + (bias[None] - mean * factor)[:, None, None]).astype(self.dtype)
 
     def of_groups(self, values: Float[Array, "batch channels"]) -> Float[Array, "batch channels"]:
         """The mean over each group, for each of its channels."""

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,16 +21,17 @@ from assay.core.errors import Terminated, UserError
 from assay.core.tree import count
 from assay.data.ahead import Call, ahead
 from assay.dist import launch
-from assay.dist.mesh import check_divides, global_batch, make_mesh, own_rows
+from assay.dist.mesh import check_divides, global_batch, make_mesh, own_rows, spread
 from assay.dist.shard import place, shardings
 from assay.evals.evaluate import batches
 from assay.train.checkpoint import Checkpointer, rewind
+from assay.train.clock import Clock, tracing
 from assay.train.experiment import Experiment, assemble
 from assay.train.log import Log, logging
 from assay.train.measure import Labels, labels_of, measure
 from assay.train.optim import ENDLESS
 from assay.train.state import TrainState, final_params
-from assay.train.step import Steps, make_call, make_step
+from assay.train.step import Metrics, Steps, make_call, make_step
 from assay.train.treatment import Treatment, links
 from assay.train.watch import Watch, watching
 from assay.train.workdir import WorkDir
@@ -44,9 +46,10 @@ def run(
     experiment: str = "",
     quiet: bool = False,
     from_step: int | None = None,
+    profile: bool = False,
 ) -> dict[str, Any]:
     """Trains what is missing, evaluates, and returns results.json. A finished run is only read. `from_step`: the checkpoint to go on from
-    in place of the newest; newer ones are set aside.
+    in place of the newest; newer ones are set aside. `profile`: whether a trace of some steps is written.
 
     Raises UserError for what the user can mend, before anything is written where that can be known, and Terminated after a signal.
     """
@@ -68,7 +71,7 @@ def run(
     folder.check(full, free)
     if from_step is not None:
         rewind((folder.checkpoints, folder.best), folder.set_aside, from_step)
-    state = train(made, folder, mesh, labels, quiet, claim=lambda: folder.claim(full))
+    state = train(made, folder, mesh, labels, quiet, claim=lambda: folder.claim(full), profile=profile)
     labels = labels._replace(steps=int(state.step))  # fewer than asked for where training stopped early
     with launch.among_others():
         results = folder.write_results(measure(made, folder, final_params(state, made.treatment)["model"], mesh, labels, quiet))
@@ -77,7 +80,13 @@ def run(
 
 
 def train(
-    made: Experiment, folder: WorkDir, mesh: Mesh, labels: Labels, quiet: bool, claim: Callable[[], None] = lambda: None
+    made: Experiment,
+    folder: WorkDir,
+    mesh: Mesh,
+    labels: Labels,
+    quiet: bool,
+    claim: Callable[[], None] = lambda: None,
+    profile: bool = False,
 ) -> TrainState:
     """Trains from the newest checkpoint, or from the start, to the last step or until it shall stop, and returns the state to answer with.
 
@@ -106,7 +115,8 @@ def train(
         batch_size, every = settings.train.batch_size, settings.train.log_every
         with _signals() as received, logging(folder, labels.short, batch_size, every, begun, total, quiet) as log:
             try:
-                state = _steps(made, mesh, checkpointer, watch, state, begun, log, received)
+                state, clock = _steps(made, mesh, checkpointer, watch, state, begun, log, received, folder.profile if profile else None)
+                folder.write_json(folder.timing, clock.split())
                 return _answering(made, mesh, watch, state)
             except FloatingPointError as fault:
                 saved = checkpointer.finished()
@@ -139,11 +149,12 @@ def compiled(made: Experiment, mesh: Mesh, state: TrainState) -> Steps:
 
 
 def _fitted(made: Experiment, state: TrainState) -> TrainState:
-    """The state of a model that is fitted by counting, from every training example once."""
+    """The state of a model that is fitted by counting, from every training example once. Of several processes each counts all."""
     assert made.model.fit is not None
     every: Iterator[Any] = (batch for _, batch in batches(made.task, "train", made.settings.evaluate))
     counted = made.model.fit(state.params["model"], every)
-    return state._replace(params={**state.params, "model": jax.device_put(counted)})
+    model = jax.tree.map(lambda leaf, array: spread({"": array}, leaf.sharding)[""], state.params["model"], dict(counted))
+    return state._replace(params={**state.params, "model": model})
 
 
 def _answering(made: Experiment, mesh: Mesh, watch: Watch, last: TrainState) -> TrainState:
@@ -167,33 +178,47 @@ def _steps(
     begun: int,
     log: Log,
     received: list[int],
-) -> TrainState:
+    profile: Path | None,
+) -> tuple[TrainState, Clock]:
     train, every = made.settings.train, made.settings.checkpoint.every
     call = compiled(made, mesh, state)
     rows = own_rows(train.batch_size, mesh)
     make = made.batches if rows == slice(0, train.batch_size) else partial(made.batches, rows=rows)
     heard, pending = launch.hearing(), None
     calls = _calls(begun, train.steps, train.steps_per_call, watch)
-    for (step, taken), stacked in zip(calls, ahead(calls, make, train.read_threads), strict=True):
-        state, metrics = call(state, global_batch(stacked, mesh, train.batch_size), np.int32(taken))
-        if pending:
-            log.add(*pending, train.steps)
-        pending = (step, taken, metrics)
-        stop = heard(received[0] if received else 0)
-        due = (step + taken) // every > step // every
-        step += taken
-        seen = watch.until(step) == watch.every  # a look is due
-        if due or seen or step == train.steps or stop:
-            log.add(*pending, train.steps)  # raises where this state is not worth keeping
-            pending = None
-            over = watch.look(step, state, log)
-            if due or over or step == train.steps or stop:
-                checkpointer.save(step, state, watch.keep())
-            if over:
-                break
-        if stop:
-            raise Terminated(step, stop)
-    return state
+    clock = Clock()
+
+    def logged(first: int, count: int, metrics: Metrics) -> None:
+        jax.block_until_ready(metrics)
+        clock.charge("compute")
+        log.add(first, count, metrics, train.steps)
+        clock.charge("host")
+
+    with tracing(profile, len(calls)) as trace:
+        for (step, taken), stacked in zip(calls, ahead(calls, make, train.read_threads), strict=True):
+            clock.charge("input")
+            trace.before(clock.calls)
+            state, metrics = call(state, global_batch(stacked, mesh, train.batch_size), np.int32(taken))
+            clock.taken(taken)
+            if pending:
+                logged(*pending)
+            pending = (step, taken, metrics)
+            stop = heard(received[0] if received else 0)
+            due = (step + taken) // every > step // every
+            step += taken
+            seen = watch.until(step) == watch.every  # a look is due
+            if due or seen or step == train.steps or stop:
+                logged(*pending)  # raises where this state is not worth keeping
+                pending = None
+                over = watch.look(step, state, log)
+                if due or over or step == train.steps or stop:
+                    checkpointer.save(step, state, watch.keep())
+                clock.charge("save")
+                if over:
+                    break
+            if stop:
+                raise Terminated(step, stop)
+    return state, clock
 
 
 def _calls(begun: int, total: int, block: int, watch: Watch) -> list[Call]:

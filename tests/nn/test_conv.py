@@ -1,0 +1,75 @@
+"""The convolution of training against XLA's own, values and both gradients; GroupNorm against Linen's."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from assay.nn.conv import PLAIN, WIDEST, conv3x3, trained_conv
+from assay.nn.normalisation import GroupNorm
+
+
+def plain(x, kernel):
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), ((1, 1), (1, 1)), **PLAIN)
+
+
+def drawn(seed: int, *shape: int) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+@pytest.mark.parametrize(("height", "width", "channels", "out"), [(8, 8, 3, 16), (5, 7, 4, 2), (1, 1, 2, 3), (2, 9, 1, 1)])
+def test_gradients_are_those_of_xla(height, width, channels, out):
+    x, kernel, weights = drawn(0, 3, height, width, channels), drawn(1, 3, 3, channels, out), drawn(2, 3, height, width, out)
+    np.testing.assert_array_equal(conv3x3(x, kernel), plain(x, kernel))
+
+    def gradients(conv):
+        return jax.grad(lambda x, kernel: (conv(x, kernel) * weights).sum(), (0, 1))(x, kernel)
+
+    mine, wanted = gradients(conv3x3), gradients(plain)
+    for found, true in zip(mine, wanted, strict=True):
+        np.testing.assert_allclose(found, true, rtol=1e-4, atol=1e-4)
+
+
+def test_per_example_and_second_gradients():
+    x, kernel = drawn(0, 4, 6, 6, 2), drawn(1, 3, 3, 2, 3)
+
+    def each(conv):
+        return jax.vmap(jax.grad(lambda kernel, x: (conv(x[None], kernel) ** 2).sum()), (None, 0))(kernel, x)
+
+    np.testing.assert_allclose(each(conv3x3), each(plain), rtol=1e-4, atol=1e-3)
+
+    def sharpness(conv):
+        return jax.grad(lambda kernel: (jax.grad(lambda kernel: (conv(x, kernel) ** 2).sum())(kernel) ** 2).sum())(kernel)
+
+    np.testing.assert_allclose(sharpness(conv3x3), sharpness(plain), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides", "padding", "channels", "quick"),
+    [
+        ((3, 3), (1, 1), ((1, 1), (1, 1)), 8, True),
+        ((3, 3), (2, 2), ((1, 1), (1, 1)), 8, False),
+        ((1, 1), (1, 1), ((0, 0), (0, 0)), 8, False),
+        ((3, 3), (1, 1), ((0, 0), (0, 0)), 8, False),
+        ((3, 3), (1, 1), ((1, 1), (1, 1)), WIDEST + 1, False),
+    ],
+)
+def test_what_is_computed_quickly(monkeypatch, shape, strides, padding, channels, quick):
+    asked = []
+    monkeypatch.setattr("assay.nn.conv.conv3x3", lambda x, kernel: asked.append(1) or plain(x, kernel))
+    x, kernel = drawn(0, 2, 8, 8, 4), drawn(1, *shape, 4, channels)
+    found = trained_conv(x, kernel, strides, padding, **PLAIN)
+    np.testing.assert_array_equal(found, jax.lax.conv_general_dilated(x, kernel, strides, padding, **PLAIN))
+    assert bool(asked) == (quick and jax.default_backend() == "cpu")
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(16, 8), (8, 1), (6, 6)])
+def test_group_norm_is_linens(channels, groups):
+    x = 3 + 2 * drawn(0, 4, 5, 7, channels)
+    mine, theirs = GroupNorm(groups), nn.GroupNorm(groups)
+    params = {"params": {"scale": drawn(1, channels), "bias": drawn(2, channels)}}
+    assert jax.tree.map(jnp.shape, mine.init(jax.random.key(0), x)) == jax.tree.map(jnp.shape, theirs.init(jax.random.key(0), x))
+    np.testing.assert_allclose(mine.apply(params, x), theirs.apply(params, x), rtol=1e-4, atol=1e-4)
+    half = GroupNorm(groups, jnp.bfloat16).apply(params, x.astype(jnp.bfloat16))
+    assert half.dtype == jnp.bfloat16
