@@ -36,7 +36,7 @@ from assay.train.workdir import WorkDir, environment, write_text
 from assay.treat.table import treatments
 from experiments.benches import steps
 from experiments.peers import turns
-from experiments.peers.works import WORKS
+from experiments.peers.works import ON_GPU, WORKS
 
 CONFIG = flags.DEFINE_string("config", "experiments/reason/parity.py:transformer", "FILE.py:variant to measure.")
 REPEATS = flags.DEFINE_integer("repeats", 7, "Alternating repeats.", lower_bound=1)
@@ -80,8 +80,8 @@ def bench_peers(overrides: dict[str, str], root: str) -> dict:
     del root
     names = PEER_WORKS.value.split(",") if PEER_WORKS.value else list(WORKS)
     for name in names:
-        if name not in WORKS:
-            raise unknown("work", name, WORKS, "--works")
+        if name not in WORKS | ON_GPU:
+            raise unknown("work", name, WORKS | ON_GPU, "--works")
     if overrides or not PEERS.value:
         raise UserError(f"peers takes no --config overrides, and needs --peers=PYTHON. {turns.HINT}")
     turns.check(PEERS.value)

@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from serve import serve
 from torch import nn
-from works import WORKS
+from works import ON_GPU, WORKS
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class Block(nn.Module):
@@ -39,7 +41,7 @@ class GPT(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens):
-        x = self.embed(tokens) + self.places(torch.arange(tokens.shape[1]))
+        x = self.embed(tokens) + self.places(torch.arange(tokens.shape[1], device=tokens.device))
         for block in self.blocks:
             x = block(x)
         return F.linear(self.norm(x), self.embed.weight)
@@ -84,7 +86,7 @@ def training(model: nn.Module, inputs, labels, compiled: bool, half: bool):
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
 
     def loss(inputs, labels):
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=half):
             logits = model(inputs)
         return F.cross_entropy(logits.float().flatten(0, -2), labels.flatten())
 
@@ -95,6 +97,8 @@ def training(model: nn.Module, inputs, labels, compiled: bool, half: bool):
             optimizer.zero_grad(set_to_none=True)
             computed(inputs, labels).backward()
             optimizer.step()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
 
     return run
 
@@ -119,7 +123,8 @@ def decoding(work: dict):
 
 def make(name: str):
     torch.manual_seed(0)
-    work, compiled = WORKS[name], "compiled" in sys.argv[2:]
+    torch.set_default_device(DEVICE)
+    work, compiled = (WORKS | ON_GPU)[name], "compiled" in sys.argv[2:]
     batch = work["batch"]
     if work["kind"] == "decode":
         model, run = decoding(work)
@@ -136,7 +141,7 @@ def make(name: str):
         pictures = torch.randn(batch, 3, work["size"], work["size"]).to(memory_format=torch.channels_last)
         run = training(model, pictures, torch.randint(work["classes"], (batch,)), compiled, False)
     parameters = sum(leaf.numel() for leaf in model.parameters())
-    return run, {"parameters": parameters, "torch": torch.__version__, "threads": torch.get_num_threads()}
+    return run, {"parameters": parameters, "torch": torch.__version__, "threads": torch.get_num_threads(), "device": DEVICE}
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from assay.core.tree import count
+from assay.diagnose.flops import flops
 from assay.dist import launch
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.dist.shard import shardings
@@ -26,7 +27,7 @@ from assay.train.step import make_call, make_step
 from assay.train.treatment import compose
 from experiments.models import recurrent, resnet, transformer
 from experiments.peers.serve import serve
-from experiments.peers.works import WORKS
+from experiments.peers.works import ON_GPU, WORKS
 
 BLOCK = 4  # steps in one compiled call
 
@@ -74,7 +75,7 @@ def training(work: dict[str, Any]):
             state, metrics = call(state, batches, np.int32(min(BLOCK, steps - begun)))
         jax.block_until_ready((state.params, metrics))
 
-    return run, state.params
+    return run, state.params, flops(step, jax.eval_shape(initial, jax.random.key(0)), arrays)
 
 
 def decoding(work: dict[str, Any]):
@@ -89,14 +90,14 @@ def decoding(work: dict[str, Any]):
         for _ in range(count):
             jax.block_until_ready(answers(params))
 
-    return run, params
+    return run, params, None
 
 
 def make(name: str):
     launch.start()
-    work = WORKS[name]
-    run, params = (decoding if work["kind"] == "decode" else training)(work)
-    return run, {"parameters": count(params), "jax": jax.__version__}
+    work = (WORKS | ON_GPU)[name]
+    run, params, operations = (decoding if work["kind"] == "decode" else training)(work)
+    return run, {"parameters": count(params), "jax": jax.__version__, "device": jax.devices()[0].device_kind, "flops": operations}
 
 
 if __name__ == "__main__":

@@ -11,42 +11,49 @@ from pathlib import Path
 import numpy as np
 
 from assay.core.errors import UserError
-from experiments.peers.works import WORKS
+from assay.diagnose.chips import CHIPS
+from experiments.peers.works import ON_GPU, WORKS
 
 HERE = Path(__file__).parent
 SECONDS = 1.0  # that a repeat lasts about
+WARM = 5  # turns that are not counted: PyTorch's first seconds are two to three times as slow as what follows
 MODES = {"decode": ("eager",)}  # of a kind of work; the others are run by PyTorch both ways
 EITHER = ("eager", "compiled")
 
 
 def compare(name: str, python: str, repeats: int, told: Callable[[str], None]) -> dict:
     """Seconds a step of our side and of each peer, and the ratio to the better peer with a bootstrap interval of its median."""
+    work = (WORKS | ON_GPU)[name]
     commands = {"ours": [sys.executable, "-m", "experiments.peers.ours", name]}
-    commands |= {mode: [python, str(HERE / "in_torch.py"), name, mode] for mode in MODES.get(WORKS[name]["kind"], EITHER)}
+    commands |= {mode: [python, str(HERE / "in_torch.py"), name, mode] for mode in MODES.get(work["kind"], EITHER)}
     workers = {side: _start(command) for side, command in commands.items()}
     try:
         facts = {side: _answer(side, worker) for side, worker in workers.items()}
         counts = {side: max(1, int(SECONDS / _turn(side, worker, 1))) for side, worker in workers.items()}
         found: dict[str, list[float]] = {side: [] for side in workers}
-        for turn in range(repeats):
+        for turn in range(WARM + repeats):
             for side, worker in workers.items():
                 found[side].append(_turn(side, worker, counts[side]))
-            told(f"{name} turn {turn + 1} of {repeats}: " + ", ".join(f"{side} {1e3 * each[-1]:.2f} ms" for side, each in found.items()))
+            times = ", ".join(f"{side} {1e3 * each[-1]:.2f} ms" for side, each in found.items())
+            told(f"{name} turn {turn + 1 - WARM} of {repeats}: {times}")
     finally:
         for worker in workers.values():
             worker.kill()
             worker.wait()
+    found = {side: each[WARM:] for side, each in found.items()}
+    chip = next((CHIPS[name] for name in CHIPS if name in facts["ours"]["device"].lower()), None)
     medians = {side: statistics.median(each) for side, each in found.items()}
     peer = min((side for side in medians if side != "ours"), key=medians.__getitem__)
     ratios = np.array(found[peer]) / np.array(found["ours"])
     drawn = np.median(np.random.default_rng(0).choice(ratios, (10_000, len(ratios))), axis=1)
     return {
         "work": name,
-        "sizes": WORKS[name],
+        "sizes": work,
         "seconds": {side: round(seconds, 6) for side, seconds in medians.items()},
         "better_peer": peer,
         "ratio": round(float(np.median(ratios)), 3),
         "ratio_interval": [round(float(np.quantile(drawn, q)), 3) for q in (0.025, 0.975)],
+        **({"model_flops_utilisation": facts["ours"]["flops"] / medians["ours"] / chip.flops} if chip and facts["ours"]["flops"] else {}),
         "facts": facts,
     }
 
@@ -71,7 +78,7 @@ HINT = (
 
 
 def _start(command: list[str]) -> subprocess.Popen:
-    quiet = os.environ | {"TRANSFORMERS_VERBOSITY": "error"}
+    quiet = os.environ | {"TRANSFORMERS_VERBOSITY": "error", "TORCHINDUCTOR_COMPILE_THREADS": "1"}  # no idle helpers
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=quiet)
 
 

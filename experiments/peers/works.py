@@ -1,4 +1,4 @@
-"""What is compared, by name: sizes that both sides read."""
+"""What is compared, by name: sizes that both sides read. `gpt2_train` is for a GPU and run only where it is named."""
 
 GPT = {
     "gpt_small": {"depth": 2, "width": 128, "heads": 4, "context": 64, "batch": 64, "vocabulary": 256},
@@ -12,4 +12,6 @@ SMALL = {"depth": 4, "width": 256, "heads": 4, "vocabulary": 256, "tokens": 128,
 GPT2 = {"depth": 12, "width": 768, "heads": 12, "vocabulary": 50_257, "tokens": 64, "dtype": "float32"}
 WORKS |= {f"decode_4x256_batch{batch}": {"kind": "decode", **SMALL, "batch": batch} for batch in (1, 8)}
 WORKS |= {f"decode_gpt2_batch{batch}": {"kind": "decode", **GPT2, "batch": batch} for batch in (1, 8)}
+ON_GPU = {"gpt2_train": {"kind": "gpt", **{key: GPT2[key] for key in ("depth", "width", "heads", "vocabulary")}}}
+ON_GPU["gpt2_train"] |= {"context": 1024, "batch": 16, "dtype": "bfloat16"}
 WORKS["decode_gpt2_batch8_bf16"] = {"kind": "decode", **GPT2, "batch": 8, "dtype": "bfloat16"}
