@@ -28,7 +28,7 @@ def seal(folder: Path, later: Collection[str] = ()) -> None:
 
 def damage(folder: Path) -> str:
     """What differs from the seal, in words; "" where nothing does or there is none."""
-    links = [file for file in folder.rglob("*") if file.is_symlink()]
+    links = [file for file in (folder, *folder.rglob("*")) if file.is_symlink()]
     if links:
         return f"it holds a symbolic link, {links[0].name}, which is not followed"
     try:
