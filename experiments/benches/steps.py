@@ -99,7 +99,8 @@ def ratio(over: list[float], under: list[float]) -> dict[str, Any]:
 
 def _assembled(values: Mapping[str, Any], steps: int) -> Experiment:
     launch.start()
-    changed = {"train": {**values["train"], "steps": steps}, "checkpoint": {**values["checkpoint"], "every": 10**9}}
+    train = {**values["train"], "steps": steps, "log_every": min(values["train"]["log_every"], WARM // 2)}
+    changed = {"train": train, "checkpoint": {**values["checkpoint"], "every": 10**9}}
     return assemble({**values, **changed}, treatments(values["treatments"]))
 
 
