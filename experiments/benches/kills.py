@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -45,8 +46,10 @@ class Run:
         """The steps of the complete saves; orbax renames a folder once it is whole."""
         return sorted(int(path.name) for path in self.folder.glob("checkpoints/*") if path.name.isdecimal())
 
-    def half_written(self) -> list[str]:
-        return [path.name for path in self.folder.glob("checkpoints/*") if not path.name.isdecimal()]
+    def half_written(self, since: float = 0.0) -> list[str]:
+        """Saves that are not complete; those begun after `since`, since an earlier kill's may still lie there."""
+        folders = [path for path in self.folder.glob("checkpoints/*") if not path.name.isdecimal()]
+        return [path.name for path in folders if _stat(path, "st_mtime") > since]
 
     def logged(self) -> list[dict]:
         """The lines of metrics.jsonl without the figures of the clock. Only a last line may be cut short."""
@@ -85,10 +88,10 @@ def kills(root: Path, cycles: int, seed: int, told: Callable[[str], None] = lamb
     found: dict[str, list[int]] = {"resumed_at": [], "lost_steps": []}
     halves = 0
     for turn in range(cycles):
-        before = run.saves()
+        before, since = run.saves(), time.time()
         kill(run, KINDS[turn % len(KINDS)], chance)
         _check_resumed(run, before)
-        halves += bool(run.half_written())
+        halves += bool(run.half_written(since))
         lines, saved = run.logged(), run.saves()
         _check(lines == wanted[: len(lines)], "what was logged before the kill is what the unbroken run logged")
         _check(not (run.folder / "results.json").exists(), "a killed run claims no results")
@@ -113,7 +116,7 @@ def kills(root: Path, cycles: int, seed: int, told: Callable[[str], None] = lamb
 
 
 def kill(run: Run, kind: str, chance: random.Random) -> None:
-    size, written, before = run.size(), run.claimed(), len(run.saves())
+    size, written, before, begun = run.size(), run.claimed(), len(run.saves()), time.time()
     running = run.start()
     if kind == "start":
         _wait(running, lambda: run.claimed() > written)
@@ -123,7 +126,7 @@ def kill(run: Run, kind: str, chance: random.Random) -> None:
     if kind == "time":
         time.sleep(chance.uniform(0.1, 0.8))
     elif kind == "save":
-        _wait(running, lambda: bool(run.half_written()))
+        _wait(running, lambda: bool(run.half_written(begun)))
         time.sleep(chance.uniform(0.0, 0.03))
     running.send_signal(signal.SIGKILL)
     _check(running.wait() == -signal.SIGKILL, f"the run ended before it could be killed: {run.err.read_text()}")
@@ -132,8 +135,12 @@ def kill(run: Run, kind: str, chance: random.Random) -> None:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _stat(path: Path, name: str) -> int:
-    return getattr(path.stat(), name) if path.exists() else 0
+def _stat(path: Path, name: str) -> Any:
+    """0 where it is not there, or no longer."""
+    try:
+        return getattr(path.stat(), name)
+    except FileNotFoundError:
+        return 0
 
 
 def _wait(running: subprocess.Popen, happened: Callable[[], bool]) -> None:
