@@ -97,10 +97,11 @@ def stacked(
     """The batches of steps `start` to `start + count - 1` under a leading axis of `block` steps; the rest repeats the last one.
 
     `rows`: those of each batch that this process makes; the shape is that of the whole batch's longest example all the same.
+    The examples of all steps are fetched and encoded at once, row by row alike: small batches cost as many calls as large ones.
     """
-    indices = [sample(step) for step in range(start, start + count)]
-    longest = max(int(source.length_of(index).max()) for index in indices)
-    tokens = width(bucket_of(longest, ends))
-    batches = [encode(source.fetch(index[rows]), tokens) for index in indices]
-    batches += [batches[-1]] * (block - count)
-    return {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
+    indices = np.stack([sample(step) for step in range(start, start + count)])
+    tokens = width(bucket_of(int(source.length_of(indices.reshape(-1)).max()), ends))
+    own = indices[:, rows]
+    made = encode(source.fetch(own.reshape(-1)), tokens)
+    batches = {name: array.reshape(*own.shape, *array.shape[1:]) for name, array in made.items()}
+    return batches if count == block else {name: array[np.minimum(np.arange(block), count - 1)] for name, array in batches.items()}
