@@ -5,6 +5,7 @@ Optimiser state ends in the paths of its parameters, so the same rules place it.
 
 import re
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 
@@ -25,6 +26,7 @@ RULES: Rules = (
     (r"/head/kernel$", PartitionSpec("fsdp", "tensor")),
     (r"/kernel$", PartitionSpec(None, None, "fsdp", "tensor")),  # convolutions: [height, width, channels in, channels out]
 )
+_MESH: ContextVar[Mesh | None] = ContextVar("mesh", default=None)  # that of the `on_mesh` around
 SMALLEST = 1024  # numbers that a leaf has at least to be cut where no rule cuts it: gathering less costs more than it saves
 
 
@@ -59,14 +61,24 @@ def place(abstract: PyTree, mesh: Mesh | AbstractMesh, rules: Rules = RULES) -> 
 
 
 def on_mesh(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """The function, traced where `constrain` knows the mesh."""
+    """The function, traced where `constrain` and `on_one_cpu` know the mesh."""
 
     @wraps(function)
     def traced(*arguments: Any, **keywords: Any) -> Any:
-        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-            return function(*arguments, **keywords)
+        token = _MESH.set(mesh)
+        try:
+            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+                return function(*arguments, **keywords)
+        finally:
+            _MESH.reset(token)
 
     return traced
+
+
+def on_one_cpu() -> bool:
+    """Whether what is traced here will run on a single CPU, whose quick products and convolutions are not those of other devices."""
+    mesh = _MESH.get()
+    return jax.default_backend() == "cpu" if mesh is None else mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
 
 
 def constrain(x: jax.Array, axis: int = 0) -> jax.Array:

@@ -22,6 +22,7 @@ from assay.dist.shard import constrain
 from assay.models.model import Model, Vocabulary, from_linen
 from assay.nn.conv import trained_conv
 from assay.nn.normalisation import GroupNorm
+from assay.nn.product import Dense
 from assay.nn.tap import tap
 
 HE = nn.initializers.he_normal()  # keeps the second moment through a relu (He et al. 2015)
@@ -125,9 +126,9 @@ class CNN(nn.Module):
         x = x.reshape(len(x), -1)
         if config.dense:
             x = nn.Dropout(config.dropout, deterministic=not train)(x)
-            x = tap(self, "dense", jax.nn.relu(nn.Dense(config.dense, dtype=self.dtype, kernel_init=HE, name="hidden")(x)))
+            x = tap(self, "dense", jax.nn.relu(Dense(config.dense, dtype=self.dtype, kernel_init=HE, name="hidden")(x)))
         x = nn.Dropout(config.dropout, deterministic=not train)(x)
-        return widened(nn.Dense(self.vocabulary.outputs, dtype=self.dtype, name="head")(x))
+        return widened(Dense(self.vocabulary.outputs, dtype=self.dtype, name="head")(x))
 
 
 class ResidualBlock(nn.Module):
@@ -189,7 +190,7 @@ class ResNet(nn.Module):
                 number += 1
         x = tap(self, "pooled", x.mean(axis=(1, 2)))
         x = nn.Dropout(config.dropout, deterministic=not train)(x)
-        return widened(nn.Dense(self.vocabulary.outputs, dtype=self.dtype, name="head")(x))
+        return widened(Dense(self.vocabulary.outputs, dtype=self.dtype, name="head")(x))
 
 
 def cnn(config: CNNConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:

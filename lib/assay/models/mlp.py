@@ -17,6 +17,7 @@ from assay.core.errors import UserError, unknown
 from assay.core.tree import widened
 from assay.models.model import Model, Vocabulary, from_linen
 from assay.nn.feed_forward import ACTIVATIONS
+from assay.nn.product import Dense
 from assay.nn.tap import tap
 
 HE = nn.initializers.he_normal()  # keeps the second moment through a relu (He et al. 2015)
@@ -46,9 +47,9 @@ class Layer(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         config, activation = self.config, ACTIVATIONS[self.config.activation]
-        up = nn.Dense(config.width, dtype=self.dtype, kernel_init=HE, name="up")(x)
+        up = Dense(config.width, dtype=self.dtype, kernel_init=HE, name="up")(x)
         if activation.gated:
-            up = activation.fn(nn.Dense(config.width, dtype=self.dtype, kernel_init=HE, name="up_gate")(x)) * up
+            up = activation.fn(Dense(config.width, dtype=self.dtype, kernel_init=HE, name="up_gate")(x)) * up
         else:
             up = activation.fn(up)
         return nn.Dropout(config.dropout, deterministic=not train)(tap(self, "hidden", up))
@@ -67,7 +68,7 @@ class MLP(nn.Module):
         x = x.reshape(len(x), -1)
         for i in range(self.config.depth):
             x = Layer(self.config, self.dtype, name=f"block_{i}")(x, train)
-        return widened(nn.Dense(self.vocabulary.outputs, dtype=self.dtype, name="head")(x))
+        return widened(Dense(self.vocabulary.outputs, dtype=self.dtype, name="head")(x))
 
 
 def mlp(config: MLPConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:

@@ -17,6 +17,7 @@ from assay.core.errors import UserError
 from assay.core.tree import PyTree, widened
 from assay.dist.shard import constrain
 from assay.models.model import Batch, Model, Vocabulary, from_linen
+from assay.nn.product import Dense
 from assay.nn.recurrent import Bidirectional, Layer, Size, check_width, empty
 
 
@@ -82,7 +83,7 @@ class Recurrent(nn.Module):
                 after.append(state)
             x = nn.Dropout(config.dropout, deterministic=not train)(constrain(x, axis=1))
         outputs = self.vocabulary.outputs
-        head = nn.Dense(outputs, dtype=self.dtype, name="head")
+        head = Dense(outputs, dtype=self.dtype, name="head")
         if self.vocabulary.pooled:
             return widened(head(last_states(x, batch["length"], self.bidirectional)))
         logits = widened(head(x.reshape(seq * rows, x.shape[-1])))

@@ -24,6 +24,7 @@ from assay.nn.feed_forward import ACTIVATIONS, copy_gate, feed_forward
 from assay.nn.mixer import ATTENTION, BOTH, LOCAL, MIXERS, RecurrentMixer
 from assay.nn.normalisation import NORMS, PLACES
 from assay.nn.positions import POSITIONS, draw_places, tokens_at
+from assay.nn.product import Dense
 from assay.nn.recurrent import CELLS, Size, check_width, empty
 from assay.nn.scan import REMATS, rematerialised, scanned
 from assay.nn.tap import edited, tap
@@ -230,7 +231,7 @@ class Transformer(nn.Module):
         if config.tied:
             logits = widened(embed.attend(x)[:, : vocabulary.outputs])
         else:
-            logits = widened(nn.Dense(vocabulary.outputs, dtype=self.dtype, name="head")(x))
+            logits = widened(Dense(vocabulary.outputs, dtype=self.dtype, name="head")(x))
         if not vocabulary.pooled:
             logits = logits.reshape(rows, seq, vocabulary.outputs)
         if cache is not None:

@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from assay.core.tree import widened
 from assay.nn.feed_forward import small_normal
 from assay.nn.positions import Positions, position_bias, tokens_at
+from assay.nn.product import Dense, product
 from assay.nn.tap import tap
 from assay.nn.weights import WEIGHTS, Weigh, softmax
 
@@ -53,13 +54,13 @@ def attend(
     batch, heads, queries, dim = query.shape
     groups = (batch, key.shape[1], heads // key.shape[1] * queries, dim)  # the heads of a group are more rows of one matrix product
     scale = np.float32(1 / np.sqrt(dim)).astype(query.dtype)
-    logits = widened(jnp.einsum("bgrd,bgdk->bgrk", (query * scale).reshape(groups), key))
+    logits = widened(product("ab", (query * scale).reshape(groups), key))
     logits = logits.reshape(batch, heads, queries, -1)
     if bias is not None:
         logits = logits + (bias[None] if bias.ndim == 3 else bias)
     weights = edit(weigh(logits, allowed))
     rows = weights.astype(value.dtype).reshape(*groups[:3], -1)
-    return jnp.einsum("bgrk,bgdk->bgrd", rows, value).reshape(query.shape), weights
+    return product("abt", rows, value).astype(query.dtype).reshape(query.shape), weights
 
 
 def attend_fused(
@@ -192,7 +193,7 @@ class SelfAttention(nn.Module):
         plain = cache is None and valid is None and bias is None and self.weights == "softmax"
         band = self.window if self.causal and plain and self.window and seq >= BAND_FROM * max(self.window, SMALLEST_BLOCK) else 0
         out = _attended(self, query, key, value, bias, allowed, only_causal, implementation, weigh, band)
-        return nn.Dense(width, use_bias=False, dtype=self.dtype, kernel_init=small_normal(self.scale), name="out")(out), cache
+        return Dense(width, use_bias=False, dtype=self.dtype, kernel_init=small_normal(self.scale), name="out")(out), cache
 
 
 class CrossAttention(nn.Module):
@@ -223,12 +224,12 @@ class CrossAttention(nn.Module):
             cache = Cache(*(jnp.moveaxis(project(name, memory, batch, self.kv_heads, head_dim, self.dtype), 1, 3) for name in names))
         implementation = _implementation(self.kernel, query, False)
         out = _attended(self, query, *cache, None, valid[:, None, None, :], False, implementation)
-        return nn.Dense(width, use_bias=False, dtype=self.dtype, kernel_init=small_normal(self.scale), name="out")(out), cache
+        return Dense(width, use_bias=False, dtype=self.dtype, kernel_init=small_normal(self.scale), name="out")(out), cache
 
 
 def project(name: str, x: Float[Array, "rows width"], batch: int, heads: int, head_dim: int, dtype: jnp.dtype) -> jax.Array:
     """[batch, seq, heads, head_dim], by a matrix `name` of the module that calls."""
-    return nn.Dense(heads * head_dim, use_bias=False, dtype=dtype, name=name)(x).reshape(batch, -1, heads, head_dim)
+    return Dense(heads * head_dim, use_bias=False, dtype=dtype, name=name)(x).reshape(batch, -1, heads, head_dim)
 
 
 def _implementation(kernel: str, query: jax.Array, learned_bias: bool) -> Implementation | None:

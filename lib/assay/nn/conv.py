@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from assay.dist.shard import on_one_cpu
+
 PLAIN: dict[str, Any] = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
 WIDEST = 32  # channels up to which it is faster: at 64 XLA's own is
 
@@ -19,7 +21,7 @@ WIDEST = 32  # channels up to which it is faster: at 64 XLA's own is
 def trained_conv(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **keywords: Any) -> jax.Array:
     """`jax.lax.conv_general_dilated` of NHWC pictures, for `nn.Conv(conv_general_dilated=trained_conv)`. It has no forward-mode derivative,
     so it is for training only."""
-    quick = jax.default_backend() == "cpu" and kernel.shape[:2] == (3, 3) and max(kernel.shape[2:]) <= WIDEST
+    quick = on_one_cpu() and kernel.shape[:2] == (3, 3) and max(kernel.shape[2:]) <= WIDEST
     if quick and tuple(strides) == (1, 1) and [tuple(edge) for edge in padding] == [(1, 1), (1, 1)] and x.ndim == 4:
         return conv3x3(x, kernel)
     return jax.lax.conv_general_dilated(x, kernel, strides, padding, **keywords)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from assay.nn.product import Dense
 from assay.nn.tap import tap
 
 
@@ -33,16 +34,16 @@ def feed_forward(
 ) -> Float[Array, "rows width"]:
     """Makes its matrices `up`, `down` (and `up_gate`) in `module`, and taps what is between them as `mlp`."""
     chosen = ACTIVATIONS[activation]
-    hidden = nn.Dense(features, dtype=dtype, name="up")(x)
-    gate = nn.Dense(features, dtype=dtype, name="up_gate")(x) if chosen.gated else None
+    hidden = Dense(features, dtype=dtype, name="up")(x)
+    gate = Dense(features, dtype=dtype, name="up_gate")(x) if chosen.gated else None
     hidden = tap(module, "mlp", chosen.fn(hidden) if gate is None else chosen.fn(gate) * hidden)
-    return nn.Dense(x.shape[1], dtype=dtype, kernel_init=small_normal(scale), name="down")(hidden)
+    return Dense(x.shape[1], dtype=dtype, kernel_init=small_normal(scale), name="down")(hidden)
 
 
 def copy_gate(module: nn.Module, x: Float[Array, "rows width"], dtype: jnp.dtype) -> Float[Array, "rows width"]:
     """How much of a token's state is replaced: sigmoid(FFN(x)), one number for each feature, small at the start (bias -3), so that a
     block copies until it has learned to act (Csordas et al. 2021)."""
     width = x.shape[1]
-    hidden = jax.nn.relu(nn.Dense(width, dtype=dtype, name="copy_up")(x))
-    gate = nn.Dense(width, dtype=dtype, bias_init=nn.initializers.constant(-3.0), name="copy_down")(hidden)
+    hidden = jax.nn.relu(Dense(width, dtype=dtype, name="copy_up")(x))
+    gate = Dense(width, dtype=dtype, bias_init=nn.initializers.constant(-3.0), name="copy_down")(hidden)
     return tap(module, "gate", jax.nn.sigmoid(gate))

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from assay.core.config import require
 from assay.nn.automaton import STATES, Automata, automata_network, automaton, first_states, staying
+from assay.nn.product import Dense
 from assay.nn.pushdown import empty_pushdown, pushdown, update_stack
 from assay.nn.queue import QUEUES, empty_queues, queue_rnn
 from assay.nn.tap import tap
@@ -103,7 +104,7 @@ class Layer(nn.Module):
         seq, batch, features = x.shape
         cell = CELLS[self.cell]
         gated = cell.gates * self.size.width
-        gates = nn.Dense(gated, dtype=self.dtype, name="input", bias_init=cell.bias)(x.reshape(seq * batch, features))
+        gates = Dense(gated, dtype=self.dtype, name="input", bias_init=cell.bias)(x.reshape(seq * batch, features))
         shapes = cell.weights(self.size)
         weights = {name: self.param(name, initializer, shape).astype(self.dtype) for name, (shape, initializer) in shapes.items()}
 

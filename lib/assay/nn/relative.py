@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from assay.core.tree import widened
+from assay.nn.product import Dense
 
 BUCKETS, FARTHEST = 32, 128  # T5's: one bucket holds all distances from FARTHEST on
 
@@ -74,7 +75,7 @@ def transformer_xl(
     _, heads, _, dim = query.shape
     content, position = (module.param(name, nn.initializers.normal(0.02), (heads, dim)) for name in ("content_bias", "position_bias"))
     waves = sinusoids(distance, heads * dim)
-    projected = nn.Dense(heads * dim, use_bias=False, dtype=query.dtype, name="relative")(waves.reshape(-1, heads * dim))
+    projected = Dense(heads * dim, use_bias=False, dtype=query.dtype, name="relative")(waves.reshape(-1, heads * dim))
     projected = projected.reshape(*distance.shape, heads, dim)
     if len(distance) == 1:  # one row for all: no copies for the examples
         projected = projected[0]
