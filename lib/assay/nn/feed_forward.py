@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from assay.core.tree import widened
 from assay.nn.product import Dense
 from assay.nn.tap import tap
 
@@ -36,7 +37,7 @@ def feed_forward(
     chosen = ACTIVATIONS[activation]
     hidden = Dense(features, dtype=dtype, name="up")(x)
     gate = Dense(features, dtype=dtype, name="up_gate")(x) if chosen.gated else None
-    hidden = tap(module, "mlp", chosen.fn(hidden) if gate is None else chosen.fn(gate) * hidden)
+    hidden = tap(module, "mlp", _narrow(chosen.fn, hidden) if gate is None else _narrow(chosen.fn, gate) * hidden)
     return Dense(x.shape[1], dtype=dtype, kernel_init=small_normal(scale), name="down")(hidden)
 
 
@@ -47,3 +48,8 @@ def copy_gate(module: nn.Module, x: Float[Array, "rows width"], dtype: jnp.dtype
     hidden = jax.nn.relu(Dense(width, dtype=dtype, name="copy_up")(x))
     gate = Dense(width, dtype=dtype, bias_init=nn.initializers.constant(-3.0), name="copy_down")(hidden)
     return tap(module, "gate", jax.nn.sigmoid(gate))
+
+
+def _narrow(fn: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """fn(x), computed in float32 where x is narrower, and again in the backward pass: x itself is all that is kept of it."""
+    return fn(x) if widened(x) is x else jax.checkpoint(lambda x: fn(widened(x)).astype(x.dtype))(x)

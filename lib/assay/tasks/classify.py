@@ -18,7 +18,7 @@ from assay.core.tree import widened
 from assay.data.source import Examples, Source
 from assay.data.split import k_fold, n_labels
 from assay.models.model import Batch, Output, Vocabulary
-from assay.tasks.task import Task, find_split
+from assay.tasks.task import Task, find_split, is_likeliest
 
 METRICS = ("accuracy", "f1_macro", "nll", "ece")
 SPLIT_SEED = 0  # folds and subsets are the same for all runs that are compared
@@ -63,7 +63,7 @@ def score_classes(output: Output, batch: Batch) -> tuple[jax.Array, jax.Array, M
     """
     log_probability = jax.nn.log_softmax(widened(output.logits), axis=-1)
     nll = -jnp.take_along_axis(log_probability, batch["targets"][:, None], axis=-1)[:, 0]
-    right = output.logits.argmax(axis=-1) == batch["targets"]
+    right = is_likeliest(output.logits, batch["targets"])
     confidence = jnp.exp(log_probability.max(axis=-1))
     return nll, batch["weight"], {"accuracy": right.astype(jnp.float32), "nll": nll, "confidence": confidence}
 

@@ -22,7 +22,7 @@ from assay.data.augment_text import alphabet_of
 from assay.data.source import Examples, Source, in_memory
 from assay.data.tokenizers import Tokenizer, symbols, tokenizer
 from assay.models.model import Batch, Output, Vocabulary
-from assay.tasks.task import Task, find_split
+from assay.tasks.task import Task, find_split, is_likeliest
 
 SPLITS = ("train", "valid", "test")
 LOSSLESS = ("bytes", "characters", "bpe")  # tokenizers whose tokens hold every byte of the text
@@ -83,7 +83,7 @@ def score_language(output: Output, batch: Batch) -> tuple[jax.Array, jax.Array, 
     log_probability = jax.nn.log_softmax(widened(output.logits), axis=-1)
     nll = -jnp.take_along_axis(log_probability, targets[..., None], axis=-1)[..., 0]
     mean = (nll * mask).sum(axis=1) / jnp.maximum(tokens, 1.0)
-    right = ((output.logits.argmax(axis=-1) == targets) * mask).sum(axis=1) / jnp.maximum(tokens, 1.0)
+    right = (is_likeliest(output.logits, targets) * mask).sum(axis=1) / jnp.maximum(tokens, 1.0)
     return mean, tokens * batch["weight"], {"nll": mean, "token_accuracy": right, "tokens": tokens}
 
 

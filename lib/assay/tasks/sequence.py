@@ -20,6 +20,7 @@ import numpy as np
 from assay.core.tree import widened
 from assay.data.source import Examples
 from assay.models.model import Batch, Output, Vocabulary
+from assay.tasks.task import is_likeliest
 
 
 def vocabulary(inputs: int, outputs: int) -> Vocabulary:
@@ -127,7 +128,7 @@ def score_tokens(output: Output, batch: Batch, metrics: tuple[str, ...]) -> tupl
     count = jnp.maximum(mask.sum(axis=1), 1.0)
     log_probability = jax.nn.log_softmax(widened(output.logits), axis=-1)
     nll = -jnp.take_along_axis(log_probability, targets[..., None], axis=-1)[..., 0]
-    right = (output.logits.argmax(axis=-1) == targets) * mask
+    right = is_likeliest(output.logits, targets) * mask
     last = mask.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)
     every = {
         "token_accuracy": right.sum(axis=1) / count,
