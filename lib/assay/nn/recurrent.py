@@ -6,6 +6,7 @@ A cell is a row of `CELLS`: what it carries, its weights, and one step, a pure f
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -15,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from assay.core.config import require
 from assay.nn.automaton import STATES, Automata, automata_network, automaton, first_states, staying
+from assay.nn.lstm import State, lstm, lstm_scan
 from assay.nn.product import Dense
 from assay.nn.pushdown import empty_pushdown, pushdown, update_stack
 from assay.nn.queue import QUEUES, empty_queues, queue_rnn
@@ -38,13 +40,6 @@ class Hidden(NamedTuple):
     hidden: jax.Array
 
 
-class State(NamedTuple):
-    """What an LSTM layer carries, each [batch, width]."""
-
-    hidden: jax.Array
-    cell: jax.Array
-
-
 class Stacked(NamedTuple):
     """What a stack-augmented RNN layer carries."""
 
@@ -55,13 +50,6 @@ class Stacked(NamedTuple):
 def rnn(weights: Weights, state: Hidden, gates: jax.Array) -> Hidden:
     """hidden = tanh(input + U hidden) (Elman 1990)."""
     return Hidden(jnp.tanh(gates + state.hidden @ weights["recurrent"]))
-
-
-def lstm(weights: Weights, state: State, gates: jax.Array) -> State:
-    """The LSTM (Hochreiter and Schmidhuber 1997; forget gate of Gers et al. 2000). Gates: input, forget, candidate, output."""
-    enter, forget, candidate, out = jnp.split(gates + state.hidden @ weights["recurrent"], 4, axis=-1)
-    cell = jax.nn.sigmoid(forget) * state.cell + jax.nn.sigmoid(enter) * jnp.tanh(candidate)
-    return State(jax.nn.sigmoid(out) * jnp.tanh(cell), cell)
 
 
 def gru(weights: Weights, state: Hidden, gates: jax.Array) -> Hidden:
@@ -90,6 +78,7 @@ class Cell(NamedTuple):
     zeros: Callable[[Size, int, Any], Any]  # (size, batch, dtype) -> the state before the first step
     step: Callable[[Weights, Any, jax.Array], Any]
     multiple: int = 1  # what divides the width
+    scan: Callable[[Weights, Any, jax.Array], tuple[jax.Array, Any]] | None = None  # all steps, where there is a quicker way
 
 
 class Layer(nn.Module):
@@ -108,11 +97,7 @@ class Layer(nn.Module):
         shapes = cell.weights(self.size)
         weights = {name: self.param(name, initializer, shape).astype(self.dtype) for name, (shape, initializer) in shapes.items()}
 
-        def step(state: Any, gate: jax.Array) -> tuple[Any, jax.Array]:
-            state = cell.step(weights, state, gate)
-            return state, state.hidden
-
-        state, hidden = jax.lax.scan(step, state, gates.reshape(seq, batch, gated))
+        hidden, state = (cell.scan or partial(_scanned, cell.step))(weights, state, gates.reshape(seq, batch, gated))
         return tap(self, "hidden", hidden), state
 
 
@@ -151,6 +136,17 @@ def reverse(x: Float[Array, "seq batch features"], length: Int[Array, " batch"])
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _scanned(step: Callable[[Weights, Any, jax.Array], Any], weights: Weights, state: Any, gates: jax.Array) -> tuple[jax.Array, Any]:
+    """The hidden states [seq, batch, width], and the state after the last step."""
+
+    def one(state: Any, gate: jax.Array) -> tuple[Any, jax.Array]:
+        state = step(weights, state, gate)
+        return state, state.hidden
+
+    state, hidden = jax.lax.scan(one, state, gates)
+    return hidden, state
 
 
 def _forget_one(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
@@ -208,7 +204,9 @@ _ORTHOGONAL, _NOTHING, _LECUN = nn.initializers.orthogonal(), nn.initializers.ze
 
 CELLS: Mapping[str, Cell] = {
     "rnn": Cell(1, _NOTHING, lambda size: {"recurrent": ((size.width, size.width), _ORTHOGONAL)}, _zeros(Hidden), rnn),
-    "lstm": Cell(4, _forget_one, lambda size: {"recurrent": ((size.width, 4 * size.width), _ORTHOGONAL)}, _zeros(State), lstm),
+    "lstm": Cell(
+        4, _forget_one, lambda size: {"recurrent": ((size.width, 4 * size.width), _ORTHOGONAL)}, _zeros(State), lstm, scan=lstm_scan
+    ),
     "gru": Cell(
         3,
         _update_spread,

@@ -65,8 +65,10 @@ def likeliest(logits: Any) -> Any:
 
 
 def is_likeliest(logits: jax.Array, classes: jax.Array) -> jax.Array:
-    """Whether each class has the highest logit, and no lower class the same; a class below 0 never has. It is `likeliest(logits) == classes` in a third
-    of the time on a CPU: XLA does not vectorise an argmax."""
+    """Whether each class has the highest logit, and no lower class the same; a class below 0 never has.
+
+    It is `likeliest(logits) == classes` in a third of the time on a CPU: XLA does not vectorise an argmax.
+    """
     own, highest = jnp.take_along_axis(logits, classes[..., None], axis=-1), logits.max(axis=-1, keepdims=True)
     lower = jax.lax.broadcasted_iota(classes.dtype, logits.shape, logits.ndim - 1) < classes[..., None]
     return (own == highest)[..., 0] & ~((logits == highest) & lower).any(axis=-1) & (classes >= 0)
