@@ -196,7 +196,8 @@ def _decoded(made: Experiment, mesh: Any) -> Program:
     rows, window = batch["inputs"].shape
     init_cache, extend = made.model.decode.init_cache, made.model.decode.extend
     cache = jax.tree.map(
-        lambda leaf: _with(leaf, _cache_sharding(leaf, mesh)), jax.eval_shape(lambda p, b: init_cache(p, b, window), params, batch)
+        lambda leaf: _with(leaf, _cache_sharding(leaf, mesh)),
+        jax.eval_shape(on_mesh(lambda p, b: init_cache(p, b, window), mesh), params, batch),
     )
     token = jax.ShapeDtypeStruct((rows, 1), jnp.int32, sharding=batch_sharding(mesh))
     placed = jax.tree.map(lambda leaf: leaf.sharding, cache)

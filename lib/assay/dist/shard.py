@@ -26,7 +26,7 @@ RULES: Rules = (
     (r"/head/kernel$", PartitionSpec("fsdp", "tensor")),
     (r"/kernel$", PartitionSpec(None, None, "fsdp", "tensor")),  # convolutions: [height, width, channels in, channels out]
 )
-_MESH: ContextVar[Mesh | None] = ContextVar("mesh", default=None)  # that of the `on_mesh` around
+_MESH: ContextVar[Mesh | AbstractMesh | None] = ContextVar("mesh", default=None)  # that of the `on_mesh` around
 SMALLEST = 1024  # numbers that a leaf has at least to be cut where no rule cuts it: gathering less costs more than it saves
 
 
@@ -60,7 +60,7 @@ def place(abstract: PyTree, mesh: Mesh | AbstractMesh, rules: Rules = RULES) -> 
     )
 
 
-def on_mesh(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+def on_mesh(function: Callable[..., Any], mesh: Mesh | AbstractMesh) -> Callable[..., Any]:
     """The function, traced where `constrain` and `on_one_cpu` know the mesh."""
 
     @wraps(function)
@@ -78,7 +78,9 @@ def on_mesh(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
 def on_one_cpu() -> bool:
     """Whether what is traced here will run on a single CPU, whose quick products and convolutions are not those of other devices."""
     mesh = _MESH.get()
-    return jax.default_backend() == "cpu" if mesh is None else mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
+    if mesh is None:
+        return jax.default_backend() == "cpu"
+    return isinstance(mesh, Mesh) and mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
 
 
 def constrain(x: jax.Array, axis: int = 0) -> jax.Array:

@@ -17,7 +17,7 @@ from assay.core import rng
 from assay.core.config import require
 from assay.core.errors import UserError, unknown
 from assay.core.tree import PyTree, widened
-from assay.dist.shard import constrain
+from assay.dist.shard import constrain, on_one_cpu
 from assay.models.model import Batch, Model, Vocabulary, from_linen
 from assay.nn.attention import KERNELS, Cache, CrossAttention, SelfAttention
 from assay.nn.feed_forward import ACTIVATIONS, copy_gate, feed_forward
@@ -366,7 +366,8 @@ def check_causal(config: TransformerConfig) -> None:
 
 def empty_layers(config: TransformerConfig, batch_size: int, max_length: int, dtype: jnp.dtype) -> tuple[Any, ...]:
     """The caches before the first token."""
-    shape = (batch_size, config.kv_heads, config.width // config.heads, max_length)
+    groups = (batch_size * config.kv_heads,) if on_one_cpu() else (batch_size, config.kv_heads)
+    shape = (*groups, config.width // config.heads, max_length)
 
     def layer(mixer: str) -> Any:
         if mixer in (ATTENTION, LOCAL):

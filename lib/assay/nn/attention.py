@@ -30,7 +30,11 @@ BAND_FROM = 4  # blocks in a sequence, from which on a band is computed and not 
 
 class Cache(NamedTuple):
     """Keys and values of one layer, [batch, kv_heads, head_dim, max_length]: with the length last, a decoding step reads them at twice
-    the speed. Slots from the current length on are not yet written."""
+    the speed. Slots from the current length on are not yet written.
+
+    On one CPU they are [batch * kv_heads, head_dim, max_length], as a matrix product reads them: XLA would write a cache that it has to
+    reshape once to keep and once to read, and so copy it at each step, which took a fifth of the step of a small model.
+    """
 
     key: jax.Array
     value: jax.Array
@@ -38,8 +42,8 @@ class Cache(NamedTuple):
 
 def attend(
     query: Float[Array, "batch heads query dim"],
-    key: Float[Array, "batch kv_heads dim key"],
-    value: Float[Array, "batch kv_heads dim key"],
+    key: Float[Array, "*groups dim key"],  # groups: batch and kv_heads, as two axes or one
+    value: Float[Array, "*groups dim key"],
     bias: Float[Array, "*#rows #heads query key"] | None,
     allowed: Bool[Array, "#batch 1 #query key"] | None,
     edit: Callable[[jax.Array], jax.Array] = lambda weights: weights,
@@ -52,21 +56,21 @@ def attend(
     `weigh` makes the weights of the logits, in float32: a softmax if nothing else is asked for.
     """
     batch, heads, queries, dim = query.shape
-    groups = (batch, key.shape[1], heads // key.shape[1] * queries, dim)  # the heads of a group are more rows of one matrix product
+    groups = (*key.shape[:-2], -1, dim)  # the heads of a group are more rows of one matrix product
     scale = np.float32(1 / np.sqrt(dim)).astype(query.dtype)
     logits = widened(product("ab", (query * scale).reshape(groups), key))
     logits = logits.reshape(batch, heads, queries, -1)
     if bias is not None:
         logits = logits + (bias[None] if bias.ndim == 3 else bias)
     weights = edit(weigh(logits, allowed))
-    rows = weights.astype(value.dtype).reshape(*groups[:3], -1)
+    rows = weights.astype(value.dtype).reshape(*key.shape[:-2], -1, key.shape[-1])
     return product("abt", rows, value).astype(query.dtype).reshape(query.shape), weights
 
 
 def attend_fused(
     query: Float[Array, "batch heads query dim"],
-    key: Float[Array, "batch kv_heads dim key"],
-    value: Float[Array, "batch kv_heads dim key"],
+    key: Float[Array, "*groups dim key"],
+    value: Float[Array, "*groups dim key"],
     bias: Float[Array, "*#rows #heads query key"] | None,
     allowed: Bool[Array, "#batch 1 #query key"] | None,
     causal: bool = False,
@@ -74,7 +78,7 @@ def attend_fused(
 ) -> Float[Array, "batch heads query dim"]:
     """The same values by `jax.nn.dot_product_attention`, without the weights. `causal` in place of `allowed` lets a kernel skip what is
     hidden. `implementation`: "cudnn", "xla", or None for what the device has."""
-    by_token = lambda array: jnp.transpose(array, (0, 3, 1, 2))  # noqa: E731  [batch, key, kv_heads, dim]
+    by_token = lambda array: jnp.transpose(_by_head(array, len(query)), (0, 3, 1, 2))  # noqa: E731  [batch, key, kv_heads, dim]
     if bias is not None:
         bias = (bias[None] if bias.ndim == 3 else bias).astype(query.dtype)
     out = jax.nn.dot_product_attention(
@@ -176,17 +180,17 @@ class SelfAttention(nn.Module):
         value = jnp.moveaxis(project("value", x, batch, self.kv_heads, head_dim, self.dtype), 1, 3)
         key_index = index
         if cache is not None:
-            start = (0, 0, 0, index[0])
-            cache = Cache(*(jax.lax.dynamic_update_slice(old, new, start) for old, new in zip(cache, (key, value), strict=True)))
-            length = cache.key.shape[3]
+            written = ((old, new.reshape(*old.shape[:-1], seq)) for old, new in zip(cache, (key, value), strict=True))
+            cache = Cache(*(jax.lax.dynamic_update_slice_in_dim(old, new, index[0], axis=-1) for old, new in written))
+            length = cache.key.shape[-1]
             reach = min(length, self.window + seq - 1) if self.window else length
             first = jnp.clip(index[-1] + 1 - reach, 0, length - reach)
-            key, value = (jax.lax.dynamic_slice_in_dim(array, first, reach, axis=3) for array in cache)
+            key, value = (jax.lax.dynamic_slice_in_dim(array, first, reach, axis=-1) for array in cache)
             key_index = first + jnp.arange(reach)
         allowed = visible(index, key_index, self.window, self.causal)
         if valid is not None:
             allowed = allowed & valid[:, None, None, :]
-        bias = position_bias(self.positions, self, query, key, index, key_index, places, self.causal)
+        bias = position_bias(self.positions, self, query, _by_head(key, batch), index, key_index, places, self.causal)
         only_causal = self.causal and not self.window and valid is None and cache is None
         implementation = _implementation(self.kernel, query, self.positions.relate is not None) if self.weights == "softmax" else None
         weigh = partial(WEIGHTS[self.weights], query_index=index, key_index=key_index)
@@ -230,6 +234,10 @@ class CrossAttention(nn.Module):
 def project(name: str, x: Float[Array, "rows width"], batch: int, heads: int, head_dim: int, dtype: jnp.dtype) -> jax.Array:
     """[batch, seq, heads, head_dim], by a matrix `name` of the module that calls."""
     return Dense(heads * head_dim, use_bias=False, dtype=dtype, name=name)(x).reshape(batch, -1, heads, head_dim)
+
+
+def _by_head(array: Float[Array, "*groups dim key"], batch: int) -> Float[Array, "batch kv_heads dim key"]:
+    return array.reshape(batch, -1, *array.shape[-2:])
 
 
 def _implementation(kernel: str, query: jax.Array, learned_bias: bool) -> Implementation | None:
