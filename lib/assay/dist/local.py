@@ -68,7 +68,8 @@ def _watch(children: Sequence[subprocess.Popen[bytes]], received: Sequence[int])
     failed, begun, told = 0, 0.0, False
     while True:
         codes = [child.poll() for child in children]
-        first = next((i for i, code in enumerate(codes) if code), None)
+        bad = [i for i, code in enumerate(codes) if code]
+        first = min(bad, key=lambda i: (codes[i] or 0) > 0, default=None)  # of two found at once, the killed one is why the other failed
         if first is not None and not begun:
             begun, code = time.monotonic(), codes[first] or 0
             failed = 128 - code if code < 0 else code
