@@ -24,7 +24,7 @@ from assay.nn.feed_forward import ACTIVATIONS, copy_gate, feed_forward
 from assay.nn.mixer import ATTENTION, BOTH, LOCAL, MIXERS, RecurrentMixer
 from assay.nn.normalisation import NORMS, PLACES
 from assay.nn.positions import POSITIONS, draw_places, tokens_at
-from assay.nn.product import Dense
+from assay.nn.product import Dense, product
 from assay.nn.recurrent import CELLS, Size, check_width, empty
 from assay.nn.scan import REMATS, rematerialised, scanned
 from assay.nn.tap import edited, tap
@@ -229,7 +229,7 @@ class Transformer(nn.Module):
         if vocabulary.pooled:
             x = (last_token if self.causal else mean_token)(x.reshape(rows, seq, config.width), batch["length"])
         if config.tied:
-            logits = widened(embed.attend(x)[:, : vocabulary.outputs])
+            logits = widened(product("abt", x, embed.embedding.astype(self.dtype))[:, : vocabulary.outputs])
         else:
             logits = widened(Dense(vocabulary.outputs, dtype=self.dtype, name="head")(x))
         if not vocabulary.pooled:
@@ -366,12 +366,13 @@ def check_causal(config: TransformerConfig) -> None:
 
 def empty_layers(config: TransformerConfig, batch_size: int, max_length: int, dtype: jnp.dtype) -> tuple[Any, ...]:
     """The caches before the first token."""
-    groups = (batch_size * config.kv_heads,) if on_one_cpu() else (batch_size, config.kv_heads)
-    shape = (*groups, config.width // config.heads, max_length)
+    flat = on_one_cpu()  # see Cache
+    groups = (batch_size * config.kv_heads,) if flat else (batch_size, config.kv_heads)
+    shape, kept = (*groups, config.width // config.heads, max_length), jnp.promote_types(dtype, jnp.float32) if flat else dtype
 
     def layer(mixer: str) -> Any:
         if mixer in (ATTENTION, LOCAL):
-            return Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+            return Cache(jnp.zeros(shape, kept), jnp.zeros(shape, kept))
         return empty(mixer, config.size, batch_size, max_length, dtype)
 
     return tuple(layer(config.mixer(block)) for block in range(config.depth)) * config.loops_in_test
