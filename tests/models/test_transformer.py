@@ -4,12 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 
 from assay.core.errors import UserError
 from assay.core.tree import count, merge, paths
+from assay.dist.mesh import AXES
+from assay.dist.shard import on_mesh
 from assay.models.families import build
 from assay.models.model import Model, Vocabulary
 from assay.models.precision import PrecisionConfig
+from assay.nn.attention import Cache
 from assay.nn.positions import POSITIONS
 
 SEQ, TARGETS, INPUTS, OUTPUTS, WIDTH, MLP = 5, 4, 10, 6, 16, 24
@@ -363,3 +367,26 @@ def test_what_does_not_fit_the_task_is_told():
         jax.eval_shape(model.init, jax.random.key(0), batch_of())
     with pytest.raises(UserError, match=r"randomised=4.*9 tokens"):
         model.decode.init_cache({}, batch_of(), 9)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_cache_lies_as_its_device_reads_it(devices):
+    """On one CPU examples and heads are one axis, as products read them; on several devices two, which are split apart."""
+    model = make("decoder", compute="bfloat16")
+    params, batch = start(model), batch_of()
+    mesh = Mesh(np.array(jax.devices()[:1] * devices).reshape(devices, 1, 1), AXES)
+    cache = jax.eval_shape(on_mesh(lambda params, batch: model.decode.init_cache(params, batch, SEQ), mesh), params, batch)
+    head = WIDTH // CONFIG["heads"]
+    wanted = (3 * CONFIG["kv_heads"], head, SEQ) if devices == 1 else (3, CONFIG["kv_heads"], head, SEQ)
+    assert [(leaf.shape, leaf.dtype) for leaf in cache.layers[0]] == [(wanted, jnp.bfloat16)] * 2
+
+
+@pytest.mark.parametrize("changes", [{}, {"kv_heads": 1}, {"window": 3}, {"positions": "transformer_xl"}, {"attention": "fused"}])
+def test_both_kinds_of_cache_give_the_same_logits(changes):
+    model, batch = make("decoder", **changes), batch_of()
+    params, tokens = start(model), batch_of()["inputs"]
+    flat = model.decode.init_cache(params, batch, SEQ)
+    apart = flat._replace(layers=tuple(Cache(*(array.reshape(3, -1, *array.shape[1:]) for array in layer)) for layer in flat.layers))
+    for token in range(SEQ):
+        (one, flat), (other, apart) = (model.decode.extend(params, cache, tokens[:, token : token + 1]) for cache in (flat, apart))
+        near(one, other)

@@ -366,13 +366,12 @@ def check_causal(config: TransformerConfig) -> None:
 
 def empty_layers(config: TransformerConfig, batch_size: int, max_length: int, dtype: jnp.dtype) -> tuple[Any, ...]:
     """The caches before the first token."""
-    flat = on_one_cpu()  # see Cache
-    groups = (batch_size * config.kv_heads,) if flat else (batch_size, config.kv_heads)
-    shape, kept = (*groups, config.width // config.heads, max_length), jnp.promote_types(dtype, jnp.float32) if flat else dtype
+    groups = (batch_size * config.kv_heads,) if on_one_cpu() else (batch_size, config.kv_heads)  # see Cache
+    shape = (*groups, config.width // config.heads, max_length)
 
     def layer(mixer: str) -> Any:
         if mixer in (ATTENTION, LOCAL):
-            return Cache(jnp.zeros(shape, kept), jnp.zeros(shape, kept))
+            return Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
         return empty(mixer, config.size, batch_size, max_length, dtype)
 
     return tuple(layer(config.mixer(block)) for block in range(config.depth)) * config.loops_in_test

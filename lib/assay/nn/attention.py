@@ -33,8 +33,7 @@ class Cache(NamedTuple):
     the speed. Slots from the current length on are not yet written.
 
     On one CPU they are [batch * kv_heads, head_dim, max_length], as a matrix product reads them: XLA would write a cache that it has to
-    reshape once to keep and once to read, and so copy it at each step, which took a fifth of the step of a small model. And they are in
-    float32, since there XLA writes into a narrower array by widening and narrowing all of it.
+    reshape once to keep and once to read, and so copy it at each step, which took a fifth of the step of a small model.
     """
 
     key: jax.Array
@@ -181,7 +180,7 @@ class SelfAttention(nn.Module):
         value = jnp.moveaxis(project("value", x, batch, self.kv_heads, head_dim, self.dtype), 1, 3)
         key_index = index
         if cache is not None:
-            written = ((old, new.reshape(*old.shape[:-1], seq).astype(old.dtype)) for old, new in zip(cache, (key, value), strict=True))
+            written = ((old, new.reshape(*old.shape[:-1], seq)) for old, new in zip(cache, (key, value), strict=True))
             cache = Cache(*(jax.lax.dynamic_update_slice_in_dim(old, new, index[0], axis=-1) for old, new in written))
             length = cache.key.shape[-1]
             reach = min(length, self.window + seq - 1) if self.window else length
