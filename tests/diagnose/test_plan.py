@@ -15,7 +15,7 @@ from assay.core.errors import UserError
 from assay.diagnose.chips import CHIPS, topology
 from assay.diagnose.collectives import Traffic, collectives, seconds
 from assay.diagnose.flops import flops
-from assay.diagnose.plan import plan, search
+from assay.diagnose.plan import plan, search, text_of
 
 TINY = "experiments/scale/gpt_125m.py:tiny"
 
@@ -197,3 +197,14 @@ def test_a_plan_for_tpus_is_compiled():
     found = plan(to_dict(load(TINY)), topology("v5e:2x2"))
     assert found["how"] == "compiled" and found["fits"] and found["memory_bytes"]["temporaries"] > 0
     assert found["collectives"] and found["moved_bytes"] > 0
+
+
+def test_a_program_that_cannot_be_read_names_the_libtpu_to_install():
+    class Newer:
+        def as_text(self):
+            raise jax.errors.JaxRuntimeError(
+                "INTERNAL: RET_CHECK failure: async-update instruction should have 1 operands but sees 3\nmore"
+            )
+
+    with pytest.raises(UserError, match=r"sees 3\)\. jax .* pip install 'assay\[tpu\]'"):
+        text_of(Newer())

@@ -157,6 +157,18 @@ def memory_on_each(made: Experiment, mesh: Mesh) -> dict[str, float]:
     }
 
 
+def text_of(compiled: Any) -> str:
+    """The compiled program. Raises UserError where another libtpu than JAX's own has written what its jaxlib cannot read."""
+    try:
+        return compiled.as_text()
+    except jax.errors.JaxRuntimeError as error:
+        told = str(error).splitlines()[0][:200]
+        raise UserError(
+            f"the program that libtpu compiled cannot be read ({told}). jax {jax.__version__} has a libtpu of its own version: "
+            "pip install 'assay[tpu]' brings it."
+        ) from None
+
+
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
@@ -270,7 +282,7 @@ def _extended(config: Mapping[str, Any], mesh: Mesh, phase: str) -> Cost:
 
 def _cost(config: Mapping[str, Any], mesh: Mesh, phase: str) -> Cost:
     compiled = _compiled(PROGRAMS[phase](assemble(config, ()), mesh), mesh)
-    return Cost(float(compiled.cost_analysis()["bytes accessed"]), collectives(compiled.as_text()))
+    return Cost(float(compiled.cost_analysis()["bytes accessed"]), collectives(text_of(compiled)))
 
 
 def _forward(made: Experiment) -> Callable[..., Any]:
