@@ -87,7 +87,7 @@ def test_dense_has_the_parameters_of_flax_and_its_values(dtype, use_bias):
     own, flax = (kind(4, use_bias=use_bias, dtype=dtype) for kind in (Dense, nn.Dense))
     params = own.init(jax.random.key(1), x)
     assert jax.tree.all(jax.tree.map(np.array_equal, params, flax.init(jax.random.key(1), x)))
-    found, wanted = own.apply(params, x), flax.apply(params, x)
+    found, wanted = own.apply(params, np.asarray(x)), flax.apply(params, x)
     assert found.dtype == wanted.dtype == dtype
     np.testing.assert_allclose(
         found.astype(jnp.float32), wanted.astype(jnp.float32), rtol=1e-6 if dtype == jnp.float32 else 2**-6, atol=2**-8

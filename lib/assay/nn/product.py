@@ -11,6 +11,7 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float32, Shaped
 
 from assay.dist.shard import on_one_cpu
@@ -35,10 +36,10 @@ class Dense(nn.Module):
     bias_init: nn.initializers.Initializer = nn.initializers.zeros_init()
 
     @nn.compact
-    def __call__(self, x: Shaped[Array, "rows width"]) -> Shaped[Array, "rows features"]:
+    def __call__(self, x: Shaped[Array | np.ndarray, "rows width"]) -> Shaped[Array, "rows features"]:
         kernel = self.param("kernel", self.kernel_init, (x.shape[1], self.features))
         bias = self.param("bias", self.bias_init, (self.features,)) if self.use_bias else None
-        out = product("ab", x.astype(self.dtype), kernel.astype(self.dtype))
+        out = product("ab", jnp.asarray(x, self.dtype), kernel.astype(self.dtype))
         return (out if bias is None else out + bias.astype(out.dtype)[None, :]).astype(self.dtype)
 
 
