@@ -37,7 +37,7 @@ def feed_forward(
     chosen = ACTIVATIONS[activation]
     hidden = Dense(features, dtype=dtype, name="up")(x)
     gate = Dense(features, dtype=dtype, name="up_gate")(x) if chosen.gated else None
-    hidden = tap(module, "mlp", _narrow(chosen.fn, hidden) if gate is None else _narrow(chosen.fn, gate) * hidden)
+    hidden = tap(module, "mlp", _in_float32(chosen.fn, hidden) if gate is None else _in_float32(chosen.fn, gate) * hidden)
     return Dense(x.shape[1], dtype=dtype, kernel_init=small_normal(scale), name="down")(hidden)
 
 
@@ -50,6 +50,6 @@ def copy_gate(module: nn.Module, x: Float[Array, "rows width"], dtype: jnp.dtype
     return tap(module, "gate", jax.nn.sigmoid(gate))
 
 
-def _narrow(fn: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+def _in_float32(fn: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
     """fn(x), computed in float32 where x is narrower, and again in the backward pass: x itself is all that is kept of it."""
     return fn(x) if widened(x) is x else jax.checkpoint(lambda x: fn(widened(x)).astype(x.dtype))(x)

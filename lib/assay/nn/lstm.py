@@ -49,7 +49,7 @@ def _step(scaled: jax.Array, state: State, gates: jax.Array) -> tuple[State, jax
     """The state after a token, and the four gates after their functions, side by side; weights and `gates` are scaled."""
     scale = _scale(scaled)
     both = jnp.tanh(gates + product("ab", state.hidden, scaled).astype(gates.dtype))
-    done = both * scale[None, :] + (1 - scale)[None, :] * (scale < 1)[None, :]
+    done = both * scale[None, :] + (1 - scale)[None, :]
     enter, forget, candidate, out = jnp.split(done, 4, axis=-1)
     cell = forget * state.cell + enter * candidate
     return State(out * jnp.tanh(cell), cell), done
@@ -57,15 +57,7 @@ def _step(scaled: jax.Array, state: State, gates: jax.Array) -> tuple[State, jax
 
 @jax.custom_vjp
 def _scan(recurrent: jax.Array, state: State, gates: jax.Array) -> tuple[jax.Array, State]:
-    scale = _scale(recurrent)
-    scaled = recurrent * scale[None, :]
-
-    def step(state: State, gates: jax.Array) -> tuple[State, jax.Array]:
-        state, _ = _step(scaled, state, gates)
-        return state, state.hidden
-
-    state, hidden = jax.lax.scan(step, state, gates * scale[None, None, :])
-    return hidden, state
+    return _forward(recurrent, state, gates)[0]
 
 
 def _forward(recurrent: jax.Array, state: State, gates: jax.Array):
