@@ -21,6 +21,7 @@ def transformer(name: str, **changes: Any) -> ConfigDict:
             "mixers": ("attention",),
             "heads": 4,  # attention heads
             "kv_heads": 4,  # key/value heads, shared by groups of heads
+            "head_dim": 0,  # features of a head; 0: width / heads
             "window": 0,  # tokens back that attention sees, itself included; 0: all
             "mlp": 256,  # features inside the feed-forward layer
             "positions": "rotary",  # none, sinusoidal, learned, rotary, alibi, t5, transformer_xl, direction

@@ -107,7 +107,7 @@ def test_data_that_are_not_here_are_told(spec, monkeypatch, tmp_path):
 @pytest.mark.parametrize("spec", [param for param in specs(",tiny") if is_fitted(param.values[0])])
 def test_the_tiny_variant_is_fitted(spec):
     made = build(spec)
-    state = jax.jit(made.init_state)(made.key, made.treatment.given, made.first_batch())
+    state = jax.jit(made.init_state)(made.key, made.given(), made.first_batch())
     batch = made.first_batch()
     fitted = made.model.fit(state.params["model"], [batch])
     assert any((np.asarray(old) != np.asarray(new)).any() for old, new in zip(*map(jax.tree.leaves, (state.params, fitted)), strict=False))
@@ -123,7 +123,7 @@ def test_one_step_passes_on_an_abstract_mesh(spec):
     mesh = abstract_mesh(MESH, 8)
     check_divides(made.settings.train.batch_size, mesh, "train.batch_size")
     batch = made.first_batch()
-    state = place(jax.eval_shape(made.init_state, made.key, made.treatment.given, batch), mesh)
+    state = place(jax.eval_shape(made.init_state, made.key, made.given(), batch), mesh)
     sharding = batch_sharding(mesh)
     abstract = {name: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding) for name, array in batch.items()}
 
@@ -143,7 +143,7 @@ def test_the_tiny_variant_learns(spec):
     """Three steps: where the rate rises from zero and a block starts as its shortcut, a parameter waits for two of them."""
     made = build(spec)
     call = jax.jit(repeat(step_of(made), made.schedule))
-    before = jax.jit(made.init_state)(made.key, made.treatment.given, made.first_batch())
+    before = jax.jit(made.init_state)(made.key, made.given(), made.first_batch())
     after, metrics = call(before, made.batches(0, 3), np.int32(3))
     assert int(after.step) == 3
     for name, values in metrics.items():

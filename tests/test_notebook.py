@@ -93,7 +93,7 @@ def lowered_for_tpu(config) -> export.Exported:
     """The compiled call of the training loop, from shapes alone."""
     made = assemble(config, treatments(config["treatments"]))
     step = make_step(made.model, made.objective, made.treatment.gradient, made.optimizer)
-    state = jax.eval_shape(made.init_state, made.key, made.treatment.given, made.first_batch())
+    state = jax.eval_shape(made.init_state, made.key, made.given(), made.first_batch())
     batches = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in made.batches(0, 1).items()}
     call = jax.jit(repeat(step, made.schedule))
     return export.export(call, platforms=["tpu"])(state, batches, np.int32(1))

@@ -27,7 +27,7 @@ def over_bare(values: Mapping[str, Any], repeats: int, steps: int, root: str) ->
     """Time of a step inside the training loop over the bare compiled step on ready batches."""
     made = _assembled(values, WARM + steps)
     mesh, block = make_mesh(made.settings.mesh), made.settings.train.steps_per_call
-    count, arguments = np.int32(block), (made.key, made.treatment.given, made.first_batch())
+    count, arguments = np.int32(block), (made.key, made.given(), made.first_batch())
     ready = [jax.device_put(made.batches(step, block), batch_sharding(mesh, steps=True)) for step in range(0, steps, block)]
     initial = _initial(made, mesh)
     bare, whole, call = [], [], None
@@ -67,7 +67,7 @@ def over_fetching(values: Mapping[str, Any], repeats: int, steps: int, root: str
     values = {**values, "train": {**values["train"], "validate_every": 0, "patience": 0}}
     made = _assembled(values, WARM + 10 * steps)
     single = _assembled({**values, "train": {**values["train"], "steps_per_call": 1}}, WARM + steps)
-    arguments, initial = (made.key, made.treatment.given, made.first_batch()), _initial(made, make_mesh(made.settings.mesh))
+    arguments, initial = (made.key, made.given(), made.first_batch()), _initial(made, make_mesh(made.settings.mesh))
     step = jax.jit(make_step(made.model, made.objective, made.treatment.gradient, made.optimizer), donate_argnums=0)
     fetching, whole = [], []
     for turn in range(repeats):
@@ -105,7 +105,7 @@ def _assembled(values: Mapping[str, Any], steps: int) -> Experiment:
 
 
 def _initial(made: Experiment, mesh: jax.sharding.Mesh):
-    arguments = (made.key, made.treatment.given, made.first_batch())
+    arguments = (made.key, made.given(), made.first_batch())
     return jax.jit(made.init_state, out_shardings=shardings(jax.eval_shape(made.init_state, *arguments), mesh))
 
 

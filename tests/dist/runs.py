@@ -34,7 +34,7 @@ def train(spec: str, changes: dict[str, str], workdir: str) -> None:
 def train_by_pmap(spec: str, changes: dict[str, str], workdir: str) -> None:
     """The same updates as plain data parallelism writes them: every device has all parameters, and gradients are summed by hand."""
     made = assemble(to_dict(override(load(spec), changes)), ())
-    state = jax.jit(made.init_state)(made.key, made.treatment.given, made.first_batch())
+    state = jax.jit(made.init_state)(made.key, made.given(), made.first_batch())
     devices = jax.device_count()
 
     @partial(jax.pmap, axis_name="devices")

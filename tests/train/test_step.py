@@ -23,7 +23,7 @@ def test_one_after_another_equals_the_loop(spec):
     mesh, step = make_mesh(made.settings.mesh), make_step(made.model, made.objective, made.treatment.gradient, made.optimizer)
     found = []
     for looped in (True, False):
-        state = jax.jit(made.init_state)(made.key, made.treatment.given, made.first_batch())
+        state = jax.jit(made.init_state)(made.key, made.given(), made.first_batch())
         placed = jax.tree.map(lambda leaf: leaf.sharding, state)
         call = make_call(step, made.schedule, mesh, placed, looped)
         for begun, count in ((0, 4), (4, 2)):
@@ -44,7 +44,7 @@ def test_one_after_another_equals_the_loop(spec):
 )
 def test_convolutions_are_kept_out_of_loops_on_a_cpu(monkeypatch, spec, convolves):
     made, asked = assembled(spec), []
-    mesh, state = make_mesh(made.settings.mesh), jax.jit(made.init_state)(made.key, made.treatment.given, made.first_batch())
+    mesh, state = make_mesh(made.settings.mesh), jax.jit(made.init_state)(made.key, made.given(), made.first_batch())
     monkeypatch.setattr(loop, "make_call", lambda *arguments: asked.append(arguments[-1]) or print)
     assert made.model.convolves == convolves
     for backend, looped in (("cpu", not convolves), ("gpu", True)):

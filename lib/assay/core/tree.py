@@ -74,6 +74,19 @@ def widened(tree: PyTree) -> PyTree:
     )
 
 
+def differing(first: PyTree, second: PyTree) -> str:
+    """The first path at which two trees differ in shape or type, in words; "" where they do not. Values are not looked at."""
+    found = [
+        {path: f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in zip(paths(tree), jax.tree.leaves(tree), strict=True)}
+        for tree in (first, second)
+    ]
+    for path in dict.fromkeys([*found[0], *found[1]]):
+        one, other = (kinds.get(path, "nothing") for kinds in found)
+        if one != other:
+            return f"{path} is {one} here and {other} there"
+    return ""
+
+
 def count(tree: PyTree) -> int:
     """How many numbers the tree holds."""
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))

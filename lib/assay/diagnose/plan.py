@@ -86,7 +86,7 @@ def plan(
         "links": seconds(cost.traffic, chip.links) if topology.chips > 1 else 0.0,
     }
     step, tokens = max(busy.values()), _tokens(made, phase)
-    parameters = count(jax.eval_shape(made.init_state, made.key, made.treatment.given, made.first_batch()).params)
+    parameters = count(jax.eval_shape(made.init_state, made.key, made.given(), made.first_batch()).params)
     budget = budget or float(TOKENS_A_PARAMETER * parameters)
     days = budget / tokens * step / 86_400
     return {
@@ -189,7 +189,7 @@ def _mesh(topology: Topology, axes: tuple[int, int, int]) -> Mesh | None:
 
 
 def _trained(made: Experiment, mesh: Any) -> Program:
-    state = place(jax.eval_shape(made.init_state, made.key, made.treatment.given, made.first_batch()), mesh)
+    state = place(jax.eval_shape(made.init_state, made.key, made.given(), made.first_batch()), mesh)
     batch = _placed(made.first_batch(), batch_sharding(mesh))
     step = make_step(made.model, made.objective, made.treatment.gradient, made.optimizer)
     placed = jax.tree.map(lambda leaf: leaf.sharding, state)
@@ -291,7 +291,7 @@ def _forward(made: Experiment) -> Callable[..., Any]:
 
 
 def _forward_arguments(made: Experiment) -> tuple[PyTree, PyTree]:
-    state = jax.eval_shape(made.init_state, made.key, made.treatment.given, made.first_batch())
+    state = jax.eval_shape(made.init_state, made.key, made.given(), made.first_batch())
     return state.params, made.first_batch()
 
 

@@ -1,6 +1,7 @@
 """The table of model families: `config.model.name` chooses one, its other keys are the family's own."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from assay.core.config import typed
@@ -50,8 +51,13 @@ def build(config: Mapping[str, Any], vocabulary: Vocabulary, precision: Precisio
         settings = typed(family.config, values, "model")
     except UserError as error:
         raise UserError(f"{error} (These are the keys of the family {name!r}; --config.model.name chooses the family.)") from None
-    model = with_precision(family.build(settings, vocabulary, DTYPES[precision.compute]), precision)
-    return with_heads(model, vocabulary.heads) if vocabulary.heads else model
+
+    def made(settings: Any) -> Model:
+        model = with_precision(family.build(settings, vocabulary, DTYPES[precision.compute]), precision)
+        model = with_heads(model, vocabulary.heads) if vocabulary.heads else model
+        return replace(model, settings=settings, remake=made)
+
+    return made(settings)
 
 
 def label(config: Mapping[str, Any]) -> str:

@@ -48,6 +48,8 @@ class Model:
     module: Any = None  # the Linen module, opaque to all but the treatments that rebuild it
     fit: Callable[[PyTree, Iterable[Batch]], PyTree] | None = None  # (params, batches) -> params; None where gradients fit
     convolves: bool = False  # whether it has convolutions, which XLA:CPU computes 20 times slower inside a loop
+    settings: Any = None  # the frozen dataclass of its family's keys
+    remake: "Callable[[Any], Model] | None" = None  # other settings -> the model with those; None where parameters are not the family's own
 
 
 @dataclass(frozen=True)

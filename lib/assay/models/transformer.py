@@ -63,13 +63,16 @@ class TransformerConfig:
     local_positions: str = "rotary"  # a name in nn.positions.POSITIONS, of its attention
     stack_cell: int = 8  # features of a cell of a stack_rnn's stack, and of a queue_rnn's queues
     stack_depth: int = 0  # cells that it holds; 0: as many as there are tokens
+    head_dim: int = 0  # features of a head; 0: as many as make the heads together as wide as the residual stream
     remat: str = "none"  # a name in nn.scan.REMATS: what training keeps of a block for its backward pass
     scan: bool = False  # whether the blocks are one loop, which compiles faster and holds the parameters twice
 
     def __post_init__(self):
         for name in ("depth", "loops", "width", "heads", "kv_heads", "mlp", "max_length", "local_window", "stack_cell"):
             require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "it is at least 1")
-        require(self.width % self.heads == 0, "model.heads", self.heads, f"heads divide the width, {self.width}")
+        divides = self.width % self.heads == 0 or self.head_dim > 0
+        require(divides, "model.heads", self.heads, f"heads divide the width, {self.width}, where model.head_dim is 0")
+        require(self.head_dim >= 0, "model.head_dim", self.head_dim, "a number of features, or 0 for width / heads")
         require(self.heads % self.kv_heads == 0, "model.kv_heads", self.kv_heads, f"key/value heads divide the heads, {self.heads}")
         require(self.window >= 0, "model.window", self.window, "a number of tokens, or 0 for all")
         require(self.randomised >= 0, "model.randomised", self.randomised, "how many positions there are to draw from, or 0 for none drawn")
@@ -103,6 +106,11 @@ class TransformerConfig:
         allowed = "positions of an attention, such as rotary, alibi, t5 or none; what is added at the bottom is model.positions"
         require(not added, "model.local_positions", self.local_positions, allowed)
         require(not self.gate or self.norm_place == "post", "model.gate", self.gate, "a gated block has --config.model.norm_place=post")
+
+    @property
+    def head_size(self) -> int:
+        """Features of a head."""
+        return self.head_dim or self.width // self.heads
 
     @property
     def loops_in_test(self) -> int:
@@ -152,7 +160,8 @@ class Block(nn.Module):
         norm_attention, norm_mlp = norm(dtype=dtype, name="norm_attention"), norm(dtype=dtype, name="norm_mlp")
         enter, leave, _ = PLACES[config.norm_place]
         scale = RESIDUAL_INITS[config.residual_init]((2 if source is None else 3) * config.depth * config.loops)
-        sizes: dict[str, Any] = {"heads": config.heads, "kv_heads": config.kv_heads, "kernel": config.attention}
+        sizes: dict[str, Any] = {"heads": config.heads, "kv_heads": config.kv_heads, "head_dim": config.head_size}
+        sizes |= {"kernel": config.attention}
         sizes |= {"dtype": dtype, "scale": scale}
         mix: nn.Module
         if self.mixer in (ATTENTION, LOCAL):
@@ -367,7 +376,7 @@ def check_causal(config: TransformerConfig) -> None:
 def empty_layers(config: TransformerConfig, batch_size: int, max_length: int, dtype: jnp.dtype) -> tuple[Any, ...]:
     """The caches before the first token."""
     groups = (batch_size * config.kv_heads,) if on_one_cpu() else (batch_size, config.kv_heads)  # see Cache
-    shape = (*groups, config.width // config.heads, max_length)
+    shape = (*groups, config.head_size, max_length)
 
     def layer(mixer: str) -> Any:
         if mixer in (ATTENTION, LOCAL):

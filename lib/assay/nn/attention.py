@@ -159,6 +159,7 @@ class SelfAttention(nn.Module):
     kernel: str = "plain"  # a name in KERNELS
     scale: float = 1.0  # of the variance of the last matrix
     weights: str = "softmax"  # a name in WEIGHTS
+    head_dim: int = 0  # features of a head; 0: width / heads
 
     @nn.compact
     def __call__(
@@ -172,7 +173,7 @@ class SelfAttention(nn.Module):
         """`index`: which token of its sequence each one is; `valid`: which are no padding; `places`: randomised positions. With a cache,
         which only causal attention has, the new keys are written at `index[0]`, and what the window reaches is read."""
         (rows, width), seq = x.shape, index.shape[0]
-        batch, head_dim, where = rows // seq, width // self.heads, tokens_at(index, places)
+        batch, head_dim, where = rows // seq, self.head_dim or width // self.heads, tokens_at(index, places)
         query = self.positions.rotate(project("query", x, batch, self.heads, head_dim, self.dtype), where)
         query = jnp.swapaxes(query, 1, 2)  # [batch, heads, seq, head_dim]
         key = self.positions.rotate(project("key", x, batch, self.kv_heads, head_dim, self.dtype), where)
@@ -208,6 +209,7 @@ class CrossAttention(nn.Module):
     dtype: jnp.dtype = jnp.float32
     kernel: str = "plain"  # a name in KERNELS
     scale: float = 1.0  # of the variance of the last matrix
+    head_dim: int = 0  # features of a head; 0: width / heads
 
     @nn.compact
     def __call__(
@@ -220,7 +222,7 @@ class CrossAttention(nn.Module):
         """`memory`: the encoder's activations, (batch * source, width); its keys and values are returned, and taken from `cache` where
         one is given. `valid`: which source tokens are no padding."""
         width, batch = x.shape[1], valid.shape[0]
-        head_dim = width // self.heads
+        head_dim = self.head_dim or width // self.heads
         query = jnp.swapaxes(project("query", x, batch, self.heads, head_dim, self.dtype), 1, 2)
         if cache is None:
             assert memory is not None

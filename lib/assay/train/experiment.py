@@ -23,7 +23,7 @@ from assay.tasks.task import Score, Task
 from assay.train.checkpoint import CheckpointConfig
 from assay.train.objective import OBJECTIVES, Objective, ObjectiveConfig
 from assay.train.optim import OptimizerConfig, make_optimizer, make_schedule
-from assay.train.state import TrainState, init_params, init_state
+from assay.train.state import INHERITED, TrainState, init_params, init_state
 from assay.train.treatment import Treatment, compose
 
 
@@ -93,7 +93,21 @@ class Experiment(NamedTuple):
     def started(self) -> PyTree:
         """Values of other runs that a fresh start has in place of drawn ones."""
         shapes = jax.eval_shape(self.treatment.init(self.untreated.init), self.key, self.first_batch())
-        return self.treatment.start({"model": shapes})
+        values = self.treatment.start({"model": shapes})
+        return values if self.treatment.inherit is None else {**values, INHERITED: self.treatment.inherit()[1]}
+
+    def given(self, loaded: bool = True) -> dict[str, PyTree]:
+        """The trees that are given to the state; not `loaded`: those only that are saved with it."""
+        return {name: tree() if callable(tree) else tree for name, tree in self.treatment.given.items() if loaded or not callable(tree)}
+
+    def saved(self, state: TrainState) -> TrainState:
+        """The state without the trees that are loaded again when training goes on."""
+        loaded = {name for name, tree in self.treatment.given.items() if callable(tree)}
+        return state._replace(frozen={name: tree for name, tree in state.frozen.items() if name not in loaded})
+
+    def abstract(self) -> TrainState:
+        """Shapes of what is saved."""
+        return self.saved(jax.eval_shape(self.init_state, self.key, self.given(loaded=False), self.first_batch()))
 
     def first_batch(self) -> dict[str, np.ndarray]:
         """One batch, for shapes."""

@@ -30,7 +30,7 @@ from assay.train.experiment import Experiment, assemble
 from assay.train.log import Log, logging
 from assay.train.measure import Labels, labels_of, measure
 from assay.train.optim import ENDLESS
-from assay.train.state import TrainState, final_params
+from assay.train.state import TrainState, all_params, final_params
 from assay.train.step import Metrics, Steps, make_call, make_step
 from assay.train.treatment import Treatment, links
 from assay.train.watch import Watch, watching
@@ -67,6 +67,7 @@ def run(
     finished = folder.finished(full)
     if finished and from_step is None:
         return finished
+    made.treatment.prepare()
     free = (*FREE, "train.steps") if made.settings.optimizer.schedule in ENDLESS else FREE
     folder.check(full, free)
     if from_step is not None:
@@ -107,7 +108,7 @@ def train(
         if begun == total or watch.over:
             if made.model.fit is not None and checkpointer.latest() is None:
                 state = _fitted(made, state)
-            checkpointer.save(begun, state, watch.keep())  # of a run without steps; any other is there
+            checkpointer.save(begun, made.saved(state), watch.keep())  # of a run without steps; any other is there
             return _answering(made, mesh, watch, state)
         if not quiet:
             origin = f"from step {begun}" if begun else "from the start"
@@ -129,12 +130,15 @@ def train(
 
 def start(made: Experiment, mesh: Mesh, checkpointer: Checkpointer) -> tuple[TrainState, int, dict[str, Any]]:
     """The state at the newest checkpoint, or the initial one, each array on its sharding; its step; and what was kept beside it."""
-    arguments = (made.key, made.treatment.given, made.first_batch())
-    abstract = jax.eval_shape(made.init_state, *arguments)
-    step = checkpointer.latest()
+    step, total = checkpointer.latest(), made.settings.train.steps
     if step is not None:
-        state, kept = checkpointer.restore(step, place(abstract, mesh))
-        return state, step, kept
+        state, kept = checkpointer.restore(step, place(made.abstract(), mesh))
+        given = made.given() if step < total else {}
+        loaded = {name: tree for name, tree in given.items() if name not in all_params(state)}
+        placed = jax.tree.map(jax.device_put, loaded, shardings(loaded, mesh))
+        return state._replace(frozen={**state.frozen, **placed}), step, kept
+    arguments = (made.key, made.given(), made.first_batch())
+    abstract = jax.eval_shape(made.init_state, *arguments)
     return jax.jit(made.init_state, out_shardings=shardings(abstract, mesh))(*arguments, made.started()), 0, {}
 
 
@@ -165,8 +169,7 @@ def _answering(made: Experiment, mesh: Mesh, watch: Watch, last: TrainState) -> 
     if step != wanted:  # its folder went away, or the run was cut back to fewer steps than it had taken
         found = "nothing" if step is None else f"step {step}"
         raise UserError(f"the best look was at step {wanted}, and {watch.best.path} holds {found}. Start anew with another --workdir.")
-    abstract = jax.eval_shape(made.init_state, made.key, made.treatment.given, made.first_batch())
-    return watch.best.restore(step, place(abstract, mesh))[0]
+    return watch.best.restore(step, place(made.abstract(), mesh))[0]
 
 
 def _steps(
@@ -212,7 +215,7 @@ def _steps(
                 pending = None
                 over = watch.look(step, state, log)
                 if due or over or step == train.steps or stop:
-                    checkpointer.save(step, state, watch.keep())
+                    checkpointer.save(step, made.saved(state), watch.keep())
                 clock.charge("save")
                 if over:
                     break

@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import optax
 
 from assay.core import rng
-from assay.core.tree import PyTree, merge, partition, widened
+from assay.core.errors import UserError
+from assay.core.tree import PyTree, differing, merge, partition, widened
 from assay.models.model import Batch, Model
 from assay.train.objective import Objective
 from assay.train.treatment import Treatment
+
+INHERITED = "inherited"
 
 
 class TrainState(NamedTuple):
@@ -25,9 +28,19 @@ class TrainState(NamedTuple):
 def init_params(
     key: jax.Array, model: Model, treatment: Treatment, batch: Mapping[str, Any], started: Mapping[str, PyTree] | None = None
 ) -> tuple[Model, PyTree]:
-    """The treated model and its parameters; `started` holds values for a part of {"model": ...} that replace those drawn."""
-    drawn = {"model": treatment.init(model.init)(rng.stream(key, "init"), batch)}
-    return treatment.model(model, merge(drawn, dict(started or {}))["model"])
+    """The treated model and its parameters. `started` may hold values for a part of {"model": ...} that replace those drawn, and
+    {INHERITED: ...}, all parameters of the treated model."""
+    drawn, started = {"model": treatment.init(model.init)(rng.stream(key, "init"), batch)}, dict(started or {})
+    inherited = started.pop(INHERITED, None)
+    model, params = treatment.model(model, merge(drawn, started)["model"])
+    if inherited is None:
+        return model, params
+    unlike = differing(params, inherited)
+    if unlike:
+        raise UserError(
+            f"what the run inherits does not fit its model: {unlike}. Change --config.model to that of the run it goes on from."
+        )
+    return model, inherited
 
 
 def init_state(

@@ -4,7 +4,7 @@ A list of treatments applies link by link, in order. The step is written once an
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -28,6 +28,10 @@ def _same_params(state: Any, params: PyTree) -> PyTree:
     return params
 
 
+def _ready() -> None:
+    pass
+
+
 def _nothing(shapes: PyTree) -> PyTree:
     del shapes
     return {}
@@ -47,7 +51,16 @@ class Treatment(NamedTuple):
     optimizer: Callable[[Any], Any] = _same  # masks, EMA
     sample: Callable[[Sample], Sample] = _same  # which examples a step sees: two domains, episodes, clients
     final: Callable[[Any, PyTree], PyTree] = _same_params  # (state, its parameters) -> those that evaluation reads (an average)
-    given: Mapping[str, PyTree] = {}  # trees that enter the state as they are (a teacher)
+    inherit: Callable[[], tuple[Model, PyTree]] | None = (
+        None  # another run's treated model and parameters, as `model` before this one made them
+    )
+    convert: Callable[[Model, PyTree], PyTree] | None = (
+        None  # inherited parameters -> those after `model`, with data; None: `model` makes them
+    )
+    prepare: Callable[[], None] = _ready  # asked once before a run trains, and not by evaluation: what is missing is a UserError
+    given: Mapping[
+        str, PyTree | Callable[[], PyTree]
+    ] = {}  # trees that enter the state (a teacher); what a function loads is not saved with it
     frozen: str = ""  # path regex of parameters that are read but not trained
     name: str = "unnamed"  # as rows and config.json say it
 
@@ -70,18 +83,46 @@ def compose(treatments: Sequence[Treatment]) -> Treatment:
     def final(state: Any, params: PyTree) -> PyTree:
         return reduce(lambda so_far, treatment: treatment.final(state, so_far), treatments, params)
 
+    def prepare() -> None:
+        for treatment in treatments:
+            treatment.prepare()
+
+    last = max((i for i, treatment in enumerate(treatments) if treatment.inherit), default=None)
+
+    def inherit() -> tuple[Model, PyTree]:
+        assert last is not None
+        found, *later = treatments[last:]
+        assert found.inherit is not None
+        model, params = found.inherit()
+        for treatment in later:
+            if treatment.convert is None:
+                model, params = treatment.model(model, params)
+            else:
+                params, (model, _) = treatment.convert(model, params), jax.eval_shape(partial(treatment.model, model), params)
+        return model, params
+
     given: dict[str, PyTree] = {}
     for treatment in treatments:
         given |= treatment.given
     frozen = "|".join(f"(?:{treatment.frozen})" for treatment in treatments if treatment.frozen)
-    name = " + ".join(treatment.name for treatment in treatments) or "none"
-    arrows = {link: chain(link) for link in ("task", "init", "objective", "gradient", "optimizer", "sample")}
-    return Treatment(**arrows, start=start, model=model, final=final, given=given, frozen=frozen, name=name)
+    name = " + ".join(treatment.name for treatment in treatments if treatment.inherit is None) or "none"
+    arrows: dict[str, Any] = {link: chain(link) for link in ("task", "init", "objective", "gradient", "optimizer", "sample")}
+    whole = Treatment(
+        start=start,
+        model=model,
+        final=final,
+        inherit=None if last is None else inherit,
+        prepare=prepare,
+        given=given,
+        frozen=frozen,
+        name=name,
+    )
+    return whole._replace(**arrows)
 
 
 def links(treatments: Sequence[Treatment]) -> dict[str, list[str]]:
     """Which treatments act at which link, in order: the composition, for config.json."""
     identity = Treatment()
-    names = ("task", "init", "start", "model", "objective", "gradient", "optimizer", "sample", "final")
+    names = ("task", "init", "start", "inherit", "model", "objective", "gradient", "optimizer", "sample", "final")
     acting = {link: [t.name for t in treatments if getattr(t, link) is not getattr(identity, link)] for link in names}
     return {link: found for link, found in acting.items() if found}

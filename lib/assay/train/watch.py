@@ -25,8 +25,15 @@ SPLIT = "valid"
 class Watch:
     """The looks of one run; made by `watching`. `stopping` is what a checkpoint keeps of them."""
 
-    def __init__(self, every: int, patience: int, measure: Callable[[TrainState], tuple[str, float]], best: Checkpointer | None):
-        self.every, self.patience, self.measure, self.best = every, patience, measure, best
+    def __init__(
+        self,
+        every: int,
+        patience: int,
+        measure: Callable[[TrainState], tuple[str, float]],
+        best: Checkpointer | None,
+        saved: Callable[[TrainState], TrainState],
+    ):
+        self.every, self.patience, self.measure, self.best, self.saved = every, patience, measure, best, saved
         self.stopping = begin(max(patience, 1))
 
     def until(self, step: int) -> int:
@@ -42,7 +49,7 @@ class Watch:
         if self.patience:
             self.stopping = look(self.stopping, value, step, self.patience, higher=name not in LOWER_IS_BETTER)
             if self.stopping.step == step and self.best is not None:
-                self.best.save(step, state, {})
+                self.best.save(step, self.saved(state), {})
                 self.best.finished()  # a checkpoint that names this look is only written once its parameters are there
         return self.over
 
@@ -76,7 +83,7 @@ def watching(made: Experiment, folder: WorkDir, mesh: Mesh) -> Iterator[Watch]:
         return metric, value_of(records, metric, made.task.source(SPLIT).size is None)
 
     if not train.patience:
-        yield Watch(train.validate_every, 0, measure, None)
+        yield Watch(train.validate_every, 0, measure, None, made.saved)
         return
     with Checkpointer(folder.best, CheckpointConfig(every=1, keep=1)) as best:
-        yield Watch(train.validate_every, train.patience, measure, best)
+        yield Watch(train.validate_every, train.patience, measure, best, made.saved)

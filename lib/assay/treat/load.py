@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
 from assay.dist.mesh import MeshConfig, make_mesh
@@ -63,11 +61,10 @@ def restore(made: Experiment, workdir: str | Path) -> TrainState:
     nothing = UserError(f"no checkpoint in {folder.path}. Train it first: python -m experiments.main --config=... --workdir={workdir}")
     if not folder.checkpoints.is_dir():
         raise nothing
-    abstract = jax.eval_shape(made.init_state, made.key, made.treatment.given, made.first_batch())
     looked = made.settings.train.patience and folder.best.is_dir() and any(path.name.isdecimal() for path in folder.best.iterdir())
     answering = folder.best if looked else folder.checkpoints
     with Checkpointer(answering, made.settings.checkpoint) as checkpointer:
         step = checkpointer.latest()
         if step is None:
             raise nothing
-        return checkpointer.restore(step, place(abstract, make_mesh(MeshConfig(-1, 1, 1))))[0]
+        return checkpointer.restore(step, place(made.abstract(), make_mesh(MeshConfig(-1, 1, 1))))[0]

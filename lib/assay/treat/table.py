@@ -11,6 +11,7 @@ from assay.treat.couple import couple
 from assay.treat.curriculum import curriculum
 from assay.treat.ensemble import ensemble
 from assay.treat.gradients import gradients
+from assay.treat.inherit import inherit
 from assay.treat.initial import initial
 from assay.treat.option import parse
 from assay.treat.penalty import l1, l2
@@ -29,6 +30,7 @@ FACTORIES: Mapping[str, Callable[..., Treatment]] = {
     "curriculum": curriculum,
     "ensemble": ensemble,
     "gradients": gradients,
+    "inherit": inherit,
     "init": initial,
     "l1": l1,
     "l2": l2,
