@@ -3,9 +3,11 @@
     python -m experiments.compare --workdir=runs/overfitting --baseline=none --split=test
     python -m experiments.compare --workdir=runs/a --workdir=runs/b --baseline=a --split=valid --metric=nll
     python -m experiments.compare --workdir=runs/overfitting --baseline=none --plot=differences.svg
+    python -m experiments.compare --pareto --workdir=runs/small [--workdir=runs/small2 ...] [--plot=pareto.svg]
 
 A variant is the folder WORKDIR/<variant>/seed_<n> of a study, or a run by its folder's name. Runs with one name and one seed in several
-work directories, such as folds, count as one: the mean of their scores.
+work directories, such as folds, count as one: the mean of their scores. With --pareto the stages of a treatment (WORKDIR/stages.json)
+stand side by side, by score, size on disk and latency, and the picture of their Pareto fronts is written to WORKDIR/pareto.svg.
 """
 
 import json
@@ -15,6 +17,8 @@ from absl import flags
 
 from assay.card.compare import as_json, compare, print_comparison, runs_of
 from assay.card.differences import differences
+from assay.card.pareto import as_json as stages_as_json
+from assay.card.pareto import pareto, print_stages, stages_of
 from assay.card.plots import standalone
 from assay.core.command import launch
 from assay.core.errors import UserError
@@ -25,12 +29,20 @@ BASELINE = flags.DEFINE_string("baseline", "", "Name of the variant that the oth
 SPLIT = flags.DEFINE_string("split", "test", "Name of an evaluated split.")
 METRIC = flags.DEFINE_string("metric", "", "A score of predictions/SPLIT.jsonl; empty: the headline.")
 FORMAT = flags.DEFINE_enum("format", "text", ["text", "jsonl"], "For people, or a JSON object a line.")
-PLOT = flags.DEFINE_string("plot", "", "A file that the picture of the differences is written to, as SVG; empty: none.")
+PLOT = flags.DEFINE_string(
+    "plot", "", "A file that the picture is written to, as SVG; empty: none, and WORKDIR/pareto.svg of the first with --pareto."
+)
+PARETO = flags.DEFINE_bool("pareto", False, "Score against size and latency, from WORKDIR/stages.json, in place of paired differences.")
 
 
 def main(overrides: dict[str, str]) -> None:
     if overrides:
         raise UserError("compare takes no --config overrides: it reads what runs have written.")
+    if PARETO.value:
+        _pareto()
+        return
+    if not BASELINE.value:
+        raise UserError("missing --baseline. See --help.")
     found = compare(runs_of(WORKDIR.value), BASELINE.value, SPLIT.value, METRIC.value)
     if PLOT.value:
         write_text(Path(PLOT.value), standalone(differences(found)))
@@ -41,5 +53,19 @@ def main(overrides: dict[str, str]) -> None:
         print(json.dumps(as_json(one)))
 
 
+def _pareto() -> None:
+    if BASELINE.value or METRIC.value:
+        raise UserError("--pareto takes neither --baseline nor --metric: stages.json holds one metric, and its first row is the baseline.")
+    found = stages_of(WORKDIR.value)
+    path = Path(PLOT.value) if PLOT.value else Path(WORKDIR.value[0]) / "pareto.svg"
+    write_text(path, standalone(pareto(found)))
+    if FORMAT.value == "text":
+        print_stages(found)
+        print(f"picture: {path}")
+        return
+    for one in stages_as_json(found):
+        print(json.dumps(one))
+
+
 if __name__ == "__main__":
-    launch(main, __doc__, required=("workdir", "baseline"))
+    launch(main, __doc__, required=("workdir",))

@@ -33,6 +33,7 @@ def digits(**changes: Any) -> ConfigDict:
         {
             "name": "digits",
             "labels": 0,  # training examples that have a label; 0: all
+            "unlabelled": False,  # whether the others are there too, without one, for a teacher
             "folds": 0,  # k-fold cross-validation: valid is one of so many folds; 0: the last 180 of the 898
             "fold": 0,  # which of them
             "data_dir": "",  # "": the cache
@@ -56,6 +57,7 @@ def texts(name: str, **changes: Any) -> ConfigDict:
     values = {
         "name": name,
         "labels": 0,  # training examples that have a label; 0: all
+        "unlabelled": False,  # whether the others are there too, without one, for a teacher
         "folds": 0,  # k-fold cross-validation: valid is one of so many folds; 0: the data's own, or a tenth
         "fold": 0,  # which of them
         "data_dir": "",  # TFDS's folder; "": its own

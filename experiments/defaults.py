@@ -64,14 +64,15 @@ def defaults() -> ConfigDict:
 
 
 def variant(given: str, names: tuple[str, ...], file: str) -> tuple[str, bool]:
-    """`name`, `name,tiny` or `tiny` (the first name's) -> (name, whether tiny). Raises UserError listing the names."""
+    """`name`, `name,tiny` or `tiny` (the first name's) -> (name, whether tiny); `sized` has taken `small` out of them. Raises UserError
+    listing the names."""
     from assay.core.errors import unknown
 
     name, _, size = (given or names[0]).partition(",")
     if name == "tiny":
         name, size = names[0], "tiny"
     if name not in names or size not in ("", "tiny"):
-        raise unknown("variant", given, [*names, "tiny"], f"--config={file}:VARIANT")
+        raise unknown("variant", given, [*names, "small", "tiny"], f"--config={file}:VARIANT")
     return name, size == "tiny"
 
 

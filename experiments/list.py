@@ -2,6 +2,9 @@
 
 python -m experiments.list
 python -m experiments.list --subject=vision
+python -m experiments.list --matrix                 which treatment applies to which family of models, and why not
+
+Every config also has the variant `small`, which has a smaller model: a student for experiments.treat.
 """
 
 import ast
@@ -14,6 +17,7 @@ from assay.core.command import launch
 from assay.core.errors import UserError, unknown
 
 SUBJECT = flags.DEFINE_string("subject", "", "Folder of experiments, such as vision; empty: all.")
+MATRIX = flags.DEFINE_boolean("matrix", False, "Try every treatment on every family of models, in about a minute.")
 ROOT = Path(__file__).parent
 
 
@@ -35,6 +39,18 @@ def describe(path: Path) -> tuple[str, dict[str, str]]:
 def main(overrides: dict[str, str]) -> None:
     if overrides:
         raise UserError("list takes no --config overrides.")
+    if MATRIX.value:
+        from assay.card.matrix import SPECS, matrix, print_matrix
+        from assay.train.progress import bar
+        from experiments.families import families
+
+        of, cells = families(), []
+        with bar("treatments x families", len(of) * len(SPECS), "pairs") as update:
+            for cell in matrix(of):
+                cells.append(cell)
+                update(len(cells), {})
+        print_matrix(cells)
+        return
     paths = [path for path in sorted(ROOT.glob("*/*.py")) if "def get_config(" in path.read_text(encoding="utf-8")]
     subjects = sorted({path.parent.name for path in paths})
     if SUBJECT.value and SUBJECT.value not in subjects:

@@ -63,7 +63,7 @@ MISTAKES = {
         ["'rope'", "alibi, direction, learned, none, rotary, sinusoidal", "--config.model.positions"],
     ),
     "heads": ([TRANSFORMER, "--config.model.heads=3"], ["config.model.heads=3", "divide the width, 16"]),
-    "variant": ([f"--config={CONFIG}:tinny"], ["'tinny'", "'tiny'?", "lstm, scratchpad, tiny, transformer", "--config="]),
+    "variant": ([f"--config={CONFIG}:tinny"], ["'tinny'", "'tiny'?", "lstm, scratchpad, small, tiny, transformer", "--config="]),
     "treatment": ([TINY, "--config.treatments=scratchpda"], ["'scratchpda'", "'scratchpad'?", "--config.treatments"]),
     "option of a treatment": ([TINY, "--config.treatments=scratchpad:size=3"], ["'scratchpad'", "size", "--config.treatments"]),
     "no config file": (["--config=experiments/reason/party.py"], ["experiments/reason/party.py", "--config="]),

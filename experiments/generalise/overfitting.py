@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 from experiments.data import digits
 from experiments.defaults import defaults, variant
 from experiments.models import cnn
+from experiments.students import sized
 
 TREATMENTS = {
     "l1": ("l1:weight=1e-4",),
@@ -35,6 +36,7 @@ TREATMENTS = {
 VARIANTS = ("none", "l1", "l2", "dropout", "augment", "early_stopping", "ensemble", "average", "kfold")
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/generalise/overfitting.py")
     config = defaults()

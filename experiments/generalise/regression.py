@@ -16,10 +16,12 @@ from ml_collections import ConfigDict
 from experiments.data import diabetes
 from experiments.defaults import defaults, variant
 from experiments.models import mlp
+from experiments.students import sized
 
 VARIANTS = ("mlp", "ensemble")
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/generalise/regression.py")
     config = defaults()

@@ -17,10 +17,12 @@ from ml_collections import ConfigDict
 
 from experiments.defaults import defaults, variant
 from experiments.models import transformer
+from experiments.students import sized
 
 VARIANTS = ("post", "post_scaled", "pre")
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/generalise/vanishing_gradients.py")
     config = defaults()

@@ -17,11 +17,13 @@ from ml_collections import ConfigDict
 from experiments.data import reasoning
 from experiments.defaults import defaults, variant
 from experiments.models import transformer
+from experiments.students import sized
 
 VARIANTS = ("plain", "reversed", "alone", "coupled")
 TREATMENTS = {"plain": (), "reversed": ("reverse",), "alone": ("reverse",), "coupled": ("reverse", "couple:span=48")}
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/reason/addition.py")
     longer = name in ("alone", "coupled")

@@ -29,6 +29,7 @@ from ml_collections import ConfigDict
 from experiments.data import chomsky
 from experiments.defaults import defaults, variant
 from experiments.models import memory_rnn, recurrent, transformer
+from experiments.students import sized
 
 POSITIONS = {"transformer": "rotary", "none": "none", "sinusoidal": "sinusoidal", "alibi": "alibi", "relative": "transformer_xl"}
 VARIANTS = (
@@ -57,6 +58,7 @@ MODELS = {
 STEPS = {"lstm": 4000, "attention_lstm": 4000, "attention_automaton": 600, "attention_network": 16_000}  # the others: 6000
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/reason/chomsky.py")
     config = defaults()

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from experiments.data import reasoning
 from experiments.defaults import defaults, variant
 from experiments.models import transformer
+from experiments.students import sized
 
 VARIANTS = ("rotary", "learned", "alibi", "none", "randomised", "local")
 CHANGES = {
@@ -24,6 +25,7 @@ CHANGES = {
 }
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/reason/induction.py")
     config = defaults()

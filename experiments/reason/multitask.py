@@ -17,11 +17,13 @@ from ml_collections import ConfigDict
 from experiments.data import multi
 from experiments.defaults import defaults, variant
 from experiments.models import recurrent
+from experiments.students import sized
 
 VARIANTS = ("together", "parity", "cycle")
 MEMBERS = {"parity": ("chomsky/parity_check",), "cycle": ("chomsky/cycle_navigation",)}
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/reason/multitask.py")
     members = MEMBERS.get(name, MEMBERS["parity"] + MEMBERS["cycle"])

@@ -15,10 +15,12 @@ from ml_collections import ConfigDict
 from experiments.data import chomsky
 from experiments.defaults import defaults, variant
 from experiments.models import recurrent, transformer
+from experiments.students import sized
 
 VARIANTS = ("lstm", "transformer", "scratchpad")
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/reason/parity.py")
     lstm = name == "lstm"

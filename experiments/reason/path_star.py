@@ -16,10 +16,12 @@ from ml_collections import ConfigDict
 from experiments.data import reasoning
 from experiments.defaults import defaults, variant
 from experiments.models import transformer
+from experiments.students import sized
 
 VARIANTS = ("forward", "reversed")
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/reason/path_star.py")
     config = defaults()

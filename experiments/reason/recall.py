@@ -17,10 +17,12 @@ from ml_collections import ConfigDict
 from experiments.data import reasoning
 from experiments.defaults import defaults, variant
 from experiments.models import recurrent, transformer
+from experiments.students import sized
 
 VARIANTS = ("attention", "lstm", "flat", "looped")
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/reason/recall.py")
     hops = name in ("flat", "looped")

@@ -17,11 +17,13 @@ from ml_collections import ConfigDict
 from experiments.data import chomsky
 from experiments.defaults import defaults, variant
 from experiments.models import recurrent
+from experiments.students import sized
 
 TREATMENTS = {"none": (), "supervise": ("supervise",), "curriculum": ("curriculum:examples=20000",)}
 VARIANTS = ("none", "supervise", "curriculum")
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/reason/remedies.py")
     config = defaults()

@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 from experiments.data import reasoning
 from experiments.defaults import defaults, variant
 from experiments.models import recurrent, transformer
+from experiments.students import sized
 
 VARIANTS = ("lstm", "transformer", "relative", "universal", "words", "phrases", "hybrid")
 TREATMENTS = {"words": ("recombine",), "phrases": ("recombine:of=phrases,draws=200000",)}
@@ -36,6 +37,7 @@ CHANGES = {
 }
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/reason/scan.py")
     config = defaults()

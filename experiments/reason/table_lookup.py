@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 from experiments.data import reasoning
 from experiments.defaults import defaults, variant
 from experiments.models import recurrent, transformer
+from experiments.students import sized
 
 VARIANTS = ("lstm", "bilstm_attention", "universal", "relative", "gate", "geometric", "more_loops")
 MODELS = {
@@ -39,6 +40,7 @@ CHANGES = {
 }
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/reason/table_lookup.py")
     config = defaults()

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from experiments.data import reasoning
 from experiments.defaults import defaults, variant
 from experiments.models import recurrent, transformer
+from experiments.students import sized
 
 VARIANTS = ("lstm", "universal", "geometric")
 CHANGES = {
@@ -25,6 +26,7 @@ CHANGES = {
 }
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/reason/trees.py")
     config = defaults()

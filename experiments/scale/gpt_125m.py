@@ -11,9 +11,11 @@ Reference: Radford et al. 2019
 from ml_collections import ConfigDict
 
 from experiments.scaling import gpt
+from experiments.students import sized
 
 VARIANTS = ("full",)
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     return gpt(given, VARIANTS, "experiments/scale/gpt_125m.py", depth=12, width=768, heads=12, kv_heads=12, mlp=3072)

@@ -11,10 +11,12 @@ Reference: Grattafiori et al. 2024 (arXiv 2407.21783), and the model card of Lla
 from ml_collections import ConfigDict
 
 from experiments.scaling import llama
+from experiments.students import sized
 
 VARIANTS = ("full",)
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     sizes = {"depth": 16, "width": 2048, "heads": 32, "kv_heads": 8, "mlp": 8192, "tied": True}
     return llama(given, VARIANTS, "experiments/scale/llama_1b.py", vocabulary=128_256, batch=64, **sizes)

@@ -11,10 +11,12 @@ Reference: Touvron et al. 2023 (arXiv 2307.09288)
 from ml_collections import ConfigDict
 
 from experiments.scaling import llama
+from experiments.students import sized
 
 VARIANTS = ("full",)
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     sizes = {"depth": 80, "width": 8192, "heads": 64, "kv_heads": 8, "mlp": 28_672}
     return llama(given, VARIANTS, "experiments/scale/llama_70b.py", vocabulary=32_000, batch=1024, **sizes)

@@ -11,10 +11,12 @@ Reference: Touvron et al. 2023 (arXiv 2307.09288)
 from ml_collections import ConfigDict
 
 from experiments.scaling import llama
+from experiments.students import sized
 
 VARIANTS = ("full",)
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     sizes = {"depth": 32, "width": 4096, "heads": 32, "kv_heads": 32, "mlp": 11_008}
     return llama(given, VARIANTS, "experiments/scale/llama_7b.py", vocabulary=32_000, **sizes)

@@ -15,10 +15,12 @@ from ml_collections import ConfigDict
 from experiments.data import texts
 from experiments.defaults import defaults, variant
 from experiments.models import recurrent
+from experiments.students import sized
 
 VARIANTS = ("package", "imdb", "csv")
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/text/bilstm_classifier.py")
     config = defaults()

@@ -17,11 +17,13 @@ from ml_collections import ConfigDict
 
 from experiments.data import texts
 from experiments.defaults import defaults, variant
+from experiments.students import sized
 from experiments.text.masked_lm import encoder
 
 VARIANTS = ("scratch_50", "scratch_200", "scratch_all", "pretrained_50", "pretrained_200", "pretrained_all")
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/text/finetune.py")
     start, _, labels = name.partition("_")

@@ -17,10 +17,12 @@ from ml_collections import ConfigDict
 from experiments.data import language
 from experiments.defaults import defaults, variant
 from experiments.models import ngram, transformer
+from experiments.students import sized
 
 VARIANTS = ("transformer", "ngram3", "ngram4", "ngram5", "ngram6")
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/text/language_model.py")
     config = defaults()

@@ -13,10 +13,12 @@ from ml_collections import ConfigDict
 from experiments.data import language
 from experiments.defaults import defaults, variant
 from experiments.models import transformer
+from experiments.students import sized
 
 VARIANTS = ("masked_lm",)
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     _, small = variant(given, VARIANTS, "experiments/text/masked_lm.py")
     config = defaults()

@@ -15,10 +15,12 @@ from ml_collections import ConfigDict
 from experiments.data import texts
 from experiments.defaults import defaults, variant
 from experiments.models import transformer
+from experiments.students import sized
 
 VARIANTS = ("classic", "tuned")
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/text/transformer_classifier.py")
     config = defaults()

@@ -15,10 +15,12 @@ from ml_collections import ConfigDict
 
 from experiments.defaults import defaults, variant
 from experiments.models import transformer
+from experiments.students import sized
 
 VARIANTS = ("simple", "length", "jump", "turn_left")
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/translate/encoder_decoder.py")
     config = defaults()

@@ -13,11 +13,13 @@ from ml_collections import ConfigDict
 from experiments.data import images
 from experiments.defaults import defaults, variant
 from experiments.models import cnn
+from experiments.students import sized
 from experiments.vision.cnn_mnist import tiny
 
 VARIANTS = ("cnn",)
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     _, small = variant(given, VARIANTS, "experiments/vision/cnn_cifar.py")
     config = defaults()

@@ -14,10 +14,12 @@ from ml_collections import ConfigDict
 from experiments.data import digits
 from experiments.defaults import defaults, variant
 from experiments.models import cnn
+from experiments.students import sized
 
 VARIANTS = ("cnn", "plain")
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/vision/cnn_digits.py")
     config = defaults()

@@ -13,10 +13,12 @@ from ml_collections import ConfigDict
 from experiments.data import digits, images
 from experiments.defaults import defaults, variant
 from experiments.models import cnn
+from experiments.students import sized
 
 VARIANTS = ("cnn",)
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     _, small = variant(given, VARIANTS, "experiments/vision/cnn_mnist.py")
     config = defaults()

@@ -14,10 +14,12 @@ from ml_collections import ConfigDict
 from experiments.data import digits, images
 from experiments.defaults import defaults, variant
 from experiments.models import resnet
+from experiments.students import sized
 
 VARIANTS = ("resnet20", "resnet56")
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/vision/resnet_cifar.py")
     config = defaults()

@@ -14,10 +14,12 @@ from ml_collections import ConfigDict
 from experiments.data import digits
 from experiments.defaults import defaults, variant
 from experiments.models import resnet
+from experiments.students import sized
 
 VARIANTS = ("resnet",)
 
 
+@sized
 def get_config(given: str = "") -> ConfigDict:
     _, small = variant(given, VARIANTS, "experiments/vision/resnet_digits.py")
     config = defaults()

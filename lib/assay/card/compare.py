@@ -82,7 +82,7 @@ def compare(runs: Runs, baseline: str, split: str, metric: str = "") -> list[Com
         raise UserError(
             f"runs of different tasks ({', '.join(sorted(tasks))}) answer different questions. Give --workdir runs of one task."
         )
-    metric = metric or _headline(next(iter(runs[baseline].values()))[0], split)
+    metric = metric or headline(next(iter(runs[baseline].values()))[0], split)
     measured = [_measured(runs, name, baseline, split, metric) for name in runs if name != baseline]
     adjusted = holm([one.difference.p_value for one in measured]).tolist()
     return [one._replace(adjusted=p, verdict=_verdict(one.difference.value, p, metric)) for one, p in zip(measured, adjusted, strict=True)]
@@ -159,6 +159,11 @@ def _scores(paths: Sequence[Path], split: str, metric: str) -> Scores:
     return Scores(keys[0], values, groups)
 
 
+def scores(path: str | Path, split: str, metric: str) -> np.ndarray:
+    """A metric of each example of a split, in the order of their ids."""
+    return _scores([Path(path)], split, metric).values
+
+
 def _records(path: Path, split: str) -> list[dict[str, Any]]:
     file = WorkDir(path).predictions(split)
     if not file.exists():
@@ -168,7 +173,8 @@ def _records(path: Path, split: str) -> list[dict[str, Any]]:
     return sorted(records, key=lambda record: record["id"])
 
 
-def _headline(path: Path, split: str) -> str:
+def headline(path: Path, split: str) -> str:
+    """The score that a split's examples are compared by, if nobody names one."""
     known = _records(path, split)[0]["scores"]
     return next((name for name in HEADLINES if name in known), next(iter(known)))
 

@@ -55,6 +55,11 @@ def load(spec: str) -> ConfigDict:
     return config.lock()
 
 
+def locked(values: Mapping[str, Any]) -> ConfigDict:
+    """A locked ConfigDict of plain data, such as a config.json's."""
+    return ConfigDict(dict(values)).lock()
+
+
 def experiment_name(spec: str) -> str:
     """`experiments/reason/parity.py:lstm` -> `reason/parity:lstm`."""
     file, _, variant = spec.partition(":")

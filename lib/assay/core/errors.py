@@ -21,6 +21,10 @@ class SaveError(UserError):
         )
 
 
+class Inapplicable(UserError):
+    """A treatment that makes no sense for a model, or for a task, with the reason in a line."""
+
+
 class Alone(Exception):
     """Another process of the run is gone, so what they compute together cannot go on. Verbs end at once, with exit code 1: whatever waits
     for the other would wait for ever."""

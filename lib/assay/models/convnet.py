@@ -76,6 +76,7 @@ class ResNetConfig:
     groups: int  # groups of GroupNorm; they divide the width
     stem: str  # small: a 3 x 3 convolution, for pictures under about 64 pixels; large: 7 x 7, which with its pooling quarters the picture
     dropout: float  # share of features dropped before the read-out
+    inner: int = 0  # groups of channels inside a block, as large as those outside; 0: as many as groups
 
     def __post_init__(self):
         if self.layout not in LAYOUTS:
@@ -84,6 +85,7 @@ class ResNetConfig:
         require(self.depth in layout.stages, "model.depth", self.depth, f"the layout {self.layout!r} has {layout.depths}")
         require(self.width >= 1, "model.width", self.width, "it is at least 1")
         require(self.groups >= 1 and self.width % self.groups == 0, "model.groups", self.groups, f"groups divide the width, {self.width}")
+        require(0 <= self.inner <= self.groups, "model.inner", self.inner, f"at most model.groups={self.groups}, or 0 for as many")
         require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "a share in [0, 1)")
         if self.stem not in STEMS:
             raise unknown("stem", self.stem, STEMS, "--config.model.stem")
@@ -132,7 +134,9 @@ class CNN(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """relu(shortcut(x) + F(x)): F is two 3 x 3 convolutions, or 1 x 1, 3 x 3, 1 x 1 with a fourth of the channels inside."""
+    """relu(shortcut(x) + F(x)): F is two 3 x 3 convolutions, or 1 x 1, 3 x 3, 1 x 1 with a fourth of the channels inside.
+
+    With `inner` it has fewer channels inside, in groups of the same size."""
 
     width: int  # channels inside
     stride: int
@@ -141,19 +145,21 @@ class ResidualBlock(nn.Module):
     projected: bool
     dtype: jnp.dtype
     train: bool = False
+    inner: int = 0  # groups inside; 0: as many as `groups`
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        out = self.width * (4 if self.bottleneck else 1)
-        shapes: tuple[tuple[int, int, int], ...] = ((self.width, 3, self.stride), (self.width, 3, 1))  # channels, side, stride
+        out, groups = self.width * (4 if self.bottleneck else 1), self.inner or self.groups
+        inside = self.width // self.groups * groups
+        shapes: tuple[tuple[int, int, int], ...] = ((inside, 3, self.stride), (out, 3, 1))  # channels, side, stride
         if self.bottleneck:
-            shapes = ((self.width, 1, 1), (self.width, 3, self.stride), (out, 1, 1))
+            shapes = ((inside, 1, 1), (inside, 3, self.stride), (out, 1, 1))
         y = x
         for i, (channels, side, stride) in enumerate(shapes):
             last = i == len(shapes) - 1
             y = _conv(channels, side, stride, self.dtype, self.train, f"conv_{i}")(y)
             scale = nn.initializers.zeros_init() if last else nn.initializers.ones_init()
-            y = GroupNorm(self.groups, self.dtype, scale, name=f"norm_{i}")(y)
+            y = GroupNorm(self.groups if last else groups, self.dtype, scale, name=f"norm_{i}")(y)
             y = y if last else jax.nn.relu(y)
         if x.shape != y.shape:
             x = self._project(x, out) if self.projected else _cut_and_pad(x, self.stride, out)
@@ -186,7 +192,7 @@ class ResNet(nn.Module):
             for i in range(blocks):
                 stride = 2 if stage and not i else 1
                 shape = (config.width * 2**stage, stride, config.groups, bottleneck, layout.projected)
-                x = ResidualBlock(*shape, self.dtype, train, name=f"block_{number}")(x)
+                x = ResidualBlock(*shape, self.dtype, train, config.inner, name=f"block_{number}")(x)
                 number += 1
         x = tap(self, "pooled", x.mean(axis=(1, 2)))
         x = nn.Dropout(config.dropout, deterministic=not train)(x)

@@ -5,8 +5,9 @@ XLA has quick products of a and b and of a and b's transpose. That of a's transp
 `_turned` makes the transpose beforehand, where XLA cannot see one. Elsewhere, and in float32, products are XLA's own.
 """
 
+from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -26,8 +27,28 @@ def product(form: Form, a: Shaped[Array, "*batch n k"], b: Shaped[Array, "*batch
     return _wide(form, a, b) if a.dtype == b.dtype == jnp.bfloat16 and on_one_cpu() else jnp.einsum(_EINSUM[form], a, b)
 
 
+@runtime_checkable
+class Kernel(Protocol):
+    """What may lie in the place of a `Dense` layer's kernel and knows its own product: a pytree of arrays."""
+
+    def product(self, x: Shaped[Array, "rows width"]) -> Shaped[Array, "rows features"]: ...
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Factors:
+    """The kernel first second, of low rank: x is multiplied by one after the other."""
+
+    first: Shaped[Array, "width rank"]
+    second: Shaped[Array, "rank features"]
+
+    def product(self, x: Shaped[Array, "rows width"]) -> Shaped[Array, "rows features"]:
+        between = product("ab", x, self.first.astype(x.dtype)).astype(x.dtype)
+        return product("ab", between, self.second.astype(x.dtype))
+
+
 class Dense(nn.Module):
-    """x W + b over (rows, features): the parameters of `nn.Dense`, by `product`."""
+    """x W + b over (rows, features): the parameters of `nn.Dense`, by `product`, or by what lies in the kernel's place."""
 
     features: int
     use_bias: bool = True
@@ -37,9 +58,13 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Shaped[Array | np.ndarray, "rows width"]) -> Shaped[Array, "rows features"]:
-        kernel = self.param("kernel", self.kernel_init, (x.shape[1], self.features))
+        x = jnp.asarray(x, self.dtype)
+        found: Any = self.get_variable("params", "kernel")
+        if isinstance(found, Kernel):
+            out = found.product(x)
+        else:
+            out = product("ab", x, self.param("kernel", self.kernel_init, (x.shape[1], self.features)).astype(self.dtype))
         bias = self.param("bias", self.bias_init, (self.features,)) if self.use_bias else None
-        out = product("ab", jnp.asarray(x, self.dtype), kernel.astype(self.dtype))
         return (out if bias is None else out + bias.astype(out.dtype)[None, :]).astype(self.dtype)
 
 

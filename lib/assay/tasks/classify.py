@@ -5,7 +5,7 @@ with few and with many labels choose by the same examples. The subset of 50 lies
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -30,15 +30,18 @@ class LabelsConfig:
     labels: int  # training examples that have a label, stratified; 0: all
     folds: int  # k-fold cross-validation: `valid` is one of so many folds of the data's training split; 0: the data's own, or a fixed share
     fold: int  # which of them, from 0
+    unlabelled: bool = field(default=False, kw_only=True)  # whether training has the other examples too, without a label, for a teacher
 
     def __post_init__(self):
         require(self.labels >= 0, "task.labels", self.labels, "a number of examples, or 0 for all")
         require(self.folds == 0 or self.folds >= 2, "task.folds", self.folds, "at least 2, or 0 for none")
+        require(not self.unlabelled or self.labels > 0, "task.unlabelled", self.unlabelled, "some have labels: set task.labels above 0")
         require(0 <= self.fold < max(self.folds, 1), "task.fold", self.fold, f"from 0 to {max(self.folds, 1) - 1}")
 
 
 def chosen(config: LabelsConfig, labels: np.ndarray, valid: np.ndarray, groups: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Places of the training and validation examples among `labels` [n]. `valid`: those held out where there are no folds.
+    """Places of the training and validation examples among `labels` [n], and of the training examples that are `labelled`, which are all
+    of them unless `config.unlabelled`. `valid`: those held out where there are no folds.
 
     `groups`: what lies in one fold whole, such as a file.
     """
@@ -49,15 +52,14 @@ def chosen(config: LabelsConfig, labels: np.ndarray, valid: np.ndarray, groups: 
             held = k_fold(np.arange(len(first)), config.folds, SPLIT_SEED, labels[first])[config.fold].held_out
             valid = np.flatnonzero(np.isin(group, held))
         train = np.setdiff1d(every, valid)
-        if config.labels:
-            train = n_labels(train, labels[train], config.labels, SPLIT_SEED)
+        known = n_labels(train, labels[train], config.labels, SPLIT_SEED) if config.labels else train
     except UserError as error:
         raise UserError(f"{error} Change config.task.labels or config.task.folds.") from None
-    return {"train": train, "valid": valid}
+    return {"train": train if config.unlabelled else known, "valid": valid, "labelled": known}
 
 
 def score_classes(output: Output, batch: Batch) -> tuple[jax.Array, jax.Array, Mapping[str, jax.Array]]:
-    """Cross-entropy of each example in nats. `batch["targets"]`: int32 [batch].
+    """Cross-entropy of each example in nats. `batch["targets"]`: int32 [batch]; where `batch["labelled"]` is 0 there is none to learn from.
 
     `accuracy`: whether the likeliest class is right; `nll`: the cross-entropy; `confidence`: the likeliest class's probability.
     """
@@ -65,7 +67,7 @@ def score_classes(output: Output, batch: Batch) -> tuple[jax.Array, jax.Array, M
     nll = -jnp.take_along_axis(log_probability, batch["targets"][:, None], axis=-1)[:, 0]
     right = is_likeliest(output.logits, batch["targets"])
     confidence = jnp.exp(log_probability.max(axis=-1))
-    return nll, batch["weight"], {"accuracy": right.astype(jnp.float32), "nll": nll, "confidence": confidence}
+    return nll, batch["weight"] * batch.get("labelled", 1.0), {"accuracy": right.astype(jnp.float32), "nll": nll, "confidence": confidence}
 
 
 def task(
@@ -95,8 +97,15 @@ def task(
     )
 
 
-def labelled(labels: np.ndarray, inputs: np.ndarray, lengths: np.ndarray | None = None) -> Examples:
-    """Examples of one class each. `lengths`: tokens of each input; None where all have one shape."""
+def labelled(labels: np.ndarray, inputs: np.ndarray, lengths: np.ndarray | None = None, known: np.ndarray | None = None) -> Examples:
+    """Examples of one class each. `lengths`: tokens of each input; None where all have one shape. `known`: bool, which have a label; the
+    class of the others is 0, and no token of it counts."""
     ones = np.ones(len(labels), np.int64)
     length = ones if lengths is None else lengths.astype(np.int64)
-    return Examples(np.arange(len(labels)), length, inputs, length, labels.astype(np.int32)[:, None], ones, ones)
+    counted = ones if known is None else known.astype(np.int64)
+    return Examples(np.arange(len(labels)), length, inputs, length, (labels * counted).astype(np.int32)[:, None], counted, ones)
+
+
+def knowing(encode: Callable[[Examples, int], Mapping[str, np.ndarray]]) -> Callable[[Examples, int], Mapping[str, np.ndarray]]:
+    """The encoding of a task where some training examples have no label: batches say which have one, as `labelled`, 1 or 0."""
+    return lambda examples, width: {**encode(examples, width), "labelled": (examples.target_length > 0).astype(np.float32)}

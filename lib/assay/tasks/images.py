@@ -50,12 +50,14 @@ def build(config: ImagesConfig, seed: int) -> Task:
             data = columns(test if split == "test" else own)
             return _source(split, data["image"], data["label"])
         rows = parts()[split]
-        return _source(split, columns(pool)["image"][rows], columns(pool)["label"][rows])
+        known = np.isin(rows, parts()["labelled"]) if split == "train" and config.unlabelled else None
+        return _source(split, columns(pool)["image"][rows], columns(pool)["label"][rows], known)
 
     splits = [split for split in ("train", "valid", "test") if split != "test" or test]
     sources: Mapping[str, Callable[[], Source]] = {split: partial(source, split) for split in splits}
     highest = HIGHEST.get(name, 255.0)
-    return classify.task(config.name, sources, classes, partial(encode, highest=highest))
+    encoding = partial(encode, highest=highest)
+    return classify.task(config.name, sources, classes, classify.knowing(encoding) if config.unlabelled else encoding)
 
 
 def encode(examples: Examples, width: int, highest: float) -> dict[str, np.ndarray]:
@@ -68,9 +70,9 @@ def encode(examples: Examples, width: int, highest: float) -> dict[str, np.ndarr
     }
 
 
-def _source(split: str, images: np.ndarray, labels: np.ndarray) -> Source:
+def _source(split: str, images: np.ndarray, labels: np.ndarray, known: np.ndarray | None = None) -> Source:
     def describe(examples: Examples, i: int) -> dict[str, Any]:
         image = examples.input[i]
         return {"input": (image[..., 0] if image.shape[-1] == 1 else image).tolist(), "target": int(examples.target[i, 0])}
 
-    return in_memory(split, classify.labelled(labels, images), describe)
+    return in_memory(split, classify.labelled(labels, images, known=known), describe)

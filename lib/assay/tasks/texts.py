@@ -55,15 +55,21 @@ class CSVConfig(TextsConfig):
 
 
 class Texts(NamedTuple):
-    """Texts with their classes' numbers, and what they are resampled by, if not one by one."""
+    """Texts with their classes' numbers, what they are resampled by, if not one by one, and which have a label, if not all."""
 
     texts: Sequence[str]
     labels: np.ndarray
     groups: Sequence[str] | None = None
+    known: np.ndarray | None = None
 
-    def take(self, rows: np.ndarray) -> "Texts":
+    def take(self, rows: np.ndarray, known: np.ndarray | None = None) -> "Texts":
         groups = None if self.groups is None else [self.groups[i] for i in rows]
-        return Texts([self.texts[i] for i in rows], self.labels[rows], groups)
+        return Texts([self.texts[i] for i in rows], self.labels[rows], groups, known)
+
+    def parts(self, rows: Mapping[str, np.ndarray]) -> "dict[str, Texts]":
+        """train and valid, as `classify.chosen` says."""
+        known = np.isin(rows["train"], rows["labelled"])
+        return {"train": self.take(rows["train"], None if known.all() else known), "valid": self.take(rows["valid"])}
 
 
 def build_tfds(config: TextsConfig, seed: int) -> Task:
@@ -84,9 +90,9 @@ def build_tfds(config: TextsConfig, seed: int) -> Task:
         every = read(pool)
         if own and not config.folds:
             rows = classify.chosen(config, every.labels, np.zeros(0, np.int64))
-            return {"train": every.take(rows["train"]), "valid": read(own)}
+            return {**every.parts(rows), "valid": read(own)}
         held = np.array([i for i, text in enumerate(every.texts) if stable_hash(text) % VALID_ONE_IN == 0], np.int64)
-        return {split: every.take(rows) for split, rows in classify.chosen(config, every.labels, held, every.groups).items()}
+        return every.parts(classify.chosen(config, every.labels, held, every.groups))
 
     return _task(config, classes, lambda split: read(test) if split == "test" else parts()[split], bool(test))
 
@@ -107,7 +113,7 @@ def build_csv(config: CSVConfig, seed: int) -> Task:
         raise UserError(f"every text of {config.train} stands in {config.test} too, so nothing is left to train on.")
     every = Texts([rows[i].text for i in first], labels[first])
     held = np.array([i for i, text in enumerate(every.texts) if stable_hash(text) % VALID_ONE_IN == 0], np.int64)
-    parts = {split: every.take(rows) for split, rows in classify.chosen(config, every.labels, held).items()}
+    parts = every.parts(classify.chosen(config, every.labels, held))
     if not len(parts["train"].texts):
         raise UserError(f"{config.train} has too few different texts to hold some out for choices. Give it more rows.")
     return _task(config, classes, lambda split: test if split == "test" else parts[split], bool(tested), bool(len(parts["valid"].texts)))
@@ -136,7 +142,7 @@ def _task(config: TextsConfig, classes: Sequence[str], read: Callable[[str], Tex
             at = int(examples.id[i]) % len(data.texts)
             return {"input": data.texts[at], "target": classes[int(data.labels[at])]}
 
-        return in_memory(split, _examples(data.texts, data.labels, tokens, config.max_length), describe, data.groups)
+        return in_memory(split, _examples(data.texts, data.labels, tokens, config.max_length, data.known), describe, data.groups)
 
     splits = ["train", *(["valid"] if valid else []), *(["test"] if test else [])]
     sources: Mapping[str, Callable[[], Source]] = {split: partial(source, split) for split in splits}
@@ -144,7 +150,8 @@ def _task(config: TextsConfig, classes: Sequence[str], read: Callable[[str], Tex
     def unlabelled(texts: Sequence[str]) -> Examples:
         return _examples(texts, np.zeros(len(texts), np.int64), tokens, config.max_length)
 
-    made = classify.task(config.name, sources, classes, encode, tokens.size, unlabelled)
+    encoding = classify.knowing(encode) if config.unlabelled else encode
+    made = classify.task(config.name, sources, classes, encoding, tokens.size, unlabelled)
     return replace(made, symbols=symbols(tokens), alphabet=alphabet_of(tokens), data=_hash(read("train"), classes))
 
 
@@ -155,7 +162,7 @@ def _hash(training: Texts, classes: Sequence[str]) -> str:
     return whole.hexdigest()
 
 
-def _examples(texts: Sequence[str], labels: np.ndarray, tokens: Tokenizer, max_length: int) -> Examples:
+def _examples(texts: Sequence[str], labels: np.ndarray, tokens: Tokenizer, max_length: int, known: np.ndarray | None = None) -> Examples:
     ids = [tokens.encode(text)[:max_length] or [tokens.unknown] for text in texts]  # an empty text is one token, so that it can be read
     inputs, lengths = padded(ids, max(map(len, ids)), tokens.pad)
-    return classify.labelled(labels, inputs, lengths)
+    return classify.labelled(labels, inputs, lengths, known)

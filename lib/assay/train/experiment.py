@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from assay.core.config import require, typed
-from assay.core.errors import UserError
+from assay.core.errors import Inapplicable, UserError
 from assay.core.tree import PyTree
 from assay.data.loader import Sample, bucket_ends, sampler, stacked
 from assay.data.source import Source
@@ -24,7 +24,7 @@ from assay.train.checkpoint import CheckpointConfig
 from assay.train.objective import OBJECTIVES, Objective, ObjectiveConfig
 from assay.train.optim import OptimizerConfig, make_optimizer, make_schedule
 from assay.train.state import INHERITED, TrainState, init_params, init_state
-from assay.train.treatment import Treatment, compose
+from assay.train.treatment import Treatment, compose, links
 
 
 @dataclass(frozen=True)
@@ -162,6 +162,13 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
             f"{task.name} with --config.task.layout=translation reads one sequence and writes another, and the model "
             f"{settings.model['name']!r} has one stream of tokens. Set --config.task.layout=prompted, or "
             "--config.model.name=encoder_decoder."
+        )
+    trained = {link: names for link, names in links(treatments).items() if link in ("init", "objective", "gradient", "optimizer", "sample")}
+    if untreated.fit is not None and trained:
+        names = ", ".join(dict.fromkeys(name for found in trained.values() for name in found))
+        raise Inapplicable(
+            f"does not apply: the model {settings.model['name']!r} is fitted by counting, and {names} changes how a model is trained by "
+            "gradients. Change --config.treatments or --config.model.name."
         )
     if untreated.fit is not None and train.steps:
         raise UserError(f"the model {settings.model['name']!r} is fitted by counting, not by gradient. Set --config.train.steps=0.")

@@ -41,7 +41,7 @@ def supervised(score: Score) -> Objective:
         values, weights, metrics = score(output, batch)
         weight = weights.sum()
         mean = (values * weights).sum() / jnp.maximum(weight, 1e-9)
-        rows = batch["weight"]
+        rows = batch["weight"] * batch.get("labelled", 1.0)
         return mean, Aux(weight, {name: ((value * rows).sum(), rows.sum()) for name, value in metrics.items()}, output)
 
     return Objective(init, loss)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assay.core import rng
-from assay.core.errors import UserError
+from assay.core.errors import Inapplicable
 from assay.core.tree import PyTree
 from assay.data.source import Examples
 from assay.models.model import Batch, Model
@@ -40,7 +40,7 @@ def with_places(task: Task, span: int) -> Task:
     """The task whose batches say the position of each token. Raises UserError for one that couples none, and for more than `span`."""
     couples, encode = task.couples, task.encode
     if couples is None:
-        raise UserError(
+        raise Inapplicable(
             f"the treatment 'couple' does not apply to {task.name}: it does not say which tokens belong together. It applies to addition "
             f"with --config.task.pad=True. {KEY} Or choose another --config.task.name."
         )

@@ -69,7 +69,8 @@ def combined(model: Model, params: PyTree, members: int, combine: Callable[[jax.
             output = each(lambda member, key: model.apply(member, batch, key=key, **keywords), params, _keys(key, members))
         return output._replace(logits=jax.tree.map(combine, output.logits))
 
-    return replace(model, apply=apply, decode=model.decode and _decode(model.decode, one, each, combine)), params
+    decode = model.decode and _decode(model.decode, one, each, combine)
+    return replace(model, apply=apply, decode=decode, settings=None, remake=None), params
 
 
 def taught_apart(objective: Objective, members: int, combine: str = "outputs") -> Objective:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
 from assay.dist.mesh import MeshConfig, make_mesh
@@ -15,7 +17,7 @@ from assay.models.model import Model
 from assay.tasks.task import Task
 from assay.train.checkpoint import Checkpointer
 from assay.train.experiment import Experiment, assemble
-from assay.train.state import TrainState, final_params
+from assay.train.state import TrainState, all_params, final_params
 from assay.train.treatment import Treatment, links
 from assay.train.workdir import EXTRA, WorkDir
 from assay.treat.table import treatments
@@ -53,6 +55,22 @@ def rebuild(
     if made.task.data != written.get("data", ""):
         raise folder.other_data()
     return made
+
+
+def early(workdir: str | Path, step: int) -> PyTree:
+    """The model's parameters after `step` steps of a run; 0: those that it began with. Raises UserError where no checkpoint has them."""
+    made, folder = rebuild(workdir), WorkDir(workdir)
+    if step == 0:
+        start = jax.jit(made.init_state)(made.key, made.given(loaded=False), made.first_batch(), made.started())
+        return all_params(start)["model"]
+    with Checkpointer(folder.checkpoints, made.settings.checkpoint) as checkpointer:
+        kept = sorted(checkpointer.manager.all_steps())
+        if step not in kept:
+            raise UserError(
+                f"{workdir} has no checkpoint of step {step}, to which prune:rewind goes back; it has {', '.join(map(str, kept))}, and 0 "
+                "is its start. Train with --config.checkpoint.keep high enough."
+            )
+        return all_params(checkpointer.restore(step, place(made.abstract(), make_mesh(MeshConfig(-1, 1, 1))))[0])["model"]
 
 
 def restore(made: Experiment, workdir: str | Path) -> TrainState:

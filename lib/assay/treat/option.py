@@ -21,8 +21,10 @@ def parse(name: str, factory: Callable[..., Any], text: str) -> dict[str, Any]:
     taken = {key.removesuffix("_"): parameter for key, parameter in inspect.signature(factory).parameters.items()}
     known = f"It takes: {', '.join(taken) or 'no options'}."
     found: dict[str, Any] = {}
-    for pair in (pair for pair in text.split(",") if pair):
+    for place, pair in enumerate(pair for pair in text.split(",") if pair):
         key, equals, value = pair.partition("=")
+        if not (place or equals or key in taken) and taken and (first := next(iter(taken.items())))[1].annotation is str:
+            key, equals, value = first[0], "=", pair  # `quantize:int8`: the first option, where it is a word, needs no name
         if key not in taken:
             raise UserError(f"the treatment {name!r} does not take {key!r}. {known} {KEY}")
         if not equals or taken[key].name in found:

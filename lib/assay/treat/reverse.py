@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.core.errors import UserError
+from assay.core.errors import Inapplicable, UserError
 from assay.data.source import Examples, Source
 from assay.tasks.task import Task, counted
 from assay.train.treatment import Treatment
@@ -97,7 +97,7 @@ def check_answers(task: Task) -> None:
     """Raises UserError that says why a task's answers cannot be reversed."""
     why = _obstacle(task)
     if why:
-        raise UserError(
+        raise Inapplicable(
             f"the treatment 'reverse' does not apply to {task.name}: {why}. It applies to tasks whose answers are several tokens after the "
             f"input, such as addition, path_star or scan/length. {KEY} Or choose another --config.task.name."
         )

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from assay.core.errors import UserError
+from assay.core.errors import Inapplicable
 from assay.data.source import Examples, Source
 from assay.tasks.sequence import running_state, score_tokens
 from assay.tasks.task import Task
@@ -30,7 +30,7 @@ def with_states(task: Task) -> Task:
     """The task whose targets are the running states. Raises UserError where a task has none."""
     states = task.states
     if states is None:
-        raise UserError(
+        raise Inapplicable(
             f"the treatment scratchpad does not apply to {task.name}: its answer is not a state that one input token at a time updates, "
             "or another treatment has changed what it asks. "
             "It applies to chomsky/parity_check, chomsky/cycle_navigation, ctl/forward. Change --config.task.name or --config.treatments."

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from assay.core.errors import UserError
+from assay.core.errors import Inapplicable
 from assay.data.source import Examples
 from assay.tasks.sequence import score_tokens
 from assay.tasks.task import Task
@@ -30,7 +30,7 @@ def with_targets(task: Task, weight: float) -> Task:
     """The task whose batches ask for the states too. Raises UserError where a task has none, or feeds answers back."""
     states, encode = task.states, task.encode
     if states is None or task.free_running:
-        raise UserError(
+        raise Inapplicable(
             f"the treatment supervise does not apply to {task.name}: its answer is not a state that one input token at a time updates, "
             "or another treatment has changed what it asks. "
             "It applies to chomsky/parity_check, chomsky/cycle_navigation, ctl/forward. Change --config.task.name or --config.treatments."

@@ -9,12 +9,17 @@ from assay.treat.augment import augment
 from assay.treat.average import average
 from assay.treat.couple import couple
 from assay.treat.curriculum import curriculum
+from assay.treat.distill import distill
 from assay.treat.ensemble import ensemble
 from assay.treat.gradients import gradients
 from assay.treat.inherit import inherit
 from assay.treat.initial import initial
+from assay.treat.lora import lora, merge
+from assay.treat.lowrank import lowrank
 from assay.treat.option import parse
 from assay.treat.penalty import l1, l2
+from assay.treat.prune import prune
+from assay.treat.quantize import quantize
 from assay.treat.rate import rate
 from assay.treat.recombine import recombine
 from assay.treat.reverse import reverse
@@ -28,12 +33,18 @@ FACTORIES: Mapping[str, Callable[..., Treatment]] = {
     "average": average,
     "couple": couple,
     "curriculum": curriculum,
+    "distill": distill,
     "ensemble": ensemble,
     "gradients": gradients,
     "inherit": inherit,
     "init": initial,
     "l1": l1,
     "l2": l2,
+    "lora": lora,
+    "lowrank": lowrank,
+    "merge": merge,
+    "prune": prune,
+    "quantize": quantize,
     "rate": rate,
     "recombine": recombine,
     "reverse": reverse,
@@ -42,7 +53,7 @@ FACTORIES: Mapping[str, Callable[..., Treatment]] = {
     "supervise": supervise,
 }
 
-REPEATABLE = ("init", "l1", "l2", "rate")  # each for paths of its own
+REPEATABLE = ("init", "l1", "l2", "prune", "rate")  # each for paths, or parts, of its own
 
 
 def treatments(specs: Sequence[str]) -> list[Treatment]:

@@ -1,0 +1,37 @@
+"""What do pruning, fewer bits and low rank cost a Transformer of four million parameters that has learned to translate SCAN?
+
+Command:   python -m experiments.study --config=experiments/compress/scan.py:wide --seeds=0:2 --workdir=runs/scan_wide
+           python -m experiments.treat --from=runs/scan_wide/wide --treat=quantize:int8 --workdir=runs/scan_int8
+Variants:  wide       an encoder-decoder of width 256, the random 80/20 split
+           tiny       a few steps
+Cost:      two CPU cores, a seed: about 10 min
+Expected:  see README, "Compression"
+Reference: Lake and Baroni, ICML 2018 (arXiv 1711.00350), for the task
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.data import reasoning
+from experiments.defaults import defaults, variant
+from experiments.models import transformer
+from experiments.students import sized
+
+VARIANTS = ("wide",)
+
+
+@sized
+def get_config(given: str = "") -> ConfigDict:
+    _, small = variant(given, VARIANTS, "experiments/compress/scan.py")
+    config = defaults()
+    config.task = reasoning("scan/simple", valid_share=0.05)
+    config.model = transformer("encoder_decoder", width=256, heads=8, kv_heads=8, mlp=1024, dropout=0.1, activation="relu")
+    config.optimizer.update({"learning_rate": 5e-4, "warmup_steps": 200, "schedule": "cosine"})
+    config.train.update({"steps": 2000, "batch_size": 64, "buckets": 2, "log_every": 50})
+    config.evaluate.update({"splits": ("valid", "test"), "batch_size": 512})
+    config.checkpoint.every = 500
+    if small:
+        config.task.valid_share = 0.002
+        config.model.update({"depth": 1, "width": 16, "heads": 2, "kv_heads": 2, "mlp": 32})
+        config.train.update({"steps": 20, "batch_size": 16, "steps_per_call": 4, "log_every": 4})
+        config.evaluate.splits = ("valid",)
+    return config

@@ -1,0 +1,160 @@
+"""Masks: which of the chosen weights are zero, and an optimizer that keeps them so. A mask alone makes nothing faster.
+
+Scores say which weights stay, the highest first:
+
+    magnitude  |w|                                   (Han et al. 2015, arXiv 1506.02626)
+    movement   -sum over steps of w dL/dw            (Sanh et al. 2020, arXiv 2005.07683; what is pruned stays so)
+    snip       |w dL/dw| of the first batch          (Lee et al. 2019, arXiv 1810.02340)
+    random     a number drawn for each weight: the control
+
+Gradually (Zhu and Gupta 2017, arXiv 1710.01878): after t of T steps the sparsity is s (1 - (1 - t / T)^3), and from T on s.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from assay.core import rng
+from assay.core.errors import UserError
+from assay.core.tree import PyTree, map_with_path, merge, partition, paths, widened
+from assay.models.model import Model
+
+SCORES = ("magnitude", "movement", "snip", "random")
+LEARNED = ("movement", "snip")  # by gradients, so there is none before the first step
+EVERY = 10  # steps between masks while sparsity grows
+
+
+class Pruning(NamedTuple):
+    """What is pruned and how."""
+
+    sparsity: float  # share of the chosen weights that ends as zero
+    score: str  # a name in SCORES
+    together: bool  # whether the weights of all arrays are ranked together; otherwise each array loses the same share
+    kept: int  # of `group` weights in a row along the inputs of a unit, in place of a sparsity; 0: no such pattern
+    group: int
+    ramp: int  # steps over which sparsity grows; 0: all at once
+    paths: str  # regex of the parameters that are pruned
+
+    @property
+    def at_once(self) -> bool:
+        """Whether the first parameters are pruned already."""
+        return not self.ramp and self.score not in LEARNED
+
+
+class MaskState(NamedTuple):
+    inner: PyTree
+    steps: jax.Array  # int32
+    mask: PyTree  # bool, of the chosen arrays
+    moved: PyTree  # float32, of the chosen arrays: sums of movement; {} for other scores
+
+
+def pruned(model: Model, params: PyTree, how: Pruning) -> tuple[Model, PyTree]:
+    """The model with zeros where its own values, or random numbers, say so. Shapes stay."""
+    weights = chosen({"model": params}, how.paths)
+    if not how.at_once:
+        return model, params
+    mask = highest(scores(weights, weights, {}, how), how, jnp.float32(how.sparsity))
+    return model, merge({"model": params}, applied(mask, weights))["model"]
+
+
+def keeping(optimizer: optax.GradientTransformation, how: Pruning) -> optax.GradientTransformation:
+    """The optimizer, after which pruned weights are exactly zero, whatever momentum or decay would make of them."""
+
+    def init(params: PyTree) -> MaskState:
+        weights = chosen(params, how.paths)
+        mask = jax.tree.map(lambda leaf: leaf != 0 if how.at_once else jnp.ones(leaf.shape, bool), weights)
+        moved = jax.tree.map(jnp.zeros_like, widened(weights)) if how.score == "movement" else {}
+        return MaskState(optimizer.init(params), jnp.zeros((), jnp.int32), mask, moved)
+
+    def update(grads: PyTree, state: MaskState, params: PyTree) -> tuple[PyTree, MaskState]:
+        updates, inner = optimizer.update(grads, state.inner, params)
+        weights, slopes = chosen(params, how.paths), chosen(grads, how.paths)
+        steps, mask, moved = state.steps + 1, state.mask, state.moved
+        if how.score == "movement":
+            moved = jax.tree.map(lambda so_far, weight, slope: so_far - weight * slope, moved, weights, slopes)
+        if not how.at_once:
+
+            def renewed() -> PyTree:
+                after = jax.tree.map(lambda weight, step: weight + step, weights, chosen(updates, how.paths))
+                found = scores(after if how.score == "magnitude" else weights, slopes, moved, how)
+                lowest = jax.tree.map(lambda keep, score: jnp.where(keep, score, -jnp.inf), mask, found)  # what is pruned stays so
+                return highest(lowest, how, sparsity_after(steps, how))
+
+            due = (steps >= how.ramp) & (state.steps < max(how.ramp, 1)) | (steps < how.ramp) & (steps % EVERY == 0)
+            mask = jax.lax.cond(due, renewed, lambda: state.mask)
+        kept = jax.tree.map(lambda keep, weight, step: jnp.where(keep, step, -weight), mask, weights, chosen(updates, how.paths))
+        return merge(updates, kept), MaskState(inner, steps, mask, moved)
+
+    return optax.GradientTransformation(init, update)
+
+
+def sparsity_after(steps: jax.Array, how: Pruning) -> jax.Array:
+    """The share that is zero after so many steps."""
+    left = 1.0 - jnp.clip(steps / max(how.ramp, 1), 0.0, 1.0)
+    return how.sparsity * (1.0 - left**3) if how.ramp else jnp.float32(how.sparsity)
+
+
+def chosen(params: PyTree, regex: str) -> dict[str, Any]:
+    """The arrays of {"model": ...} whose path holds the regex, as nested dicts. Raises UserError where there is none."""
+    _, found = partition({"model": params["model"]}, regex)
+    if not found:
+        some = ", ".join(path for path in paths({"model": params["model"]}) if path.endswith("kernel")) or "none ends in kernel"
+        raise UserError(
+            f"the treatment 'prune' has paths={regex}, which no parameter's path holds. Some paths: {some[:300]}. "
+            "Change it in --config.treatments."
+        )
+    return found
+
+
+def within(params: PyTree, mask: PyTree) -> PyTree:
+    """The parameters at the places of a mask."""
+    return {name: within(params[name], part) if isinstance(part, dict) else params[name] for name, part in mask.items()}
+
+
+def scores(weights: PyTree, slopes: PyTree, moved: PyTree, how: Pruning) -> PyTree:
+    """A number for each chosen weight, float32. `slopes`: the loss's gradients; `moved`: sums of movement."""
+    if how.score == "magnitude":
+        return jax.tree.map(jnp.abs, widened(weights))
+    if how.score == "movement":
+        return moved
+    if how.score == "snip":
+        return jax.tree.map(lambda weight, slope: jnp.abs(weight * slope), widened(weights), widened(slopes))
+    return map_with_path(lambda path, leaf: jax.random.uniform(rng.stream(jax.random.key(0), path), leaf.shape), weights)
+
+
+def highest(score: PyTree, how: Pruning, sparsity: jax.Array) -> PyTree:
+    """True for the weights that stay: by the pattern, or all but the round(sparsity * n) lowest, of all arrays together or of each."""
+    leaves, shape = jax.tree.flatten(score)
+    if how.kept:
+        return jax.tree.map(partial(grouped, kept=how.kept, group=how.group), score)
+    if not how.together:
+        return jax.tree.map(lambda leaf: ranked(leaf.ravel(), sparsity).reshape(leaf.shape), score)
+    every, start, found = ranked(jnp.concatenate([leaf.ravel() for leaf in leaves]), sparsity), 0, []
+    for leaf in leaves:
+        found.append(every[start : start + leaf.size].reshape(leaf.shape))
+        start += leaf.size
+    return jax.tree.unflatten(shape, found)
+
+
+def ranked(score: jax.Array, sparsity: jax.Array) -> jax.Array:
+    """[n] bool: whether a score is none of the round(sparsity * n) lowest; of equal ones the first go."""
+    rank = jnp.zeros(score.size, jnp.int32).at[jnp.argsort(score)].set(jnp.arange(score.size, dtype=jnp.int32))
+    return rank >= jnp.round(sparsity * score.size).astype(jnp.int32)
+
+
+def grouped(score: jax.Array, kept: int, group: int) -> jax.Array:
+    """N:M sparsity (Mishra et al. 2021, arXiv 2104.08378): the `kept` highest of each `group` in a row along the inputs of a unit, which
+    are all axes but the last. What is left over at the end is a smaller group."""
+    flat = score.reshape(-1, score.shape[-1])
+    rows = len(flat)
+    padded = jnp.pad(flat, ((0, -rows % group), (0, 0)), constant_values=-jnp.inf).reshape(-1, group, flat.shape[1])
+    rank = jnp.argsort(jnp.argsort(-padded, axis=1), axis=1)
+    return (rank < kept).reshape(-1, flat.shape[1])[:rows].reshape(score.shape)
+
+
+def applied(mask: PyTree, weights: PyTree) -> PyTree:
+    """Zeros where the mask is False."""
+    return jax.tree.map(lambda keep, leaf: jnp.where(keep, leaf, jnp.zeros((), leaf.dtype)), mask, weights)

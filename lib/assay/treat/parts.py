@@ -1,0 +1,355 @@
+"""What surgery can cut, family by family: which slices of which parameters make up a head, a unit, a channel or a layer.
+
+A part is slices of parameters that are removed together. A `Group` holds the parts of one place, such as the heads of one attention.
+`WAYS[config of the family][part]` says where the groups are, which settings the smaller model has, and why a part cannot be cut: it is cut
+only where the others go on exactly as if it had been without effect.
+
+    groups = WAYS[type(model.settings)]["heads"].groups(model, shapes)        # shapes: path -> shape of each parameter
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from assay.models.convnet import LAYOUTS, CNNConfig, ResNetConfig
+from assay.models.mlp import MLPConfig
+from assay.models.model import Model
+from assay.models.ngram import NgramConfig
+from assay.models.recurrent import RecurrentConfig, StackRNNConfig
+from assay.models.transformer import EncoderDecoder, TransformerConfig
+from assay.nn.mixer import ATTENTION, LOCAL
+from assay.nn.recurrent import CELLS
+
+Shapes = Mapping[str, tuple[int, ...]]  # of parameters by path
+
+PARTS = ("heads", "units", "channels", "layers")
+CLOSED = -1e9  # the logit of a gate that lets nothing through
+
+
+class Piece(NamedTuple):
+    """Slices of one parameter along one axis."""
+
+    path: str
+    axis: int
+    owner: np.ndarray  # [length of the axis]: the part to which each slice belongs; -1: to none
+    neutral: Any = 0.0  # what stands in the slices where a part has no effect: a number, or an array as the parameter
+
+
+class Group(NamedTuple):
+    """The parts of one place, all of one size, of which the most important stay."""
+
+    name: str  # the place, such as block_0/attention: the key of its scores
+    parts: int
+    pieces: tuple[Piece, ...]
+    fixed: int = 0  # further parts, which always stay and have no score
+    what: str = ""  # what a part is, where it is more than one head, unit, channel or layer
+
+
+class Stack(NamedTuple):
+    """Blocks that can stand in one another's place: `parts` runs of `period` blocks from block `first` on. Where layers are cut each of
+    their parameters is one, with the parts as its first axis, at the path `name/number within the run/path within the block`."""
+
+    name: str
+    half: str  # "encoder/", "decoder/", or "" where there is one stack of blocks
+    first: int
+    period: int
+    parts: int
+
+
+class Way(NamedTuple):
+    """How one kind of part is cut in one family."""
+
+    refused: Callable[[Model], str]  # why it does not apply; "" where it does
+    groups: Callable[[Model, Shapes], tuple[Group, ...]]
+    settings: Callable[[Any, tuple[int, ...]], Any]  # (settings, how many parts each group keeps) -> the smaller model's settings
+    stacks: Callable[[Model], tuple[Stack, ...]] = lambda model: ()
+
+
+# -- the Transformer ------------------------------------------------------------------------------------------------------
+
+
+def _heads_refused(model: Model) -> str:
+    config = model.settings
+    mixers = {config.mixer(block) for block in range(config.depth)}
+    if not mixers & {ATTENTION, LOCAL} and not isinstance(model.module, EncoderDecoder):
+        return "no block has attention, see model.mixers"
+    for key in (["positions"] if ATTENTION in mixers else []) + (["local_positions"] if LOCAL in mixers else []):
+        if getattr(config, key) == "alibi":
+            return f"the slopes of model.{key}=alibi depend on how many heads there are"
+        if getattr(config, key) == "transformer_xl":
+            return f"the sinusoids of model.{key}=transformer_xl are as wide as all heads together"
+    return ""
+
+
+def _heads(model: Model, shapes: Shapes) -> tuple[Group, ...]:
+    """A head with its query, key, value and output. Heads that share a key and a value are one part, unless all do: then each is one, and
+    key and value stay."""
+    config = model.settings
+    parts = config.kv_heads if config.kv_heads > 1 else config.heads
+    shared, dim = config.heads // parts, config.head_size
+    what = f"groups of {shared} heads" if shared > 1 else ""
+    sizes = {"query/kernel": (1, shared * dim), "out/kernel": (0, shared * dim)}  # axis, and slices of a part
+    sizes |= {"key/kernel": (1, dim), "value/kernel": (1, dim)} if config.kv_heads > 1 else {}
+    sizes |= {"relative_bias": (1, shared), "direction": (0, shared), "direction_bias": (0, shared)}  # t5's, and those of direction
+
+    def group(place: str) -> Group:
+        found = {f"{place}/{name}": size for name, size in sizes.items() if f"{place}/{name}" in shapes}
+        pieces = (Piece(path, axis, np.repeat(np.arange(parts), each)) for path, (axis, each) in found.items())
+        return Group(place, parts, tuple(pieces), what=what)
+
+    return tuple(group(place) for place in _places(shapes, "query/kernel"))
+
+
+def _fewer_heads(config: TransformerConfig, kept: tuple[int, ...]) -> TransformerConfig:
+    if config.kv_heads == 1:
+        return replace(config, heads=kept[0], head_dim=config.head_size)
+    return replace(config, heads=config.heads // config.kv_heads * kept[0], kv_heads=kept[0], head_dim=config.head_size)
+
+
+def _feed_forward(model: Model, shapes: Shapes) -> tuple[Group, ...]:
+    """A unit with its column of `up` (and of `up_gate`) and its row of `down`."""
+    unit = np.arange(model.settings.mlp)
+    places = _places(shapes, "down/kernel")
+    return tuple(Group(place, len(unit), (*_made(shapes, place, unit), Piece(f"{place}/down/kernel", 0, unit))) for place in places)
+
+
+def _blocks_refused(model: Model) -> str:
+    if model.settings.norm_place != "pre" and not model.settings.gate:
+        return "with model.norm_place=post the residual stream goes through a block's norms, so that no block can be without effect"
+    return ""
+
+
+def _runs(model: Model) -> tuple[Stack, ...]:
+    """Equal blocks, or whole periods of those that mix in different ways; blocks after the last whole period stay."""
+    config = model.settings
+    period = _period(config)
+    halves = ("encoder/", "decoder/") if isinstance(model.module, EncoderDecoder) else ("",)
+    return tuple(Stack(f"{half}blocks", half, 0, period, config.depth // period) for half in halves)
+
+
+def _fewer_blocks(config: TransformerConfig, kept: tuple[int, ...]) -> TransformerConfig:
+    period = _period(config)
+    return replace(config, depth=config.depth % period + kept[0] * period, mixers=config.mixers[:period])
+
+
+def _period(config: TransformerConfig) -> int:
+    return len(config.mixers) if len(set(config.mixers)) > 1 else 1
+
+
+# -- recurrent networks ---------------------------------------------------------------------------------------------------
+
+
+def _states_refused(model: Model) -> str:
+    if CELLS[model.module.cell].multiple > 1:
+        return "a unit of a bank of automata is the probability of a state, and those of an automaton sum to one"
+    return ""
+
+
+def _states(model: Model, shapes: Shapes) -> tuple[Group, ...]:
+    """A unit with its column in each gate, its row of each matrix that reads the state, and its row of what the layer above reads."""
+    config, groups = model.settings, []
+    directions = ("forward", "backward") if model.module.bidirectional else ("",)
+    for i in range(config.depth):
+        layer, above = ([f"block_{j}/{direction}".strip("/") for direction in directions] for j in (i, i + 1))
+        readers = [f"{place}/input/kernel" for place in above] if i + 1 < config.depth else ["head/kernel"]
+        for side, place in enumerate(layer):
+            axes = {"input/kernel": 1, "input/bias": 0, "recurrent": 1, "recurrent_bias": 0}
+            made = {f"{place}/{name}": axis for name, axis in axes.items() if f"{place}/{name}" in shapes}
+            pieces = [
+                Piece(path, axis, np.tile(np.arange(config.width), shapes[path][axis] // config.width)) for path, axis in made.items()
+            ]
+            read = {f"{place}/{name}": 0 for name in ("recurrent", "write") if f"{place}/{name}" in shapes}  # a stack's rows stand below
+            read |= dict.fromkeys(readers, side * config.width)
+            pieces += [Piece(path, 0, _from(start, config.width, shapes[path][0])) for path, start in read.items()]
+            groups.append(Group(place, config.width, tuple(pieces)))
+    return tuple(groups)
+
+
+def _fewer_states(config: RecurrentConfig, kept: tuple[int, ...]) -> RecurrentConfig:
+    return replace(config, width=kept[0], embedding=config.embedding or config.width)
+
+
+# -- convolutional networks -----------------------------------------------------------------------------------------------
+
+
+def _filters(model: Model, shapes: Shapes) -> tuple[Group, ...]:
+    """A channel with its filter, and what reads it: a slice of each filter of the next convolution, or its pixels' rows of the head."""
+    config, groups = model.settings, []
+    for i, filters in enumerate(config.filters):
+        channel, last = np.arange(filters), i + 1 == len(config.filters)
+        reader = ("hidden/kernel" if config.dense else "head/kernel") if last else f"block_{i + 1}/conv/kernel"
+        axis = 0 if last else 2
+        read = Piece(reader, axis, np.tile(channel, shapes[reader][axis] // filters))
+        made = (Piece(f"block_{i}/conv/kernel", 3, channel), Piece(f"block_{i}/conv/bias", 0, channel))
+        groups.append(Group(f"block_{i}", filters, (*made, read)))
+    return tuple(groups)
+
+
+def _hidden(model: Model, shapes: Shapes) -> tuple[Group, ...]:
+    unit = np.arange(model.settings.dense)
+    pieces = (Piece("hidden/kernel", 1, unit), Piece("hidden/bias", 0, unit), Piece("head/kernel", 0, unit))
+    return (Group("hidden", len(unit), pieces),)
+
+
+def _channel_groups(model: Model, shapes: Shapes) -> tuple[Group, ...]:
+    """A part is a whole group of GroupNorm inside a block, so that the statistics of the others stay; after each convolution but the
+    last, which writes into the residual stream."""
+    config, groups = model.settings, []
+    parts = config.inner or config.groups
+    for place in _places(shapes, "conv_0/kernel"):
+        for i in range(sum(path.startswith(f"{place}/conv_") for path in shapes) - 1):
+            owner = np.repeat(np.arange(parts), shapes[f"{place}/norm_{i}/scale"][0] // parts)
+            axes = {f"conv_{i}/kernel": 3, f"norm_{i}/scale": 0, f"norm_{i}/bias": 0, f"conv_{i + 1}/kernel": 2}
+            pieces = (Piece(f"{place}/{name}", axis, owner) for name, axis in axes.items())
+            groups.append(Group(f"{place}/conv_{i}", parts, tuple(pieces), what="groups of channels"))
+    return tuple(groups)
+
+
+def _stages_refused(model: Model) -> str:
+    config = model.settings
+    if config.layout != "cifar":
+        return f"the layout {config.layout} has no other depth with as many blocks fewer in each stage"
+    return ""
+
+
+def _stages(model: Model) -> tuple[Stack, ...]:
+    """The blocks of each stage but its first, which changes the shape."""
+    blocks = LAYOUTS[model.settings.layout].stages[model.settings.depth]
+    return tuple(Stack(f"stage_{i}", "", sum(blocks[:i]) + 1, 1, number - 1) for i, number in enumerate(blocks))
+
+
+# -- the multilayer perceptron --------------------------------------------------------------------------------------------
+
+
+def _perceptrons(model: Model, shapes: Shapes) -> tuple[Group, ...]:
+    config, unit = model.settings, np.arange(model.settings.width)
+
+    def group(i: int) -> Group:
+        readers = ("head/kernel", f"block_{i + 1}/up/kernel", f"block_{i + 1}/up_gate/kernel")
+        above = [path for path in (readers[1:] if i + 1 < config.depth else readers[:1]) if path in shapes]
+        return Group(f"block_{i}", config.width, (*_made(shapes, f"block_{i}", unit), *(Piece(path, 0, unit) for path in above)))
+
+    return tuple(group(i) for i in range(config.depth))
+
+
+def _equal_refused(model: Model) -> str:
+    if model.settings.activation != "relu":
+        return f"a layer with model.activation={model.settings.activation} cannot be the identity, as one with relu can"
+    return _shallow(model)
+
+
+def _shallow(model: Model) -> str:
+    return "" if model.settings.depth else "a linear model, model.depth=0, has no hidden layer"
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _places(shapes: Shapes, name: str) -> list[str]:
+    """Where parameters of this name are."""
+    return [path.removesuffix(f"/{name}") for path in shapes if path.endswith(f"/{name}")]
+
+
+def _made(shapes: Shapes, place: str, unit: np.ndarray) -> Iterable[Piece]:
+    """What makes the units in front of an activation."""
+    axes = {f"{place}/{name}/{kind}": axis for name in ("up", "up_gate") for kind, axis in (("kernel", 1), ("bias", 0))}
+    return [Piece(path, axis, unit) for path, axis in axes.items() if path in shapes]
+
+
+def _from(start: int, parts: int, length: int) -> np.ndarray:
+    """The parts stand one after another from `start` on, and what belongs to none around them."""
+    owner = np.full(length, -1)
+    owner[start : start + parts] = np.arange(parts)
+    return owner
+
+
+def _layers(model: Model, shapes: Shapes, stacks: Callable, fixed: int = 0, neutral: Callable = lambda model: {}) -> tuple[Group, ...]:
+    """A group for each stack. `neutral(model)`: ends of paths -> what their parameter is where a layer has no effect; zero for others."""
+    ends = neutral(model)
+
+    def piece(path: str, parts: int) -> Piece:
+        return Piece(path, 0, np.arange(parts), next((value for end, value in ends.items() if path.endswith(end)), 0.0))
+
+    def group(stack: Stack) -> Group:
+        pieces = (piece(path, stack.parts) for path in shapes if path.startswith(f"{stack.name}/"))
+        what = f"runs of {stack.period} layers" if stack.period > 1 else ""
+        return Group(stack.name, stack.parts, tuple(pieces), fixed, what)
+
+    return tuple(group(stack) for stack in stacks(model))
+
+
+def _never(reason: str) -> Way:
+    return Way(lambda model: reason, lambda model, shapes: (), lambda settings, kept: settings)
+
+
+def _always(model: Model) -> str:
+    del model
+    return ""
+
+
+def _equal(model: Model) -> tuple[Stack, ...]:
+    return (Stack("blocks", "", 1, 1, max(model.settings.depth - 1, 0)),)
+
+
+def _identity(model: Model) -> Mapping[str, Any]:
+    return {"up/kernel": np.eye(model.settings.width)[None]}
+
+
+def _gate_closed(model: Model) -> Mapping[str, Any]:
+    return {"copy_down/bias": CLOSED} if model.settings.gate else {}
+
+
+# -- the table ------------------------------------------------------------------------------------------------------------
+
+_NO_ATTENTION, _NO_CONVOLUTION = _never("the family has no attention"), _never("the family has no convolutions")
+_RECURRENT: Mapping[str, Way] = {
+    "heads": _NO_ATTENTION,
+    "units": Way(_states_refused, _states, _fewer_states),
+    "channels": _NO_CONVOLUTION,
+    "layers": _never("a recurrent layer has no residual branch around it, so that those above it would read nothing"),
+}
+_COUNTED = _never("an n-gram model has counts in place of parts")
+
+WAYS: Mapping[type, Mapping[str, Way]] = {
+    TransformerConfig: {
+        "heads": Way(_heads_refused, _heads, _fewer_heads),
+        "units": Way(_always, _feed_forward, lambda config, kept: replace(config, mlp=kept[0])),
+        "channels": _NO_CONVOLUTION,
+        "layers": Way(_blocks_refused, partial(_layers, stacks=_runs, neutral=_gate_closed), _fewer_blocks, _runs),
+    },
+    RecurrentConfig: _RECURRENT,
+    StackRNNConfig: _RECURRENT,
+    CNNConfig: {
+        "heads": _NO_ATTENTION,
+        "units": Way(
+            lambda model: "" if model.settings.dense else "the head has no hidden layer, model.dense=0",
+            _hidden,
+            lambda config, kept: replace(config, dense=kept[0]),
+        ),
+        "channels": Way(_always, _filters, lambda config, kept: replace(config, filters=kept)),
+        "layers": _never("a convolution has no residual branch around it, so that those above it would read nothing"),
+    },
+    ResNetConfig: {
+        "heads": _NO_ATTENTION,
+        "units": _never("the head of a resnet has no hidden layer"),
+        "channels": Way(_always, _channel_groups, lambda config, kept: replace(config, inner=kept[0])),
+        "layers": Way(
+            _stages_refused, partial(_layers, stacks=_stages, fixed=1), lambda config, kept: replace(config, depth=6 * kept[0] + 8), _stages
+        ),
+    },
+    MLPConfig: {
+        "heads": _NO_ATTENTION,
+        "units": Way(_shallow, _perceptrons, lambda config, kept: replace(config, width=kept[0])),
+        "channels": _NO_CONVOLUTION,
+        "layers": Way(
+            _equal_refused,
+            partial(_layers, stacks=_equal, fixed=1, neutral=_identity),
+            lambda config, kept: replace(config, depth=kept[0] + 1),
+            _equal,
+        ),
+    },
+    NgramConfig: dict.fromkeys(PARTS, _COUNTED),
+}
