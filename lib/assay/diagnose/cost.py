@@ -9,7 +9,7 @@ The forward pass is that of a call without training, whose taps nobody reads. A 
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -75,11 +75,16 @@ def compiled_forward(model: Model, params: PyTree, batch: Mapping[str, Any]) -> 
 
     The parameters are its arguments: as constants they would be folded into the program, and quantised ones be widened before it runs.
     """
-    lowered = jax.jit(_forward(model)).lower(params, dict(batch))
+    lowered = jax.jit(forward(model)).lower(params, dict(batch))
     with _uncached():
         start = time.perf_counter()
         program = lowered.compile()
         return program, time.perf_counter() - start
+
+
+def forward(model: Model) -> Callable[[PyTree, Batch], PyTree]:
+    """`(params, batch) -> logits`."""
+    return lambda params, batch: model.apply(params, batch).logits
 
 
 def example_batch(task: Task, split: str, rows: int) -> dict[str, np.ndarray]:
@@ -98,13 +103,6 @@ def example_batch(task: Task, split: str, rows: int) -> dict[str, np.ndarray]:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _forward(model: Model) -> Any:
-    def forward(params: PyTree, batch: Batch) -> PyTree:
-        return model.apply(params, batch).logits
-
-    return forward
-
-
 def _nothing(params: PyTree) -> jax.Array:
     del params
     return jnp.zeros(())
@@ -112,7 +110,7 @@ def _nothing(params: PyTree) -> jax.Array:
 
 def _counted(model: Model, params: PyTree, batch: Any) -> int | None:
     try:
-        return flops(_forward(model), params, batch)
+        return flops(forward(model), params, batch)
     except ValueError:
         return None
 

@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from assay.core.tree import PyTree
-from assay.diagnose.cost import compiled_forward
+from assay.diagnose.cost import compiled_forward, forward
 from assay.models.model import Model
 
 ONE, MANY = 1, 64  # rows of the two batches
@@ -128,7 +129,8 @@ def _runner(model: Model, params: PyTree, batches: Batches) -> Runner:
         if given != rows:
             raise ValueError(f"a batch of {rows} was asked for, and {given} rows were given")
         program, compiling[rows] = compiled_forward(model, params, batch)
-        call[rows] = _call(program, params, batch)
+        small = any(leaf.dtype in (jnp.int4, jnp.uint4) for leaf in jax.tree.leaves(params))
+        call[rows] = _call(jax.jit(forward(model)) if small else program, params, batch)  # what is compiled ahead takes no int4 (JAX 0.10)
         for _ in range(WARM):
             call[rows]()
     return Runner(call, compiling[ONE])

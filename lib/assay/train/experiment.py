@@ -167,8 +167,8 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
     if untreated.fit is not None and trained:
         names = ", ".join(dict.fromkeys(name for found in trained.values() for name in found))
         raise Inapplicable(
-            f"does not apply: the model {settings.model['name']!r} is fitted by counting, and {names} changes how a model is trained by "
-            "gradients. Change --config.treatments or --config.model.name."
+            f"does not apply: the model {settings.model['name']!r} is fitted by counting, and not trained by gradients. Leave {names} out "
+            "of --config.treatments, or change --config.model.name."
         )
     if untreated.fit is not None and train.steps:
         raise UserError(f"the model {settings.model['name']!r} is fitted by counting, not by gradient. Set --config.train.steps=0.")

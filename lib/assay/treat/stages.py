@@ -121,7 +121,7 @@ def _recovering(
     if "student" in stage and name != "distill":
         raise UserError(f"a student is taught by distill, and {name!r} has none. Leave out student={stage['student']}.")
     there = [spec for spec in config["treatments"] if _name(spec) not in ONCE]
-    model = [_settled(spec) for spec in there if _name(spec) in MODEL]
+    model = _of_model(there)
     others = [spec for spec in there if _name(spec) not in MODEL and _name(spec) != name]
     if name == "prune" and any(pair.startswith("rewind=") for pair in own) and not any(pair.startswith("from=") for pair in own):
         own = [*own, f"from={before}"]
@@ -154,6 +154,15 @@ def _timed(config: dict[str, Any], stage: Mapping[str, str], steps: int, rate: f
 def _taught_by(teacher: str, own: Sequence[str]) -> str:
     named = any(pair.startswith("from=") for pair in own)
     return "distill:" + ",".join([*([] if named else [f"from={teacher}"]), *own])
+
+
+def _of_model(specs: Sequence[str]) -> list[str]:
+    """What was done to the model, as far as it still shows: where `lora` was merged, and nothing quantised below it, neither does."""
+    found = [_settled(spec) for spec in specs if _name(spec) in MODEL]
+    names = [_name(spec) for spec in found]
+    if "merge" in names and "quantize" not in names:
+        return [spec for spec in found if _name(spec) not in ("lora", "merge")]
+    return found
 
 
 def _settled(spec: str) -> str:

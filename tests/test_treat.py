@@ -1,0 +1,227 @@
+"""The verb `treat`: pipelines end to end, what each stage inherits, kills, and mistakes, through the real command line."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from verb_server import ROOT, contents, refused, verb  # noqa: F401 - a fixture
+
+from assay.card.pipeline import print_stages
+from assay.core.errors import UserError
+from assay.core.tree import count
+from assay.infer.export import exported_bytes
+from assay.treat.load import load, rebuild
+from assay.treat.stages import plan
+
+DIGITS = "experiments/vision/cnn_digits.py"
+TEACHER = [f"--config={DIGITS}:cnn,tiny", "--config.evaluate.splits=valid", "--config.train.steps=24", "--config.checkpoint.every=8"]
+PIPELINE = ["--treat=distill:student=small,T=2,steps=16", "--treat=prune:channels=0.5,steps=8", "--treat=quantize:int8"]
+
+
+@pytest.fixture(scope="module")
+def teacher(verb, tmp_path_factory) -> Path:  # noqa: F811
+    folder = tmp_path_factory.mktemp("teacher") / "run"
+    assert verb("main", *TEACHER, f"--workdir={folder}").code == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(verb, teacher) -> Path:  # noqa: F811
+    """The teacher after three stages. Tests that change it copy it."""
+    folder = teacher.parent / "small"
+    done = verb("treat", f"--from={teacher}", *PIPELINE, f"--workdir={folder}", "--seconds=2")
+    assert done.code == 0, done.err
+    assert "3_quantize" in done.out and str(folder / "pareto.svg") in done.out
+    return folder
+
+
+def test_a_pipeline_is_a_run_a_stage(small, teacher):
+    """Each stage can be opened alone, and has what was done before it."""
+    folders = [teacher, small / "stages" / "1_distill", small / "stages" / "2_prune", small]
+    models = [load(folder) for folder in folders]
+    assert [folder.name for folder in sorted((small / "stages").iterdir())] == ["1_distill", "2_prune"]
+    assert [rebuild(folder).settings.train.steps for folder in folders] == [24, 16, 8, 0]
+    filters = [models[i][0].settings.filters for i in range(3)]
+    assert filters == [(4, 8), (2, 4), (1, 2)]
+    sizes = [exported_bytes(params) for _, params, _ in models]
+    assert sizes[0] > 2 * sizes[1] > 2 * sizes[2] and sizes[2] > 1.5 * sizes[3]
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves(models[3][1])} == {"int8", "float32"}
+    assert count(models[1][1]) > count(models[2][1])
+    treatments = json.loads((small / "config.json").read_text())["treatments"]
+    assert treatments[0] == "prune:channels=0.5" and treatments[1] == f"inherit:from={small}/stages/2_prune"
+    assert treatments[-1] == "quantize:int8" and "distill" not in str(treatments)
+    assert (small / "results.json").exists() and (small / "report.html").exists()
+
+
+def test_the_stages_are_measured_alike(small, teacher):
+    found = json.loads((small / "stages.json").read_text())
+    assert found["schema"] == 1 and (found["metric"], found["split"], found["task"]) == ("accuracy", "valid", "digits")
+    rows = {row["name"]: row for row in found["rows"]}
+    assert list(rows) == ["untreated", "1_distill", "2_prune", "3_quantize"]
+    for name, row in rows.items():
+        records = [json.loads(line) for line in (Path(row["workdir"]) / "predictions" / "valid.jsonl").read_text().splitlines()]
+        assert row["n"] == len(records) == 180
+        np.testing.assert_allclose(row["score"], np.mean([record["scores"]["accuracy"] for record in records]))
+        if name != "untreated":
+            np.testing.assert_allclose(row["difference"], row["score"] - rows["untreated"]["score"], atol=1e-9)
+            low, high = row["difference_interval"]
+            assert low <= row["difference"] <= high
+        _, params, _ = load(row["workdir"])
+        assert row["cost"]["bytes_on_disk"] == exported_bytes(params) and row["cost"]["parameters"] == count(params)
+        assert 0 < row["speed"]["latency_p50_seconds"] <= row["speed"]["latency_p90_seconds"]
+    assert "<svg" in (small / "pareto.svg").read_text()
+
+
+def test_a_stage_answers_as_its_parameters_say(small):
+    """The quantised stage is the pruned one with rounded weights: nothing else was changed, nor trained."""
+    before, after = load(small / "stages" / "2_prune"), load(small)
+    task = after[2]
+    batch = dict(task.encode(task.source("valid").fetch(np.arange(64)), 1))
+    ours, theirs = (np.asarray(model.apply(params, batch).logits) for model, params, _ in (after, before))
+    assert 0 < np.abs(ours - theirs).max() < 0.05 * np.abs(theirs).max()
+
+
+def test_the_same_command_again_changes_nothing(verb, small, teacher):  # noqa: F811
+    before = contents(small)
+    done = verb("treat", f"--from={teacher}", *PIPELINE, f"--workdir={small}", "--seconds=2")
+    assert done.code == 0 and "3_quantize" in done.out
+    assert contents(small) == before
+
+
+def test_a_killed_pipeline_goes_on_to_the_same_bits(small, teacher, tmp_path):
+    """Killed in the first stage, and again in a later one."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "lib")])}
+    folder = tmp_path / "small"
+    command = [sys.executable, "-m", "experiments.treat", f"--from={teacher}", *PIPELINE, f"--workdir={folder}", "--seconds=1"]
+    for sign in (folder / "stages" / "1_distill" / "checkpoints" / "8", folder / "stages" / "2_prune" / "config.json"):
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.time() + 120
+        while not sign.exists() and process.poll() is None and time.time() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (folder / "stages.json").exists(), "it was too late"
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    for part in ("stages/1_distill", "stages/2_prune", "."):
+        first, second = load(small / part)[1], load(folder / part)[1]
+        assert jax.tree.all(jax.tree.map(lambda a, b: (np.asarray(a) == np.asarray(b)).all(), first, second)), part
+
+
+def test_seeds_are_treated_one_by_one(verb, teacher, tmp_path):  # noqa: F811
+    for seed in (0, 1):
+        shutil.copytree(teacher, tmp_path / "study" / f"seed_{seed}")
+    done = verb("treat", f"--from={tmp_path / 'study'}", "--treat=quantize:int4", f"--workdir={tmp_path / 'out'}", "--seconds=1")
+    assert done.code == 0, done.err
+    assert all((tmp_path / "out" / f"seed_{seed}" / "stages.json").exists() for seed in (0, 1))
+    both = verb("compare", "--pareto", f"--workdir={tmp_path}/out/seed_0", f"--workdir={tmp_path}/out/seed_1", f"--plot={tmp_path}/p.svg")
+    assert both.code == 0 and "1_quantize" in both.out and (tmp_path / "p.svg").exists()
+
+
+def test_a_student_may_be_of_another_file_or_the_model_itself(verb, teacher, tmp_path):  # noqa: F811
+    other = "--treat=distill:student=experiments/vision/resnet_digits.py:tiny,steps=2"
+    itself = "--treat=distill:student=itself,steps=4"
+    done = verb(
+        "treat", f"--from={teacher}", other, "--treat=prune:sparsity=0.5,steps=0", itself, f"--workdir={tmp_path}/out", "--seconds=1"
+    )
+    assert done.code == 0, done.err
+    kinds = [rebuild(tmp_path / "out" / part).settings.model["name"] for part in ("stages/1_distill", "stages/2_prune", ".")]
+    assert kinds == ["resnet"] * 3
+    before, after = (load(tmp_path / "out" / part)[1] for part in ("stages/2_prune", "."))
+    zeros = jax.tree.map(lambda leaf: np.asarray(leaf) == 0, before["head"]["kernel"])
+    assert zeros.mean() > 0.1 and (np.asarray(after["head"]["kernel"]) == 0)[zeros].all(), "what was pruned stays so while it recovers"
+    assert (np.asarray(after["head"]["kernel"]) != np.asarray(before["head"]["kernel"])).any()
+    spec = json.loads((tmp_path / "out" / "config.json").read_text())["treatments"]
+    assert f"distill:from={teacher}" in spec, "the run that is treated teaches"
+
+
+def test_lora_is_merged_and_cut(verb, tmp_path):  # noqa: F811
+    """What was adapted is the family's own model again, which surgery takes."""
+    run = tmp_path / "run"
+    arguments = ["--config=experiments/reason/parity.py:transformer,tiny", "--config.evaluate.splits=iid", "--config.train.steps=8"]
+    assert verb("main", *arguments, f"--workdir={run}").code == 0
+    stages = ["--treat=lora:rank=2,steps=4", "--treat=merge", "--treat=prune:units=0.5,steps=4"]
+    done = verb("treat", f"--from={run}", *stages, f"--workdir={tmp_path}/out", "--seconds=1")
+    assert done.code == 0, done.err
+    adapted, merged, cut = (load(tmp_path / "out" / part) for part in ("stages/1_lora", "stages/2_merge", "."))
+    task = merged[2]
+    batch = dict(task.encode(task.source("iid").fetch(np.arange(8)), task.width(8)))
+    np.testing.assert_allclose(adapted[0].apply(adapted[1], batch).logits, merged[0].apply(merged[1], batch).logits, atol=1e-5)
+    assert cut[0].settings.mlp * 2 == merged[0].settings.mlp
+    assert (np.asarray(cut[1]["head"]["kernel"]) != np.asarray(merged[1]["head"]["kernel"])).any(), "a merged model is trained again"
+
+
+MISTAKES = {
+    "no treatment": ([], ["--treat"]),
+    "unknown treatment": (["--treat=quantise:int8"], ["'quantise'", "'quantize'?"]),
+    "a path that is nowhere": (["--treat=quantize:int8,paths=nowhere"], ["paths=nowhere", "block_0/conv/kernel", "head/kernel"]),
+    "nothing to prune there": (["--treat=prune:sparsity=0.5,paths=nowhere"], ["paths=nowhere", "model/block_0/conv/kernel"]),
+    "sparsity of one": (["--treat=prune:sparsity=1.0"], ["sparsity=1.0", "[0, 1)"]),
+    "negative sparsity": (["--treat=prune:sparsity=-0.5"], ["sparsity=-0.5", "[0, 1)"]),
+    "quantised twice": (["--treat=quantize:int8", "--treat=quantize:int4"], ["quantize"]),
+    "heads of a cnn": (["--treat=prune:heads=0.5"], ["does not apply", "attention"]),
+    "surgery after rounding": (["--treat=quantize:int8", "--treat=prune:channels=0.5"], ["does not apply", "after quantize"]),
+    "student of another task": (["--treat=distill:student=experiments/vision/cnn_cifar.py:cnn"], ["cifar", "digits", "labels"]),
+    "student of another kind": (["--treat=distill:student=experiments/reason/parity.py:lstm,tiny"], ["parity_check", "digits"]),
+    "unknown student": (["--treat=distill:student=smal"], ["'smal", "small"]),
+    "student of a pruning": (["--treat=prune:channels=0.5,student=small"], ["student", "distill"]),
+    "steps in words": (["--treat=prune:channels=0.5,steps=many"], ["steps=many", "int"]),
+    "a later stage": (["--treat=quantize:int8,steps=0", "--treat=lora:rank=0"], ["rank=0"]),
+    "unknown key": (["--treat=quantize:int8", "--config.train.stepz=3"], ["train.stepz"]),
+    "the run itself": (["--treat=quantize:int8", "--workdir={teacher}"], ["--workdir", "another folder"]),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_told_and_nothing_is_written(verb, teacher, tmp_path, name):  # noqa: F811
+    arguments, words = MISTAKES[name]
+    arguments = [word.format(teacher=teacher) for word in arguments]
+    before = contents(teacher)
+    told = verb("treat", f"--from={teacher}", f"--workdir={tmp_path / 'out'}", *arguments)
+    refused(told, *words)
+    assert not (tmp_path / "out").exists() and contents(teacher) == before
+
+
+def test_what_cannot_be_treated_is_told(verb, teacher, tmp_path):  # noqa: F811
+    refused(
+        verb("treat", f"--from={tmp_path / 'nowhere'}", "--treat=quantize:int8", f"--workdir={tmp_path / 'out'}"), "nowhere", "config.json"
+    )
+    shutil.copytree(teacher, tmp_path / "bare", ignore=shutil.ignore_patterns("checkpoints"))
+    refused(verb("treat", f"--from={tmp_path / 'bare'}", "--treat=quantize:int8", f"--workdir={tmp_path / 'out'}"), "no checkpoint")
+    shutil.copytree(teacher, tmp_path / "unfinished", ignore=shutil.ignore_patterns("results.json"))
+    refused(verb("treat", f"--from={tmp_path / 'unfinished'}", "--treat=quantize:int8", f"--workdir={tmp_path / 'out'}"), "results.json")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_quantised_run_is_not_quantised_again(verb, small, tmp_path):  # noqa: F811
+    refused(verb("treat", f"--from={small}", "--treat=quantize:int4", f"--workdir={tmp_path / 'out'}"), "quantize")
+
+
+def test_plans_say_steps_and_rates(teacher):
+    base = json.loads((teacher / "config.json").read_text())
+    one, two, three = plan(
+        str(teacher), ["prune:sparsity=0.5,rate=0.01", "prune:channels=0.5,steps=3", "quantize:int4,train=true"], "out", {}, base
+    )
+    assert (one.config["train"]["steps"], one.config["optimizer"]["learning_rate"]) == (6, 0.01)
+    assert two.config["train"]["steps"] == 3 and two.config["optimizer"]["schedule"] == "cosine"
+    assert three.config["train"]["steps"] == 6 and [one.workdir, three.workdir] == ["out/stages/1_prune", "out"]
+    np.testing.assert_allclose(two.config["optimizer"]["learning_rate"], 0.3 * base["optimizer"]["learning_rate"])
+    kept = [spec for spec in one.config["treatments"] if spec.startswith(("augment", "average"))]
+    assert kept == base["treatments"], "what the run was trained with stays"
+    with pytest.raises(UserError, match="--treat"):
+        plan(str(teacher), [], "out", {}, base)
+
+
+def test_a_slower_model_is_called_slower(small, capsys):
+    found = json.loads((small / "stages.json").read_text())
+    found["rows"][1]["speed"]["verdict"] = "slower"
+    print_stages(found)
+    assert "Slower than untreated on this device: 1_distill" in " ".join(capsys.readouterr().out.split())
