@@ -27,14 +27,14 @@ PIPELINE = ["--treat=distill:student=small,T=2,steps=16", "--treat=prune:channel
 
 
 @pytest.fixture(scope="module")
-def teacher(verb, tmp_path_factory) -> Path:  # noqa: F811
+def teacher(verb, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("teacher") / "run"
     assert verb("main", *TEACHER, f"--workdir={folder}").code == 0
     return folder
 
 
 @pytest.fixture(scope="module")
-def small(verb, teacher) -> Path:  # noqa: F811
+def small(verb, teacher) -> Path:
     """The teacher after three stages. Tests that change it copy it."""
     folder = teacher.parent / "small"
     done = verb("treat", f"--from={teacher}", *PIPELINE, f"--workdir={folder}", "--seconds=2")
@@ -89,7 +89,7 @@ def test_a_stage_answers_as_its_parameters_say(small):
     assert 0 < np.abs(ours - theirs).max() < 0.05 * np.abs(theirs).max()
 
 
-def test_the_same_command_again_changes_nothing(verb, small, teacher):  # noqa: F811
+def test_the_same_command_again_changes_nothing(verb, small, teacher):
     before = contents(small)
     done = verb("treat", f"--from={teacher}", *PIPELINE, f"--workdir={small}", "--seconds=2")
     assert done.code == 0 and "3_quantize" in done.out
@@ -116,7 +116,7 @@ def test_a_killed_pipeline_goes_on_to_the_same_bits(small, teacher, tmp_path):
         assert jax.tree.all(jax.tree.map(lambda a, b: (np.asarray(a) == np.asarray(b)).all(), first, second)), part
 
 
-def test_seeds_are_treated_one_by_one(verb, teacher, tmp_path):  # noqa: F811
+def test_seeds_are_treated_one_by_one(verb, teacher, tmp_path):
     for seed in (0, 1):
         shutil.copytree(teacher, tmp_path / "study" / f"seed_{seed}")
     done = verb("treat", f"--from={tmp_path / 'study'}", "--treat=quantize:int4", f"--workdir={tmp_path / 'out'}", "--seconds=1")
@@ -126,7 +126,7 @@ def test_seeds_are_treated_one_by_one(verb, teacher, tmp_path):  # noqa: F811
     assert both.code == 0 and "1_quantize" in both.out and (tmp_path / "p.svg").exists()
 
 
-def test_a_student_may_be_of_another_file_or_the_model_itself(verb, teacher, tmp_path):  # noqa: F811
+def test_a_student_may_be_of_another_file_or_the_model_itself(verb, teacher, tmp_path):
     other = "--treat=distill:student=experiments/vision/resnet_digits.py:tiny,steps=2"
     itself = "--treat=distill:student=itself,steps=4"
     done = verb(
@@ -143,7 +143,7 @@ def test_a_student_may_be_of_another_file_or_the_model_itself(verb, teacher, tmp
     assert f"distill:from={teacher}" in spec, "the run that is treated teaches"
 
 
-def test_lora_is_merged_and_cut(verb, tmp_path):  # noqa: F811
+def test_lora_is_merged_and_cut(verb, tmp_path):
     """What was adapted is the family's own model again, which surgery takes."""
     run = tmp_path / "run"
     arguments = ["--config=experiments/reason/parity.py:transformer,tiny", "--config.evaluate.splits=iid", "--config.train.steps=8"]
@@ -181,7 +181,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_told_and_nothing_is_written(verb, teacher, tmp_path, name):  # noqa: F811
+def test_a_mistake_is_told_and_nothing_is_written(verb, teacher, tmp_path, name):
     arguments, words = MISTAKES[name]
     arguments = [word.format(teacher=teacher) for word in arguments]
     before = contents(teacher)
@@ -190,7 +190,7 @@ def test_a_mistake_is_told_and_nothing_is_written(verb, teacher, tmp_path, name)
     assert not (tmp_path / "out").exists() and contents(teacher) == before
 
 
-def test_what_cannot_be_treated_is_told(verb, teacher, tmp_path):  # noqa: F811
+def test_what_cannot_be_treated_is_told(verb, teacher, tmp_path):
     refused(
         verb("treat", f"--from={tmp_path / 'nowhere'}", "--treat=quantize:int8", f"--workdir={tmp_path / 'out'}"), "nowhere", "config.json"
     )
@@ -201,7 +201,7 @@ def test_what_cannot_be_treated_is_told(verb, teacher, tmp_path):  # noqa: F811
     assert not (tmp_path / "out").exists()
 
 
-def test_a_quantised_run_is_not_quantised_again(verb, small, tmp_path):  # noqa: F811
+def test_a_quantised_run_is_not_quantised_again(verb, small, tmp_path):
     refused(verb("treat", f"--from={small}", "--treat=quantize:int4", f"--workdir={tmp_path / 'out'}"), "quantize")
 
 

@@ -164,6 +164,12 @@ def scores(path: str | Path, split: str, metric: str) -> np.ndarray:
     return _scores([Path(path)], split, metric).values
 
 
+def example_groups(path: str | Path, split: str) -> list[str] | None:
+    """What each example is drawn together with, in the order of their ids; None where nothing is."""
+    records = _records(Path(path), split)
+    return [record["group"] for record in records] if "group" in records[0] else None
+
+
 def _records(path: Path, split: str) -> list[dict[str, Any]]:
     file = WorkDir(path).predictions(split)
     if not file.exists():

@@ -13,6 +13,7 @@ disk; otherwise they answer what the student sees, changed by augmentation or no
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,7 @@ from assay.train.treatment import Treatment
 from assay.treat.match import Match, check_taps, matched, parse_matches, projections, shapes_of
 from assay.treat.option import KEY, check
 from assay.treat.outputs import CLASSES, VALUES, fill, with_answers, with_outputs
-from assay.treat.teacher import Teacher, check_same, mean_log_probability, teachers
+from assay.treat.teacher import check_same, mean_log_probability, teachers
 
 
 def distill(
@@ -84,14 +85,15 @@ def distill(
 
 def taught(
     objective: Objective,
-    named: Sequence[Teacher],
+    named: Sequence[Any],
     temperature: float,
     hard: float,
     matches: Sequence[Match] = (),
     weight: float = 1.0,
     cached: bool = False,
 ) -> Objective:
-    """The objective with the teachers' answers beside the labels. `params` has teacher_0, teacher_1, ..., or the batch what they said."""
+    """The objective with the answers of teachers, or of what has their `model` and `shapes()`, beside the labels. `params` has teacher_0,
+    teacher_1, ..., or the batch what they said."""
 
     def init(key: jax.Array, model: Model, params: PyTree, batch: Batch) -> Mapping[str, PyTree]:
         found = dict(objective.init(key, model, params, batch))

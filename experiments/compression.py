@@ -1,0 +1,109 @@
+"""What each treatment buys and costs, on digits, passages and SCAN: the experiments behind README's table of compression.
+
+    python -m experiments.compression --workdir=runs/compression --out=experiments/results/compression.json
+    python -m experiments.compression --workdir=runs/compression --only=digits
+
+Runs what is missing (about two hours on two cores; the same command goes on), and holds the result against the bars that were set before.
+Choices (students, label budgets, temperatures) were made on `valid` with seed 100, which is none of those that are run.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from assay.card.claims import change, recovered, times
+from assay.core.command import launch
+from assay.core.errors import UserError, unknown
+from assay.train.workdir import environment, write_text
+
+WORKDIR = flags.DEFINE_string("workdir", "", "Folder of all runs.")
+ONLY = flags.DEFINE_string("only", "", "digits, passages or scan; empty: all.")
+OUT = flags.DEFINE_string("out", "", "JSON file for the claims; without it, they are only printed.")
+
+TAUGHT = "student=experiments/compress/{}.py:alone,T=1,hard=0.1"
+UNLABELLED = "--config.task.unlabelled=True"
+STUDY, TREAT = "experiments.study", "experiments.treat"
+
+
+def study(name: str, variants: tuple[str, ...], seeds: str) -> list[str]:
+    return [STUDY, *(f"--config=experiments/compress/{name}.py:{variant}" for variant in variants), f"--seeds={seeds}"]
+
+
+def treat(name: str, *stages: str) -> list[str]:
+    return [TREAT, f"--from={name}", *(stage if stage.startswith("--") else f"--treat={stage}" for stage in stages)]
+
+
+COMMANDS = {  # folder -> the verb that fills it
+    "digits": study("digits", ("teacher", "alone"), "0:4"),
+    "digits_distilled": treat("digits/teacher", f"distill:{TAUGHT.format('digits')}", "--config.task.labels=50", UNLABELLED),
+    "digits_prune80": treat("digits/teacher", "prune:sparsity=0.8"),
+    "digits_prune90": treat("digits/teacher", "prune:sparsity=0.9"),
+    "passages": study("passages", ("teacher", "alone"), "0:4"),
+    "passages_distilled": treat(
+        "passages/teacher", f"distill:{TAUGHT.format('passages')},cache=True", "--config.task.labels=200", UNLABELLED
+    ),
+    "scan": study("scan", ("wide",), "0:2"),
+    "scan_units": treat("scan/wide", "prune:units=0.5"),
+    "scan_int8": treat("scan/wide", "quantize:int8"),
+    "scan_int4": treat("scan/wide", "quantize:int4,block=64"),
+    "scan_qat": treat("scan/wide", "quantize:int4,block=64,train=True", "quantize:int4,block=64"),
+    "scan_pipeline": treat("scan/wide", "distill:student=small,T=2,hard=0.3,cache=True", "prune:units=0.5", "quantize:int8"),
+}
+
+
+def claims(root: Path, subject: str) -> list[dict]:
+    """Each with its bar; `held` says whether the value, or the end of its interval that the bar is about, reaches it."""
+    if subject == "passages":
+        share = recovered(root / "passages/teacher", root / "passages/alone", root / "passages_distilled")
+        return [{"claim": "passages: Transformer to BiLSTM, share recovered", "bar": 0.5, "held": share["value"] >= 0.5, **share}]
+    if subject == "digits":
+        share = recovered(root / "digits/teacher", root / "digits/alone", root / "digits_distilled")
+        some, more = (change(root / "digits/teacher", root / f"digits_prune{percent}") for percent in (80, 90))
+        return [
+            {"claim": "digits: CNN to a smaller one, share recovered", "bar": 0.5, "held": share["value"] >= 0.5, **share},
+            {"claim": "digits: 80 % of the weights pruned, points, lower end", "bar": -1.5, "held": some["interval"][0] >= -1.5, **some},
+            {"claim": "digits: 90 % of the weights pruned, points (shown)", "bar": None, "held": None, **more},
+        ]
+    found = []
+    for folder, about, smaller, faster, loss in (
+        ("scan_units", "half of the feed-forward width cut", None, 1.3, -1.0),
+        ("scan_int8", "int8 weights", 3.8, None, -0.5),
+        ("scan_int4", "int4 weights", 6.5, None, None),
+        ("scan_qat", "int4 weights after training with them", 6.5, None, None),
+        ("scan_pipeline", "distil, prune, int8", 10.0, 2.0, -1.0),
+    ):
+        points, size, fast = change(root / "scan/wide", root / folder), times(root / folder, "smaller"), times(root / folder, "fast")
+        for name, bar, one in (("points", loss, points), ("times smaller", smaller, size), ("times faster", faster, fast)):
+            found.append({"claim": f"SCAN: {about}, {name}", "bar": bar, "held": None if bar is None else one["value"] >= bar, **one})
+    return found
+
+
+def main(overrides: dict[str, str]) -> None:
+    subjects = ("digits", "passages", "scan")
+    if overrides:
+        raise UserError("compression takes no --config overrides: its commands are fixed.")
+    if ONLY.value and ONLY.value not in subjects:
+        raise unknown("subject", ONLY.value, subjects, "--only")
+    root = Path(WORKDIR.value)
+    wanted = [ONLY.value] if ONLY.value else list(subjects)
+    for folder, (verb, *words) in COMMANDS.items():
+        if folder.partition("_")[0] in wanted:
+            placed = [word.replace("--from=", f"--from={root}/") for word in words]
+            print(f"-- {folder}", file=sys.stderr)
+            if subprocess.run([sys.executable, "-m", verb, *placed, f"--workdir={root / folder}"]).returncode:
+                raise UserError(f"the command of {folder} failed, as it says above. Mend it, and run this again: what is there is kept.")
+    found = [claim for subject in wanted for claim in claims(root, subject)]
+    for claim in found:
+        mark = "" if claim["held"] is None else "holds" if claim["held"] else "FALLS SHORT"
+        print(f"{claim['claim']:<62} {claim['value']:>8.3f}  bar {claim['bar']}  {mark}")
+    if OUT.value:
+        commands = {folder: " ".join(words) for folder, words in COMMANDS.items()}
+        result = {"claims": found, "commands": commands, "environment": environment()}
+        write_text(Path(OUT.value), json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    launch(main, __doc__, required=("workdir",))
