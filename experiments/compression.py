@@ -50,7 +50,7 @@ COMMANDS = {  # folder -> the verb that fills it
     "scan_int8": treat("scan/wide", "quantize:int8"),
     "scan_int4": treat("scan/wide", "quantize:int4,block=64"),
     "scan_qat": treat("scan/wide", "quantize:int4,block=64,train=True", "quantize:int4,block=64"),
-    "scan_pipeline": treat("scan/wide", "distill:student=small,T=2,hard=0.3,cache=True", "prune:units=0.5", "quantize:int8"),
+    "scan_pipeline": treat("scan/wide", "experiments/compress/scan.py:small"),
 }
 
 

@@ -4,8 +4,9 @@
     python -m experiments.treat --from=runs/teacher --treat=distill:student=small,T=4 --treat=prune:units=0.5 --treat=quantize:int8 \\
         --workdir=runs/small
 
---treat names a treatment with its options, once for each stage, in order; `python -m experiments.list --matrix` prints which apply to which
-models. A stage also takes steps=N and rate=R (its updates and its learning rate), and distill student=VARIANT or FILE.py:variant.
+--treat names a treatment with its options, once for each stage, in order, or a list of them in a config file, FILE.py:NAME, such as
+experiments/compress/scan.py:small. `python -m experiments.list --matrix` prints which apply to which models. A stage also takes steps=N and
+rate=R (its updates and its learning rate), and distill student=small, another variant, FILE.py:variant, or itself.
 The run that is treated stays as it is. WORKDIR is the treated run, with the stages before it in WORKDIR/stages/; stages.json and
 pareto.svg hold the comparison. The same command goes on where it was stopped. --config.KEY=VALUE changes a key of every stage.
 """
@@ -16,7 +17,7 @@ from assay.card import pipeline
 from assay.core.command import launch
 
 FROM = flags.DEFINE_string("from", "", "Work directory of a finished run, or a folder of its seeds.")
-TREAT = flags.DEFINE_multi_string("treat", [], "NAME or NAME:option=value,...; may be given several times.")
+TREAT = flags.DEFINE_multi_string("treat", [], "NAME or NAME:option=value,..., or FILE.py:NAME of a list; may be given several times.")
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the treated run.")
 SECONDS = flags.DEFINE_float("seconds", 20.0, "Time for measuring latency and throughput, all stages together.", lower_bound=0.0)
 

@@ -16,7 +16,7 @@ from verb_server import ROOT, contents, refused, verb  # noqa: F401 - a fixture
 
 from assay.card.pipeline import print_stages
 from assay.core.errors import UserError
-from assay.core.tree import count
+from assay.core.tree import count, paths
 from assay.infer.export import exported_bytes
 from assay.treat.load import load, rebuild
 from assay.treat.stages import plan
@@ -30,6 +30,15 @@ PIPELINE = ["--treat=distill:student=small,T=2,steps=16", "--treat=prune:channel
 def teacher(verb, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("teacher") / "run"
     assert verb("main", *TEACHER, f"--workdir={folder}").code == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def other(verb, tmp_path_factory) -> Path:
+    """A run of another task."""
+    folder = tmp_path_factory.mktemp("other") / "run"
+    arguments = ["--config=experiments/reason/parity.py:lstm,tiny", "--config.evaluate.splits=iid", "--config.train.steps=2"]
+    assert verb("main", *arguments, f"--workdir={folder}").code == 0
     return folder
 
 
@@ -159,7 +168,83 @@ def test_lora_is_merged_and_cut(verb, tmp_path):
     assert (np.asarray(cut[1]["head"]["kernel"]) != np.asarray(merged[1]["head"]["kernel"])).any(), "a merged model is trained again"
 
 
+def states(folder: Path) -> dict[str, np.ndarray]:
+    params = load(folder)[1]
+    return {path: np.asarray(leaf) for path, leaf in zip(paths(params), jax.tree.leaves(params), strict=True)}
+
+
+def test_zeros_are_rounded_and_adapted(verb, teacher, tmp_path):
+    """A mask stays whatever is done to its matrix afterwards."""
+    stages = ["--treat=prune:sparsity=0.6,steps=4", "--treat=quantize:nf4", "--treat=lora:rank=1,steps=2"]
+    done = verb("treat", f"--from={teacher}", *stages, f"--workdir={tmp_path}/out", "--seconds=1")
+    assert done.code == 0, done.err
+    rows = {row["name"]: row for row in json.loads((tmp_path / "out" / "stages.json").read_text())["rows"]}
+    pruned, rounded = states(tmp_path / "out/stages/1_prune"), states(tmp_path / "out/stages/2_quantize")
+    for path, leaf in rounded.items():
+        if path.endswith("/qvalue"):
+            np.testing.assert_array_equal(leaf == 0, pruned[path.removesuffix("/qvalue")] == 0)
+    share = {name: row["cost"]["nonzero"] / row["cost"]["parameters"] for name, row in rows.items()}
+    assert share["1_prune"] < 0.6 and share["2_quantize"] < 0.7 < share["untreated"]
+
+
+def test_training_with_rounding_and_then_rounding(verb, teacher, tmp_path):
+    stages = ["--treat=quantize:int4,train=True,steps=4", "--treat=quantize:int4"]
+    done = verb("treat", f"--from={teacher}", *stages, f"--workdir={tmp_path}/out", "--seconds=1")
+    assert done.code == 0, done.err
+    trained, rounded = load(tmp_path / "out/stages/1_quantize"), load(tmp_path / "out")
+    task = trained[2]
+    batch = dict(task.encode(task.source("valid").fetch(np.arange(32)), 1))
+    first, second = (np.asarray(model.apply(params, batch).logits) for model, params, _ in (trained, rounded))
+    np.testing.assert_allclose(first, second, atol=1e-5, err_msg="it was trained as what it is rounded to")
+
+
+def test_a_small_student_is_of_its_teachers_family_and_has_its_steps(teacher):
+    base = json.loads((teacher / "config.json").read_text())
+    for experiment, model in (("reason/parity:transformer,tiny", "decoder"), ("reason/scan:transformer,tiny", "encoder_decoder")):
+        (one,) = plan(str(teacher), ["distill:student=small"], "out", {}, {**base, "experiment": experiment})
+        assert one.config["model"]["name"] == model
+    _, two = plan(str(teacher), ["quantize:int8", "distill:student=small"], "out", {}, base)
+    assert two.config["train"]["steps"] == 24 and two.config["optimizer"] == base["optimizer"]
+    student, after = plan(
+        str(teacher), ["distill:student=experiments/vision/resnet_digits.py:resnet", "prune:channels=0.5"], "out", {}, base
+    )
+    assert after.config["train"]["steps"] == student.config["train"]["steps"] // 4 == 375
+    given = {**base, "treatments": ["reverse", "augment:images=shift:1", "scratchpad"]}
+    (one,) = plan(str(teacher), ["distill:student=small"], "out", {}, given)
+    assert [spec.partition(":")[0] for spec in one.config["treatments"]] == ["reverse", "scratchpad", "distill", "augment"]
+
+
+def test_a_later_stage_is_done_anew_when_an_earlier_one_changed(verb, teacher, tmp_path):
+    constant = ["--config.optimizer.schedule=constant", f"--workdir={tmp_path}/out", "--seconds=1"]
+    for steps in (8, 16):
+        done = verb("treat", f"--from={teacher}", f"--treat=distill:student=small,steps={steps}", "--treat=quantize:int8", *constant)
+        assert done.code == 0, done.err
+    student, rounded = states(tmp_path / "out/stages/1_distill"), states(tmp_path / "out")
+    biases = [path for path in student if path.endswith("bias")]
+    assert biases and all((student[path] == rounded[path]).all() for path in biases)
+
+
+def test_a_list_of_treatments_in_a_config(verb, tmp_path):
+    run = tmp_path / "run"
+    arguments = ["--config=experiments/compress/scan.py:tiny", "--config.train.steps=2", "--config.evaluate.splits=valid"]
+    assert verb("main", *arguments, f"--workdir={run}").code == 0
+    listed = "--treat=experiments/compress/scan.py:small"
+    done = verb("treat", f"--from={run}", listed, f"--workdir={tmp_path}/out", "--config.train.steps=2", "--seconds=1")
+    assert done.code == 0, done.err
+    assert [path.name for path in sorted((tmp_path / "out" / "stages").iterdir())] == ["1_distill", "2_prune"]
+    refused(verb("treat", f"--from={run}", f"{listed}er", f"--workdir={tmp_path}/other"), "'smaller'", "small", "--treat")
+
+
 MISTAKES = {
+    "treatments of a stage": (["--treat=quantize:int8", "--config.treatments=l2"], ["--treat", "--config.treatments"]),
+    "sizes of a model that is taken over": (["--treat=quantize:int8", "--config.model.dense=8"], ["config.model.dense", "student"]),
+    "a ramp longer than the stage": (["--treat=prune:sparsity=0.9,ramp=400,steps=20"], ["400 steps", "steps="]),
+    "below zero": (["--treat=prune:channels=0.5,steps=-1"], ["steps=-1", "at least 0"]),
+    "members after training": (["--treat=ensemble:members=2"], ["'ensemble'", "--treat"]),
+    "a start that is not kept": (["--treat=prune:sparsity=0.5,rewind=7"], ["no checkpoint of step 7"]),
+    "an endless temperature": (["--treat=distill:student=small,T=inf"], ["T=inf"]),
+    "a later teacher of another task": (["--treat=quantize:int8", "--treat=distill:student=itself,from={other}"], ["labels", "digits"]),
+    "no time": (["--treat=quantize:int8", "--seconds=nan"], ["--seconds=nan"]),
     "no treatment": ([], ["--treat"]),
     "unknown treatment": (["--treat=quantise:int8"], ["'quantise'", "'quantize'?"]),
     "a path that is nowhere": (["--treat=quantize:int8,paths=nowhere"], ["paths=nowhere", "block_0/conv/kernel", "head/kernel"]),
@@ -181,9 +266,9 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_told_and_nothing_is_written(verb, teacher, tmp_path, name):
+def test_a_mistake_is_told_and_nothing_is_written(verb, teacher, other, tmp_path, name):
     arguments, words = MISTAKES[name]
-    arguments = [word.format(teacher=teacher) for word in arguments]
+    arguments = [word.format(teacher=teacher, other=other) for word in arguments]
     before = contents(teacher)
     told = verb("treat", f"--from={teacher}", f"--workdir={tmp_path / 'out'}", *arguments)
     refused(told, *words)
@@ -212,7 +297,7 @@ def test_plans_say_steps_and_rates(teacher):
     )
     assert (one.config["train"]["steps"], one.config["optimizer"]["learning_rate"]) == (6, 0.01)
     assert two.config["train"]["steps"] == 3 and two.config["optimizer"]["schedule"] == "cosine"
-    assert three.config["train"]["steps"] == 6 and [one.workdir, three.workdir] == ["out/stages/1_prune", "out"]
+    assert three.config["train"]["steps"] == 6 and [one.workdir, three.workdir] == [str(ROOT / "out/stages/1_prune"), str(ROOT / "out")]
     np.testing.assert_allclose(two.config["optimizer"]["learning_rate"], 0.3 * base["optimizer"]["learning_rate"])
     kept = [spec for spec in one.config["treatments"] if spec.startswith(("augment", "average"))]
     assert kept == base["treatments"], "what the run was trained with stays"

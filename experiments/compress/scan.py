@@ -1,7 +1,7 @@
 """What do pruning, fewer bits and low rank cost a Transformer of four million parameters that has learned to translate SCAN?
 
 Command:   python -m experiments.study --config=experiments/compress/scan.py:wide --seeds=0:2 --workdir=runs/scan_wide
-           python -m experiments.treat --from=runs/scan_wide/wide --treat=quantize:int8 --workdir=runs/scan_int8
+           python -m experiments.treat --from=runs/scan_wide/wide --treat=experiments/compress/scan.py:small --workdir=runs/scan_small
 Variants:  wide       an encoder-decoder of width 256, the random 80/20 split
            tiny       a few steps
 Cost:      two CPU cores, a seed: about 10 min
@@ -17,6 +17,7 @@ from experiments.models import transformer
 from experiments.students import sized
 
 VARIANTS = ("wide",)
+PIPELINES = {"small": ("distill:student=small,T=2,hard=0.3,cache=True", "prune:units=0.5", "quantize:int8")}  # for experiments.treat
 
 
 @sized

@@ -20,6 +20,8 @@ REFUSED = {  # what no model of a family can have; everything else works
     "prune:units=0.5": {"automaton", "automata_network", "resnet"},
     "distill:attention=TAP": set(FAMILIES) - {"decoder", "encoder", "encoder_decoder"},
     "distill:sequence=True": set(FAMILIES) - {"decoder", "encoder_decoder"},  # the others' task here is not answered token by token
+    "ensemble:members=2 + quantize:int8": set(FAMILIES),
+    "prune:units=0.5 + lowrank:rank=1 + quantize:int8": {"automaton", "automata_network", "resnet"},
 }
 CONFIGS = families()
 

@@ -35,7 +35,7 @@ def row(name: str, score: float, size: int, latency: float, faster: float) -> di
 
 def write(folder: Path, shift: float = 0.0, stages=STAGES, **changes) -> Path:
     folder.mkdir(exist_ok=True)
-    rows = [row(name, score + shift, *rest) for name, (score, *rest) in stages.items()]
+    rows = [{**row(name, score + shift, *rest), "workdir": f"{folder}/{name}"} for name, (score, *rest) in stages.items()]
     (folder / "stages.json").write_text(json.dumps({"schema": 1, "metric": "accuracy", "split": "test", "rows": rows, **changes}))
     return folder
 
@@ -68,6 +68,19 @@ def test_the_front_by_its_definition():
 
 
 # -- stages -----------------------------------------------------------------------------------------------------------------
+
+
+def test_stages_of_one_name_are_told_apart_by_what_was_done(tmp_path):
+    """Seeds of one treatment are joined; another treatment of the same place in another pipeline is not."""
+    for i, spec in enumerate(("quantize:int8", "quantize:int8", "quantize:int4")):
+        folder = write(tmp_path / f"w{i}", stages={"untreated": STAGES["untreated"], "1_quantize": STAGES["int8"]})
+        told = json.loads((folder / "stages.json").read_text())
+        for row_, said in zip(told["rows"], ("", spec), strict=True):
+            row_["spec"] = said
+        (folder / "stages.json").write_text(json.dumps(told))
+    found = stages_of([tmp_path / f"w{i}" for i in range(3)])
+    assert [(one.name, one.runs) for one in found.stages] == [("untreated", 3), ("quantize:int8", 2), ("quantize:int4", 1)]
+    assert [one.name for one in stages_of([tmp_path / "w0", tmp_path / "w1"]).stages] == ["untreated", "1_quantize"]
 
 
 def test_one_work_directory_is_shown_as_it_is(tmp_path):

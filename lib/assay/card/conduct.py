@@ -45,11 +45,12 @@ def run(
             print("no step was taken, so none is traced. Take a new --workdir, or --from_step.")
 
 
-def report(workdir: str | Path) -> None:
-    """Writes report.html of one run."""
+def report(workdir: str | Path, command: str = "") -> None:
+    """Writes report.html of one run, with the command that makes it again; not given: that of a run that was trained from its config."""
     folder = WorkDir(workdir)
     view = read_run(workdir)
-    command = f"python -m experiments.main --config=experiments/{view.config['experiment'].replace(':', '.py:')} --workdir={workdir}"
+    if not command:
+        command = f"python -m experiments.main --config=experiments/{view.config['experiment'].replace(':', '.py:')} --workdir={workdir}"
     view = view._replace(attention=picture(*load(workdir)))
     write_text(folder.report, render([view], view.config["experiment"], command))
 

@@ -3,8 +3,8 @@
     python -m experiments.compare --pareto --workdir=runs/small
 
 A model is on the front where no other is at least as good in both figures and better in one; between two on the front the choice is a
-matter of taste, and off it there is none. Input is WORKDIR/stages.json, as the verb `treat` writes it; rows of one name in several work
-directories, such as seeds, are joined by their mean, with the range as an error bar.
+matter of taste, and off it there is none. Input is WORKDIR/stages.json, as the verb `treat` writes it; rows of one
+treatment in several work directories, such as seeds, are joined by their mean, with the range as an error bar.
 """
 
 import json
@@ -70,8 +70,10 @@ def fronts(found: Stages) -> tuple[list[bool], list[bool]]:
 
 
 def stages_of(workdirs: Sequence[str | Path]) -> Stages:
-    """The stages of all work directories, joined by name. Raises UserError where a stages.json is missing, damaged or of another metric."""
-    every = [(workdir, _read(Path(workdir) / "stages.json")) for workdir in workdirs]
+    """The stages of all work directories, or of the seeds below one, joined by what was done. Raises UserError where a stages.json is
+    missing, damaged or of another metric."""
+    folders = [folder for workdir in workdirs for folder in _seeds(Path(workdir))]
+    every = [(folder, _read(folder / "stages.json")) for folder in folders]
     first, told = every[0]
     for workdir, other in every[1:]:
         for key in ("task", "metric", "split"):
@@ -80,11 +82,15 @@ def stages_of(workdirs: Sequence[str | Path]) -> Stages:
                     f"the {key} of {workdir} is {other.get(key)!r}, and that of {first} is {told.get(key)!r}: other questions were asked. "
                     "Give --workdir folders of one task."
                 )
-    rows: dict[str, list[Mapping[str, Any]]] = {}
+    rows: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}  # by what was done, from the first treatment to the last
     for _, one in every:
+        done: tuple[str, ...] = ()
         for row in one["rows"]:
-            rows.setdefault(row["name"], []).append(row)
-    return Stages(told["metric"], told["split"], [_joined(name, same) for name, same in rows.items()])
+            done = (*done, row.get("spec", row["name"]))
+            same = rows.setdefault(done, [])
+            if row["workdir"] not in [other["workdir"] for other in same]:  # one untreated run, treated in several ways
+                same.append(row)
+    return Stages(told["metric"], told["split"], [_joined(name, rows[done]) for done, name in _names(rows).items()])
 
 
 def pareto(found: Stages) -> str:
@@ -158,6 +164,12 @@ def quantity(value: float, units: Sequence[tuple[float, str]]) -> str:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
+def _seeds(folder: Path) -> list[Path]:
+    """The folder itself, or those of its seeds."""
+    each = sorted(path.parent for path in folder.glob("seed_*/stages.json"))
+    return each if each and not (folder / "stages.json").exists() else [folder]
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -191,6 +203,16 @@ def _read(path: Path) -> dict[str, Any]:
 def _cost(row: Mapping[str, Any]) -> tuple[float, float, float]:
     """Bytes on disk, seconds of one example, and how much faster than the first that is."""
     return row["cost"]["bytes_on_disk"], row["speed"]["latency_p50_seconds"], row["speed"]["latency_ratio"]
+
+
+def _names(rows: Mapping[tuple[str, ...], Sequence[Mapping[str, Any]]]) -> dict[tuple[str, ...], str]:
+    """What each stage is called: by its name, or where others have the same, by its treatment."""
+    names = [same[0]["name"] for same in rows.values()]
+    found: dict[tuple[str, ...], str] = {}
+    for done, name in zip(rows, names, strict=True):
+        label = name if names.count(name) == 1 else done[-1] or name
+        found[done] = label if label not in found.values() else f"{label} ({len(found)})"
+    return found
 
 
 def _joined(name: str, rows: Sequence[Mapping[str, Any]]) -> Stage:

@@ -6,11 +6,14 @@ same examples. Latency and throughput are measured in turns in this process, so 
 """
 
 import json
+import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 from rich.table import Table
 
@@ -19,25 +22,31 @@ from assay.card.compare import Comparison, compare, headline, scores
 from assay.card.pareto import pareto, stages_of
 from assay.card.plots import standalone
 from assay.card.table import is_fraction
+from assay.core.config import pipeline
 from assay.core.errors import UserError
 from assay.diagnose.cost import cost, example_batch
 from assay.diagnose.speed import MANY, ONE, speed
 from assay.dist import launch
 from assay.train import loop
+from assay.train.checkpoint import fingerprint
 from assay.train.experiment import assemble
 from assay.train.progress import bar
 from assay.train.workdir import WorkDir, environment, write_text
+from assay.treat.distill import distill
 from assay.treat.load import load, rebuild
+from assay.treat.option import parse
 from assay.treat.stages import Stage, plan
 from assay.treat.table import treatments
+from assay.treat.teacher import check_same, teachers
 
-STAGES, PICTURE = "stages.json", "pareto.svg"
+STAGES, PICTURE, TAKEN = "stages.json", "pareto.svg", "taken_over.json"  # the last: of which checkpoint a stage goes on
 UNTREATED = "untreated"
-TITLES = ("parameters", "not zero", "on disk", "smaller", "FLOPs", "latency p50", "faster", "batch of 64")
+TITLES = ("parameters", "not zero", "on disk", "smaller", "FLOPs", "latency p50", "faster", "verdict", "batch of 64")
 
 
 def treat(source: str, specs: Sequence[str], workdir: str, overrides: Mapping[str, str], seconds: float) -> None:
-    """Does the treatments to the run `source`, or to every run `seed_*` below it, in `workdir`. Raises UserError."""
+    """Does the treatments, or those that FILE.py:NAME lists, to the run `source`, or to every run `seed_*` below it. Raises UserError."""
+    specs = [one for spec in specs for one in (pipeline(spec) if spec.partition(":")[0].endswith(".py") else [spec])]
     root = Path(source)
     seeds = [] if WorkDir(root).config.exists() else sorted(root.glob("seed_*"))
     for path in seeds or [root]:
@@ -83,6 +92,7 @@ def print_stages(found: Mapping[str, Any], console: Console | None = None) -> No
             "-" if price["flops_per_example"] is None else f"{price['flops_per_example']:.3g}",
             f"{1e3 * pace['latency_p50_seconds']:.3g} ms",
             f"{pace['latency_ratio']:.2f}x",
+            pace["verdict"],
             f"{pace['throughput_ratio']:.2f}x",
             f"{factor * row['score']:.4g}",
             "" if row["difference"] is None else f"{factor * row['difference']:+.2f}",
@@ -107,19 +117,27 @@ def print_stages(found: Mapping[str, Any], console: Console | None = None) -> No
 def _treat_run(source: str, specs: Sequence[str], workdir: str, overrides: Mapping[str, str], seconds: float) -> None:
     if Path(workdir).resolve() == Path(source).resolve():
         raise UserError(f"--workdir={workdir} is the run that is treated, which stays as it is. Give another folder.")
-    made = rebuild(source)
+    try:
+        rebuild(source)
+    except UserError as error:  # the folder is a flag of its own here
+        raise UserError(str(error).replace("--workdir", "--from")) from None
     if not any(path.name.isdecimal() for path in WorkDir(source).checkpoints.glob("*")):
         raise UserError(f"no checkpoint in {WorkDir(source).path}, so there is nothing to treat. Train it first with experiments.main.")
+    if not math.isfinite(seconds):
+        raise UserError(f"--seconds={seconds} is no time. Give a number.")
     before = WorkDir(source).read_results()
-    split = _split(before)
+    split = _split(source, before)
     stages = plan(source, specs, workdir, overrides, WorkDir(source).read_config())
-    for stage in stages:  # what can be seen to be wrong is told before the first is trained
-        assemble(stage.config, treatments(stage.config["treatments"]))
-    del made
-    renewed = False
+    for stage in stages:
+        stage.config["evaluate"]["splits"] = list(dict.fromkeys([*stage.config["evaluate"]["splits"], split]))
+        _check(stage)
+    _check_place(stages)
+    words = [f"--from={source}", *(f"--treat={spec}" for spec in specs), *(f"--config.{key}={value}" for key, value in overrides.items())]
+    command = " ".join(["python -m experiments.treat", *words, f"--workdir={workdir}"])
+    path, renewed, took_over = Path(workdir) / STAGES, False, os.path.abspath(source)
     for i, stage in enumerate(stages):
-        renewed |= _run(stage, i + 1, len(stages))
-    path = Path(workdir) / STAGES
+        renewed |= _run(stage, i + 1, len(stages), command, took_over, path)
+        took_over = stage.workdir
     if renewed or not path.exists():
         names = [UNTREATED, *(stage.name for stage in stages)]
         rows = measured(dict(zip(names, [source, *(stage.workdir for stage in stages)], strict=True)), split, seconds)
@@ -134,23 +152,53 @@ def _treat_run(source: str, specs: Sequence[str], workdir: str, overrides: Mappi
         print(f"stages: {path}\npicture: {Path(workdir) / PICTURE}\nreport: {WorkDir(workdir).report}")
 
 
-def _run(stage: Stage, number: int, of: int) -> bool:
-    """Trains, converts and evaluates one stage; whether anything was to be done."""
+def _check(stage: Stage) -> None:
+    """What can be seen to be wrong with a stage is told before the first is trained. Raises UserError."""
+    made = assemble(stage.config, treatments(stage.config["treatments"]))
+    for spec in stage.config["treatments"]:
+        if spec.startswith("distill:"):
+            named = teachers(parse("distill", distill, spec.partition(":")[2])["from_"])
+            for teacher in named:
+                if WorkDir(teacher.workdir).config.exists():  # a stage before this one is not there yet
+                    check_same(teacher, made.task)
+    if not made.treatment.given:  # what is trained, and by what, fits
+        jax.eval_shape(made.init_state, made.key, made.given(loaded=False), made.first_batch())
+
+
+def _check_place(stages: Sequence[Stage]) -> None:
+    """Raises UserError where another pipeline lies in the folders: a finished one does not grow."""
+    for stage in stages:
+        folder = WorkDir(stage.workdir)
+        folder.check_parts()
+        if folder.config.exists() and folder.read_config()["treatments"] != list(stage.config["treatments"]):
+            raise UserError(f"{stage.workdir} holds another treatment than stage {stage.name}, {stage.spec}. Choose another --workdir.")
+
+
+def _run(stage: Stage, number: int, of: int, command: str, source: str, measured_in: Path) -> bool:
+    """Trains, converts and evaluates a stage, anew where what it took over has changed since; whether anything was to be done."""
     folder = WorkDir(stage.workdir)
     stamp = folder.results.stat().st_mtime_ns if folder.results.exists() else None
+    took, kept = folder.path / TAKEN, fingerprint(source)
+    changed = took.exists() and json.loads(took.read_text()) != {"from": source, "checkpoint": kept}
     print(f"stage {number} of {of}: {stage.spec}", file=sys.stderr)
-    loop.run(stage.config, stage.workdir, treatments(stage.config["treatments"]), stage.experiment)
-    changed = folder.results.stat().st_mtime_ns != stamp
-    if changed or not folder.report.exists():
-        conduct.report(stage.workdir)
-    return changed
+    if changed:
+        measured_in.unlink(missing_ok=True)
+    loop.run(stage.config, stage.workdir, treatments(stage.config["treatments"]), stage.experiment, from_step=0 if changed else None)
+    WorkDir.write_json(took, {"from": source, "checkpoint": kept})
+    renewed = folder.results.stat().st_mtime_ns != stamp
+    if renewed or not folder.report.exists():
+        measured_in.unlink(missing_ok=True)
+        conduct.report(stage.workdir, command)
+    return renewed
 
 
-def _split(results: Mapping[str, Any]) -> str:
-    """The split whose scores are paired: `test` where it was evaluated."""
-    there = list(dict.fromkeys(row["split"] for row in results["rows"]))
+def _split(source: str, results: Mapping[str, Any]) -> str:
+    """The split whose scores are paired: `test` where it was evaluated. Raises UserError where there are no predictions."""
+    there = list(dict.fromkeys(row["split"] for row in results["rows"] if WorkDir(source).predictions(row["split"]).exists()))
     if not there:
-        raise UserError("the run that is treated has no evaluated split. Evaluate one with experiments.evaluate --split=valid.")
+        raise UserError(
+            f"{source} has no evaluated split to compare with. Evaluate one: experiments.evaluate --workdir={source} --split=valid."
+        )
     return "test" if "test" in there else there[0]
 
 

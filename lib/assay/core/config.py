@@ -11,14 +11,14 @@ import json
 import sys
 import traceback
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from assay.core.errors import UserError
+from assay.core.errors import UserError, unknown
 
 LARGEST = 2**53  # what a whole number may reach
 LONGEST = 100_000  # tokens: what a range of lengths may reach
@@ -26,33 +26,20 @@ LONGEST = 100_000  # tokens: what a range of lengths may reach
 
 def load(spec: str) -> ConfigDict:
     """The locked config of `FILE.py` or `FILE.py:variant`. Raises UserError where there is no such file or variant."""
-    file, _, variant = spec.partition(":")
-    path = Path(file)
-    if path.suffix != ".py" or not path.is_file():
-        raise UserError(f"no config file {file!r} (from {Path.cwd()}). Give one with --config=experiments/FOLDER/NAME.py:variant.")
-    for folder in path.resolve().parents:  # a config file may import what stands beside its verbs, wherever it is run from
-        if (folder / "experiments" / "__init__.py").is_file() and str(folder) not in sys.path:
-            sys.path.append(str(folder))
-    try:
-        module_spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert module_spec and module_spec.loader
-        module = importlib.util.module_from_spec(module_spec)
-        module_spec.loader.exec_module(module)
-        if not hasattr(module, "get_config"):
-            raise UserError(f"{file} has no get_config(variant) function, so --config cannot name it.")
-        config = module.get_config(variant)
-    except UserError:
-        raise
-    except (Exception, SystemExit) as error:  # whatever the file's own code does
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.resolve()]
-        line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
-        where = f", line {line}" if line else ""
-        raise UserError(
-            f"the config file {file}{where} cannot be used: {type(error).__name__}: {error}. Mend it, or name another."
-        ) from None
+    config = _of_file(spec, "get_config", lambda module, variant: module.get_config(variant))
     if not isinstance(config, ConfigDict):
+        file = spec.partition(":")[0]
         raise UserError(f"get_config of {file} returns {type(config).__name__}, not a ConfigDict. Mend it, or name another with --config.")
     return config.lock()
+
+
+def pipeline(spec: str) -> list[str]:
+    """The treatments that `FILE.py:NAME` lists, in order, as `PIPELINES = {NAME: (...)}`. Raises UserError where it lists none."""
+    file, _, name = spec.partition(":")
+    listed = _of_file(spec, "PIPELINES", lambda module, _: dict(module.PIPELINES))
+    if name not in listed:
+        raise unknown("pipeline", name, listed, f"--treat={file}:NAME")
+    return [str(treatment) for treatment in listed[name]]
 
 
 def locked(values: Mapping[str, Any]) -> ConfigDict:
@@ -150,6 +137,35 @@ def require(condition: bool, key: str, value: object, allowed: str) -> None:
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _of_file(spec: str, needed: str, read: Callable[[Any, str], Any]) -> Any:
+    """`read(module, variant)` of a config file that has what is needed."""
+    file, _, variant = spec.partition(":")
+    path = Path(file)
+    if path.suffix != ".py" or not path.is_file():
+        raise UserError(f"no config file {file!r} (from {Path.cwd()}). Give one with --config=experiments/FOLDER/NAME.py:variant.")
+    for folder in path.resolve().parents:  # a config file may import what stands beside its verbs, wherever it is run from
+        if (folder / "experiments" / "__init__.py").is_file() and str(folder) not in sys.path:
+            sys.path.append(str(folder))
+    try:
+        module_spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert module_spec and module_spec.loader
+        module = importlib.util.module_from_spec(module_spec)
+        module_spec.loader.exec_module(module)
+        if not hasattr(module, needed):
+            what = "get_config(variant) function, so --config" if needed == "get_config" else f"{needed}, so --treat"
+            raise UserError(f"{file} has no {what} cannot name it.")
+        return read(module, variant)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever the file's own code does
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.resolve()]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
+        where = f", line {line}" if line else ""
+        raise UserError(
+            f"the config file {file}{where} cannot be used: {type(error).__name__}: {error}. Mend it, or name another."
+        ) from None
 
 
 def _unknown_key(key: str, config: ConfigDict, group: str) -> UserError:

@@ -8,9 +8,11 @@ The forward pass is that of a call without training, whose taps nobody reads. A 
 `nonzero` says how many are left, and only what is smaller in bytes is smaller.
 """
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +23,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from assay.core.errors import UserError
 from assay.core.tree import PyTree, count
 from assay.diagnose.flops import flops
-from assay.infer.export import exported_bytes
+from assay.infer.export import export, exported_bytes
 from assay.models.model import Batch, Model
 from assay.tasks.task import Task
 
@@ -40,6 +42,7 @@ class Cost(NamedTuple):
     xla_flops_per_example: float | None  # XLA's count; None where the device's compiler gives none
     peak_memory_bytes: int | None  # parameters, batch, results and temporaries together; None as above
     compile_seconds: float  # without the compilation cache
+    folder_bytes: int = 0  # of the folder that infer.export writes, with its index
 
 
 def cost(model: Model, params: PyTree, batch: Mapping[str, Any]) -> Cost:
@@ -57,6 +60,7 @@ def cost(model: Model, params: PyTree, batch: Mapping[str, Any]) -> Cost:
         xla_flops_per_example=_told(program, rows),
         peak_memory_bytes=None if memory is None else _peak(memory),
         compile_seconds=seconds,
+        folder_bytes=_exported(params),
     )
 
 
@@ -101,6 +105,12 @@ def example_batch(task: Task, split: str, rows: int) -> dict[str, np.ndarray]:
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _exported(params: PyTree) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        export(params, Path(folder) / "params")
+        return sum(path.stat().st_size for path in (Path(folder) / "params").iterdir())
 
 
 def _nothing(params: PyTree) -> jax.Array:

@@ -154,6 +154,7 @@ def _records(
             "scores": {name: float(values[i]) for name, values in metrics.items()},
         }
         for i in range(int(batch["weight"].sum()))
+        if "labelled" not in batch or batch["labelled"][i]  # without a label there is nothing to score
     ]
     if task.verify is not None:
         for record in records:

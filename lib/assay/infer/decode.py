@@ -43,6 +43,9 @@ def written(
     example, so that what is drawn for it does not depend on its batch."""
     if model.decode is None:
         raise ValueError("this model has no cached decoding")
+    while hasattr(model.apply, "open"):  # parameters are read from records: once, and not at each token
+        model, params = model.apply.open(params)
+    assert model.decode is not None
     name = "decoder_inputs" if "decoder_inputs" in batch else "inputs"
     rows, width = batch[name].shape
     if width % stride:

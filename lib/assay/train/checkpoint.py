@@ -5,6 +5,7 @@ Nothing to restore means a fresh start. A restore that fails is an error, never 
 
 import contextlib
 import errno
+import hashlib
 import logging
 import os
 import sys
@@ -160,6 +161,17 @@ class _Damaged(Exception):
     """A checkpoint that is not what was written."""
 
 
+def fingerprint(workdir: str | Path) -> str:
+    """What the newest checkpoint of a run holds: its step and the hash of its files' hashes; "" where there is none."""
+    folder = Path(workdir) / "checkpoints"
+    steps = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
+    if not steps:
+        return ""
+    sealed = folder / str(max(steps)) / "seal.json"
+    whole = hashlib.blake2b(sealed.read_bytes() if sealed.exists() else b"", digest_size=8)
+    return f"{max(steps)}-{whole.hexdigest()}"
+
+
 def rewind(folders: Sequence[Path], aside: Path, step: int) -> None:
     """Moves the checkpoints beyond `step` out of `folders` into `aside`, so that a run goes on from `step`; 0: from the start.
 
@@ -173,7 +185,7 @@ def rewind(folders: Sequence[Path], aside: Path, step: int) -> None:
     launch.together("rewind")
     if launch.leader():
         for folder, steps in found.items():
-            for newer in (other for other in steps if other > step):
+            for newer in (other for other in steps if other > step or not step):  # a run without steps has one of step 0
                 place, again = aside / f"{folder.name}_{newer}", 1
                 while place.exists():
                     place, again = aside / f"{folder.name}_{newer}.{again}", again + 1

@@ -163,6 +163,12 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
             f"{settings.model['name']!r} has one stream of tokens. Set --config.task.layout=prompted, or "
             "--config.model.name=encoder_decoder."
         )
+    if treatment.steps > train.steps or (treatment.steps and train.patience):
+        raise UserError(
+            f"{treatment.name} takes {treatment.steps} steps until it is done, and the run has config.train.steps={train.steps}"
+            f"{', of which patience may take the best look' if train.patience else ''}. Raise --config.train.steps (of a stage: steps=), "
+            "lower the ramp in --config.treatments, or set --config.train.patience=0."
+        )
     trained = {link: names for link, names in links(treatments).items() if link in ("init", "objective", "gradient", "optimizer", "sample")}
     if untreated.fit is not None and trained:
         names = ", ".join(dict.fromkeys(name for found in trained.values() for name in found))

@@ -67,6 +67,11 @@ def run(
     finished = folder.finished(full)
     if finished and from_step is None:
         return finished
+    if made.treatment.finished and made.treatment.inherit is None:
+        raise UserError(
+            f"{made.treatment.name} is for a model that has been trained. Do it to a finished run with experiments.treat, or list "
+            "inherit:from=WORKDIR before it in --config.treatments."
+        )
     made.treatment.prepare()
     free = (*FREE, "train.steps") if made.settings.optimizer.schedule in ENDLESS else FREE
     folder.check(full, free)

@@ -58,6 +58,8 @@ class Treatment(NamedTuple):
         None  # inherited parameters -> those after `model`, with data; None: `model` makes them
     )
     prepare: Callable[[], None] = _ready  # asked once before a run trains, and not by evaluation: what is missing is a UserError
+    finished: bool = False  # whether it is for parameters that another run has trained: `inherit` stands in the list too
+    steps: int = 0  # updates that it takes until it is done
     given: Mapping[
         str, PyTree | Callable[[], PyTree]
     ] = {}  # trees that enter the state (a teacher); what a function loads is not saved with it
@@ -113,6 +115,8 @@ def compose(treatments: Sequence[Treatment]) -> Treatment:
         final=final,
         inherit=None if last is None else inherit,
         prepare=prepare,
+        finished=any(treatment.finished for treatment in treatments),
+        steps=max((treatment.steps for treatment in treatments), default=0),
         given=given,
         frozen=frozen,
         name=name,

@@ -51,6 +51,7 @@ def averaging(optimizer: optax.GradientTransformation, decay: float) -> optax.Gr
 
 
 def final(state: Any, params: PyTree) -> PyTree:
-    """The parameters that evaluation reads: the average of the trained ones, and the frozen ones as they are."""
+    """The parameters that evaluation reads: the average of the trained ones, and the frozen ones as they are. What is exactly zero was
+    pruned on the way, and stays zero."""
     mean = optax.tree.get(state.opt_state, "average")
-    return merge(params, jax.tree.map(lambda new, old: new.astype(old.dtype), mean, state.params))
+    return merge(params, jax.tree.map(lambda new, old: jnp.where(old == 0, 0, new).astype(old.dtype), mean, state.params))

@@ -11,6 +11,7 @@ Any family teaches any other on one task. With `cache=True` teachers answer each
 disk; otherwise they answer what the student sees, changed by augmentation or not. List it before treatments that change the batch.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -46,9 +47,9 @@ def distill(
     teachers answer once, to disk, keeping `top` classes; 0: all. `sequence`: whether the first teacher's own answers are the labels."""
     named = teachers(from_)
     check(bool(named), "distill", "from", from_, "a work directory, or several joined by +")
-    check(T > 0, "distill", "T", T, "a temperature above 0")
+    check(0 < T < math.inf, "distill", "T", T, "a temperature above 0")
     check(0 <= hard <= 1, "distill", "hard", hard, "a share in [0, 1]")
-    check(match >= 0, "distill", "match", match, "it is at least 0")
+    check(0 <= match < math.inf, "distill", "match", match, "it is at least 0")
     check(top >= 0, "distill", "top", top, "a number of classes, or 0 for all")
     check(not top or cache, "distill", "top", top, "it is for outputs on disk; set cache=True too")
     pairs = [*parse_matches("hidden", hidden), *parse_matches("attention", attention)]

@@ -57,19 +57,25 @@ def rebuild(
     return made
 
 
+def check_early(workdir: str | Path, step: int) -> None:
+    """Raises UserError where a run has no checkpoint of a step; its start, step 0, needs none."""
+    kept = sorted(int(path.name) for path in WorkDir(workdir).checkpoints.glob("*") if path.name.isdecimal())
+    WorkDir(workdir).read_config()
+    if step and step not in kept:
+        raise UserError(
+            f"{workdir} has no checkpoint of step {step}, to which prune:rewind goes back; it has {', '.join(map(str, kept))}, and 0 "
+            "is its start. Train with --config.checkpoint.keep high enough."
+        )
+
+
 def early(workdir: str | Path, step: int) -> PyTree:
     """The model's parameters after `step` steps of a run; 0: those that it began with. Raises UserError where no checkpoint has them."""
+    check_early(workdir, step)
     made, folder = rebuild(workdir), WorkDir(workdir)
     if step == 0:
         start = jax.jit(made.init_state)(made.key, made.given(loaded=False), made.first_batch(), made.started())
         return all_params(start)["model"]
     with Checkpointer(folder.checkpoints, made.settings.checkpoint) as checkpointer:
-        kept = sorted(checkpointer.manager.all_steps())
-        if step not in kept:
-            raise UserError(
-                f"{workdir} has no checkpoint of step {step}, to which prune:rewind goes back; it has {', '.join(map(str, kept))}, and 0 "
-                "is its start. Train with --config.checkpoint.keep high enough."
-            )
         return all_params(checkpointer.restore(step, place(made.abstract(), make_mesh(MeshConfig(-1, 1, 1))))[0])["model"]
 
 

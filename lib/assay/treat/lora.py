@@ -34,7 +34,7 @@ def lora(rank: int = 8, alpha: float = 16.0, paths: str = PATHS, seed: int = 0) 
     """The input axes of a convolution's kernel are rows of W together."""
     check(rank >= 1, "lora", "rank", rank, "it is at least 1")
     check(math.isfinite(alpha), "lora", "alpha", alpha, "a number")
-    check(seed >= 0, "lora", "seed", seed, "it is at least 0")
+    check(0 <= seed < 2**31, "lora", "seed", seed, "a whole number from 0, below 2147483648")
     return Treatment(model=partial(adapted, rank=rank, alpha=alpha, paths=paths, seed=seed), frozen=FROZEN, name="lora")
 
 
@@ -56,6 +56,8 @@ def adapted(model: Model, params: PyTree, rank: int, alpha: float, paths: str = 
         if path not in at:
             return node
         *rows, columns = shape_of(node)
+        most = min(math.prod(rows), columns)
+        check(rank <= most, "lora", "rank", rank, f"at most {most}, the smaller side of {path}")
         inputs, dtype = math.prod(rows), jnp.float32 if isinstance(node, Mapping) else node.dtype
         drawn = jax.random.normal(rng.stream(key, path), (inputs, rank)) / math.sqrt(inputs)
         return {BASE: node, "lora_a": drawn.astype(dtype), "lora_b": jnp.zeros((rank, columns), dtype)}

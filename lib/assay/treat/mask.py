@@ -53,7 +53,7 @@ class MaskState(NamedTuple):
 
 def pruned(model: Model, params: PyTree, how: Pruning) -> tuple[Model, PyTree]:
     """The model with zeros where its own values, or random numbers, say so. Shapes stay."""
-    weights = chosen({"model": params}, how.paths)
+    weights = _some({"model": params}, how.paths)
     if not how.at_once:
         return model, params
     mask = highest(scores(weights, weights, {}, how), how, jnp.float32(how.sparsity))
@@ -98,15 +98,8 @@ def sparsity_after(steps: jax.Array, how: Pruning) -> jax.Array:
 
 
 def chosen(params: PyTree, regex: str) -> dict[str, Any]:
-    """The arrays of {"model": ...} whose path holds the regex, as nested dicts. Raises UserError where there is none."""
-    _, found = partition({"model": params["model"]}, regex)
-    if not found:
-        some = ", ".join(path for path in paths({"model": params["model"]}) if path.endswith("kernel")) or "none ends in kernel"
-        raise UserError(
-            f"the treatment 'prune' has paths={regex}, which no parameter's path holds. Some paths: {some[:300]}. "
-            "Change it in --config.treatments."
-        )
-    return found
+    """The arrays of {"model": ...} whose path holds the regex, as nested dicts; none where what was pruned is no longer trained."""
+    return partition({"model": params["model"]}, regex)[1] if "model" in params else {}
 
 
 def within(params: PyTree, mask: PyTree) -> PyTree:
@@ -128,6 +121,8 @@ def scores(weights: PyTree, slopes: PyTree, moved: PyTree, how: Pruning) -> PyTr
 def highest(score: PyTree, how: Pruning, sparsity: jax.Array) -> PyTree:
     """True for the weights that stay: by the pattern, or all but the round(sparsity * n) lowest, of all arrays together or of each."""
     leaves, shape = jax.tree.flatten(score)
+    if not leaves:
+        return score
     if how.kept:
         return jax.tree.map(partial(grouped, kept=how.kept, group=how.group), score)
     if not how.together:
@@ -158,3 +153,18 @@ def grouped(score: jax.Array, kept: int, group: int) -> jax.Array:
 def applied(mask: PyTree, weights: PyTree) -> PyTree:
     """Zeros where the mask is False."""
     return jax.tree.map(lambda keep, leaf: jnp.where(keep, leaf, jnp.zeros((), leaf.dtype)), mask, weights)
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _some(params: PyTree, regex: str) -> dict[str, Any]:
+    """`chosen`. Raises UserError where there is nothing."""
+    found = chosen(params, regex)
+    if not found:
+        some = ", ".join(path for path in paths({"model": params["model"]}) if path.endswith("kernel")) or "none ends in kernel"
+        raise UserError(
+            f"the treatment 'prune' has paths={regex}, which no parameter's path holds. Some paths: {some[:300]}. "
+            "Change it in --config.treatments."
+        )
+    return found

@@ -133,7 +133,7 @@ def _end(task: Task) -> int:
 
 def _folder(task: Task, named: Sequence[Teacher], temperature: float, top: int, sequence: bool) -> Path:
     source = task.source("train")
-    said = [task.name, temperature, top, sequence, *((str(WorkDir(one.workdir).path), one.newest()) for one in named)]
+    said = [task.name, temperature, top, sequence, *((str(WorkDir(one.workdir).path), one.checkpoint()) for one in named)]
     whole = hashlib.blake2b(json.dumps(said).encode(), digest_size=8)
     whole.update(source.fetch(np.arange(source.size or 0)).input.tobytes())
     return WorkDir(named[0].workdir).path / "outputs" / whole.hexdigest()

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import optax
 
 from assay.core import rng
-from assay.core.errors import UserError
 from assay.core.tree import PyTree, merge
 from assay.models.model import Batch, Model
 from assay.tasks.task import Task
@@ -45,7 +44,7 @@ def prune(
     ramp: int = 0,
     rewind: int = -1,
     from_: str = "",
-    paths: str = r"(kernel|recurrent)$",
+    paths: str = r"/(kernel|recurrent)(/factor_[ab])?$",
 ) -> Treatment:
     """`sparsity`: share of the weights at `paths` that becomes zero. `nm`: N:M. `heads` ... `layers`: the share of them that is removed.
     `score`: magnitude, movement, snip or random of weights; magnitude, taylor or random of parts. `scope`: whether weights are ranked over
@@ -71,9 +70,18 @@ def prune(
     pattern("prune", "paths", paths)
     kept, group = _pattern_of(nm) if nm else (0, 0)
     how = Pruning(1 - kept / group if kept else sparsity, score, scope == "global", kept, group, ramp, paths)
-    convert = partial(_rewound, how=how, step=rewind, workdir=from_) if rewind >= 0 else None
-    return Treatment(
-        model=partial(pruned, how=how), convert=convert, optimizer=partial(keeping, how=how), final=partial(_checked, how=how), name="prune"
+    treatment = Treatment(
+        model=partial(pruned, how=how),
+        optimizer=partial(keeping, how=how),
+        final=_zeroed,
+        steps=0 if how.at_once else max(ramp, 1),
+        name="prune",
+    )
+    if rewind < 0:
+        return treatment
+    check(bool(from_), "prune", "rewind", rewind, "say the run whose values the weights go back to with from=WORKDIR")
+    return treatment._replace(
+        convert=partial(_rewound, how=how, step=rewind, workdir=from_), prepare=partial(_there, from_, rewind), finished=True
     )
 
 
@@ -87,21 +95,24 @@ def _pattern_of(nm: str) -> tuple[int, int]:
     return int(kept), int(group)
 
 
-def _checked(state: Any, params: PyTree, how: Pruning) -> PyTree:
-    """The parameters with zeros where the masks are, which an average over steps would fill. Raises UserError for scores by gradients, or a
-    ramp, where no step was taken."""
-    if not how.at_once and int(state.step) == 0:
-        raise UserError(f"the treatment 'prune' with score={how.score} or a ramp prunes while it trains. Set --config.train.steps above 0.")
+def _zeroed(state: Any, params: PyTree) -> PyTree:
+    """The parameters with zeros where the masks are, which an average over steps would fill."""
     for _, mask in optax.tree.get_all_with_path(state.opt_state, "mask"):
         params = merge(params, applied(mask, within(params, mask)))
     return params
+
+
+def _there(workdir: str, step: int) -> None:
+    """Raises UserError where the run has no checkpoint to go back to."""
+    from assay.treat.load import check_early
+
+    check_early(workdir, step)
 
 
 def _rewound(model: Model, params: PyTree, how: Pruning, step: int, workdir: str) -> PyTree:
     """The mask of these parameters over those that the run had at `step`."""
     from assay.treat.load import early  # which reads the table of treatments, and so this file
 
-    check(bool(workdir), "prune", "rewind", step, "say the run with from=WORKDIR")
     _, zeros = pruned(model, params, how)
     mask = jax.tree.map(lambda leaf: leaf != 0, chosen({"model": zeros}, how.paths))
     before = {"model": early(workdir, step)}
@@ -133,4 +144,5 @@ def _surgery(asked: dict[str, float], score: str) -> Treatment:
             model, params = surgery.cut(model, params, part, share, found)
         return params
 
-    return Treatment(task=remember, model=smaller, convert=None if score == "magnitude" else by_importance, name="prune")
+    by_data = score != "magnitude"
+    return Treatment(task=remember, model=smaller, convert=by_importance if by_data else None, finished=by_data, name="prune")

@@ -75,7 +75,7 @@ def quantize(
     if train:
         return Treatment(model=partial(rounded, spec=spec, paths=paths), name="quantize")
     arrow = partial(quantized, spec=spec, paths=paths)
-    plain = Treatment(model=arrow, frozen=STORED, name="quantize")
+    plain = Treatment(model=arrow, frozen=STORED, finished=True, name="quantize")
     if method == "round" and activations != "static":
         return plain
 
@@ -155,7 +155,7 @@ def applies(model: Model, form: str = "int8", activations: str = "none", method:
 
 def quantized_array(array: Float[Array, "..."], path: str, spec: Spec) -> Record:
     """{"qvalue", "qscale"}: `qscale` has as many axes as the array, and a size that divides its own along each. For nf4 `qscale_nf4`, and
-    `qvalue` is the place of the value among the sixteen, less 8: checkpoints have int4, and no uint4."""
+    `qvalue` is the place of the value among the sixteen, turned so that 0 is 0 and in -8 to 7: checkpoints have int4, and no uint4."""
     name, axis = path.rsplit("/", 1)[-1], array.ndim - 1
     table = name in TABLES
     summed = axis if table else axis - 1  # the last of the axes that are summed over
@@ -163,7 +163,7 @@ def quantized_array(array: Float[Array, "..."], path: str, spec: Spec) -> Record
     own = tuple(i for i in range(array.ndim) if i != summed) if tiles or table else (axis,)  # the axes that have scales of their own
     found = library().quantize(widened(array), FORMS[spec.form], channelwise_axes=own, tiled_axes=tiles)
     if spec.form == "nf4":
-        return {"qvalue": (found.qvalue.astype(jnp.int8) - 8).astype(jnp.int4), "qscale_nf4": found.scale}
+        return {"qvalue": ((found.qvalue.astype(jnp.int8) + 1) % 16 - 8).astype(jnp.int4), "qscale_nf4": found.scale}
     return {"qvalue": found.qvalue, "qscale": found.scale}
 
 
@@ -222,7 +222,7 @@ def _read(model: Model, path: str, stored: Mapping[str, Any], spec: Spec) -> Any
 def _as_qwix(stored: Mapping[str, Any]) -> Any:
     qvalue = stored[QVALUE]
     if "qscale_nf4" in stored:
-        return library().QArray((qvalue.astype(jnp.int8) + 8).astype(jnp.uint4), stored["qscale_nf4"], None, "nf4")
+        return library().QArray(((qvalue.astype(jnp.int8) + 7) % 16).astype(jnp.uint4), stored["qscale_nf4"], None, "nf4")
     return library().QArray(qvalue, stored["qscale"], None, qvalue.dtype)
 
 

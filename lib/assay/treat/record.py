@@ -34,6 +34,10 @@ class Reading:
     def __call__(self, params: PyTree, batch: Batch, **keywords: Any) -> Output:
         return self.model.apply(self.read(params), batch, **keywords)
 
+    def open(self, params: PyTree) -> tuple[Model, PyTree]:
+        """The model below with its own parameters, for a loop that would read them again at each step (infer/decode.py)."""
+        return self.model, self.read(params)
+
 
 def reading(model: Model, read: Callable[[PyTree], PyTree], of: str) -> Model:
     """The model whose stored parameters `read` turns into its own, in `apply` and in decoding. It can not be made with other settings."""
@@ -78,8 +82,11 @@ def shape_of(node: Any) -> tuple[int, ...]:
 def chosen(name: str, params: PyTree, paths: str) -> list[str]:
     """The paths of the matrices (of two or more axes, of real numbers) in which the regex is found. Only shapes and types are looked at.
 
-    Raises UserError where there are none.
+    Raises UserError where there are none, and where they are those of an ensemble.
     """
+    if stacked(params):
+        reason = f"the treatment {name!r} would mix the members of an ensemble"
+        raise Inapplicable(f"does not apply: {reason}. Distil them into one model first, with distill. {KEY}")
     found = pattern(name, "paths", paths)
     matrices = [path for path, node in parameters(params) if len(shape_of(node)) >= 2 and _real(node)]
     selected = [path for path in matrices if paths and found.search(path)]
@@ -87,6 +94,11 @@ def chosen(name: str, params: PyTree, paths: str) -> list[str]:
         some = f"Some that it could hold: {', '.join(matrices[:5])}." if matrices else "This model has no matrices of real numbers."
         raise UserError(f"the treatment {name!r} has paths={paths}, which no matrix's path holds. {some} {KEY}")
     return selected
+
+
+def stacked(params: PyTree) -> bool:
+    """Whether parameters have an axis more than a layer's: those of an ensemble's members."""
+    return any(path.endswith(("/bias", "/scale")) and len(shape_of(node)) > 1 for path, node in parameters(params))
 
 
 def multiplies(model: Model, path: str, node: Any) -> bool:

@@ -15,8 +15,8 @@ from assay.core.errors import UserError
 from assay.core.tree import PyTree, widened
 from assay.models.model import Model
 from assay.tasks.task import Task
+from assay.train.checkpoint import fingerprint
 from assay.train.experiment import Experiment
-from assay.train.workdir import WorkDir
 
 
 class Teacher(NamedTuple):
@@ -41,9 +41,9 @@ class Teacher(NamedTuple):
         state = self.experiment.abstract()
         return {**state.params.get("model", {}), **state.frozen.get("model", {})}
 
-    def newest(self) -> int:
-        """The step of its newest checkpoint; -1 where there is none."""
-        return max((int(path.name) for path in WorkDir(self.workdir).checkpoints.glob("*") if path.name.isdecimal()), default=-1)
+    def checkpoint(self) -> str:
+        """What its newest checkpoint holds, by the hashes that seal it; "" where there is none."""
+        return fingerprint(self.workdir)
 
 
 def teachers(text: str) -> tuple[Teacher, ...]:
@@ -66,7 +66,7 @@ def check_same(teacher: Teacher, task: Task) -> None:
                 f"the teacher {teacher.workdir} was trained on {other.name} and has other {what} than the student's task, {task.name}: "
                 f"{_brief(theirs)} there, {_brief(ours)} here. Set --config.task to the teacher's, or name another teacher."
             )
-    if teacher.newest() < 0:
+    if not teacher.checkpoint():
         raise UserError(f"the teacher {teacher.workdir} has no checkpoint. Train it first, or name another with distill:from=WORKDIR.")
 
 
