@@ -46,7 +46,7 @@ COMMANDS = {  # folder -> the verb that fills it
         "passages/teacher", f"distill:{TAUGHT.format('passages')},cache=True", "--config.task.labels=200", UNLABELLED
     ),
     "scan": study("scan", ("wide",), "0:2"),
-    "scan_units": treat("scan/wide", "prune:units=0.5"),
+    "scan_heads": treat("scan/wide", "prune:heads=0.5"),
     "scan_int8": treat("scan/wide", "quantize:int8"),
     "scan_int4": treat("scan/wide", "quantize:int4,block=64"),
     "scan_qat": treat("scan/wide", "quantize:int4,block=64,train=True", "quantize:int4,block=64"),
@@ -69,7 +69,7 @@ def claims(root: Path, subject: str) -> list[dict]:
         ]
     found = []
     for folder, about, smaller, faster, loss in (
-        ("scan_units", "half of the feed-forward width cut", None, 1.3, -1.0),
+        ("scan_heads", "half of the heads cut", None, 1.3, -1.0),
         ("scan_int8", "int8 weights", 3.8, None, -0.5),
         ("scan_int4", "int4 weights", 6.5, None, None),
         ("scan_qat", "int4 weights after training with them", 6.5, None, None),
