@@ -237,5 +237,6 @@ def test_mistakes_are_told(tiny):
         assert all(word in str(told.value) for word in ["'prune'", *words]), (spec, str(told.value))
     with pytest.raises(UserError, match=r"paths=nowhere.*Some paths: model/block_0.*kernel"):
         assemble(tiny("lstm", {"treatments": "prune:sparsity=0.5,paths=nowhere"}), treatments(["prune:sparsity=0.5,paths=nowhere"]))
-    with pytest.raises(UserError, match="score=snip"):
-        trained(["prune:sparsity=0.5,score=snip"], 0)
+    for spec, steps in (("prune:sparsity=0.5,score=snip", "0"), ("prune:sparsity=0.5,ramp=40", "39")):
+        with pytest.raises(UserError, match=r"steps until it is done.*config.train.steps"):
+            assemble(tiny("lstm", {"treatments": spec, "train.steps": steps}), treatments([spec]))

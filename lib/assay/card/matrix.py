@@ -16,8 +16,9 @@ from assay.core.errors import Inapplicable
 from assay.core.tree import PyTree
 from assay.models.model import Model
 from assay.train.experiment import Experiment, assemble
+from assay.train.state import all_params
 from assay.train.step import make_step
-from assay.train.treatment import Treatment
+from assay.train.treatment import Treatment, links
 from assay.treat.distill import taught
 from assay.treat.match import parse_matches
 from assay.treat.outputs import with_answers
@@ -87,7 +88,9 @@ def tried(config: Mapping[str, Any], plain: Experiment, spec: str) -> str:
         made = assemble(config, named)
         batch = made.first_batch()
         state = jax.eval_shape(made.init_state, made.key, made.given(), batch)
-        if made.settings.train.steps:
+        if set(links(named)) <= {"model", "task", "init"}:  # what is trained is not another thing
+            jax.eval_shape(made.model.apply, all_params(state)["model"], batch)
+        elif made.settings.train.steps:
             jax.eval_shape(make_step(made.model, made.objective, made.treatment.gradient, made.optimizer), state, batch)
     except Inapplicable as told:
         text = str(told).partition("does not apply")[2]

@@ -52,12 +52,13 @@ def adapted(model: Model, params: PyTree, rank: int, alpha: float, paths: str = 
         if path in at and record(node, (BASE,)):
             raise UserError(f"{path} is adapted already. Name 'lora' once. {KEY}")
 
+    most = max(min(math.prod(shape_of(node)[:-1]), shape_of(node)[-1]) for path, node in parameters(params) if path in at)
+    check(rank <= most, "lora", "rank", rank, f"at most {most}, the rank that a chosen matrix can have")
+
     def change(path: str, node: Any) -> Any:
         if path not in at:
             return node
         *rows, columns = shape_of(node)
-        most = min(math.prod(rows), columns)
-        check(rank <= most, "lora", "rank", rank, f"at most {most}, the smaller side of {path}")
         inputs, dtype = math.prod(rows), jnp.float32 if isinstance(node, Mapping) else node.dtype
         drawn = jax.random.normal(rng.stream(key, path), (inputs, rank)) / math.sqrt(inputs)
         return {BASE: node, "lora_a": drawn.astype(dtype), "lora_b": jnp.zeros((rank, columns), dtype)}
