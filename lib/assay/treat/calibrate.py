@@ -18,14 +18,13 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from assay.core.tree import PyTree, widened
-from assay.data.loader import bucket_ends, sampler, stacked
 from assay.models.model import Model
 from assay.nn.product import product
 from assay.tasks.task import Task
+from assay.treat.batches import batches
 from assay.treat.quantize import FORMS, Record, Spec, fitting, library, quantized, quantized_array
 from assay.treat.record import inapplicable, multiplies, rewritten
 
-ROWS, BUCKETS = 32, 4  # examples that are read at once; padded shapes
 DAMPING = 0.01  # of GPTQ: the share of the mean of x'x's diagonal that is added to it
 STEP = 127.0  # the largest input in whole numbers
 
@@ -52,16 +51,6 @@ def calibrated(model: Model, params: PyTree, task: Task, spec: Spec, paths: str,
 
     shapes = jax.eval_shape(lambda params: quantized(model, params, spec, paths)[1], params)
     return _completed(rewritten(params, change), shapes)
-
-
-def batches(task: Task, split: str, examples: int) -> Iterator[Mapping[str, np.ndarray]]:
-    """So many examples of a split, rounded up to whole batches, in the order of training."""
-    source = task.source(split)
-    ends, rows = bucket_ends(source.lengths, BUCKETS), min(ROWS, examples)
-    sample = sampler(source, 0, rows, ends, 1)
-    for step in range(-(-examples // rows)):
-        batch = stacked(source, sample, task.encode, task.width, ends, step, 1, 1)
-        yield {name: array[0] for name, array in batch.items()}
 
 
 def statistics(

@@ -23,13 +23,13 @@ from assay.tasks.task import Task
 from assay.train.objective import supervised
 from assay.train.treatment import Treatment
 from assay.treat import surgery
-from assay.treat.batches import training_batches
+from assay.treat.batches import batches
 from assay.treat.mask import LEARNED, SCORES, Pruning, applied, chosen, keeping, pruned, within
 from assay.treat.option import check, pattern
 
 SCOPES = ("global", "layer")
 PARTS = ("heads", "units", "channels", "layers")
-TAYLOR_BATCHES, TAYLOR_ROWS = 8, 64  # training examples that importance by gradients is a mean over
+TAYLOR_EXAMPLES = 512  # of training, that importance by gradients is a mean over
 
 
 def prune(
@@ -138,7 +138,7 @@ def _surgery(asked: dict[str, float], score: str) -> Treatment:
             def loss(params: PyTree, batch: Batch, model: Model = model) -> jax.Array:
                 return objective.loss(model, {"model": params}, batch, jax.random.key(0), jnp.zeros((), jnp.int32))[0]
 
-            shown = training_batches(tasks[-1], TAYLOR_BATCHES, TAYLOR_ROWS)
+            shown = batches(tasks[-1], "train", TAYLOR_EXAMPLES)
             evidence = surgery.Evidence(loss=loss, batches=shown, key=rng.stream(jax.random.key(0), part))
             found = surgery.importance(model, params, part, score, evidence)
             model, params = surgery.cut(model, params, part, share, found)
