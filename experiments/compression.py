@@ -41,6 +41,8 @@ COMMANDS = {  # folder -> the verb that fills it
     "digits_distilled": treat("digits/teacher", f"distill:{TAUGHT.format('digits')}", "--config.task.labels=50", UNLABELLED),
     "digits_prune80": treat("digits/teacher", "prune:sparsity=0.8"),
     "digits_prune90": treat("digits/teacher", "prune:sparsity=0.9"),
+    "digits_wide": study("digits", ("wide",), "0:4"),
+    "digits_pipeline": treat("digits_wide/wide", "experiments/compress/digits.py:small"),
     "passages": study("passages", ("teacher", "alone"), "0:4"),
     "passages_distilled": treat(
         "passages/teacher", f"distill:{TAUGHT.format('passages')},cache=True", "--config.task.labels=200", UNLABELLED
@@ -72,6 +74,7 @@ def claims(root: Path, subject: str) -> list[dict]:
             {"claim": "digits: CNN to a smaller one, share recovered", "bar": 0.5, "held": share["value"] >= 0.5, **share},
             {"claim": "digits: 80 % of the weights pruned, points, lower end", "bar": -1.5, "held": some["interval"][0] >= -1.5, **some},
             {"claim": "digits: 90 % of the weights pruned, points (shown)", "bar": None, "held": None, **more},
+            *pipeline(root / "digits_wide/wide", root / "digits_pipeline", "digits"),
         ]
     found = []
     for folder, about, smaller, faster, loss in (
@@ -79,7 +82,6 @@ def claims(root: Path, subject: str) -> list[dict]:
         ("scan_int8", "int8 weights", 3.8, None, -0.5),
         ("scan_int4", "int4 weights", 6.5, None, None),
         ("scan_qat", "int4 weights after training with them", 6.5, None, None),
-        ("scan_pipeline", "distil, prune, int8", 10.0, 2.0, -1.0),
     ):
         points, size, fast = change(root / "scan/wide", root / folder), times(root / folder, "smaller"), times(root / folder, "fast")
         for name, bar, one in (("points", loss, points), ("times smaller", smaller, size), ("times faster", faster, fast)):

@@ -5,6 +5,7 @@ Command:   python -m experiments.study --config=experiments/compress/digits.py:t
            python -m experiments.treat --from=runs/compress_digits/teacher --workdir=runs/compress_digits/distilled \\
                --treat=distill:student=experiments/compress/digits.py:alone,T=4 --config.task.labels=50 --config.task.unlabelled=True
 Variants:  teacher    the CNN of experiments/vision/cnn_digits.py with all labels
+           wide       four times its channels, from which a pipeline cuts
            alone      a fourth of its channels and 50 labels, by which choices were made on `valid`
            tiny       a few steps; `alone,tiny` is the other
 Cost:      two CPU cores, a seed: teacher about 1 min, alone 30 s, distilled 1 min
@@ -19,7 +20,13 @@ from experiments.defaults import defaults, variant
 from experiments.models import cnn
 from experiments.students import sized
 
-VARIANTS = ("teacher", "alone")
+VARIANTS = ("teacher", "wide", "alone")
+MODELS = {
+    "teacher": {"filters": (32, 64), "dense": 128, "dropout": 0.5},
+    "wide": {"filters": (128, 256), "dense": 512, "dropout": 0.5},
+    "alone": {"filters": (8, 16), "dense": 32, "dropout": 0.1},
+}
+PIPELINES = {"small": ("distill:student=small,T=2,hard=0.1", "prune:channels=0.5,steps=1000", "quantize:int8")}  # for experiments.treat
 
 
 @sized
@@ -27,7 +34,7 @@ def get_config(given: str = "") -> ConfigDict:
     name, small = variant(given, VARIANTS, "experiments/compress/digits.py")
     config = defaults()
     config.task = digits(labels=50 if name == "alone" else 0)
-    config.model = cnn(filters=(32, 64), dense=128, dropout=0.5) if name == "teacher" else cnn(filters=(8, 16), dense=32, dropout=0.1)
+    config.model = cnn(**MODELS[name])
     config.optimizer.update({"name": "adamw", "learning_rate": 2e-3, "schedule": "cosine", "warmup_steps": 50, "weight_decay": 0.05})
     config.train.update({"steps": 1500, "batch_size": 64, "log_every": 50})
     config.evaluate.splits = ("valid", "test")
