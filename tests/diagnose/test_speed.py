@@ -70,6 +70,7 @@ def test_models_take_turns(monkeypatch):
     assert order == [("first", ONE), ("first", MANY), ("second", ONE), ("second", MANY)] * 7
     assert turns == [(done, 7) for done in range(1, 8)]
     assert found["second"].latency_ratio_interval == found["second"].throughput_ratio_interval == (0.5, 0.5)
+    assert found["second"].turn_latency == found["second"].turn_throughput == (0.5,) * 7 and found["first"].turn_latency == (1.0,) * 7
     assert (found["second"].verdict, found["second"].turns, found["second"].calls) == ("slower", 7, 3)
     assert found["first"].latency_p50_seconds == 4.0, "the median over turns of 1, 2, ..., 7"
 

@@ -31,6 +31,7 @@ from assay.train import loop
 from assay.train.checkpoint import fingerprint
 from assay.train.experiment import assemble
 from assay.train.progress import bar
+from assay.train.step import make_step
 from assay.train.workdir import WorkDir, environment, write_text
 from assay.treat.distill import distill
 from assay.treat.load import load, rebuild
@@ -42,6 +43,7 @@ from assay.treat.teacher import check_same, teachers
 STAGES, PICTURE, TAKEN = "stages.json", "pareto.svg", "taken_over.json"  # the last: of which checkpoint a stage goes on
 UNTREATED = "untreated"
 TITLES = ("parameters", "not zero", "on disk", "smaller", "FLOPs", "latency p50", "faster", "verdict", "batch of 64")
+DETAILS = ("in memory", "folder", "peak memory", "XLA FLOPs", "compile", "latency p90", "examples/s", "in batches of 64")
 
 
 def treat(source: str, specs: Sequence[str], workdir: str, overrides: Mapping[str, str], seconds: float) -> None:
@@ -73,6 +75,23 @@ def measured(runs: Mapping[str, str], split: str, seconds: float) -> list[dict[s
     return [row | {"cost": costs[row["name"]]._asdict(), "speed": speeds[row["name"]]._asdict()} for row in rows]
 
 
+def check_stage(stage: Stage) -> None:
+    """What can be seen to be wrong with a stage is told before the first is trained. Raises UserError."""
+    made = assemble(stage.config, treatments(stage.config["treatments"]))
+    for spec in stage.config["treatments"]:
+        if spec.startswith("distill:"):
+            named = teachers(parse("distill", distill, spec.partition(":")[2])["from_"])
+            for teacher in named:
+                if WorkDir(teacher.workdir).config.exists():  # a stage before this one is not there yet
+                    check_same(teacher, made.task)
+    if made.treatment.given:  # of a teacher that may not be there yet
+        return
+    batch = made.first_batch()  # what is trained, and by what, fits
+    state = jax.eval_shape(made.init_state, made.key, {}, batch)
+    if made.settings.train.steps:
+        jax.eval_shape(make_step(made.model, made.objective, made.treatment.gradient, made.optimizer), state, batch)
+
+
 def print_stages(found: Mapping[str, Any], console: Console | None = None) -> None:
     """A line for each stage: what it costs, what it scores, and whether it is faster or slower than the run that was treated."""
     table = Table(box=None, pad_edge=False)
@@ -102,6 +121,7 @@ def print_stages(found: Mapping[str, Any], console: Console | None = None) -> No
         console = Console()
         console.width = max(console.width, 150)
     console.print(table)
+    console.print(_details(found["rows"]))
     slower = [row["name"] for row in found["rows"] if row["speed"]["verdict"] == "slower"]
     note = f" Slower than {first['name']} on this device: {', '.join(slower)}." if slower else ""
     unit = " in per cent" if factor > 1 else ""
@@ -130,7 +150,7 @@ def _treat_run(source: str, specs: Sequence[str], workdir: str, overrides: Mappi
     stages = plan(source, specs, workdir, overrides, WorkDir(source).read_config())
     for stage in stages:
         stage.config["evaluate"]["splits"] = list(dict.fromkeys([*stage.config["evaluate"]["splits"], split]))
-        _check(stage)
+        check_stage(stage)
     _check_place(stages)
     words = [f"--from={source}", *(f"--treat={spec}" for spec in specs), *(f"--config.{key}={value}" for key, value in overrides.items())]
     command = " ".join(["python -m experiments.treat", *words, f"--workdir={workdir}"])
@@ -150,19 +170,6 @@ def _treat_run(source: str, specs: Sequence[str], workdir: str, overrides: Mappi
     if launch.leader():
         print_stages(json.loads(path.read_text()))
         print(f"stages: {path}\npicture: {Path(workdir) / PICTURE}\nreport: {WorkDir(workdir).report}")
-
-
-def _check(stage: Stage) -> None:
-    """What can be seen to be wrong with a stage is told before the first is trained. Raises UserError."""
-    made = assemble(stage.config, treatments(stage.config["treatments"]))
-    for spec in stage.config["treatments"]:
-        if spec.startswith("distill:"):
-            named = teachers(parse("distill", distill, spec.partition(":")[2])["from_"])
-            for teacher in named:
-                if WorkDir(teacher.workdir).config.exists():  # a stage before this one is not there yet
-                    check_same(teacher, made.task)
-    if not made.treatment.given:  # what is trained, and by what, fits
-        jax.eval_shape(made.init_state, made.key, made.given(loaded=False), made.first_batch())
 
 
 def _check_place(stages: Sequence[Stage]) -> None:
@@ -217,6 +224,26 @@ def _score(path: str, split: str, metric: str, compared: Comparison | None) -> d
         "p_value": compared.difference.p_value,
         "n": compared.n,
     }
+
+
+def _details(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """What else was measured of each stage, by itself."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stage", no_wrap=True)
+    for name in DETAILS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        price, pace = row["cost"], row["speed"]
+        table.add_row(
+            row["name"],
+            *("-" if price[name] is None else _bytes(price[name]) for name in ("bytes_in_memory", "folder_bytes", "peak_memory_bytes")),
+            "-" if price["xla_flops_per_example"] is None else f"{price['xla_flops_per_example']:.3g}",
+            f"{pace['compile_seconds']:.2f} s",
+            f"{1e3 * pace['latency_p90_seconds']:.3g} ms",
+            f"{pace['examples_per_second']:.4g}",
+            f"{pace['batched_examples_per_second']:.4g}",
+        )
+    return table
 
 
 def _bytes(size: float) -> str:

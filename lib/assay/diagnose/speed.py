@@ -46,6 +46,8 @@ class Speed(NamedTuple):
     verdict: str  # of the latency: faster, slower or inconclusive; the first model is the baseline
     turns: int
     calls: int  # in each turn, of a batch of one
+    turn_latency: tuple[float, ...] = ()  # the latency ratio of each turn
+    turn_throughput: tuple[float, ...] = ()  # and that of batches of 64
 
 
 class Runner(NamedTuple):
@@ -94,6 +96,8 @@ def speed(
             verdict="baseline" if own is first else verdict(interval),
             turns=len(own[ONE]),
             calls=calls[ONE],
+            turn_latency=tuple(ratios[ONE].tolist()),
+            turn_throughput=tuple(ratios[MANY].tolist()),
         )
     return found
 

@@ -55,7 +55,7 @@ def rows(records: Sequence[Mapping[str, Any]], task: Task, split: str, labels: M
             "seed": labels["seed"],
             "steps": labels["steps"],
             "published": [{name: getattr(cell, name) for name in ("value", "spread", "statistic", "source", "tag")} for cell in beside],
-            "baselines": _baselines(records, task, metric),
+            "baselines": baselines(records, task, metric),
         }
         if note:
             row["note"] = note
@@ -148,7 +148,7 @@ def _mean(values: np.ndarray, tokens: np.ndarray | None = None) -> float:
     return float(values.mean() if tokens is None else (values * tokens).sum() / max(tokens.sum(), 1.0))
 
 
-def _baselines(records: Sequence[Mapping[str, Any]], task: Task, metric: str) -> dict[str, float]:
+def baselines(records: Sequence[Mapping[str, Any]], task: Task, metric: str) -> dict[str, float]:
     """What answers without looking at the input: chance, and the best single answer given to everything; and what looks at one token
     only. Of a whole sequence, the commonest one. None is known for other metrics."""
     if metric in CONSTANTS:
@@ -182,6 +182,8 @@ Before = tuple[str, int]  # whether it is a token of the input or of the answer,
 def bigrams(task: Task) -> dict[Before, int]:
     """The commonest answer after each token, over examples of the training split: after the last of the input, or the answer before.
     Empty where answers stand inside the input, at tokens of their own."""
+    if "train" not in task.splits:
+        return {}
     source = task.source("train")
     indices = np.arange(BIGRAM_EXAMPLES if source.size is None else min(BIGRAM_EXAMPLES, source.size))
     examples = source.fetch(indices)

@@ -1,0 +1,205 @@
+"""Intervals of one model's statistics and paired differences of two, for any statistic of columns of examples.
+
+    interval_of(mean, {"test/score": right})
+    difference_of(gap, {"train/score": ..., "test/score": ...}, {...}, groups={"test": files})
+
+A column is named SET/WHAT. Examples of a set are drawn together, sets independently; `groups` names of a set what is drawn as a whole, such
+as the file that a passage comes from. Tests draw from a generator made from `seed`, so that the same columns give the same bits.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from assay.core.stats import CHUNK, Difference, Interval, discordant, mcnemar, paired_bootstrap, wilson
+
+Z = 1.959963984540054  # of the normal distribution, 95 %
+FEW = 12  # units whose flips are all tried, 4096 of them
+NEAR = 1e-9  # relative: sums of the same numbers in another order
+
+Columns = Mapping[str, np.ndarray]  # SET/WHAT -> [examples of the set]
+Statistic = Callable[[Columns], float]
+Together = Sequence[Any] | np.ndarray | None  # for each example of a set, what it is drawn together with; None: with nothing
+
+
+def mean(columns: Columns) -> float:
+    """Of the only column."""
+    (values,) = columns.values()
+    return float(values.mean())
+
+
+def interval_of(
+    statistic: Statistic, columns: Columns, groups: Mapping[str, Together] = {}, seed: int = 0, resamples: int = 1000
+) -> Interval:
+    """The statistic with its 95 % interval: Wilson's of a mean of zeros and ones without groups, else the bootstrap's percentiles.
+
+    Raises ValueError for columns that are empty, or whose lengths differ within a set. Where the statistic, or one of a resample, is no
+    finite number, neither are the ends.
+    """
+    _check(columns)
+    value = float(statistic(columns))
+    if statistic is mean:
+        ((key, values),) = columns.items()
+        group = groups.get(_set(key))
+        if _binary(values) and group is None:
+            return Interval(value, *wilson(value, len(values)))
+        if not np.isfinite(values).all():
+            return Interval(value, math.nan, math.nan)
+        found = paired_bootstrap(values, np.zeros(len(values)), group, seed, resamples)
+        return Interval(value, found.low, found.high)
+    units, generator = _units(columns, groups), np.random.default_rng(seed)
+    return Interval(value, *_percentiles([statistic(_taken(columns, _drawn(units, generator))) for _ in range(resamples)]))
+
+
+def difference_of(
+    statistic: Statistic,
+    first: Columns,
+    second: Columns,
+    groups: Mapping[str, Together] = {},
+    seed: int = 0,
+    resamples: int = 2000,
+    flips: int = 10_000,
+) -> Difference:
+    """statistic(first) - statistic(second) on the same examples, with its 95 % interval and a two-sided p-value of no difference.
+
+    A mean of zeros and ones without groups: McNemar's exact test, and the interval of Agresti and Min (Statistics in Medicine 2005), Wald's
+    after 1/2 is added to each cell of the 2 x 2 table. Any other mean: all sign flips of the units (examples or groups) where at most 12 of
+    them differ, else `flips` random ones (Good 2005), and the paired bootstrap. Any other statistic: the two models swap places at random,
+    unit by unit, `resamples` times; the interval is the bootstrap's, with the same examples drawn for both. What these tests ask is
+    whether it matters which of the two answered an example. Raises ValueError where the examples are not the same.
+    """
+    _check(first)
+    if {key: len(values) for key, values in first.items()} != {key: len(values) for key, values in second.items()}:
+        raise ValueError(f"a paired difference needs the same columns twice, got {sorted(first)} and {sorted(second)}, or other lengths")
+    value = float(statistic(first)) - float(statistic(second))
+    if not math.isfinite(value):
+        return Difference(value, math.nan, math.nan, 1.0)
+    if statistic is not mean:
+        return _swapped(statistic, first, second, value, _units(first, groups), seed, resamples)
+    ((key, own),) = first.items()
+    other, group = second[key], groups.get(_set(key))
+    if group is None and _binary(own) and _binary(other):
+        only_first, only_second = discordant(own, other)
+        return Difference(value, *agresti_min(only_first, only_second, len(own)), mcnemar(only_first, only_second))
+    found = paired_bootstrap(own, other, group, seed, resamples)
+    (unit,) = _units(first, groups).values()
+    delta = np.bincount(unit.number, weights=np.asarray(own, np.float64) - other)
+    return Difference(value, found.low, found.high, flip_test(delta, seed, flips))
+
+
+def agresti_min(only_first: int, only_second: int, n: int) -> tuple[float, float]:
+    """95 % interval of a difference of two shares of the same n examples, from how many only one of the two has right."""
+    total, less, more = n + 2, only_first + only_second + 1, only_first - only_second
+    half = Z * math.sqrt(less - more * more / total) / total
+    return max(-1.0, more / total - half), min(1.0, more / total + half)
+
+
+def flip_test(delta: Float[np.ndarray, "units"], seed: int = 0, flips: int = 10_000) -> float:
+    """Two-sided p-value of a sum whose terms are as likely to have the other sign: Fisher's randomisation test of paired differences.
+
+    All signs are tried where at most 12 terms are not 0, else `flips` random ones, and those observed count as one of them.
+    """
+    delta = delta[delta != 0]
+    observed = abs(float(delta.sum())) * (1 - NEAR)
+    if len(delta) <= FEW:
+        signs = np.array(list(itertools.product((-1.0, 1.0), repeat=len(delta))))
+        return float(np.mean(np.abs(signs @ delta) >= observed)) if len(delta) else 1.0
+    generator, as_far = np.random.default_rng(seed), 0
+    size = max(1, CHUNK // len(delta))
+    for start in range(0, flips, size):
+        heads = generator.integers(0, 2, (min(size, flips - start), len(delta)), dtype=np.int8)
+        as_far += int((np.abs(2.0 * (heads @ delta) - delta.sum()) >= observed).sum())
+    return (1 + as_far) / (1 + flips)
+
+
+def sign_test(ratios: Sequence[float] | Float[np.ndarray, "turns"]) -> float:
+    """Exact two-sided p-value of ratios that are as likely above 1 as below. Those of just 1 are shared out, an odd one is left out."""
+    values = np.asarray(ratios, np.float64)
+    tied = int((values == 1).sum()) // 2
+    return mcnemar(int((values > 1).sum()) + tied, int((values < 1).sum()) + tied)  # both are n fair coins
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+class _Units(NamedTuple):
+    """What is drawn of a set: single examples, or groups."""
+
+    number: Int[np.ndarray, "examples"]  # the unit of each example
+    order: Int[np.ndarray, "examples"]  # examples, unit by unit
+    starts: Int[np.ndarray, "units"]  # of the units in `order`
+    sizes: Int[np.ndarray, "units"]
+
+
+def _swapped(
+    statistic: Statistic, first: Columns, second: Columns, value: float, units: Mapping[str, _Units], seed: int, resamples: int
+) -> Difference:
+    generator, as_far, drawn = np.random.default_rng(seed), 0, []
+    for swap in _swaps(units, generator, resamples):
+        one = {key: np.where(swap[_set(key)], second[key], values) for key, values in first.items()}
+        other = {key: np.where(swap[_set(key)], values, second[key]) for key, values in first.items()}
+        change = abs(float(statistic(one)) - float(statistic(other)))
+        as_far += not change < abs(value) * (1 - NEAR)  # what is no number counts as far
+    for _ in range(resamples):
+        rows = _drawn(units, generator)
+        drawn.append(float(statistic(_taken(first, rows))) - float(statistic(_taken(second, rows))))
+    return Difference(value, *_percentiles(drawn), (1 + as_far) / (1 + resamples))
+
+
+def _swaps(units: Mapping[str, _Units], generator: np.random.Generator, times: int) -> Iterator[dict[str, Bool[np.ndarray, "examples"]]]:
+    for _ in range(times):
+        yield {name: generator.integers(0, 2, len(unit.sizes), dtype=bool)[unit.number] for name, unit in units.items()}
+
+
+def _units(columns: Columns, groups: Mapping[str, Together]) -> dict[str, _Units]:
+    """Of each set, by name, so that the order of columns changes no draw."""
+    found = {}
+    for name, n in sorted({_set(key): len(values) for key, values in columns.items()}.items()):
+        group = groups.get(name)
+        number = np.arange(n) if group is None else np.unique(np.asarray(group), return_inverse=True)[1]
+        if number.shape != (n,):
+            raise ValueError(f"groups of {name!r} name one group for each of {n} examples, got shape {number.shape}")
+        sizes = np.bincount(number)
+        found[name] = _Units(number, np.argsort(number, kind="stable"), np.cumsum(sizes) - sizes, sizes)
+    return found
+
+
+def _drawn(units: Mapping[str, _Units], generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """Rows of each set, as many units as it has, drawn with replacement."""
+    rows = {}
+    for name, (_, order, starts, sizes) in units.items():
+        chosen = generator.integers(0, len(sizes), len(sizes))
+        ends = np.cumsum(sizes[chosen])
+        rows[name] = order[np.arange(ends[-1]) + np.repeat(starts[chosen] - ends + sizes[chosen], sizes[chosen])]
+    return rows
+
+
+def _taken(columns: Columns, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {key: values[rows[_set(key)]] for key, values in columns.items()}
+
+
+def _percentiles(values: Sequence[float]) -> tuple[float, float]:
+    if not np.isfinite(values).all():
+        return math.nan, math.nan
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _set(key: str) -> str:
+    return key.rpartition("/")[0]
+
+
+def _binary(values: np.ndarray) -> bool:
+    return bool(np.isin(values, (0.0, 1.0)).all())
+
+
+def _check(columns: Columns) -> None:
+    lengths: dict[str, set[int]] = {}
+    for key, values in columns.items():
+        lengths.setdefault(_set(key), set()).add(len(values))
+    if not lengths or any(len(found) > 1 or 0 in found for found in lengths.values()):
+        raise ValueError(f"columns of one set have one length that is not 0, got { {key: len(of) for key, of in columns.items()} }")

@@ -1,0 +1,350 @@
+"""Each diagnostic on a constructed model whose answer is known."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from assay.diagnose import calibration, generalisation, health, long_range, reasoning, resources
+from assay.diagnose import table as diagnostics
+from assay.diagnose.bring import bring
+from assay.diagnose.measurement import GROUPS, half_length
+from assay.diagnose.subject import choosing, farther, held_out, limited
+from assay.tasks.table import build
+from experiments.data import chomsky, digits
+
+N = 200
+
+
+def by_name(rows):
+    return {row.name: row for row in rows}
+
+
+def told(right, confidence=0.9, classes=4):
+    """A model and its data: it gives `confidence` to class 1, and the label is 1 where `right`."""
+    logits = jnp.log(jnp.full(classes, (1 - confidence) / (classes - 1)).at[1].set(confidence))
+
+    def apply(params, batch):
+        return jnp.broadcast_to(params["logits"], (len(batch["inputs"]), classes))
+
+    return apply, {"logits": logits}, np.where(right, 1, 0)
+
+
+def numbers(n, width=3):
+    return np.random.default_rng(0).normal(size=(n, width)).astype(np.float32)
+
+
+# -- generalisation and calibration --------------------------------------------------------------------------------------
+
+
+def test_score_and_gap():
+    apply, params, test = told(np.arange(N) < 120)
+    _, _, train = told(np.arange(N) < 180)
+    rows = by_name(generalisation.held_out(bring(apply, params, {"train": (numbers(N), train), "test": (numbers(N), test)})))
+    assert rows["score"].value == pytest.approx(0.6) and rows["score"].n == N
+    assert rows["score"].interval[0] < 0.6 < rows["score"].interval[1]
+    assert rows["train_test_gap"].value == pytest.approx(0.3)
+    assert rows["train_test_gap"].better == "lower"
+
+
+def test_without_a_training_split_there_is_no_gap():
+    apply, params, test = told(np.arange(N) < 120)
+    gap = by_name(generalisation.held_out(bring(apply, params, {"test": (numbers(N), test)})))["train_test_gap"]
+    assert not gap.applies and "train" in gap.reason and gap.value is None
+
+
+def test_calibration_of_a_model_that_is_sure_and_often_wrong():
+    apply, params, labels = told(np.arange(N) < 120, confidence=0.9)
+    rows = by_name(calibration.calibration(bring(apply, params, {"test": (numbers(N), labels)})))
+    assert rows["calibration_error"].value == pytest.approx(0.3, abs=1e-6)
+    assert "over-confident by 30.0 points" in rows["calibration_error"].meaning
+    assert rows["nll"].value == pytest.approx(-0.6 * np.log(0.9) - 0.4 * np.log(0.1 / 3), rel=1e-5)
+
+
+def test_selective_accuracy_declines_what_the_model_is_least_sure_of():
+    sure = np.arange(N) < 160  # and right; the others are wrong
+
+    def apply(params, batch):
+        return jnp.stack([jnp.zeros(len(batch["inputs"])), params["scale"] * batch["inputs"][:, 0]], axis=-1)
+
+    inputs = np.where(sure, 5.0, 0.1)[:, None].astype(np.float32)
+    rows = by_name(calibration.calibration(bring(apply, {"scale": jnp.ones(())}, {"test": (inputs, sure.astype(int))})))
+    assert rows["selective_accuracy"].value == 1.0
+    assert "against 80.0 % of all" in rows["selective_accuracy"].meaning
+
+
+def test_learning_curve_slope_in_nats_a_doubling():
+    apply, params, labels = told(np.arange(N) < 100)
+    subject = bring(apply, params, {"test": (numbers(N), labels)})
+    history = [{"step": step, "loss": 3 - 0.1 * float(np.log2(step))} for step in range(10, 500, 10)]
+    (row,) = generalisation.learning_curve(replace(subject, history=history))
+    assert row.value == pytest.approx(-0.1, abs=1e-9) and "still falling" in row.meaning
+    (none,) = generalisation.learning_curve(subject)
+    assert not none.applies
+
+
+def bright(images):
+    """Classes: whether the mean of an image, from 0 to 1, is above a half."""
+    return jnp.stack([jnp.zeros(len(images)), 100 * (images.mean(axis=(1, 2, 3)) - 0.5)], axis=-1)
+
+
+def test_corruption_that_a_model_does_not_see_changes_nothing():
+    generator = np.random.default_rng(1)
+    images = generator.uniform(0.2, 0.3, (64, 8, 8, 1)) + (np.arange(64) % 2 * 0.5)[:, None, None, None]
+    subject = bring(
+        lambda params, batch: bright(batch["inputs"]) * params["one"], {"one": jnp.ones(())}, {"test": (images, np.arange(64) % 2)}
+    )
+    rows = by_name(generalisation.corruptions(subject))
+    assert rows["corruption: blur"].value == 1.0  # a blur keeps the mean
+    assert not rows["corruption: colour"].applies
+    assert [len(row.plot.x) for row in rows.values() if row.applies] == [
+        len(row.plot.lines["score"]) for row in rows.values() if row.applies
+    ]
+
+
+def test_corruption_that_hides_what_a_model_reads():
+    images = np.zeros((64, 8, 8, 1))
+    images[:, 3:5, 3:5] = 1.0
+    images[::2] *= 0.4  # class 0 is dim
+
+    def apply(params, batch):
+        return jnp.stack([jnp.zeros(len(batch["inputs"])), params["one"] * 50 * (batch["inputs"].max(axis=(1, 2, 3)) - 0.7)], axis=-1)
+
+    rows = by_name(generalisation.corruptions(bring(apply, {"one": jnp.ones(())}, {"test": (images, np.arange(64) % 2)})))
+    assert rows["corruption: contrast"].value == pytest.approx(0.5)  # with a tenth of the contrast nothing is bright
+    assert rows["corruption: contrast"].plot.lines["score"][0] == 100.0
+
+
+def test_pixels_outside_the_range_are_said():
+    images = np.random.default_rng(0).normal(size=(16, 8, 8, 1))
+    rows = generalisation.corruptions(
+        bring(lambda params, batch: bright(batch["inputs"]) * params["one"], {"one": jnp.ones(())}, {"test": (images, np.arange(16) % 2)})
+    )
+    assert all(not row.applies and "[0, 1]" in row.reason for row in rows)
+
+
+# -- sequences -------------------------------------------------------------------------------------------------------------
+
+
+def copied(distance, width=24, tokens=7, n=64):
+    """A model of tokens that answers with the token `distance` places before the last; and its data."""
+    inputs = np.random.default_rng(2).integers(0, tokens, (n, width))
+    targets = np.full((n, width), -1)
+    targets[:, -1] = inputs[:, width - 1 - distance]
+
+    def apply(params, batch):
+        moved = jnp.roll(batch["inputs"], distance, axis=1)
+        return params["sharp"] * jax.nn.one_hot(moved, tokens)
+
+    return apply, {"sharp": jnp.full((), 20.0)}, {"test": (inputs, targets)}
+
+
+@pytest.mark.parametrize("distance", [1, 4, 8])
+def test_effective_context_is_how_far_back_the_answer_lies(distance):
+    (row,) = long_range.effective_context(bring(*copied(distance)))
+    assert row.value == distance and row.unit == "tokens"
+    assert dict(zip(row.plot.x, row.plot.lines["change"], strict=True))[distance] > 0.99
+
+
+def test_a_model_that_reads_nothing_has_no_context():
+    apply, params, data = copied(4)
+    (row,) = long_range.effective_context(bring(lambda p, b: 0 * apply(p, b), params, data))
+    assert row.value == 0.0
+
+
+def attending(back, width=12, n=8):
+    """Every query attends to the token `back` places before it; the first ones to themselves."""
+    at = np.arange(width)
+    weights = np.eye(width)[np.where(at >= back, at - back, at)]
+
+    def apply(params, batch):
+        rows = len(batch["inputs"])
+        return params["one"] * jnp.zeros((rows, width, 3)), {
+            "block_0/attention/weights": jnp.broadcast_to(jnp.asarray(weights), (rows, 2, width, width))
+        }
+
+    data = {"test": (np.random.default_rng(0).integers(0, 3, (n, width)), np.zeros((n, width), int))}
+    return bring(apply, {"one": jnp.ones(())}, data)
+
+
+def test_attention_distance_and_entropy():
+    (distance,) = long_range.attention_distance(attending(3))
+    assert distance.value == pytest.approx(3 * 9 / 12)
+    (entropy,) = health.attention_entropy(attending(3))
+    assert entropy.value == pytest.approx(0.0, abs=1e-6)
+
+
+def test_even_attention_has_all_the_entropy():
+    def apply(params, batch):
+        rows, seq = batch["inputs"].shape
+        causal = jnp.tril(jnp.ones((seq, seq)))
+        weights = causal / causal.sum(axis=1, keepdims=True)
+        return params["one"] * jnp.zeros((rows, seq, 3)), {"attention/weights": jnp.broadcast_to(weights, (rows, 1, seq, seq))}
+
+    data = {"test": (np.random.default_rng(0).integers(0, 3, (8, 10)), np.zeros((8, 10), int))}
+    (row,) = health.attention_entropy(bring(apply, {"one": jnp.ones(())}, data))
+    assert row.value == pytest.approx(1.0, abs=1e-5)
+
+
+def test_far_tokens_of_a_model_that_knows_only_the_near_half():
+    width = 16
+    inputs = np.random.default_rng(0).integers(0, 4, (32, width))
+
+    def apply(params, batch):
+        known = jnp.arange(width) < width // 2  # the distance to the first token is the place
+        return params["sharp"] * jax.nn.one_hot(jnp.where(known, batch["inputs"], 3), 5)
+
+    inputs = np.where(inputs == 3, 0, inputs)
+    (row,) = long_range.far_tokens(bring(apply, {"sharp": jnp.full((), 9.0)}, {"test": (inputs, inputs)}))
+    assert row.value == 0.0 and "from near in 93.3 %" in row.meaning  # 7 of its 7.5 places
+
+
+def test_half_length():
+    length = np.repeat(np.arange(1, 41), 10)
+    assert half_length({"a/length": length, "a/score": (length < 21).astype(float)}) in range(20, 24)
+    assert half_length({"a/length": length, "a/score": np.ones(len(length))}) == 41
+    assert half_length({"a/length": length, "a/score": np.zeros(len(length))}) == 1
+
+
+def test_reasoning_rows_of_a_model_that_is_right_up_to_a_length():
+    inputs = np.random.default_rng(0).integers(0, 2, (64, 8))
+    targets = np.full((64, 8), -1)
+    targets[:, -1] = np.where(np.arange(64) < 48, inputs[:, -1], 1 - inputs[:, -1])
+    subject = bring(lambda p, b: p["s"] * jax.nn.one_hot(b["inputs"], 2), {"s": jnp.full((), 5.0)}, {"test": (inputs, targets)})
+    rows = by_name(reasoning.reasoning(subject))
+    assert rows["in_distribution"].value == pytest.approx(0.75)
+    assert rows["above_baseline"].value < 0.3
+    assert not rows["out_of_distribution"].applies
+
+
+# -- health ----------------------------------------------------------------------------------------------------------------
+
+
+def tapped(values, labels=None):
+    """A model whose representation of example i is values[i]."""
+
+    def apply(params, batch):
+        hidden = params["values"][batch["inputs"][:, 0].astype(jnp.int32)]
+        return hidden[:, :2], {"block_0/mlp": hidden, "block_0/residual": hidden}
+
+    inputs = np.arange(len(values), dtype=np.float32)[:, None]
+    return bring(
+        apply, {"values": jnp.asarray(values, jnp.float32)}, {"test": (inputs, np.zeros(len(values), int) if labels is None else labels)}
+    )
+
+
+def test_dead_units():
+    values = np.random.default_rng(0).normal(size=(64, 8))
+    values[:, [1, 4, 6]] = [0.0, 2.5, -1.0]  # constant, whatever it is
+    (row,) = health.dead_units(tapped(values))
+    assert row.value == pytest.approx(3 / 8) and row.n == 8
+
+
+@pytest.mark.parametrize("directions", [1, 3, 8])
+def test_effective_rank_of_as_many_even_directions(directions):
+    basis, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(8, 8)))
+    signs = np.array([[1 if (i >> k) & 1 else -1 for k in range(directions)] for i in range(256)])
+    (row,) = health.effective_rank(tapped(signs @ basis[:directions]))
+    assert row.value == pytest.approx(directions, rel=1e-5)
+    assert row.interval[0] <= row.value <= row.interval[1]
+
+
+def test_gradient_norms_by_block():
+    """loss = cross-entropy of logits (a + b) x: both blocks have one gradient, and the first is scaled by 10."""
+
+    def apply(params, batch):
+        logits = batch["inputs"] * (10 * params["block_0"]["w"] + params["block_1"]["w"])
+        return jnp.concatenate([logits, jnp.zeros_like(logits)], axis=-1)
+
+    x = np.ones((64, 1), np.float32)
+    subject = bring(apply, {"block_0": {"w": jnp.zeros(())}, "block_1": {"w": jnp.zeros(())}}, {"test": (x, np.zeros(64, int))})
+    rows = by_name(health.gradients(subject))
+    assert rows["gradient_norm"].value == pytest.approx(0.5 * np.sqrt(101), rel=1e-5)  # 1 - p = 1/2
+    assert rows["gradient_balance"].value == pytest.approx(1.0, rel=1e-5)
+
+
+def test_the_largest_gradient_stands_out_from_those_before_it():
+    apply, params, labels = told(np.arange(N) < 100)
+    subject = bring(apply, params, {"test": (numbers(N), labels)})
+    falling = [{"step": step, "grad_norm": 1 / step} for step in range(1, 101)]
+
+    def with_history(lines):
+        return replace(subject, history=lines)
+
+    (row,) = health.largest_gradient(with_history(falling))
+    assert row.value < 1.0
+    (row,) = health.largest_gradient(with_history([*falling[:50], {"step": 51, "grad_norm": 2.0}, *falling[51:]]))
+    assert row.value == pytest.approx(2.0 / (1 / 48))
+    assert "step 51" in row.meaning
+    (row,) = health.largest_gradient(with_history([*falling, {"step": 101, "grad_norm": float("nan")}]))
+    assert row.value > 1e9
+
+
+def test_update_norm_is_the_share_that_parameters_moved():
+    apply, params, labels = told(np.arange(N) < 100)
+    subject = bring(apply, params, {"test": (numbers(N), labels)})
+    moved = replace(subject, started=lambda: {"logits": params["logits"] * 2})
+    (row,) = health.update_norm(moved)
+    assert row.value == pytest.approx(0.5, rel=1e-6)
+
+
+# -- cost and speed ----------------------------------------------------------------------------------------------------------
+
+
+def test_costs_of_a_product():
+    subject = bring(lambda p, b: b["inputs"] @ p["w"], {"w": jnp.ones((3, 5))}, {"test": (numbers(8), np.arange(8) % 5)}, seconds=0.5)
+    rows = by_name(resources.costs(subject))
+    assert rows["parameters"].value == 15 and rows["bytes_on_disk"].value == 60 and rows["flops"].value == 30
+    timed = by_name([*resources.speeds(subject), *resources.roofline(subject), *resources.decoding(subject), *resources.energy(subject)])
+    assert all(row.timing for row in timed.values())
+    assert 0 < timed["latency_p50"].value <= timed["latency_p90"].value
+    assert timed["roofline"].value > 0
+    assert not timed["tokens_per_second"].applies
+    assert timed["energy"].applies or "not measured" in timed["energy"].reason
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------------
+
+
+def test_every_diagnostic_answers_and_one_that_fails_takes_no_other_with_it(monkeypatch):
+    apply, params, labels = told(np.arange(N) < 100)
+    subject = bring(apply, params, {"test": (numbers(N), labels)}, seconds=0.5)
+
+    def fails(subject):
+        raise RuntimeError("the probe\n broke")
+
+    monkeypatch.setitem(diagnostics.DIAGNOSTICS, "dead_units", diagnostics.DIAGNOSTICS["dead_units"]._replace(measure=fails))
+    rows = diagnostics.examine(subject)
+    (row,) = [row for row in rows if row.name == "dead_units"]
+    assert row.crashed and row.reason == "crashed: RuntimeError: the probe broke" and row.value is None
+    assert [row.group for row in rows] == sorted((row.group for row in rows), key=GROUPS.index)
+    assert {one.group for one in diagnostics.DIAGNOSTICS.values()} == {row.group for row in rows}
+    names = [(row.group, row.name) for row in rows]
+    assert len(set(names)) == len(names)
+    for row in rows:
+        assert row.applies == (row.value is not None) and bool(row.meaning) == row.applies and (row.applies or row.reason)
+
+
+def test_two_examinations_are_the_same():
+    rows = [diagnostics.examine(bring(*copied(4), seconds=0.2)) for _ in range(2)]
+    for first, second in zip(*rows, strict=True):
+        if not first.timing:
+            assert first._replace(columns={}) == second._replace(columns={})
+
+
+def test_the_splits_of_tasks():
+    parity = build({**chomsky("parity_check").to_dict()}, 0)
+    assert (held_out(parity), choosing(parity)) == ("iid", "valid")
+    assert farther(parity) == ["41-160"]
+    images = build({**digits().to_dict()}, 0)
+    assert (held_out(images), choosing(images), farther(images)) == ("test", "valid", [])
+
+
+def test_a_share_of_a_split_is_spread_over_its_lengths():
+    parity = build({**chomsky("parity_check").to_dict()}, 0)
+    part = limited(parity.source("iid"), 20)
+    assert part.size == 20 and part.lengths[0] == 1 and part.lengths[1] == 40
+    whole = limited(build({**digits().to_dict()}, 0).source("test"), 5000)
+    assert whole.size == 899
