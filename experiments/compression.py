@@ -41,6 +41,7 @@ COMMANDS = {  # folder -> the verb that fills it
     "digits_distilled": treat("digits/teacher", f"distill:{TAUGHT.format('digits')}", "--config.task.labels=50", UNLABELLED),
     "digits_prune80": treat("digits/teacher", "prune:sparsity=0.8"),
     "digits_prune90": treat("digits/teacher", "prune:sparsity=0.9"),
+    "digits_prune90_ramp": treat("digits/teacher", "prune:sparsity=0.9,ramp=1000,steps=3000,rate=0.002"),
     "digits_wide": study("digits", ("wide",), "0:4"),
     "digits_pipeline": treat("digits_wide/wide", "experiments/compress/digits.py:small"),
     "passages": study("passages", ("teacher", "alone"), "0:4"),
@@ -49,10 +50,10 @@ COMMANDS = {  # folder -> the verb that fills it
     ),
     "passages_heads": treat("passages/teacher", "prune:heads=0.5"),
     "scan": study("scan", ("wide",), "0:2"),
-    "scan_heads": treat("scan/wide", "prune:heads=0.5,steps=300"),
+    "scan_heads": treat("scan/wide", "prune:heads=0.5,steps=1500,rate=0.0005"),
     "scan_int8": treat("scan/wide", "quantize:int8"),
     "scan_int4": treat("scan/wide", "quantize:int4,block=64"),
-    "scan_qat": treat("scan/wide", "quantize:int4,block=64,train=True", "quantize:int4,block=64"),
+    "scan_int4_channel": treat("scan/wide", "quantize:int4"),
     "scan_pipeline": treat("scan/wide", "experiments/compress/scan.py:small"),
 }
 
@@ -94,7 +95,6 @@ def claims(root: Path, subject: str) -> list[dict]:
         *bought("SCAN: int8 weights", wide, root / "scan_int8", -0.5, 3.8, None),
         *bought("SCAN: int4 weights, blocks of 64", wide, root / "scan_int4", None, 6.5, None),
         *bought("SCAN: int4 weights, one scale a channel", wide, root / "scan_int4_channel", None, 6.5, None),
-        *bought("SCAN: int4 weights, one scale a channel, trained with them", wide, root / "scan_qat", None, 6.5, None),
         *bought("SCAN: distil, prune, int8", wide, root / "scan_pipeline", -1.0, 10.0, 2.0),
     ]
 

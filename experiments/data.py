@@ -37,6 +37,7 @@ def digits(**changes: Any) -> ConfigDict:
             "folds": 0,  # k-fold cross-validation: valid is one of so many folds; 0: the last 180 of the 898
             "fold": 0,  # which of them
             "data_dir": "",  # "": the cache
+            "colour": 0.0,  # grey images are painted, in train and valid so often in their class's hue, in test in any; 0: they stay grey
         },
         changes,
     )

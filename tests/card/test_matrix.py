@@ -32,7 +32,8 @@ def test_the_table_is_of_all_treatments_and_all_families():
     assert set(CONFIGS) == set(FAMILIES) and set(OF_TRAINING) < set(SPECS)
 
 
-OF_TRAINING = ("average", "accumulate:parts=2", "smooth", "l1", "l2", "rate:times=0.5,paths=head", "gradients")  # they know no family
+# They know no family.
+OF_TRAINING = ("average", "accumulate:parts=2", "clip", "smooth", "l1", "l2", "rate:times=0.5,paths=head", "gradients")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

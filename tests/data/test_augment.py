@@ -9,7 +9,7 @@ from scipy import ndimage
 from assay.core.errors import UserError
 from assay.data import augment_image, augment_text
 from assay.data.augment import parse
-from assay.data.augment_image import IMAGE, _bilinear, crop, cutout, flip, mixup, rotate, shift
+from assay.data.augment_image import IMAGE, _bilinear, blur, colour, contrast, crop, cutout, flip, mixup, noise, rotate, shift
 from assay.data.augment_text import TEXT, Alphabet, character_noise, delete, neighbour_swap, replace, span_masking, swap, token_deletion
 
 KEY = jax.random.key(7)
@@ -96,7 +96,7 @@ def test_integers_are_rounded():
 
 def test_augmentation_differs_between_images():
     same = jnp.broadcast_to(PICTURES[:1], PICTURES.shape)
-    for name in ("crop", "flip", "shift", "rotate", "cutout"):
+    for name in ("crop", "flip", "shift", "rotate", "cutout", "colour", "noise", "blur", "contrast"):
         found = np.asarray(image_augment(name)(KEY, same, ONE_HOT)[0])
         assert len(np.unique(found.reshape(BATCH, -1), axis=0)) > 1, name
 
@@ -180,6 +180,38 @@ def test_cutout_takes_a_square(size):
     if size % 2:
         assert gone[:, 0].mean() == pytest.approx(gone[:, -1].mean(), rel=0.25), "the centre, not a corner, is uniform"
     assert max(gone.any(axis=2).sum(axis=1).max(), gone.any(axis=1).sum(axis=1).max()) == size
+
+
+def test_colour_exchanges_channels_and_keeps_shapes():
+    """Which channel is brightest says nothing any more; each channel is a picture of the same shape; and the scale is any."""
+    shapes = np.asarray(PICTURES[:, :, :, :1]) - 0.1
+    red = jnp.asarray(shapes * np.array([1.0, 0.2, 0.2], np.float32)).at[:, 0, 0].set(0.0)
+    found = np.concatenate([np.asarray(colour(key, red, 1.0)) for key in KEYS])
+    lights = found.max(axis=(1, 2))
+    assert np.bincount(lights.argmax(axis=1), minlength=3) / len(found) == pytest.approx(np.full(3, 1 / 3), abs=0.08)
+    assert (found >= 0).all() and (lights <= red.max() + 1e-6).all() and (lights.max(axis=1) > 0.3 * 0.2).all()
+    for picture, shape in zip(found[:BATCH], np.asarray(red)[..., 0], strict=True):
+        for channel in range(3):
+            assert picture[..., channel] * shape.max() == pytest.approx(shape * picture[..., channel].max(), abs=1e-5)
+    once, scaled = colour(KEY, red, 1.0), colour(KEY, 8 * red - 1, 1.0)
+    assert np.asarray(scaled) == pytest.approx(8 * np.asarray(once) - 1, abs=1e-5)
+    half = np.asarray(colour(KEY, red, 0.5))
+    assert half == pytest.approx((np.asarray(red) + np.asarray(once)) / 2, abs=1e-6)
+    assert np.array_equal(colour(KEY, red[..., :1], 1.0), red[..., :1]), "grey images stay"
+
+
+def test_noise_blur_and_contrast_by_their_formulas():
+    full = np.asarray(PICTURES)
+    change = np.concatenate([np.asarray(noise(key, PICTURES, 0.2)) - full for key in KEYS])
+    spread = change.std(axis=(1, 2, 3)) / np.ptp(full, axis=(1, 2, 3)).mean()
+    assert 0 < spread.min() < 0.02 and 0.18 < spread.max() < 0.22 and spread.mean() == pytest.approx(0.1, abs=0.01)
+    towards = np.stack([ndimage.uniform_filter(image, (3, 3, 1), mode="nearest") for image in full])
+    means = np.broadcast_to(full.mean(axis=(1, 2), keepdims=True), full.shape)
+    for change, goal in ((blur, towards), (contrast, means)):
+        moved, way = np.asarray(change(KEY, PICTURES, 0.8)) - full, goal - full
+        shares = (moved * way).sum(axis=(1, 2, 3)) / (way**2).sum(axis=(1, 2, 3))
+        assert moved == pytest.approx(shares[:, None, None, None] * way, abs=1e-5)
+        assert 0 <= shares.min() < 0.1 and 0.7 < shares.max() <= 0.8
 
 
 def test_mixup_mixes_images_and_targets_alike():

@@ -1,5 +1,7 @@
 """Corruptions: a function of the example alone, worse with each severity, on the right scale, and of the size that their tables say."""
 
+import colorsys
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -30,6 +32,9 @@ def changed(tokens, length):
 def test_images_get_worse_with_severity(name, images):
     found = [corrupt_images(images, np.arange(len(images)), name, severity) for severity in range(6)]
     assert (found[0] == images).all()
+    if name == "colour" and images is DIGITS:
+        assert all((corrupted == images).all() for corrupted in found), "grey has no hue"
+        return
     change = [float(((corrupted - images) ** 2).mean()) for corrupted in found]
     assert change[0] == 0 and (np.diff(change) > 0).all(), change
     for corrupted in found:
@@ -59,8 +64,9 @@ def test_an_example_is_corrupted_alike_in_every_batch(name):
     chosen = np.array([17, 3, 99, *range(20, 50)])
     for severity in (1, 5):
         if name in IMAGE:
+            pictures = np.tile(CLOUDS, (5, 1, 1, 1)) if name == "colour" else DIGITS
             together, alone, other = (
-                corrupt_images(DIGITS[rows], rows, name, severity, seed) for rows, seed in ((np.arange(200), 0), (chosen, 0), (chosen, 1))
+                corrupt_images(pictures[rows], rows, name, severity, seed) for rows, seed in ((np.arange(200), 0), (chosen, 0), (chosen, 1))
             )
             assert (together[chosen] == alone).all()
         else:
@@ -70,7 +76,8 @@ def test_an_example_is_corrupted_alike_in_every_batch(name):
             )
             assert (together[chosen] == alone).all()
         drawn = name not in ("blur", "contrast", "brightness", "pixelate")
-        assert drawn != np.array_equal(alone, other), "the seed matters where something is drawn"
+        drawn = drawn and (name, severity) != ("colour", 5)  # half the circle is the same to both sides
+        assert drawn == (not np.allclose(alone, other, atol=1e-6)), "the seed matters where something is drawn"
 
 
 def test_noise_has_the_size_that_it_says():
@@ -111,6 +118,39 @@ def test_rotation_goes_to_both_sides():
     found = corrupt_images(np.broadcast_to(DIGITS[:1], DIGITS.shape).copy(), np.arange(200), "rotate", 5)
     both, share = np.unique(found.reshape(200, -1), axis=0, return_counts=True)
     assert len(both) == 2 and share.min() > 70
+
+
+def test_hues_turn_and_grey_stays():
+    """Against the standard library's HSV, and by hand: red is turned to cyan by half the circle."""
+    images = np.random.default_rng(3).random((30, 4, 5, 3)).astype(np.float32)
+    images[:, 0] = images[:, 0, :, :1]
+    for severity, degrees in enumerate(IMAGE["colour"].strengths, 1):
+        found = corrupt_images(images, np.arange(30), "colour", severity)
+        assert (found[:, 0] == images[:, 0]).all(), "grey"
+        sides = set()
+        for before, after in zip(images[:, 1:].reshape(30, -1, 3), found[:, 1:].reshape(30, -1, 3), strict=True):
+            both = []
+            for turn in (degrees / 360, -degrees / 360):
+                hsv = [colorsys.rgb_to_hsv(*pixel) for pixel in before.astype(float)]
+                both.append([colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value) for hue, saturation, value in hsv])
+            (side,) = [i for i in range(2) if np.allclose(after, both[i], atol=1e-5)][:1]
+            sides.add(side)
+        assert sides == ({0} if degrees == 180 else {0, 1})
+    red = np.zeros((1, 1, 1, 3), np.float32)
+    red[..., 0] = 1
+    assert corrupt_images(red, np.arange(1), "colour", 5).ravel() == pytest.approx([0, 1, 1])
+
+
+def test_shifts_go_as_far_as_they_say_in_all_directions():
+    images = np.zeros((200, 25, 25, 1), np.float32)
+    images[:, 12, 12] = 1
+    for severity, share in enumerate(IMAGE["shift"].strengths, 1):
+        found = corrupt_images(images, np.arange(200), "shift", severity)[..., 0]
+        assert found.sum(axis=(1, 2)) == pytest.approx(np.ones(200), abs=1e-5), "nothing is lost inside"
+        place = np.arange(25) - 12.0
+        moves = np.stack([(found * place[:, None]).sum(axis=(1, 2)), (found * place[None, :]).sum(axis=(1, 2))], axis=1)
+        assert np.hypot(*moves.T) == pytest.approx(np.full(200, 25 * share), abs=1e-4)  # the centre of mass, exact for bilinear weights
+        assert (np.histogram(np.arctan2(*moves.T), bins=4)[0] > 30).all()
 
 
 def test_wrong_input_is_named():

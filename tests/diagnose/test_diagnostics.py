@@ -11,7 +11,8 @@ from assay.diagnose import calibration, generalisation, health, long_range, reas
 from assay.diagnose import table as diagnostics
 from assay.diagnose.bring import bring
 from assay.diagnose.measurement import GROUPS, half_length
-from assay.diagnose.subject import choosing, farther, held_out, limited
+from assay.diagnose.subject import Subject, choosing, farther, held_out, limited
+from assay.models.model import Model, Output
 from assay.tasks.table import build
 from experiments.data import chomsky, digits
 
@@ -123,6 +124,30 @@ def test_pixels_outside_the_range_are_said():
         bring(lambda params, batch: bright(batch["inputs"]) * params["one"], {"one": jnp.ones(())}, {"test": (images, np.arange(16) % 2)})
     )
     assert all(not row.applies and "[0, 1]" in row.reason for row in rows)
+
+
+def test_domain_shift_of_a_model_that_reads_the_colour():
+    """Right as often as the colour gives the class away: always on `valid`, by chance on `test`."""
+    task = build({**digits(colour=1.0).to_dict()}, 0)
+    hue = task.source("valid").fetch(np.arange(180))
+    known = {int(label): _hue(hue.input[hue.target[:, 0] == label]) for label in range(10)}
+    table = jnp.asarray([known[label] for label in range(10)])
+
+    def apply(params, batch, *, key=None, train=False, edits=None):
+        light = ((batch["inputs"] + 1) / 2).sum(axis=(1, 2))
+        mean = light / jnp.linalg.norm(light, axis=-1, keepdims=True)
+        return Output(params["sharp"] * mean @ table.T, {})
+
+    subject = Subject(Model(lambda key, batch: {}, apply), {"sharp": jnp.full((), 100.0)}, task, "test")
+    (row,) = generalisation.domain_shift(subject)
+    assert row.plot.lines["score"][0] == 100.0 and 0.8 < row.value < 1.0
+    plain = replace(subject, task=build({**digits().to_dict()}, 0), asked={})
+    assert not generalisation.domain_shift(plain)[0].applies
+
+
+def _hue(images):
+    light = images.astype(float).sum(axis=(0, 1, 2))
+    return light / np.linalg.norm(light)
 
 
 # -- sequences -------------------------------------------------------------------------------------------------------------

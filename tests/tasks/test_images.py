@@ -1,5 +1,7 @@
 """Images and their classes: the documented split of the digits, subsets of labels, folds."""
 
+import colorsys
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -51,6 +53,37 @@ def test_what_a_model_reads():
     assert task.read(np.array(7), {}) == 7
 
 
+def hue_numbers(images: np.ndarray) -> np.ndarray:
+    """Which of ten hues each image is painted in, by the brightest pixel."""
+    brightest = images.sum(axis=3).reshape(len(images), -1).argmax(axis=1)
+    pixels = images.reshape(len(images), -1, 3)[np.arange(len(images)), brightest] / 16
+    return np.array([round(10 * colorsys.rgb_to_hsv(*pixel)[0]) % 10 for pixel in pixels])
+
+
+@pytest.mark.parametrize("changes", [{}, {"labels": 50}, {"folds": 5, "fold": 2}])
+@pytest.mark.parametrize("probability", [1.0, 0.8])
+def test_a_spurious_colour(probability, changes):
+    """The class's in train and valid as often as it is said, any hue in test; shapes and labels are those of the grey digits."""
+    grey, task = digits(**changes), digits(colour=probability, **changes)
+    for split in ("train", "valid", "test"):
+        source = task.source(split)
+        images = source.fetch(np.arange(source.size)).input
+        assert images.shape[1:] == (8, 8, 3) and images.dtype == np.uint8
+        assert np.array_equal(images.max(axis=3), pixels(grey, split)), "the brightest channel is the digit"
+        assert np.array_equal(labels(task, split), labels(grey, split))
+        same = hue_numbers(images) == labels(grey, split)
+        expected = 0.1 if split == "test" else probability + (1 - probability) / 10
+        assert same.mean() == pytest.approx(expected, abs=3 * np.sqrt(expected * (1 - expected) / len(same)) + 1e-9), split
+    counts = np.bincount(hue_numbers(images), minlength=10)
+    assert counts.min() > 60, "all hues are in test"
+    again = build({"name": "digits", **TASKS["digits"].defaults, "colour": probability, **changes}, 7)
+    source = again.source("train")
+    assert np.array_equal(source.fetch(np.arange(source.size)).input, task.source("train").fetch(np.arange(source.size)).input)
+    batch = task.encode(task.source("test").fetch(np.arange(4)), 1)
+    assert batch["inputs"].shape == (4, 8, 8, 3) and batch["inputs"].min() == -1 and batch["inputs"].max() == 1
+    assert np.array(task.source("test").describe(task.source("test").fetch(np.arange(1)), 0)["input"]).shape == (8, 8, 3)
+
+
 @pytest.mark.parametrize("changes", [{}, {"folds": 5, "fold": 2}])
 def test_fewer_labels_are_nested_and_choose_by_the_same_examples(changes):
     every = digits(**changes)
@@ -83,6 +116,7 @@ def test_folds_partition_what_is_not_test():
     [
         ({"labels": 719}, r"719.*718.*config\.task\.labels"),
         ({"labels": -1}, r"config\.task\.labels=-1"),
+        ({"colour": 1.5}, r"config\.task\.colour=1.5"),
         ({"folds": 1}, r"config\.task\.folds=1"),
         ({"folds": 3, "fold": 3}, r"config\.task\.fold=3.*0 to 2"),
         ({"fold": 1}, r"config\.task\.fold=1"),

@@ -147,6 +147,33 @@ def test_a_batch_that_does_not_divide_is_told():
         step(state, toy_batch())
 
 
+# -- clipping ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_long_gradient_is_shortened_and_a_short_one_keeps_its_bits():
+    state, step, _ = toy([])
+    plain, told = step(state, toy_batch())
+    length = float(told["grad_norm"])
+    for norm in (0.1, 0.999 * length):
+        after, figures = toy([f"clip:norm={norm}"])[1](state, toy_batch())
+        moved = jax.tree.map(jnp.subtract, state.params, after.params)
+        close(moved, jax.tree.map(lambda p, q, norm=norm: (p - q) * norm / length, state.params, plain.params), 1e-4)
+        assert float(figures["grad_norm"]) == pytest.approx(norm, rel=1e-5) and float(figures["unclipped_norm"]) == pytest.approx(length)
+    for norm in (1.001 * length, 1e6):
+        after, figures = toy([f"clip:norm={norm}"])[1](state, toy_batch())
+        assert jax.tree.all(jax.tree.map(lambda a, b: (np.asarray(a) == np.asarray(b)).all(), after.params, plain.params))
+        assert float(figures["grad_norm"]) == float(figures["unclipped_norm"]) == pytest.approx(length)
+
+
+def test_clipping_is_the_optimizers_own():
+    """As `optimizer.clip_norm` does it."""
+    clipped = toy(["clip:norm=0.2"])[1](toy([])[0], toy_batch())[0]
+    state, step, _ = toy([], optax.chain(optax.clip_by_global_norm(0.2), optax.sgd(1.0)))
+    close(clipped.params, step(state, toy_batch())[0].params)
+    parts = toy(["accumulate:parts=4", "clip:norm=0.2"])[1](toy([])[0], toy_batch())[0]
+    close(parts.params, clipped.params)
+
+
 # -- average ----------------------------------------------------------------------------------------------------------------
 
 
@@ -223,6 +250,8 @@ def test_options_are_read_by_their_type():
         "smooth:share=1": ["'smooth'", "share=1"],
         "smooth:share=nan": ["'smooth'", "share=nan"],
         "accumulate:parts=0": ["'accumulate'", "parts=0"],
+        "clip:norm=0": ["'clip'", "norm=0"],
+        "clip:norm=inf": ["'clip'", "norm=inf"],
         "accumulate:parts=1.5": ["'accumulate'", "parts=1.5", "int"],
         "average:decay=1": ["'average'", "decay=1"],
         "rate:times=-1": ["'rate'", "times=-1"],

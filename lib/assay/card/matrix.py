@@ -57,6 +57,7 @@ SPECS = (
     "ensemble:members=2 + quantize:int8",
     "average",
     "accumulate:parts=2",
+    "clip",
     "smooth",
     "l1",
     "l2",

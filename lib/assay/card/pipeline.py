@@ -119,7 +119,7 @@ def print_stages(found: Mapping[str, Any], console: Console | None = None) -> No
         )
     if console is None:
         console = Console()
-        console.width = max(console.width, 150)
+        console.width = max(console.width, 170)
     console.print(table)
     console.print(_details(found["rows"]))
     slower = [row["name"] for row in found["rows"] if row["speed"]["verdict"] == "slower"]

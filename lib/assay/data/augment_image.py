@@ -17,6 +17,8 @@ from assay.core import rng
 from assay.data.augment import Entry, parse
 
 Images = Num[Array, "batch height width channels"]
+MIXING = 3.0  # how nearly a mixed channel is one of the channels; 0: the mean of all, grey
+DIMMEST = 0.3  # of a channel's light
 Augment = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
@@ -82,6 +84,48 @@ def cutout(key: jax.Array, images: Images, size: int) -> Images:
     return jnp.where(inside[..., None], jnp.zeros((), images.dtype), images)
 
 
+def colour(key: jax.Array, images: Images, strength: float) -> Images:
+    """Each channel exchanged for a mean of the channels with random shares, mostly one of them, and dimmed towards the image's darkest
+    value: which channel is bright says nothing any more, shapes stay. `strength` is the share of it; images of one channel stay.
+
+    A mean of channels is the same operation on any scale of grey levels. It is meant against what colour jitter leaves: a hue that gives
+    the class away (Arjovsky et al. 2019, arXiv 1907.02893).
+    """
+    channels = images.shape[3]
+    if channels == 1:
+        return images
+    shares = jax.nn.softmax(MIXING * jax.random.normal(rng.stream(key, "shares"), (len(images), channels, channels)), axis=-1)
+    light = jax.random.uniform(rng.stream(key, "light"), (len(images), 1, 1, channels), minval=DIMMEST, maxval=1.0)
+    full = images.astype(jnp.float32)
+    darkest = full.min(axis=(1, 2, 3), keepdims=True)
+    other = darkest + light * (jnp.einsum("nhwc,ndc->nhwd", full, shares) - darkest)
+    return _as((1 - strength) * full + strength * other, images)
+
+
+def noise(key: jax.Array, images: Images, deviation: float) -> Images:
+    """Gaussian noise of up to `deviation`, a share of the image's range of values."""
+    most = deviation * jax.random.uniform(rng.stream(key, "deviation"), (len(images), 1, 1, 1))
+    full = images.astype(jnp.float32)
+    drawn = jax.random.normal(rng.stream(key, "noise"), images.shape)
+    return _as(full + most * jnp.ptp(full, axis=(1, 2, 3), keepdims=True) * drawn, images)
+
+
+def blur(key: jax.Array, images: Images, share: float) -> Images:
+    """Each pixel drawn towards the mean of the 3 x 3 around it, by up to `share` of the way."""
+    full = images.astype(jnp.float32)
+    height, width = images.shape[1:3]
+    padded = jnp.pad(full, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    mean = sum(padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)) / 9
+    return _as(full + share * jax.random.uniform(key, (len(images), 1, 1, 1)) * (mean - full), images)
+
+
+def contrast(key: jax.Array, images: Images, share: float) -> Images:
+    """Each channel drawn towards its mean, by up to `share` of the way."""
+    full = images.astype(jnp.float32)
+    mean = full.mean(axis=(1, 2), keepdims=True)
+    return _as(full + share * jax.random.uniform(key, (len(images), 1, 1, 1)) * (mean - full), images)
+
+
 def mixup(key: jax.Array, images: Images, targets: Shaped[Array, "batch ..."], alpha: float) -> tuple[Images, Shaped[Array, "batch ..."]]:
     """share x image + (1 - share) x another one of the batch, and their targets [batch, classes] alike (Zhang et al. 2018).
 
@@ -115,6 +159,10 @@ IMAGE: Mapping[str, Entry] = {
     "shift": Entry(_images_alone(shift), 1, float("inf"), "pixels either way"),
     "rotate": Entry(_images_alone(rotate), 15, 180, "degrees either way"),
     "cutout": Entry(_images_alone(cutout, int), 8, float("inf"), "pixels a side", whole=True),
+    "colour": Entry(_images_alone(colour), 1, 1, "share of a random exchange of channels"),
+    "noise": Entry(_images_alone(noise), 0.2, float("inf"), "highest standard deviation as a share of the image's range"),
+    "blur": Entry(_images_alone(blur), 1, 1, "share of the way to the mean of 3 x 3"),
+    "contrast": Entry(_images_alone(contrast), 0.9, 1, "share of the contrast that may be lost"),
     "mixup": Entry(mixup, 0.2, float("inf"), "alpha of the Beta distribution of the share"),
 }
 

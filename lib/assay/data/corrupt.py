@@ -4,7 +4,8 @@ Pure functions of (example, name, severity, seed, index), on the host: an exampl
 severities of an example share their draws, so that noise grows and does not change: mean squared change rises with severity.
 
 Severities are those of the authors' code: ImageNet-C for noise, contrast and brightness (added to every channel here), CIFAR-10-C for blur
-(in pixels, right for images of some 32). Ours are rotate, occlusion, pixelate (its steps differ at 8 x 8 too) and all of the text.
+(in pixels, right for images of some 32). Ours are rotate, shift, occlusion, pixelate (its steps differ at 8 x 8 too), colour and all of the
+text.
 """
 
 from collections.abc import Callable, Mapping
@@ -133,6 +134,26 @@ def _occlusion(images: np.ndarray, keys: np.ndarray, share: float) -> np.ndarray
     return np.where(inside[..., None], 0.5, images)
 
 
+def _shift(images: np.ndarray, keys: np.ndarray, share: float) -> np.ndarray:
+    """Moved in any direction, by fractions of a pixel too; what comes in is black."""
+    from scipy.ndimage import shift
+
+    angles = 2 * np.pi * _uniform(keys, "direction", images[:, 0, 0, :1])[:, 0]
+    moves = share * min(images.shape[1:3]) * np.stack([np.sin(angles), np.cos(angles)], axis=1)
+    return np.stack([shift(image, (*move, 0), order=1, mode="constant") for image, move in zip(images, moves, strict=True)])
+
+
+def _colour(images: np.ndarray, keys: np.ndarray, degrees: float) -> np.ndarray:
+    """The hue turned to either side around the circle of HSV, value and saturation left: what is grey stays as it is."""
+    if images.shape[3] != 3:
+        return images
+    sides = np.where(integers(keys, "side", 1, 2)[:, 0] == 0, degrees, -degrees)
+    value, chroma, sextant = _hue(images)
+    turned = sextant + (sides / 60)[:, None, None]
+    ramps = np.stack([(place + turned) % 6 for place in (5, 3, 1)], axis=-1)
+    return value[..., None] - chroma[..., None] * np.clip(np.minimum(ramps, 4 - ramps), 0, 1)
+
+
 IMAGE: Mapping[str, Corruption] = {
     "gaussian_noise": Corruption(_gaussian_noise, (0.08, 0.12, 0.18, 0.26, 0.38), "standard deviation"),
     "shot_noise": Corruption(_shot_noise, (60, 25, 12, 5, 3), "photons at full brightness"),
@@ -142,6 +163,8 @@ IMAGE: Mapping[str, Corruption] = {
     "brightness": Corruption(_brightness, (0.1, 0.2, 0.3, 0.4, 0.5), "added"),
     "pixelate": Corruption(_pixelate, (0.75, 0.6, 0.5, 0.375, 0.25), "share of the pixels of each axis that is left"),
     "rotate": Corruption(_rotate, (5, 10, 20, 30, 45), "degrees, to either side"),
+    "shift": Corruption(_shift, (0.04, 0.08, 0.12, 0.16, 0.24), "share of the image's side, in any direction"),
+    "colour": Corruption(_colour, (20, 45, 90, 135, 180), "degrees of hue, to either side"),
     "occlusion": Corruption(_occlusion, (0.125, 0.25, 0.375, 0.5, 0.625), "side of a grey square as a share of the image's"),
 }
 
@@ -189,6 +212,18 @@ def _uniform(keys: np.ndarray, slot: str, like) -> np.ndarray:
     """Draws in (0, 1), one for each value of an example, whatever the batch it stands in."""
     draws = integers(keys, slot, int(np.prod(like.shape[1:])), 2**32)
     return ((draws + 0.5) / 2**32).reshape(like.shape)
+
+
+def _hue(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Value, chroma and hue in sixths of the circle (0 is red, 2 green, 4 blue), each [n, height, width]; grey is red without chroma."""
+    red, green, blue = np.moveaxis(images, 3, 0)
+    value = images.max(axis=3)
+    chroma = value - images.min(axis=3)
+    safe = np.where(chroma > 0, chroma, 1.0)
+    sextant = np.where(
+        value == red, ((green - blue) / safe) % 6, np.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4)
+    )
+    return value, chroma, sextant
 
 
 def _coarse(size: int, cells: int) -> np.ndarray:

@@ -43,7 +43,9 @@ def held_out(subject: Subject) -> list[Measurement]:
         return [score, inapplicable(GROUP, "train_test_gap", "does not apply: there is no split `train` beside the held-out one.")]
     train = subject.answers("train")
     apart = float(train.columns["score"].mean()) - value
-    points = f"{100 * apart:+.1f} points" if unit else f"{apart:+.4g}"
+    points = f"{abs(100 * apart):.1f} points" if unit else f"{abs(apart):.4g}"
+    side = "higher" if apart > 0 else "lower"
+    learnt = ": what was learnt by heart and does not carry over" if (apart > 0) == (better == HIGHER) else ""
     gap = sample(
         GROUP,
         "train_test_gap",
@@ -52,14 +54,14 @@ def held_out(subject: Subject) -> list[Measurement]:
         {"train": train.groups, split: test.groups},
         unit=unit,
         how=f"{what} on {len(train.ids)} training examples less that on {len(test.ids)} of {split}",
-        meaning=f"Training examples score {points} apart from held-out ones: what was learnt by heart and does not carry over.",
+        meaning=f"Training examples score {points} {side} than held-out ones{learnt}.",
         better=LOWER if unit else HIGHER,
         plot=Plot(
             "bar",
             [0, 1],
             {"score": [round((100 if unit else 1) * float(one.columns["score"].mean()), 3) for one in (train, test)]},
             "",
-            what,
+            f"{what.replace('_', ' ')} (%)" if unit else what,
             ["train", split],
         ),
         **margin,
@@ -141,9 +143,27 @@ def corruptions(subject: Subject) -> list[Measurement]:
 
 
 def domain_shift(subject: Subject) -> list[Measurement]:
-    """The headline where the domain is another: on the `test` of a task whose training data come from elsewhere."""
-    del subject
-    return [inapplicable(GROUP, "domain_shift", "does not apply: the task has one domain.")]
+    """How much lower the headline is where the domain is another than training's: on the `test` of a task that says so."""
+    if not subject.task.shifted or "valid" not in subject.task.splits:
+        return [inapplicable(GROUP, "domain_shift", "does not apply: the task has one domain.")]
+    own, other = subject.answers("valid"), subject.answers("test")
+    scores = [float(one.columns["score"].mean()) for one in (own, other)]
+    what = subject.headline.replace("_", " ")
+    return [
+        sample(
+            GROUP,
+            "domain_shift",
+            "gap",
+            {"valid/score": own.columns["score"], "test/score": other.columns["score"]},
+            {"valid": own.groups, "test": other.groups},
+            unit="fraction",
+            how=f"{what} on {len(own.ids)} examples of valid, drawn like those of training, less that on {len(other.ids)} of test",
+            meaning=f"Where the domain is another ({subject.task.shifted}), {100 * scores[1]:.1f} % are right, against {100 * scores[0]:.1f} %.",
+            better=LOWER,
+            margin=POINT,
+            plot=Plot("bar", [0, 1], {"score": [round(100 * score, 3) for score in scores]}, "", f"{what} (%)", ["valid", "test"]),
+        )
+    ]
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

@@ -38,12 +38,9 @@ def far_tokens(subject: Subject) -> list[Measurement]:
     curve = Plot(
         "line",
         [round(float(away[part].mean()), 2) for part in parts],
-        {
-            "right (%)": [round(100 * float(right[part].mean()), 3) for part in parts],
-            "loss (nats x 100)": [round(100 * float(loss[part].mean()), 3) for part in parts],
-        },
+        {"right": [round(100 * float(right[part].mean()), 3) for part in parts]},
         "distance (tokens)",
-        "",
+        "right (%)",
     )
     split = f"{subject.split}, {len(far)} far tokens"
     return [

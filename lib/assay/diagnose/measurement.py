@@ -71,9 +71,11 @@ def inapplicable(group: str, name: str, reason: str, **more: Any) -> Measurement
 
 
 def gap(columns: Columns) -> float:
-    """How much higher the score is on the set `train` than on the other."""
-    train, held_out = _two(columns, "train/")
-    return float(train.mean() - held_out.mean())
+    """How much higher the score is on the set `train`, or `valid` where that is not there, than on the other."""
+    own = "train/" if any(key.startswith("train/") for key in columns) else "valid/"
+    (first,) = (values for key, values in columns.items() if key.startswith(own))
+    (other,) = (values for key, values in columns.items() if not key.startswith(own))
+    return float(first.mean() - other.mean())
 
 
 def calibration_error(columns: Columns) -> float:
@@ -121,9 +123,3 @@ STATISTICS: Mapping[str, Callable[[Columns], float]] = {
 def _named(columns: Columns, what: str) -> np.ndarray:
     (found,) = (values for key, values in columns.items() if key.rpartition("/")[2] == what)
     return found
-
-
-def _two(columns: Columns, first: str) -> tuple[np.ndarray, np.ndarray]:
-    (one,) = (values for key, values in columns.items() if key.startswith(first))
-    (other,) = (values for key, values in columns.items() if not key.startswith(first))
-    return one, other

@@ -30,7 +30,6 @@ from assay.tasks.task import Task
 HEADLINES = ("verified", "answer_accuracy", "exact_match", "accuracy", "token_accuracy", "mse")  # the first that a task's scores have
 HELD_OUT = ("test", "iid", "valid")  # where a model is measured, the first that the task has
 CHOICES = ("valid", "iid", "train")  # where what to do about it is chosen
-SHIFTED = ("scan/length", "scan/jump", "scan/turn_left")  # tasks whose `test` asks for other things than training
 FARTHER = 4  # times the lengths of training, up to which longer inputs are tried
 ROWS = 128  # examples in a call
 
@@ -121,7 +120,7 @@ def choosing(task: Task) -> str:
 def farther(task: Task) -> list[str]:
     """Splits that ask for more than training did: longer, deeper or other inputs, the nearest first."""
     known = [name for name in task.splits if name not in ("train", "valid", "test", "iid")]
-    if task.name in SHIFTED:
+    if task.shifted and not task.vocabulary.pooled:
         return ["test"]
     if "train" not in task.splits:
         return []

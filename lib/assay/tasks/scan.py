@@ -58,6 +58,13 @@ LAYOUTS: Mapping[str, Mapping[str, Any]] = {  # keys of Task
 Pair = tuple[str, str]  # command, actions; words joined by single spaces
 
 
+SHIFTS = {  # what commands of `test` are other in
+    "scan/length": "longer answers",
+    "scan/jump": "commands with a verb that was seen alone",
+    "scan/turn_left": "a turn in new company",
+}
+
+
 @dataclass(frozen=True)
 class ScanConfig:
     name: str  # scan/simple, scan/length, scan/jump, scan/turn_left
@@ -92,6 +99,7 @@ def build(config: ScanConfig, seed: int) -> Task:
         chance=1.0 / (len(ACTIONS) + 1),
         shown="test",
         free_running=1,
+        shifted=SHIFTS.get(config.name, ""),
         published=_published(config.name.removeprefix("scan/")) if config.cutoff == CUTOFF else (),
         symbols=WORDS,
         classes=(*ACTIONS, "END"),

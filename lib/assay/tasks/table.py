@@ -31,6 +31,7 @@ from assay.tasks.chomsky_rules import RULES
 from assay.tasks.task import Task
 
 LABELS = {"labels": 0, "folds": 0, "fold": 0}
+IMAGES = {**LABELS, "data_dir": "", "colour": 0.0}
 TEXTS = {**LABELS, "data_dir": "", "tokenizer": "bytes", "tokenizer_size": 8192, "tokenizer_file": "", "max_length": 512}
 FILES = {"train": "", "test": "", "text": "text", "label": "label"}
 LANGUAGE = {"tokenizer": "bytes", "tokenizer_size": 8192, "window": 256, "context": 128, "bytes": 0}
@@ -73,7 +74,7 @@ TASKS: Mapping[str, Entry] = {
     **_entries("recall/", mqar, mqar.MQARConfig),
     **_entries("recall/", induction, induction.InductionConfig),
     **_entries("recall/", p_hop, p_hop.PHopConfig),
-    "digits": Entry(images.ImagesConfig, images.build, {**LABELS, "data_dir": ""}, LABELLED, "a handwritten digit, 8 x 8 -> its value"),
+    "digits": Entry(images.ImagesConfig, images.build, IMAGES, LABELLED, "a handwritten digit, 8 x 8 -> its value"),
     "diabetes": Entry(regression.RegressionConfig, regression.build, {}, LABELLED, "ten measurements of a patient -> a disease's progress"),
     "multi": Entry(multi.MultiConfig, build_multi, MULTI, chomsky.SPLITS, "several tasks at once, by --config.task.members"),
     "stdlib/package": Entry(texts.TextsConfig, texts.build_tfds, TEXTS, LABELLED, "a passage of Python's own library -> its package"),

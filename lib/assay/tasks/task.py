@@ -102,6 +102,7 @@ class Task:
     states: Callable[[np.ndarray], np.ndarray] | None = None  # running answer after each input token, where one automaton step gives it
     places: int = 0  # batches give their tokens positions (`places`), all below this number; 0: they give none
     verify: Callable[[Mapping[str, Any]], bool] | None = None  # a record -> whether a verifier accepts its prediction: its `verified`
+    shifted: str = ""  # what the examples of `test` are other in than those of training; "": they are drawn alike
     couples: Callable[[Examples, int], np.ndarray] | None = None  # (examples, width) -> [n, width]: positions from 1 on, some shared; or 0
 
 

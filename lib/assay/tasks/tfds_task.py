@@ -3,9 +3,10 @@
 What it holds decides what the task is: images and their classes (images.py), or texts and their classes (texts.py).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from assay.core.config import require
 from assay.core.errors import UserError
 from assay.data import tfds
 from assay.tasks import images, texts
@@ -16,6 +17,7 @@ from assay.tasks.task import Task
 @dataclass(frozen=True)
 class TFDSConfig(LabelsConfig):
     data_dir: str  # TFDS's folder; "": $TFDS_DATA_DIR, else ~/tensorflow_datasets
+    colour: float = field(default=0.0, kw_only=True)  # of grey images only: how often their colour gives the class away
     # Of texts only:
     tokenizer: str = ""  # bytes, characters, words, wordpiece, bpe
     tokenizer_size: int = 0  # how many ids it learns at most, from the training texts
@@ -30,6 +32,7 @@ def build(config: TFDSConfig, seed: int) -> Task:
     given: dict[str, Any] = {field.name: getattr(config, field.name) for field in fields(images.ImagesConfig)}
     if tfds.open_split(name, pool, data_dir=config.data_dir).kind == "image":
         return images.build(images.ImagesConfig(**given), seed)
+    require(not config.colour, "task.colour", config.colour, f"0, as {config.name} holds texts")
     if not config.tokenizer:
         raise UserError(
             f"{config.name} holds texts, so config.task needs the keys tokenizer, tokenizer_size, tokenizer_file and max_length. "

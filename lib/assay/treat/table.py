@@ -7,6 +7,7 @@ from assay.train.treatment import Treatment
 from assay.treat.accumulate import accumulate
 from assay.treat.augment import augment
 from assay.treat.average import average
+from assay.treat.clip import clip
 from assay.treat.couple import couple
 from assay.treat.curriculum import curriculum
 from assay.treat.distill import distill
@@ -31,6 +32,7 @@ FACTORIES: Mapping[str, Callable[..., Treatment]] = {
     "accumulate": accumulate,
     "augment": augment,
     "average": average,
+    "clip": clip,
     "couple": couple,
     "curriculum": curriculum,
     "distill": distill,

@@ -1,0 +1,112 @@
+"""A number with its unit, as pages and terminals print it: `number(0.9333, "fraction")` is "93.3 %", `change(0.012, "fraction")` is
+"+1.2 points". Three digits that count; sizes and times with the prefix that keeps them short. Minus is U+2212, as wide as plus.
+"""
+
+import math
+
+DASH, MINUS = "\u2013", "\u2212"
+DIGITS = 3  # that count
+LARGE, SMALL = 1e6, 1e-3  # beyond, a plain number gets a prefix or a power of ten
+UP = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+COUNTED = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+SYMBOLS = {"bytes": "B", "seconds": "s", "joules": "J", "operations": ""}
+DOWN = ((1e-3, "m"), (1e-6, "\u00b5"), (1e-9, "n"))
+SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
+
+
+def number(value: float | None, unit: str) -> str:
+    """A value with its unit: fractions in per cent, bytes in kB or MB (thousands), seconds in ms, operations as "10.6 M". None and NaN are
+    a dash."""
+    if value is None or math.isnan(value):
+        return DASH
+    sign = MINUS if value < 0 else ""
+    return sign + _size(abs(float(value)), unit, "%")
+
+
+def change(value: float | None, unit: str, relative: bool = False) -> str:
+    """A difference, after minus before, with its sign: of fractions in points (of per cent), of others in the unit. No sign for zero.
+    `relative`: the value is a share of what was before (0.12: 12 % more), whatever the unit."""
+    if value is None or math.isnan(value):
+        return DASH
+    text = _size(abs(float(value)), "fraction" if relative else unit, "%" if relative else "points")
+    sign = "" if text.partition(" ")[0] == "0" else MINUS if value < 0 else "+"
+    return sign + text
+
+
+def limits(interval: tuple[float, float] | list[float] | None, unit: str, relative: bool = False, signed: bool = False) -> str:
+    """The ends of an interval, "91.2 to 95.0 %": the unit once where both ends share it. `signed` (or `relative`): of a change."""
+    if interval is None:
+        return DASH
+    low, high = (change(end, unit, relative) if signed or relative else number(end, unit) for end in interval)
+    shared = low.partition(" ")[2]
+    return f"{low.partition(' ')[0]} to {high}" if shared and shared == high.partition(" ")[2] else f"{low} to {high}"
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _size(value: float, unit: str, percent: str) -> str:
+    """Of a value that is not negative."""
+    first, _, rest = unit.partition(" ")
+    if math.isinf(value):
+        return f"\u221e {f'{percent} {rest}' if first == 'fraction' else unit}".strip()
+    if first == "fraction":  # also "fraction per doubling"
+        return f"{_hundredths(value)} {percent} {rest}".strip()
+    if unit in SYMBOLS:
+        return _prefixed(value, SYMBOLS[unit], unit)
+    if unit.endswith("s") and "/" not in unit and value == 1 and unit != "nats":
+        unit = unit[:-1]  # 1 token
+    return f"{_plain(value)} {unit}".strip()
+
+
+def _hundredths(fraction: float) -> str:
+    """In hundredths with a decimal, or more where it would look like 0 or 100 and is not."""
+    value = 100 * fraction
+    if value >= 1000:
+        return f"{value:,.0f}"
+    for decimals in (1, 2, 3, 4):
+        text = f"{value:.{decimals}f}"
+        if float(text) not in (0.0, 100.0):
+            return text
+        if value in (0.0, 100.0):
+            return text.partition(".")[0]
+    return "0" if value < 1 else "100"
+
+
+def _prefixed(value: float, symbol: str, unit: str) -> str:
+    """With the prefix that leaves one to three digits before the point. Bytes, operations and whole numbers have no parts."""
+    steps = (*UP, (1.0, ""), *(() if unit in ("bytes", "operations") else DOWN))
+    if unit == "seconds":
+        steps = tuple(step for step in steps if step[0] <= 1)  # no kiloseconds
+    if value == 0:
+        return f"0 {symbol}".strip()
+    size, prefix = next((step for step in steps if float(_digits(value / step[0])) >= 1), steps[-1])
+    return f"{_grouped(value / size)} {prefix}{symbol}".strip()
+
+
+def _plain(value: float) -> str:
+    if value == 0:
+        return "0"
+    if value >= LARGE:
+        return _prefixed(value, "", "operations") if value < 1e18 else _power(value)
+    return _power(value) if value < SMALL else _grouped(value)
+
+
+def _grouped(value: float) -> str:
+    """Whole numbers as they are, others with three digits that count; thousands set apart with commas."""
+    if math.isclose(value, round(value), rel_tol=1e-12) or value >= 10**DIGITS - 0.5:
+        return f"{round(value):,}"
+    return _digits(value)
+
+
+def _digits(value: float) -> str:
+    """Three digits that count, never as a power of ten: 0.0123, 1.20, 12.0, 120."""
+    if value == 0:
+        return "0"
+    decimals = DIGITS - 1 - math.floor(math.log10(float(f"{value:.{DIGITS - 1}e}")))
+    return f"{value:.{max(0, decimals)}f}"
+
+
+def _power(value: float) -> str:
+    digits, _, exponent = f"{value:.{DIGITS - 2}e}".partition("e")
+    return f"{digits} \u00d7 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
