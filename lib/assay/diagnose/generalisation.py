@@ -158,7 +158,8 @@ def domain_shift(subject: Subject) -> list[Measurement]:
             {"valid": own.groups, "test": other.groups},
             unit="fraction",
             how=f"{what} on {len(own.ids)} examples of valid, drawn like those of training, less that on {len(other.ids)} of test",
-            meaning=f"Where the domain is another ({subject.task.shifted}), {100 * scores[1]:.1f} % are right, against {100 * scores[0]:.1f} %.",
+            meaning=f"Where the domain is another ({subject.task.shifted}), {100 * scores[1]:.1f} % are right, against "
+            f"{100 * scores[0]:.1f} %.",
             better=LOWER,
             margin=POINT,
             plot=Plot("bar", [0, 1], {"score": [round(100 * score, 3) for score in scores]}, "", f"{what} (%)", ["valid", "test"]),
