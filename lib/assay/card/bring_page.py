@@ -16,13 +16,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from assay.card.diagnosis import PAGE, SCHEMA, Diagnosis, _sets, write
+from assay.card.diagnosis import SCHEMA, Diagnosis, example_sets, write
 from assay.card.diagnosis_page import diagnosis_page
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
 from assay.diagnose.subject import Subject
 from assay.diagnose.table import examine
-from assay.train.workdir import environment, write_text
+from assay.train.workdir import environment
 
 COMMAND = "examined(bring(apply, params, data))"  # what made the diagnosis, as the page says it
 
@@ -38,11 +38,12 @@ def examined(subject: Subject, model: str = "yours", on_done: Callable[[int, str
         "treatments": [],
         "split": subject.split,
         "quick": False,
+        "run": False,
         "checkpoint": _fingerprint(subject.params),
         "vocabulary": list(astuple(subject.task.vocabulary)),
         "environment": environment(),
     }
-    return Diagnosis(about, rows, _sets(subject, rows), [])
+    return Diagnosis(about, rows, example_sets(subject, rows), [])
 
 
 def page(found: Diagnosis) -> str:
@@ -56,8 +57,7 @@ def save(found: Diagnosis, folder: str | Path) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the folder {folder}: {error.strerror}. Choose another.") from None
-    write(found, folder)
-    write_text(Path(folder) / PAGE, page(found))
+    write(found, folder, COMMAND)
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

@@ -148,4 +148,5 @@ def _label(row: Mapping[str, Any]) -> str:
 def _told(about: Mapping[str, Any]) -> str:
     """What a run is, in a line."""
     treatments = ", ".join(about["treatments"]) or "no treatment"
-    return " · ".join(str(part) for part in (about.get("workdir") or about["experiment"], about["model"], treatments))
+    parts = (str(about.get("workdir") or about["experiment"]), str(about["model"]), treatments)
+    return " · ".join(dict.fromkeys(parts))

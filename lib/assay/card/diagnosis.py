@@ -75,20 +75,20 @@ def diagnose(workdir: str | Path, quick: bool = False) -> Diagnosis:
         "vocabulary": json.loads(json.dumps(astuple(made.task.vocabulary))),  # as it is read again
         "environment": environment(),
     }
-    found = Diagnosis(about, rows, _sets(subject, rows), suggestions)
+    found = Diagnosis(about, rows, example_sets(subject, rows), suggestions)
     write(found, workdir)
     return found
 
 
-def write(found: Diagnosis, workdir: str | Path) -> None:
-    """diagnosis.json, .npz and .html."""
+def write(found: Diagnosis, workdir: str | Path, command: str = "") -> None:
+    """diagnosis.json, .npz and .html. `command`: what made it; not given, that of a run."""
     folder = Path(workdir)
     rows = [_as_json(row) for row in found.rows]
     said = {key: value for key, value in found.about.items() if key != "environment"}
     _write_columns(folder / COLUMNS, found)
     WorkDir.write_json(folder / ROWS, {**said, "rows": rows, "suggestions": found.suggestions, "environment": found.about["environment"]})
     quick = " --quick" if found.about["quick"] else ""
-    write_text(folder / PAGE, diagnosis_page(found, f"python -m experiments.diagnose --workdir={workdir}{quick}"))
+    write_text(folder / PAGE, diagnosis_page(found, command or f"python -m experiments.diagnose --workdir={workdir}{quick}"))
 
 
 def read(workdir: str | Path) -> Diagnosis:
@@ -105,7 +105,7 @@ def read(workdir: str | Path) -> Diagnosis:
     if schema != SCHEMA:
         raise UserError(f"{path} has schema {schema}, and this version reads {SCHEMA}. {again}")
     try:
-        with np.load(path.with_name(COLUMNS), allow_pickle=False) as arrays:
+        with open(path.with_name(COLUMNS), "rb") as file, np.load(file, allow_pickle=False) as arrays:
             kept = {name: arrays[name] for name in arrays.files}
         rows = [_as_row(row, kept) for row in said["rows"]]
         sets = {
@@ -117,6 +117,22 @@ def read(workdir: str | Path) -> Diagnosis:
         return Diagnosis(about, rows, sets, said["suggestions"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} or {COLUMNS} beside it is damaged ({type(error).__name__}: {error}). {again}") from None
+
+
+def example_sets(subject: Subject, rows: Sequence[Measurement]) -> dict[str, ExampleSet]:
+    """Of every set that a column names: a split as it was answered, two joined, or numbered parts."""
+    found: dict[str, ExampleSet] = {}
+    for row in rows:
+        for key, values in row.columns.items():
+            name = key.rpartition("/")[0]
+            parts = [subject.asked.get(part) for part in name.split("+")]
+            if any(part is None for part in parts):
+                found[name] = ExampleSet(np.arange(len(values), dtype=np.uint64), None)
+                continue
+            groups = [part.groups for part in parts if part is not None and part.groups is not None]
+            ids = np.concatenate([part.ids for part in parts if part is not None])
+            found[name] = ExampleSet(ids, np.concatenate(groups) if len(groups) == len(parts) else None)
+    return found
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
@@ -154,22 +170,6 @@ def _begun(made: Experiment) -> Callable[[], PyTree]:
         return all_params(start)["model"]
 
     return begun
-
-
-def _sets(subject: Subject, rows: Sequence[Measurement]) -> dict[str, ExampleSet]:
-    """Of every set that a column names: a split as it was answered, two joined, or numbered parts."""
-    found: dict[str, ExampleSet] = {}
-    for row in rows:
-        for key, values in row.columns.items():
-            name = key.rpartition("/")[0]
-            parts = [subject.asked.get(part) for part in name.split("+")]
-            if any(part is None for part in parts):
-                found[name] = ExampleSet(np.arange(len(values), dtype=np.uint64), None)
-                continue
-            groups = [part.groups for part in parts if part is not None and part.groups is not None]
-            ids = np.concatenate([part.ids for part in parts if part is not None])
-            found[name] = ExampleSet(ids, np.concatenate(groups) if len(groups) == len(parts) else None)
-    return found
 
 
 def _as_json(row: Measurement) -> dict[str, Any]:

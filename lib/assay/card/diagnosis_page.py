@@ -66,6 +66,7 @@ def diagnosis_page(diagnosis: "Diagnosis", command: str) -> str:
         facts=facts,
         summary=summarise(rows, diagnosis.suggestions),
         quick=about["quick"],
+        run=about.get("run", True),
         glance=_glance(rows, places),
         crashed=[{"name": label(row.name), "id": places[row.group, row.name]} for row in rows if row.crashed],
         suggestions=[_suggestion(one, workdir, rows, places) for one in diagnosis.suggestions],

@@ -1,6 +1,7 @@
 """A diagnosis in the terminal: a line a row, group by group, and what to try."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from assay.card.diagnosis import Diagnosis
@@ -15,13 +16,15 @@ def print_diagnosis(found: Diagnosis, console: Console | None = None) -> None:
     table.add_column("what it means", ratio=1)
     group = ""
     for row in found.rows:
+        if not row.applies and not row.crashed:
+            continue
         if row.group != group:
             group = row.group
             table.add_row(f"[bold]{group}[/bold]")
         if row.crashed:
-            table.add_row(f"  {row.name}", "failed", DASH, DASH, row.reason, style="bold")
-        elif row.applies:
-            table.add_row(f"  {row.name}", number(row.value, row.unit), limits(row.interval, row.unit), f"{row.n:,}", row.meaning)
+            table.add_row(f"  {row.name}", "failed", DASH, DASH, escape(row.reason), style="bold")
+        else:
+            table.add_row(f"  {row.name}", number(row.value, row.unit), limits(row.interval, row.unit), f"{row.n:,}", escape(row.meaning))
     if console is None:
         console = Console(highlight=False)
         console.width = max(console.width, 140)

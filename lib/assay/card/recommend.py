@@ -43,6 +43,7 @@ SPIKE = 20.0  # times the gradients before it: those of a healthy run vary by a 
 BOUND = 1.0  # norm to which gradients are clipped
 RUNAWAY = 1.2  # times the loss of an even guess on training examples, which a model that only learns slowly never has
 MASTERED = 0.95  # of the training score, above which training has come to its end whatever its gradients were
+GONE = 0.9  # of the units: a network that does not come back
 VANISHED = -2.0  # powers of ten between the gradients of the first and the last block
 UNTRUE = 0.25  # what a point of confidence counts: the answers stay as they are
 UNSURE = 0.08  # of confidence, on average: a few hundred examples in 15 bins have 0.03 to 0.05 by chance alone (Guo et al. 2017)
@@ -189,7 +190,7 @@ def over_fitting(rows: Rows, facts: Facts) -> Found | None:
 
 
 def spurious_colour(rows: Rows, facts: Facts) -> Found | None:
-    """The answer hangs on the hue: it costs more than other changes of a picture do."""
+    """The answer hangs on the hue, which no shape does."""
     score, colour = rows.get("generalisation/score"), rows.get("generalisation/corruption: colour")
     if score is None or colour is None:
         return None
@@ -277,7 +278,9 @@ def needlessly_wide(rows: Rows, facts: Facts) -> Found | None:
     if width < LEAST_WIDTH or (surplus < SURPLUS and silent < DEAD):
         return None
     part = "channels" if facts.kind == "images" and "filters" in facts.model else "units"
-    used = f"{_value(directions):.0f} of {width} directions are in use" if directions else f"{100 * silent:.0f} % of the units say nothing"
+    used = f"{100 * silent:.0f} % of the units say nothing"
+    if directions and surplus >= SURPLUS:
+        used = f"{_value(directions):.0f} of {width} directions are in use"
     return Found(
         HALVING * (1 + math.log2(max(surplus, 1.0))) if surplus >= SURPLUS else 2 * HALVING,
         f"{100 * _value(score):.1f} % are right, and {used}",
@@ -319,9 +322,10 @@ def exploding_gradients(rows: Rows, facts: Facts) -> Found | None:
 
 
 def vanishing_gradients(rows: Rows, facts: Facts) -> Found | None:
-    """The first blocks have next to none: fewer blocks have less to pass it through."""
-    balance, trained = rows.get("optimisation health/gradient_balance"), _trained(rows)
-    if balance is None or trained is None or _value(balance) > VANISHED or trained > MASTERED:
+    """The first blocks have next to none: fewer blocks have less to pass it through. Where units are dead, none would."""
+    balance, dead = rows.get("optimisation health/gradient_balance"), rows.get("optimisation health/dead_units")
+    trained = _trained(rows)
+    if balance is None or trained is None or _value(balance) > VANISHED or trained > MASTERED or (dead and _value(dead) > GONE):
         return None
     return Found(
         1 - trained,
@@ -329,7 +333,7 @@ def vanishing_gradients(rows: Rows, facts: Facts) -> Found | None:
         "optimisation health/gradient_balance",
         "higher",
         balance.unit,
-        [Remedy("prune:layers=0.5", 0.2), Remedy("rate:paths=/block_0/,times=10", 0.0)],
+        [Remedy("prune:layers=0.5", 0.2)],
     )
 
 
