@@ -25,6 +25,7 @@ from assay.treat.load import rebuild
 from assay.treat.stages import plan
 
 MOST = 5  # suggestions
+BY_HEART, ANEW = 4.0, 2.0  # times the steps of the run, to unlearn what is known by heart, and to learn another form of the answer
 NEXT = 0.6  # what a rule's next remedy counts, of the one before it
 GAP = 0.08  # between training and held-out score: with 128 examples of each, what chance may do is about half of it
 HUE = 0.15  # lost under other hues: no shape depends on them, so that a tenth is more than accident
@@ -63,12 +64,14 @@ class Facts(NamedTuple):
     outputs: int = 2  # classes of an answer
     places: int = 0  # the highest position that tokens share with others; 0: the task couples none
     lengths: tuple[int, int] = (1, 1)  # of training
+    updates: int = 0  # of training
     loss: float = 0.0  # of the last quarter of training, its median, in nats
 
 
 class Remedy(NamedTuple):
     spec: str
     effect: float  # at least, in the row's unit
+    again: float = 0.0  # times the run's own steps, at its own rate, where much is to be learnt anew; 0: as the stage has it
 
 
 class Found(NamedTuple):
@@ -98,7 +101,7 @@ def suggest(rows: Sequence[Measurement], facts: Facts) -> list[dict[str, Any]]:
         for place, remedy in enumerate(fresh):
             said = {
                 "number": 0,
-                "treatment": remedy.spec,
+                "treatment": _staged(remedy, facts),
                 "rule": f"{name}: {found.why}",
                 "row": found.row,
                 "expects": found.expects,
@@ -141,7 +144,7 @@ def facts_of(made: Experiment) -> Facts:
     return Facts(
         kind="images" if pictures else "text" if texts else "tokens" if task.vocabulary.inputs else "numbers",
         model=made.settings.model,
-        optimizer={name: getattr(made.settings.optimizer, name) for name in ("name", "schedule", "clip_norm", "weight_decay")},
+        optimizer={name: getattr(made.settings.optimizer, name) for name in ("name", "learning_rate", "schedule", "clip_norm")},
         treatments=made.settings.treatments,
         side=min(batch["inputs"].shape[1:3]) if pictures else 0,
         states=task.states is not None,
@@ -149,6 +152,7 @@ def facts_of(made: Experiment) -> Facts:
         outputs=task.vocabulary.outputs,
         places=places,
         lengths=source.lengths,
+        updates=made.settings.train.steps,
     )
 
 
@@ -179,13 +183,17 @@ def over_fitting(rows: Rows, facts: Facts) -> Found | None:
         "numbers": "",
     }[facts.kind]
     size = _value(gap)
+    share = 0.05 if facts.kind == "images" else 0.01  # of the gap; pictures that move are nearer to other pictures than texts with holes
     return Found(
         size,
         f"training examples score {100 * size:.1f} points above held-out ones",
         "generalisation/train_test_gap",
         "lower",
         gap.unit,
-        [Remedy(varied, 0.2 * size), *(Remedy(spec, 0.02 * size) for spec in ("l2:weight=1e-3", "smooth:share=0.1", "average:decay=0.99"))],
+        [
+            Remedy(varied, share * size, BY_HEART),
+            *(Remedy(spec, 0.01 * size) for spec in ("l2:weight=1e-3", "smooth:share=0.1", "average:decay=0.99")),
+        ],
     )
 
 
@@ -203,7 +211,7 @@ def spurious_colour(rows: Rows, facts: Facts) -> Found | None:
         "generalisation/corruption: colour",
         "higher",
         colour.unit,
-        [Remedy(_augmented(facts, "images", "colour:1"), 0.3 * lost)],
+        [Remedy(_augmented(facts, "images", "colour:1"), 0.3 * lost, 1.0)],
     )
 
 
@@ -225,7 +233,7 @@ def brittle(rows: Rows, facts: Facts) -> Found | None:
         f"generalisation/corruption: {worst}",
         "higher",
         "fraction",
-        [Remedy(_augmented(facts, *AGAINST[worst]), 0.1 * known[worst])],
+        [Remedy(_augmented(facts, *AGAINST[worst]), 0.1 * known[worst], 1.0)],
     )
 
 
@@ -244,7 +252,7 @@ def longer_inputs(rows: Rows, facts: Facts) -> Found | None:
         "reasoning/out_of_distribution",
         "higher",
         outside.unit,
-        [Remedy(spec, share * lost) for spec, share in _of_steps(facts)],
+        [Remedy(spec, share * lost, ANEW) for spec, share in _of_steps(facts)],
     )
 
 
@@ -260,7 +268,7 @@ def not_learnt(rows: Rows, facts: Facts) -> Found | None:
         "reasoning/in_distribution",
         "higher",
         inside.unit,
-        [Remedy(spec, share * missing) for spec, share in _of_steps(facts)],
+        [Remedy(spec, share * missing, ANEW) for spec, share in _of_steps(facts)],
     )
 
 
@@ -431,16 +439,15 @@ def _of_steps(facts: Facts) -> Iterator[tuple[str, float]]:
     """Remedies for a computation that does not reach far, and the share of what is lost that they win at least. A state that is written
     down carries over whole; positions of digits carry over where they are shared."""
     if facts.states:
-        yield "scratchpad", 0.25
-        yield "supervise", 0.05
+        yield "scratchpad", 0.1
+        yield "supervise", 0.02
     if facts.places:
-        yield f"couple:span={max(64, 4 * facts.places + 4)}", 0.1
+        yield f"couple:span={max(64, 4 * facts.places + 4)}", 0.05
     if facts.steps:
-        yield "reverse", 0.05
+        yield "reverse", 0.02
         yield "recombine:of=phrases", 0.02
     if facts.lengths[1] > facts.lengths[0]:
-        examples = 20_000
-        yield f"curriculum:examples={examples}", 0.02
+        yield "curriculum:examples=20000", 0.01
 
 
 def _augmented(facts: Facts, kind: str, parts: str) -> str:
@@ -450,6 +457,14 @@ def _augmented(facts: Facts, kind: str, parts: str) -> str:
     names = [part.partition(":")[0] for part in before]
     new = [part for part in parts.split("+") if part.partition(":")[0] not in names]
     return f"augment:{kind}={'+'.join([*before, *new])}" if new else ""
+
+
+def _staged(remedy: Remedy, facts: Facts) -> str:
+    """The treatment with the steps and the rate of its stage."""
+    if not (remedy.again and facts.updates):
+        return remedy.spec
+    options = f"rate={facts.optimizer['learning_rate']:g},steps={round(remedy.again * facts.updates)}"
+    return f"{remedy.spec}{',' if ':' in remedy.spec else ':'}{options}"
 
 
 def _there(spec: str, facts: Facts) -> bool:
