@@ -20,7 +20,7 @@ def row(values, name="score", **more):
 
 
 def size(value, **more):
-    return Measurement("cost", "parameters", value, **{"better": LOWER, "margin": SHARE, "relative": True, **more})
+    return Measurement("cost", "parameters", value, **{"better": LOWER, "margin": SHARE, "relative": True, "exact": True, **more})
 
 
 def verdict(before, after, **more):
@@ -103,7 +103,7 @@ def test_what_cannot_be_paired_is_inconclusive():
         (row(RIGHT), row(RIGHT[1:]), "measured on other examples after than before"),
         (row(RIGHT), sample("g", "n", "mean", {"valid/score": RIGHT}, **BETTER_DIRECTION), "measured on other examples after than before"),
         (row(RIGHT), row(RIGHT, unit="nats"), "measured in another way after than before"),
-        (size(3, interval=(2.0, 4.0)), size(4, interval=(3.0, 5.0)), "no examples that could be paired stand behind it"),
+        (size(3, exact=False), size(4, exact=False), "no examples that could be paired stand behind it"),
     ):
         found = verdict(before, after)
         assert (found.verdict, found.why, found.p_value) == (OPEN, why, None)

@@ -10,7 +10,7 @@ import pytest
 from assay.diagnose import calibration, generalisation, health, long_range, reasoning, resources
 from assay.diagnose import table as diagnostics
 from assay.diagnose.bring import bring
-from assay.diagnose.measurement import GROUPS, half_length
+from assay.diagnose.measurement import GROUPS, calibration_interval, half_length
 from assay.diagnose.subject import Subject, choosing, farther, held_out, limited
 from assay.models.model import Model, Output
 from assay.tasks.table import build
@@ -230,7 +230,8 @@ def test_half_length():
     length = np.repeat(np.arange(1, 41), 10)
     assert half_length({"a/length": length, "a/score": (length < 21).astype(float)}) in range(20, 24)
     assert half_length({"a/length": length, "a/score": np.ones(len(length))}) == 41
-    assert half_length({"a/length": length, "a/score": np.zeros(len(length))}) == 1
+    guesses = np.random.default_rng(0).integers(0, 2, len(length))
+    assert half_length({"a/length": length, "a/score": np.where(length < 21, 1, guesses) - 0.5}) in range(20, 26)
 
 
 def test_reasoning_rows_of_a_model_that_is_right_up_to_a_length():
@@ -373,3 +374,28 @@ def test_a_share_of_a_split_is_spread_over_its_lengths():
     assert part.size == 20 and part.lengths[0] == 1 and part.lengths[1] == 40
     whole = limited(build({**digits().to_dict()}, 0).source("test"), 5000)
     assert whole.size == 899
+
+
+def _told_by(error, n, generator):
+    """Confidences, and answers that are right less often by `error`, as a calibrated model's less a constant would be."""
+    confidence = generator.uniform(0.55, 0.95, n)
+    return {"a/confidence": confidence, "a/score": (generator.random(n) < confidence - error).astype(float)}
+
+
+@pytest.mark.parametrize(("error", "n"), [(0.0, 128), (0.05, 128), (0.1, 128), (0.0, 512), (0.05, 512), (0.1, 512)])
+def test_the_interval_of_the_calibration_error_covers_it(error, n):
+    generator = np.random.default_rng(n + int(100 * error))
+    held = 0
+    for _ in range(200):
+        found = calibration_interval(_told_by(error, n, generator), resamples=200)
+        held += found.low <= error <= found.high
+    assert held / 200 >= 0.9, held / 200
+
+
+def test_choices_are_made_by_other_examples_than_those_judged_by():
+    parity = build({**chomsky("parity_check").to_dict()}, 0)
+    for split in ("iid", "41-160"):
+        source = parity.source(split)
+        one, other = (limited(source, 64, again) for again in (False, True))
+        ids = [set(part.fetch(part.indices(1)).id.tolist()) for part in (one, other)]
+        assert len(ids[0]) == len(ids[1]) == 64 and not ids[0] & ids[1]

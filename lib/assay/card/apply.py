@@ -13,6 +13,7 @@ from assay.card.diagnosis import read
 from assay.card.pipeline import treat
 from assay.core.errors import UserError
 from assay.dist import launch
+from assay.train.checkpoint import fingerprint
 from assay.train.workdir import WorkDir
 
 APPLIED = "applied.json"
@@ -26,7 +27,12 @@ def suggestion(source: str, number: int) -> dict[str, Any]:
             f"--apply={number} does what the diagnosis of a run suggests, and {source} holds {len(seeds)} runs. Give --from one of them, "
             f"such as {seeds[0]}."
         )
-    known = read(source).suggestions
+    found = read(source)
+    if found.about["checkpoint"] != fingerprint(source):
+        raise UserError(
+            f"{source} has been trained on since it was diagnosed. Diagnose it again: python -m experiments.diagnose --workdir={source}"
+        )
+    known = found.suggestions
     for one in known:
         if one["number"] == number:
             return one

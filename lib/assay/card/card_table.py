@@ -29,7 +29,7 @@ def print_card(card: Mapping[str, Any], console: Console | None = None) -> None:
     names = list(card["after"])
     piped = console is None and not Console().is_terminal
     console = console or Console()
-    show = _Shown(console.encoding)
+    show = Shown(console.encoding)
     table = _lines(card, names[0], show) if len(names) == 1 else _matrix(card, names, show)
     if piped:
         wide = console.options.update(max_width=1000, width=1000)
@@ -54,7 +54,7 @@ def print_card(card: Mapping[str, Any], console: Console | None = None) -> None:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-class _Shown:
+class Shown:
     """Text as the console can print it, without control characters, which would command the terminal."""
 
     def __init__(self, encoding: str):
@@ -67,7 +67,7 @@ class _Shown:
         return Text(text, style=style)
 
 
-def _lines(card: Mapping[str, Any], name: str, show: _Shown) -> Table:
+def _lines(card: Mapping[str, Any], name: str, show: Shown) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("row", "before", "after", "difference", "95 %", "p (Holm)"):
         table.add_column(column, justify="left" if column == "row" else "right", overflow="fold")
@@ -82,7 +82,7 @@ def _lines(card: Mapping[str, Any], name: str, show: _Shown) -> Table:
     return table
 
 
-def _matrix(card: Mapping[str, Any], names: Sequence[str], show: _Shown) -> Table:
+def _matrix(card: Mapping[str, Any], names: Sequence[str], show: Shown) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("row", overflow="fold")
     for name in ("before", *names):

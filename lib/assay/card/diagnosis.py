@@ -9,9 +9,11 @@ and not by the one that the rows are measured on.
 """
 
 import json
+import shlex
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +37,8 @@ from assay.treat.load import rebuild, restore
 SCHEMA = 1
 ROWS, COLUMNS, PAGE = "diagnosis.json", "diagnosis.npz", "diagnosis.html"
 FULL, QUICK = (512, 20.0), (128, 4.0)  # examples of a split, and seconds for timing
-UNSAID = ("columns", "plot")  # of a measurement, written elsewhere or otherwise
+ABOUT = ("task", "experiment", "model", "treatments", "split", "quick", "checkpoint", "vocabulary", "environment")  # what a card reads
+UNSAID = ("columns", "ids", "groups", "plot")  # of a measurement, written elsewhere or otherwise
 
 
 class ExampleSet(NamedTuple):
@@ -88,7 +91,9 @@ def write(found: Diagnosis, workdir: str | Path, command: str = "") -> None:
     _write_columns(folder / COLUMNS, found)
     WorkDir.write_json(folder / ROWS, {**said, "rows": rows, "suggestions": found.suggestions, "environment": found.about["environment"]})
     quick = " --quick" if found.about["quick"] else ""
-    write_text(folder / PAGE, diagnosis_page(found, command or f"python -m experiments.diagnose --workdir={workdir}{quick}"))
+    write_text(
+        folder / PAGE, diagnosis_page(found, command or f"python -m experiments.diagnose --workdir={shlex.quote(str(workdir))}{quick}")
+    )
 
 
 def read(workdir: str | Path) -> Diagnosis:
@@ -114,8 +119,11 @@ def read(workdir: str | Path) -> Diagnosis:
             if name.startswith("ids|")
         }
         about = {key: value for key, value in said.items() if key not in ("rows", "suggestions")}
+        missing = [key for key in ABOUT if key not in about]
+        if missing:
+            raise KeyError(missing[0])
         return Diagnosis(about, rows, sets, said["suggestions"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} or {COLUMNS} beside it is damaged ({type(error).__name__}: {error}). {again}") from None
 
 
@@ -127,7 +135,9 @@ def example_sets(subject: Subject, rows: Sequence[Measurement]) -> dict[str, Exa
             name = key.rpartition("/")[0]
             parts = [subject.asked.get(part) for part in name.split("+")]
             if any(part is None for part in parts):
-                found[name] = ExampleSet(np.arange(len(values), dtype=np.uint64), None)
+                ids, together = row.ids.get(name), row.groups.get(name)
+                numbers = np.arange(len(values), dtype=np.uint64) if ids is None else ids
+                found[name] = ExampleSet(numbers, None if together is None else np.asarray(together).astype(str))
                 continue
             groups = [part.groups for part in parts if part is not None and part.groups is not None]
             ids = np.concatenate([part.ids for part in parts if part is not None])
@@ -145,7 +155,7 @@ def _for_choices(subject: Subject, rows: Sequence[Measurement]) -> list[Measurem
         return list(rows)
     names = [name for name, one in DIAGNOSTICS.items() if one.choosing]
     of_scores = {(DIAGNOSTICS[name].group, row) for name in names for row in DIAGNOSTICS[name].names}
-    other = examine(Subject(subject.model, subject.params, subject.task, split, subject.examples, asked=subject.asked), names)
+    other = examine(replace(subject, split=split, choosing=True), names)
     seen = {(row.group, row.name) for row in other}
     return [row for row in rows if (row.group, row.name) not in seen | of_scores] + other
 

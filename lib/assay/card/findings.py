@@ -1,18 +1,22 @@
 """A diagnosis in the terminal: a line a row, group by group, and what to try."""
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from assay.card.card_table import Shown
 from assay.card.diagnosis import Diagnosis
 from assay.card.number import DASH, limits, number
 
 
 def print_diagnosis(found: Diagnosis, console: Console | None = None) -> None:
     """Rows that do not apply are counted, and those that failed say how."""
+    if console is None:
+        console = Console(highlight=False)
+        console.width = max(console.width, 170)
+    show = Shown(console.encoding)
     table = Table(box=None, pad_edge=False)
     for column in ("", "value", "95 %", "n"):
-        table.add_column(column, justify="left" if not column else "right", no_wrap=True)
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     table.add_column("what it means", ratio=1)
     group = ""
     for row in found.rows:
@@ -20,19 +24,19 @@ def print_diagnosis(found: Diagnosis, console: Console | None = None) -> None:
             continue
         if row.group != group:
             group = row.group
-            table.add_row(f"[bold]{group}[/bold]")
+            table.add_row(show(group, "bold"))
         if row.crashed:
-            table.add_row(f"  {row.name}", "failed", DASH, DASH, escape(row.reason), style="bold")
+            table.add_row(show(f"  {row.name}"), "failed", show(DASH), show(DASH), show(row.reason), style="bold")
         else:
-            table.add_row(f"  {row.name}", number(row.value, row.unit), limits(row.interval, row.unit), f"{row.n:,}", escape(row.meaning))
-    if console is None:
-        console = Console(highlight=False)
-        console.width = max(console.width, 140)
+            cells = (f"  {row.name}", number(row.value, row.unit), limits(row.interval, row.unit), f"{row.n:,}", row.meaning)
+            table.add_row(*(show(cell) for cell in cells))
     console.print(table)
     silent = [row for row in found.rows if not row.applies and not row.crashed]
     quick = " Few examples were taken (--quick)." if found.about["quick"] else ""
-    console.print(f"{found.about['task']}, measured on {found.about['split']}. {len(silent)} rows do not apply; the page says why.{quick}")
+    console.print(
+        show(f"{found.about['task']}, measured on {found.about['split']}. {len(silent)} rows do not apply; the page says why.{quick}")
+    )
     for one in found.suggestions:
-        console.print(f"try {one['number']}: {one['treatment']}  {one['rule']}", markup=False)
+        console.print(show(f"try {one['number']}: {one['treatment']}  {one['rule']}"))
     if found.suggestions:
-        console.print("python -m experiments.treat --from=WORKDIR --apply=N --workdir=OTHER does it.", markup=False)
+        console.print(show("python -m experiments.treat --from=WORKDIR --apply=N --workdir=OTHER does it."))

@@ -116,7 +116,7 @@ def _compared(
             return plain._replace(verdict=OPEN, why=untimed)
         change = changes[pair.name]
         return plain._replace(difference=change.value, interval=change.interval, p_value=change.p_value, relative=True, n=change.turns)
-    if before.statistic != after.statistic or before.unit != after.unit:
+    if (before.statistic, before.unit, before.measures) != (after.statistic, after.unit, after.measures):
         return plain._replace(verdict=OPEN, why="measured in another way after than before")
     n = min(before.n, after.n)
     if not before.statistic:
@@ -163,7 +163,9 @@ def _judged(one: Verdict) -> Verdict:
         return one._replace(verdict=_direction(difference, row), why=f"p < {LEVEL} after Holm's correction")
     if one.difference is None:
         return one._replace(verdict=OPEN, why=INFINITE)
-    return one._replace(verdict=OPEN, why=f"p is not below {LEVEL}" + (f", and the interval goes beyond {size}" if within else ""))
+    return one._replace(
+        verdict=OPEN, why=f"p is not below {LEVEL}" + (f", and the interval goes beyond {size}" if within and one.interval else "")
+    )
 
 
 def _direction(difference: float, row: Measurement) -> str:
@@ -173,7 +175,7 @@ def _direction(difference: float, row: Measurement) -> str:
 def _exact(one: Verdict) -> bool:
     """Whether no sample stands behind the number: a size, a count of operations."""
     rows = (one.before, one.after)
-    return not one.relative and all(not row.statistic and row.interval is None and not row.timing for row in rows)
+    return not one.relative and all(row.exact for row in rows)
 
 
 def _alike(one: float, other: float) -> bool:

@@ -23,6 +23,7 @@ def calibration(subject: Subject) -> list[Measurement]:
     groups = {split: answers.groups}
     on = f"on {len(score)} examples of {split}"
     surplus = 100 * float(confidence.mean() - score.mean())
+    asked = f"{subject.headline}, {_asked(subject):.3f} answers an example"
     tendency = "over" if surplus > 0 else "under"
     kept = np.argsort(-confidence, kind="stable")[: max(1, round(KEPT * len(score)))]
     return [
@@ -37,6 +38,7 @@ def calibration(subject: Subject) -> list[Measurement]:
             meaning=f"Confidence is off by this much on average; the model is {tendency}-confident by {abs(surplus):.1f} points.",
             better=LOWER,
             margin=POINT,
+            measures=subject.headline,
             plot=_reliability(answers),
         ),
         sample(
@@ -52,6 +54,7 @@ def calibration(subject: Subject) -> list[Measurement]:
             f"{np.log(max(subject.task.vocabulary.outputs, 1)):.2f} nats.",
             better=LOWER,
             margin=NATS,
+            measures=asked,
         ),
         sample(
             GROUP,
@@ -65,11 +68,18 @@ def calibration(subject: Subject) -> list[Measurement]:
             f"{100 * score.mean():.1f} % of all.",
             better=HIGHER,
             margin=POINT,
+            measures=subject.headline,
         ),
     ]
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _asked(subject: Subject) -> float:
+    """How many answers of an example count on average."""
+    batch = subject.first(64)
+    return float(batch["mask"].sum() / len(batch["mask"])) if "mask" in batch else 1.0
 
 
 def _reliability(answers: Answers) -> Plot:

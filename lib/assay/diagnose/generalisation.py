@@ -37,6 +37,7 @@ def held_out(subject: Subject) -> list[Measurement]:
         how=f"{what} on {len(test.ids)} examples of the split {split}",
         meaning=f"{said} ({what.replace('_', ' ')}).",
         better=better,
+        measures=what,
         **margin,
     )
     if "train" not in subject.task.splits or split == "train":
@@ -64,6 +65,7 @@ def held_out(subject: Subject) -> list[Measurement]:
             f"{what.replace('_', ' ')} (%)" if unit else what,
             ["train", split],
         ),
+        measures=what,
         **margin,
     )
     return [score, gap]

@@ -35,7 +35,10 @@ def gradients(subject: Subject) -> list[Measurement]:
         return [inapplicable(GROUP, name, reason) for name in names]
     split = "train" if "train" in subject.task.splits else subject.split
     batch = subject.first(BATCHES * ROWS, split)
-    order = np.random.default_rng(0).permutation(BATCHES * ROWS)  # examples come by length, batches of training do not
+    used = len(batch["weight"]) // BATCHES * BATCHES
+    if used == 0:
+        return [inapplicable(GROUP, name, f"does not apply: there are fewer than {BATCHES} training examples.") for name in names]
+    order = np.random.default_rng(0).permutation(used)  # examples come by length, batches of training do not
     program = _gradient_norms(subject.model, subject.task)
     parts = [{name: array[order[i::BATCHES]] for name, array in batch.items()} for i in range(BATCHES)]
     each = [jax.device_get(program(subject.params, part)) for part in parts]
@@ -81,7 +84,9 @@ def gradients(subject: Subject) -> list[Measurement]:
 def largest_gradient(subject: Subject) -> list[Measurement]:
     """How far a gradient of training stood out from those just before it; gradients that shrink as a model learns do not."""
     name = "largest_gradient"
-    logged = [(line["step"], line["grad_norm"]) for line in subject.history if line.get("grad_norm") is not None]
+    logged = [
+        (line["step"], line.get("unclipped_norm", line["grad_norm"])) for line in subject.history if line.get("grad_norm") is not None
+    ]
     if len(logged) < LOGGED:
         return [inapplicable(GROUP, name, f"does not apply: there is no record of training with {LOGGED} gradient norms (metrics.jsonl).")]
     steps, norms = [step for step, _ in logged], np.array([norm for _, norm in logged], float)

@@ -6,13 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from assay.core.tree import PyTree, widened
+from assay.data.source import content_hash
 from assay.diagnose.measurement import HIGHER, POINT, Measurement, Plot, inapplicable, sample
 from assay.diagnose.subject import Subject
 from assay.models.model import Batch, Model
 
 GROUP = "long range"
 CHANGED = 0.05  # total variation of the answer from which on a token counts as used
-INSIDE = ("recall/mqar", "recall/induction", "p_hop", "stdlib/lm")  # tasks that need the place where the token just read stood before
+INSIDE = ("recall/", "stdlib/lm")  # tasks that need the place where the token just read stood before
 MOST_TOKENS = 4096
 PARTS = 8
 
@@ -22,7 +23,8 @@ def far_tokens(subject: Subject) -> list[Measurement]:
     name = "far_tokens"
     if not _reads_in_place(subject):
         return [inapplicable(GROUP, name, _why_not(subject))]
-    batch = subject.first(min(subject.examples, 256))
+    most = min(subject.examples, 256)
+    batch, groups = subject.first(most), subject.groups(most)
     right, loss = jax.device_get(_by_token(subject.model)(subject.params, batch))
     distance, needed = _distance(batch, subject.task.name.startswith(INSIDE))
     rows, columns = np.nonzero((batch["mask"] > 0) & (distance > 0))
@@ -49,7 +51,8 @@ def far_tokens(subject: Subject) -> list[Measurement]:
             name,
             "mean",
             {f"{split}/score": right[far]},
-            {split: rows[far].astype(str)},
+            {split: rows[far].astype(str) if groups is None else groups[rows[far]]},
+            ids={split: _numbers(batch["inputs"])[rows[far]] * np.uint64(1 << 20) + columns[far].astype(np.uint64)},
             unit="fraction",
             how=f"right answers among {len(far)} tokens of {subject.split} at {away[far].min():.0f} tokens or more from {needed}, "
             "the true answers before them given",
@@ -164,6 +167,11 @@ def _why_not(subject: Subject) -> str:
     if subject.task.vocabulary.pooled:
         return "does not apply: one class for a whole text needs no one token."
     return "does not apply: what is read and what is written are two sequences, or several heads answer."
+
+
+def _numbers(inputs: np.ndarray) -> np.ndarray:
+    """uint64 [n]: a hash of each row, of 44 bits."""
+    return content_hash(np.asarray(inputs)) >> np.uint64(20)
 
 
 def _distance(batch: Batch, inside: bool) -> tuple[np.ndarray, str]:

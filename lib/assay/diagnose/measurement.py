@@ -7,11 +7,13 @@ and the examples of a set are those of `Diagnosis.sets`. Numbers that no sample 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from assay.core.paired import Columns, Together, interval_of, mean
+from assay.core.stats import Interval
 
 GROUPS = ("reasoning", "long range", "generalisation", "calibration", "cost", "speed", "optimisation health")
 HIGHER, LOWER, NEITHER = "higher", "lower", ""
@@ -47,8 +49,12 @@ class Measurement(NamedTuple):
     better: str = NEITHER  # which direction is
     margin: float = 0.0  # within which two models do not differ
     relative: bool = False  # whether the margin is a share of the value
-    statistic: str = ""  # of STATISTICS, of the columns; "": a number without a sample
+    statistic: str = ""  # of STATISTICS, of the columns; "": a number without columns
     columns: Mapping[str, np.ndarray] = {}
+    ids: Mapping[str, np.ndarray] = {}  # uint64, of sets whose examples are other things than those of a split, such as tokens
+    groups: Mapping[str, Any] = {}  # of each set, what is drawn together
+    measures: str = ""  # what is scored, where one name may stand for several; rows are compared where it is the same
+    exact: bool = False  # whether it is a count, behind which no sample stands
     plot: Plot | None = None
     crashed: bool = False
 
@@ -56,10 +62,10 @@ class Measurement(NamedTuple):
 def sample(group: str, name: str, statistic: str, columns: Columns, groups: Mapping[str, Together] = {}, **more: Any) -> Measurement:
     """A measurement whose value is a statistic of columns, with its 95 % interval. `groups`: of each set, what is drawn together."""
     columns = {key: np.asarray(values, np.float64) for key, values in columns.items()}
-    found = interval_of(STATISTICS[statistic], columns, groups)
+    found = INTERVALS.get(statistic, partial(interval_of, STATISTICS[statistic]))(columns, groups)
     n = max(len(values) for values in columns.values())
     interval = (found.low, found.high) if np.isfinite([found.low, found.high]).all() else None
-    return Measurement(group, name, found.value, n=n, interval=interval, statistic=statistic, columns=columns, **more)
+    return Measurement(group, name, found.value, n=n, interval=interval, statistic=statistic, columns=columns, groups=groups, **more)
 
 
 def inapplicable(group: str, name: str, reason: str, **more: Any) -> Measurement:
@@ -93,19 +99,16 @@ def selective_accuracy(columns: Columns) -> float:
 
 
 def half_length(columns: Columns) -> float:
-    """The length from which on the score stays at most half of that at the shortest tested lengths; one more than the longest tested if
-    it never does. The score of a length is a mean over it and its neighbours, as single lengths have few examples."""
+    """The length from which on at most half of the score at the shortest tested lengths is left, there and on average beyond; one more than
+    the longest tested if it always is. The score of a length is a mean over it and its neighbours, as single lengths have few examples;
+    a score that is to be halved has had its baseline taken off."""
     length, right = _named(columns, "length"), _named(columns, "score")
     order = np.argsort(length, kind="stable")
     parts = np.array_split(order, max(1, min(16, len(order) // 8)))
     means, ends = np.array([right[part].mean() for part in parts]), [length[part].min() for part in parts]
-    below = means <= means[0] / 2
-    if means[0] == 0:
-        return float(length.min())
-    first = len(below)
-    while first and below[first - 1]:
-        first -= 1
-    return float(length.max() + 1) if first == len(below) else float(ends[first])
+    half = means[0] / 2
+    fallen = [k for k in range(1, len(parts)) if means[k] <= half and means[k:].mean() <= half]
+    return float(ends[fallen[0]]) if fallen else float(length.max() + 1)
 
 
 STATISTICS: Mapping[str, Callable[[Columns], float]] = {
@@ -115,6 +118,23 @@ STATISTICS: Mapping[str, Callable[[Columns], float]] = {
     "selective_accuracy": selective_accuracy,
     "half_length": half_length,
 }
+
+
+def calibration_interval(columns: Columns, groups: Mapping[str, Together] = {}, resamples: int = 1000) -> Interval:
+    """Of the calibration error, which few examples make too large, and resampling again: its low end is that of the basic bootstrap, which
+    takes that off twice (Davison and Hinkley 1997), its high end the percentile. It begins at 0 where a calibrated model of this confidence
+    would often have as much (consistency resampling, Broecker and Smith 2007)."""
+    found = interval_of(calibration_error, columns, groups, resamples=resamples)
+    low = max(0.0, 2 * found.value - found.high)
+    confidence, right = _named(columns, "confidence"), _named(columns, "score")
+    if np.isin(right, (0.0, 1.0)).all():
+        draws = np.random.default_rng(0).random((resamples, len(right))) < confidence
+        calibrated = [calibration_error({"confidence": confidence, "score": draw.astype(float)}) for draw in draws]
+        low = 0.0 if found.value <= np.quantile(calibrated, 0.95) else low
+    return Interval(found.value, low, found.high)
+
+
+INTERVALS: Mapping[str, Callable[..., Interval]] = {"calibration_error": calibration_interval}  # of statistics with one of their own
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from assay.evals.rows import baselines
 
 GROUP = "reasoning"
 NAMES = ("in_distribution", "above_baseline", "out_of_distribution", "half_length")
+LEARNT = 0.1  # above a baseline, from which on there is something to halve
 PARTS = 12  # points of a curve, at most
 
 
@@ -35,16 +36,20 @@ def reasoning(subject: Subject) -> list[Measurement]:
             meaning=f"On inputs like those of training, {percent} are answered rightly ({what}).",
             better=HIGHER,
             margin=POINT,
+            measures=subject.headline,
             plot=_by_length(inside, f"{what} (%)"),
         ),
         _above(subject, split, inside),
     ]
     beyond = [name for name in farther(subject.task) if name != split]
+    if subject.choosing and subject.task.shifted:  # there is nothing like them but what is judged by
+        beyond = []
     if not beyond:
         reason = "does not apply: the task has no longer, deeper or otherwise farther inputs than training's."
         return [*rows, *(inapplicable(GROUP, name, reason) for name in NAMES[2:])]
     outside = subject.answers(beyond[0])
     score = float(outside.columns["score"].mean())
+    known = baselines(inside.records, subject.task, subject.headline)
     rows.append(
         sample(
             GROUP,
@@ -57,10 +62,11 @@ def reasoning(subject: Subject) -> list[Measurement]:
             meaning=f"On inputs beyond those of training, {100 * score:.1f} % are answered rightly, against {percent} within.",
             better=HIGHER,
             margin=POINT,
+            measures=subject.headline,
             plot=_by_length(outside, f"{what} (%)"),
         )
     )
-    return [*rows, _half(subject, split, inside, beyond[0], outside)]
+    return [*rows, _half(subject, split, inside, beyond[0], outside, max(known.values(), default=0.0))]
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
@@ -90,31 +96,38 @@ def _above(subject: Subject, split: str, inside: Answers) -> Measurement:
         meaning=f"That is {100 * over.mean():.1f} points above what the baseline '{name}' has without reasoning.",
         better=HIGHER,
         margin=POINT,
+        measures=subject.headline,
     )
 
 
-def _half(subject: Subject, split: str, inside: Answers, beyond: str, outside: Answers) -> Measurement:
-    """The length from which on at most half of the score at the shortest lengths is left."""
+def _half(subject: Subject, split: str, inside: Answers, beyond: str, outside: Answers, guessed: float) -> Measurement:
+    """The length from which on at most half of the score at the shortest lengths is left, above what is `guessed`."""
     length = np.concatenate([inside.columns["length"], outside.columns["length"]])
     if len(np.unique(outside.columns["length"])) < 2 and len(np.unique(length)) < 4:
         return inapplicable(GROUP, NAMES[3], "does not apply: the tested inputs have too few lengths.")
     both = np.concatenate([inside.columns["score"], outside.columns["score"]])
+    shortest = np.argsort(length, kind="stable")[: max(8, len(length) // 16)]
+    if both[shortest].mean() - guessed < LEARNT:
+        return inapplicable(
+            GROUP, NAMES[3], "does not apply: at the shortest inputs the score is that of a baseline, and has nothing to halve."
+        )
     found = sample(
         GROUP,
         NAMES[3],
         "half_length",
-        {f"{split}+{beyond}/length": length, f"{split}+{beyond}/score": both},
+        {f"{split}+{beyond}/length": length, f"{split}+{beyond}/score": both - guessed},
         unit="tokens"
         if subject.task.name not in ("arithmetic/nested",) and not subject.task.name.startswith(("ctl", "listops"))
         else "levels",
-        how=f"means over neighbouring lengths of {split} and {beyond}; lengths {length.min():.0f} to {length.max():.0f} were tested",
+        how=f"means over neighbouring lengths of {split} and {beyond}, less {100 * guessed:.1f} % that a baseline has; "
+        f"lengths {length.min():.0f} to {length.max():.0f} were tested",
         better=HIGHER,
     )
     longest = float(length.max())
     if found.value is not None and found.value > longest:
-        said = f"The score never falls to half of what it is at the shortest inputs, up to the longest tested ({longest:.0f})."
+        said = f"Above the baseline, the score never falls to half of what it is at the shortest inputs, up to the longest ({longest:.0f})."
     else:
-        said = f"From length {found.value:.0f} on, at most half of the score at the shortest inputs is left."
+        said = f"From length {found.value:.0f} on, at most half of the score at the shortest inputs is left, above the baseline."
     return found._replace(meaning=said, margin=0.05, relative=True, plot=_curve(length, both, f"{subject.headline.replace('_', ' ')} (%)"))
 
 

@@ -54,6 +54,7 @@ class Subject:
     started: Callable[[], PyTree] | None = None  # the parameters that training began with
     seconds: float = 20.0  # for timing
     asked: dict[str, Any] = field(default_factory=dict)  # answers by set, and programs: asked once
+    choosing: bool = False  # whether a remedy is chosen by it: splits that do not end give it other examples than those judged by
 
     @property
     def headline(self) -> str:
@@ -80,20 +81,29 @@ class Subject:
 
     def answers(self, split: str, change: Callable[[Examples], Examples] | None = None, name: str = "") -> Answers:
         """Of a split, or of what `change` makes of its examples, which then has a name of its own; the ids stay."""
-        name = name or split
+        again = self.choosing and self.task.source(split).size is None
+        name = f"{name or split} for choices" if again else name or split
         if name not in self.asked:
             if "answer" not in self.asked:
                 self.asked["answer"] = compiled(_answering(self.model, self.task), _mesh())
-            self.asked[name] = _answers(
-                self.asked["answer"], self.params, self.task, split, self.examples, change, self._ids(split, change)
-            )
+            ids = self._ids(split, change)
+            self.asked[name] = _answers(self.asked["answer"], self.params, self.task, split, self.examples, change, ids, again)
         return self.asked[name]
 
-    def first(self, rows: int, split: str = "") -> dict[str, Any]:
-        """A batch of a split's examples, of all its lengths, padded to the longest."""
+    def first(self, rows: int, split: str = "", again: bool = False) -> dict[str, Any]:
+        """A batch of a split's examples, of all its lengths, padded to the longest: as many as `rows`, or as there are; `again`: `rows`, if
+        need be some of them twice."""
         source = limited(self.task.source(split or self.split), max(rows, 1))
+        rows = rows if again else min(rows, source.size or rows)
         examples = source.fetch(np.resize(source.indices(1), rows))
         return {**self.task.encode(examples, self.task.width(source.lengths[1])), "weight": np.ones(rows, np.float32)}
+
+    def groups(self, rows: int, split: str = "") -> np.ndarray | None:
+        """str [n]: what the examples of `first` are drawn together with."""
+        source = limited(self.task.source(split or self.split), max(rows, 1))
+        if source.groups is None:
+            return None
+        return np.array([str(source.groups[one]) for one in source.fetch(source.indices(1)).id])
 
     def taps(self, split: str = "") -> Mapping[str, np.ndarray]:
         """Activations on the split's examples by path, read once: float32 [n, ...]; attention weights are not among them."""
@@ -137,10 +147,11 @@ def farther(task: Task) -> list[str]:
     return []
 
 
-def limited(source: Source, examples: int) -> Source:
-    """As many examples of a split, spread evenly over its lengths; all, if it has no more."""
+def limited(source: Source, examples: int, again: bool = False) -> Source:
+    """As many examples of a split, spread evenly over its lengths; all, if it has no more. `again`: others, where it does not end."""
     lengths = source.lengths[1] - source.lengths[0] + 1
-    indices = source.indices(-(-examples // lengths))
+    each = -(-examples // lengths)
+    indices = source.indices(2 * each).reshape(lengths, -1)[:, each:].ravel() if again else source.indices(each)
     chosen = indices[np.linspace(0, len(indices) - 1, min(examples, len(indices))).round().astype(int)]
     reached = source.length_of(chosen)
     return replace(
@@ -163,8 +174,9 @@ def _answers(
     examples: int,
     change: Callable[[Examples], Examples] | None,
     ids: np.ndarray | None,
+    again: bool,
 ) -> Answers:
-    source = limited(task.source(split), examples)
+    source = limited(task.source(split), examples, again)
     if change is not None:
         source = replace(source, fetch=_then(source.fetch, change))
     asked = replace(task, source=lambda name: source)

@@ -1,5 +1,6 @@
 """The table of diagnostics: each a pure function of a subject to rows. A new one is a line here."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -22,12 +23,17 @@ DIAGNOSTICS: Mapping[str, Diagnostic] = {
     "effective_context": Diagnostic("long range", ("effective_context",), long_range.effective_context),
     "held_out": Diagnostic("generalisation", ("score", "train_test_gap"), generalisation.held_out, choosing=True),
     "learning_curve": Diagnostic("generalisation", ("learning_curve_slope",), generalisation.learning_curve),
-    "corruptions": Diagnostic("generalisation", ("corruptions",), generalisation.corruptions, choosing=True),
+    "corruptions": Diagnostic(
+        "generalisation",
+        tuple(f"corruption: {name}" for name in (*generalisation.IMAGES, *generalisation.TEXTS)),
+        generalisation.corruptions,
+        choosing=True,
+    ),
     "domain_shift": Diagnostic("generalisation", ("domain_shift",), generalisation.domain_shift),
     "calibration": Diagnostic("calibration", calibration.NAMES, calibration.calibration, choosing=True),
-    "costs": Diagnostic("cost", ("parameters",), resources.costs),
+    "costs": Diagnostic("cost", tuple(name for name, *_ in resources.COSTS.values()), resources.costs),
     "energy": Diagnostic("cost", ("energy",), resources.energy),
-    "speeds": Diagnostic("speed", ("latency_p50",), resources.speeds),
+    "speeds": Diagnostic("speed", tuple(name for name, *_ in resources.SPEEDS.values()), resources.speeds),
     "decoding": Diagnostic("speed", ("tokens_per_second",), resources.decoding),
     "roofline": Diagnostic("speed", ("roofline",), resources.roofline),
     "gradients": Diagnostic("optimisation health", ("gradient_norm", "gradient_balance"), health.gradients),
@@ -48,7 +54,7 @@ def examine(
         one = DIAGNOSTICS[name]
         on_done(done, name)
         try:
-            rows += one.measure(subject)
+            rows += [_finite(row) for row in one.measure(subject)]
         except Exception as error:
             said = " ".join(str(error).split())[:300]
             reason = f"crashed: {type(error).__name__}: {said}" if said else f"crashed: {type(error).__name__}"
@@ -57,3 +63,13 @@ def examine(
                 for row in one.names
             ]
     return sorted(rows, key=lambda row: GROUPS.index(row.group))
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _finite(row: Measurement) -> Measurement:
+    """A row whose value is no number says so."""
+    if row.value is None or math.isfinite(row.value):
+        return row
+    return Measurement(row.group, row.name, None, how=row.how, applies=False, reason="the value is no finite number.", timing=row.timing)
