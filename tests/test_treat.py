@@ -224,15 +224,12 @@ def test_a_later_stage_is_done_anew_when_an_earlier_one_changed(verb, teacher, t
     assert biases and all((student[path] == rounded[path]).all() for path in biases)
 
 
-def test_a_list_of_treatments_in_a_config(verb, tmp_path):
-    run = tmp_path / "run"
-    arguments = ["--config=experiments/compress/scan.py:tiny", "--config.train.steps=2", "--config.evaluate.splits=valid"]
-    assert verb("main", *arguments, f"--workdir={run}").code == 0
-    listed = "--treat=experiments/compress/scan.py:small"
-    done = verb("treat", f"--from={run}", listed, f"--workdir={tmp_path}/out", "--config.train.steps=2", "--seconds=1")
+def test_a_list_of_treatments_in_a_config(verb, teacher, tmp_path):
+    listed = "--treat=experiments/compress/digits.py:small"
+    done = verb("treat", f"--from={teacher}", listed, f"--workdir={tmp_path}/out", "--config.train.steps=2", "--seconds=1")
     assert done.code == 0, done.err
     assert [path.name for path in sorted((tmp_path / "out" / "stages").iterdir())] == ["1_distill", "2_prune"]
-    refused(verb("treat", f"--from={run}", f"{listed}er", f"--workdir={tmp_path}/other"), "'smaller'", "small", "--treat")
+    refused(verb("treat", f"--from={teacher}", f"{listed}er", f"--workdir={tmp_path}/other"), "'smaller'", "small", "--treat")
 
 
 MISTAKES = {

@@ -100,14 +100,6 @@ CASES = {
         "longer inputs",
         ("scratchpad",),
     ),
-    "sorting by an encoder": Case(
-        lambda: symbols(
-            "bucket_sort", "1:8", transformer("encoder", depth=2, width=32, heads=2, kv_heads=2, mlp=64, positions="sinusoidal"), 300
-        ),
-        0,
-        "longer inputs",
-        ("curriculum",),
-    ),
     "CNN, needlessly wide": Case(
         lambda: treated(digits(cnn(filters=(32, 64), dense=512), 300), SHIFTS), 1, "needlessly wide", ("prune:channels", "distill:")
     ),
