@@ -10,7 +10,7 @@ demo: .venv/core  ## Parity Check with length generalisation: three models, one 
 		--config=experiments/reason/parity.py:scratchpad
 	$(BIN)/python -m experiments.diagnose --quick --workdir=runs/demo/transformer/seed_0
 	$(BIN)/python -m experiments.treat --from=runs/demo/transformer/seed_0 --apply=1 --workdir=runs/demo/treated \
-		--seconds=3 --config.evaluate.splits=iid
+		--seconds=3 --config.evaluate.splits=iid --config.train.steps=350
 	$(BIN)/python -m experiments.compare --before=runs/demo/transformer/seed_0 --after=runs/demo/treated --seconds=6
 
 test: .venv/test  ## every test
