@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 TOLD = 3  # bottlenecks in the summary, the largest
 POINTS = 0.02  # at stake, below which a row is not told of in the summary
+LEARNT = 0.05  # above a baseline, below which a task is not learnt
 GLANCE = (  # rows shown at the top where they apply, six at most
     ("generalisation", "score"),
     ("reasoning", "out_of_distribution"),
@@ -121,7 +122,7 @@ def _losses(found: Mapping[tuple[str, str], Measurement]) -> list[tuple[float, s
     error, dead = value("calibration", "calibration_error"), value("optimisation health", "dead_units")
     above = value("reasoning", "above_baseline")
     told: list[tuple[float, str]] = []
-    if inside is not None and above is not None and above < POINTS:
+    if inside is not None and above is not None and above < LEARNT:
         told.append((1 - inside, "within the lengths of training it does no more than a baseline that does not reason"))
     if inside is not None and outside is not None:
         said = f"on inputs beyond those of training {number(outside, 'fraction')} are right, against {number(inside, 'fraction')} within"

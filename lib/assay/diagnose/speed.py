@@ -60,7 +60,8 @@ class Runner(NamedTuple):
 def speed(
     candidates: Mapping[str, Candidate], seconds: float = 60.0, on_turn: Callable[[int, int], None] = lambda done, turns: None
 ) -> dict[str, Speed]:
-    """Measures the models in turns, on the default device, in about `seconds` in all, compiling included. `on_turn(done, turns)` tells.
+    """Measures the models in turns, on the default device, in about `seconds` in all, compiling included; where that takes more than half
+    of them, the other half is added. `on_turn(done, turns)` tells.
 
     One turn is always made, however long it takes. Raises ValueError for no model.
     """
@@ -68,6 +69,7 @@ def speed(
         raise ValueError("there is no model to measure")
     end = time.perf_counter() + seconds
     runners = {name: _runner(*candidate) for name, candidate in candidates.items()}
+    end = max(end, time.perf_counter() + seconds / 2)  # however long compiling took, half of it is for measuring
     calls, turns = _share(runners, end - time.perf_counter())
     seen: dict[str, dict[int, list[np.ndarray]]] = {name: {ONE: [], MANY: []} for name in runners}
     for turn in range(turns):
