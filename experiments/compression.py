@@ -50,7 +50,7 @@ COMMANDS = {  # folder -> the verb that fills it
     ),
     "passages_heads": treat("passages/teacher", "prune:heads=0.5"),
     "scan": study("scan", ("wide",), "0:2"),
-    "scan_heads": treat("scan/wide", "prune:heads=0.5,steps=1500,rate=0.0005"),
+    "scan_heads": treat("scan/wide", "prune:heads=0.5,steps=300"),
     "scan_int8": treat("scan/wide", "quantize:int8"),
     "scan_int4": treat("scan/wide", "quantize:int4,block=64"),
     "scan_int4_channel": treat("scan/wide", "quantize:int4"),

@@ -19,11 +19,10 @@ from rich.table import Table
 from assay.card.table import DASH, format_seed
 from assay.core.errors import UserError, unknown
 from assay.core.stats import Difference, holm, over_seeds, paired_bootstrap
-from assay.evals.rows import LOWER_IS_BETTER
+from assay.evals.rows import HEADLINES, LOWER_IS_BETTER
 from assay.train.workdir import WorkDir
 
 LEVEL = 0.05  # of all comparisons together
-HEADLINES = ("verified", "answer_accuracy", "exact_match", "accuracy", "token_accuracy", "mse")  # the first that a split's scores have
 
 Runs = Mapping[str, Mapping[int, Sequence[Path]]]  # variant -> seed -> its runs, several where folds stand side by side
 

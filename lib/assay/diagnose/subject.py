@@ -22,12 +22,11 @@ from assay.core.tree import PyTree, widened
 from assay.data.source import Examples, Source
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.evals.evaluate import Answer, EvaluateConfig, compiled, evaluate
-from assay.evals.rows import LOWER_IS_BETTER
+from assay.evals.rows import HEADLINES, LOWER_IS_BETTER
 from assay.infer.decode import free_running
 from assay.models.model import Batch, Model, Output
 from assay.tasks.task import Task
 
-HEADLINES = ("verified", "answer_accuracy", "exact_match", "accuracy", "token_accuracy", "mse")  # the first that a task's scores have
 HELD_OUT = ("test", "iid", "valid")  # where a model is measured, the first that the task has
 CHOICES = ("valid", "iid", "train")  # where what to do about it is chosen
 FARTHER = 4  # times the lengths of training, up to which longer inputs are tried

@@ -30,6 +30,7 @@ CONSTANTS: Mapping[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # th
     "mae": (np.median, np.abs),
 }
 BIGRAM_EXAMPLES = 1000  # of the training split, that the bigram baseline counts
+HEADLINES = ("verified", "answer_accuracy", "exact_match", "accuracy", "token_accuracy", "mse")  # examples are compared by the first
 LOWER_IS_BETTER = ("nll", "perplexity", "bits_per_byte", "ece", "mse", "mae")
 
 
