@@ -30,7 +30,7 @@ from assay.card.runs import card_of, write_card
 from assay.core.command import launch
 from assay.core.errors import UserError
 from assay.dist.launch import leader
-from assay.train.workdir import write_text
+from assay.train.workdir import check_writable, write_text
 
 WORKDIR = flags.DEFINE_multi_string("workdir", [], "Folder of a finished run or study; may be given several times.")
 BASELINE = flags.DEFINE_string("baseline", "", "Name of the variant that the others are compared with.")
@@ -82,8 +82,11 @@ def _card() -> None:
     missing = [f"--{flag.name}" for flag in (BEFORE, AFTER) if not flag.value]
     if missing:
         raise UserError(f"missing {' and '.join(missing)}. See --help.")
+    out = OUT.value or AFTER.value[0]
+    if OUT.value:
+        check_writable(out)  # a card takes minutes
     card = card_of(BEFORE.value, AFTER.value, SECONDS.value)
-    rows, page = write_card(card, OUT.value or AFTER.value[0])
+    rows, page = write_card(card, out)
     if leader():
         print_card(card)
         print(f"card: {rows}\npage: {page}")

@@ -17,6 +17,7 @@ from assay.card.diagnosis import PAGE, ROWS, diagnose
 from assay.card.findings import print_diagnosis
 from assay.core.command import launch
 from assay.core.errors import UserError
+from assay.dist.launch import leader
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a finished run.")
 QUICK = flags.DEFINE_bool("quick", False, "Fewer examples and less time: half a minute in place of up to three.")
@@ -26,11 +27,15 @@ def main(overrides: dict[str, str]) -> None:
     if overrides:
         raise UserError("diagnose takes no --config overrides: it measures the run as it is.")
     found = diagnose(WORKDIR.value, QUICK.value)
-    print_diagnosis(found)
-    print(f"rows: {Path(WORKDIR.value) / ROWS}\npage: {Path(WORKDIR.value) / PAGE}")
+    if leader():
+        print_diagnosis(found)
+        print(f"rows: {Path(WORKDIR.value) / ROWS}\npage: {Path(WORKDIR.value) / PAGE}")
     crashed = [f"{row.group}/{row.name}" for row in found.rows if row.crashed]
     if crashed:
         print(f"failed: {', '.join(crashed)}; their rows say how.", file=sys.stderr)
+    for one in found.about["failed"]:
+        print(f"failed: {one}", file=sys.stderr)
+    if crashed or found.about["failed"]:
         sys.exit(1)
 
 

@@ -4,12 +4,14 @@ Annotations of the folders in CHECKED are checked at every call, shapes included
 them are read as widely as JAX and NumPy themselves read them: see READINGS.
 """
 
+import gc
 import os
 from pathlib import Path
 
 from assay.core.allocator import keep_memory
 
 keep_memory()  # before JAX comes in
+gc.set_threshold(200_000, 50, 100)  # tracing makes objects by the million: a fifth of the whole suite was looking for cycles among them
 
 CACHE = Path.home() / ".cache" / "assay" / "tests"
 CACHE.mkdir(parents=True, exist_ok=True)
@@ -45,6 +47,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -20,9 +20,9 @@ from assay.card.turns import one_program, retime, times
 from assay.card.verdict import BETTER, OPEN, SAME, WORSE
 from assay.core.errors import UserError
 from assay.core.paired import sign_test
+from assay.diagnose.bring import bring
+from assay.diagnose.energy import joules
 from assay.diagnose.measurement import HIGHER, LOWER, NATS, POINT, SHARE, Measurement, Plot, inapplicable, sample
-from assay.diagnose.speed import Speed
-from assay.models.model import Model, Output
 
 N = 300
 RANDOM = np.random.default_rng(0)
@@ -182,15 +182,16 @@ def test_predictions():
     assert "made for /runs/x" in one["why"]
 
 
-def speeds(latency, throughput):
-    """Of a model whose turns have these ratios: what the first took, over what it takes."""
-    fields = dict.fromkeys(Speed._fields, 0.0) | {"latency_p50_seconds": 0.1 / float(np.median(latency)), "examples_per_second": 3.0}
-    return Speed(**fields | {"turn_latency": tuple(latency), "turn_throughput": tuple(throughput)})
+def in_turns(faster, compiles=3):
+    """Of a model that is so many times as fast in each turn as one that takes 0.1 s."""
+    faster = np.asarray(faster)
+    return {"latency_p50": 0.1 / faster, "examples_per_second": 10 * faster, "compile_seconds": np.full(compiles, 0.2)}
 
 
 def test_times_are_those_of_the_turns():
     turns = 2.0 + 0.1 * np.sin(np.arange(25))
-    told = times(speeds([1.0] * 25, [1.0] * 25), speeds(turns, np.full(25, 0.99)))
+    told = times(in_turns([1.0] * 25), {**in_turns(turns), "tokens_per_second": turns})
+    assert "tokens_per_second" not in told.changes, "only one of them writes"
     latency = told.changes["latency_p50"]
     assert latency.value == pytest.approx(np.median(1 / turns) - 1) and latency.interval[0] < latency.value < latency.interval[1]
     assert latency.p_value == sign_test(turns) == pytest.approx(2 / 2**25) and latency.turns == 25
@@ -200,8 +201,12 @@ def test_times_are_those_of_the_turns():
     assert row["before"]["value"] == pytest.approx(0.1) and "in turns" in row["how"]
     assert row["after"]["b"]["value"] == pytest.approx(0.1 / np.median(turns)) and row["after"]["b"]["verdict"] == BETTER
     assert row["after"]["b"]["relative"] and row["after"]["b"]["difference"] == latency.value
-    assert found(card, "compile_seconds")["why"] == "measured once for each, and not in turns"
-    same = build(diagnosis(), {"b": diagnosis()}, times={"b": times(speeds([1.0] * 25, [1.0] * 25), speeds(np.full(25, 0.99), [1.0] * 25))})
+    assert row["plots"]["b"]["lines"]["ms"] == pytest.approx(100 / turns, rel=1e-3), "turn by turn"
+    compiled = found(card, "compile_seconds")
+    assert (compiled["difference"], compiled["n"], compiled["verdict"]) == (0.0, 3, OPEN), "three turns show nothing"
+    untimed = build(diagnosis(), {"b": diagnosis()})
+    assert found(untimed, "compile_seconds")["why"] == "measured once for each, and not in turns"
+    same = build(diagnosis(), {"b": diagnosis()}, times={"b": times(in_turns([1.0] * 25), in_turns(np.full(25, 0.99)))})
     assert found(same, "latency_p50")["verdict"] == SAME
 
 
@@ -231,23 +236,30 @@ def test_those_with_checkpoints_take_turns(tmp_path, monkeypatch):
     def load(path):
         params = {str(i): np.full((256, 256), 0.01, np.float32) for i in range(50 if path.endswith("deep") else 1)}
 
-        def apply(params, batch, **_):
+        def apply(params, batch):
             x = batch["inputs"]
             for kernel in params.values():
                 x = jnp.tanh(x @ kernel)
-            return Output(x, {})
+            return x
 
-        return Model(lambda key, batch: params, apply), params, None
+        subject = bring(apply, params, {"test": (np.ones((64, 256), np.float32), np.zeros(64, int))})
+        return subject.model, subject.params, subject.task
 
     monkeypatch.setattr("assay.card.turns.load", load)
-    monkeypatch.setattr(
-        "assay.card.turns.example_batch", lambda task, split, rows: {"inputs": np.ones((rows, 256), np.float32), "weight": np.ones(rows)}
-    )
     a, deep = (run_folder(tmp_path / name, seal=name) for name in ("a", "deep"))
-    told = retime(a, {"deep": deep, "same": a}, 5.0)
+    told = retime(a, {"deep": deep, "same": a}, 8.0)
     assert told["same"].one_program and not told["same"].changes
     slow = told["deep"]
-    assert slow.after["latency_p50"] > slow.before["latency_p50"] > 0 and slow.changes["latency_p50"].value > 0.5
+    assert (slow.after["latency_p50"] > slow.before["latency_p50"]).all() and slow.changes["latency_p50"].value > 0.5
+    assert {*slow.changes} == {
+        "compile_seconds",
+        "latency_p50",
+        "latency_p90",
+        "examples_per_second",
+        "batched_examples_per_second",
+        "roofline",
+        *(("energy",) if joules() else ()),
+    }
     assert slow.changes["batched_examples_per_second"].value < -0.5 and slow.changes["latency_p50"].turns >= 6
     card = build(diagnosis(), {"deep": diagnosis(), "same": diagnosis()}, told)
     assert (found(card, "latency_p50", "deep")["verdict"], found(card, "latency_p50", "same")["verdict"]) == (WORSE, SAME)

@@ -120,7 +120,7 @@ def test_runs_of_different_tasks_are_refused(runs):
         build(diagnosis.read(runs["cnn"]), {"x": diagnosis.read(runs["parity"])}, {}, {}, {})
 
 
-@pytest.mark.parametrize("spoil", ["older", "damaged", "cut", "gone"])
+@pytest.mark.parametrize("spoil", ["older", "damaged", "cut", "gone", "of another"])
 def test_a_diagnosis_that_cannot_be_read(runs, tmp_path, spoil):
     copy = tmp_path / "copy"
     shutil.copytree(runs["cnn"], copy)
@@ -129,6 +129,8 @@ def test_a_diagnosis_that_cannot_be_read(runs, tmp_path, spoil):
         rows.write_text(rows.read_text().replace('"schema": 1', '"schema": 0', 1))
     elif spoil == "damaged":
         columns.write_bytes(columns.read_bytes()[:200])
+    elif spoil == "of another":  # killed between the two files
+        shutil.copy(runs["other"] / diagnosis.COLUMNS, columns)
     elif spoil == "cut":
         rows.write_text(rows.read_text()[:300])
     else:
@@ -151,6 +153,46 @@ def test_a_diagnostic_that_crashes_has_a_row_and_the_others_stand(runs, fast, tm
     assert sum(one.applies for one in found.rows) > 20
     page = (copy / diagnosis.PAGE).read_text()
     assert "&lt;b&gt;no&lt;/b&gt;" in page and "<b>no</b>" not in page
+
+
+def test_what_fails_on_the_way_to_suggestions_is_told(runs, fast, tmp_path, monkeypatch):
+    """The rows stand, and it is no silence that nothing is suggested."""
+    whole, copy = diagnostics.DIAGNOSTICS["calibration"], tmp_path / "copy"
+    shutil.copytree(runs["cnn"], copy)
+
+    def fails(subject):
+        if subject.choosing:
+            raise ZeroDivisionError("on the split for choices")
+        return whole.measure(subject)
+
+    monkeypatch.setitem(diagnostics.DIAGNOSTICS, "calibration", whole._replace(measure=fails))
+    found = diagnosis.diagnose(copy, quick=True)
+    assert not any(row.crashed for row in found.rows) and len(found.rows) > 20
+    assert len(found.about["failed"]) == 3 and "calibration/nll on valid: crashed: ZeroDivisionError" in found.about["failed"][1]
+    assert "on the split for choices" in (copy / diagnosis.PAGE).read_text()
+
+    def none(workdir, rows):
+        raise ZeroDivisionError("no rule")
+
+    monkeypatch.setattr("assay.card.diagnosis.recommend", none)
+    again = diagnosis.diagnose(copy, quick=True)
+    assert again.about["failed"] == ["the suggestions: ZeroDivisionError: no rule"] and again.suggestions == []
+
+
+def test_a_run_that_has_not_ended_says_so(runs, fast, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(runs["cnn"], copy)
+    (copy / "results.json").unlink()
+    (note,) = diagnosis.diagnose(copy, quick=True).about["notes"]
+    steps = json.loads((copy / "config.json").read_text())["train"]["steps"]
+    assert note == f"The run has not ended: measured is its checkpoint of step {steps:,} of {steps:,}."
+    assert note in (copy / diagnosis.PAGE).read_text()
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(runs, verb, tmp_path):
+    (tmp_path / "file").write_text("")
+    refused = verb("compare", f"--before={runs['cnn']}", f"--after={runs['other']}", f"--out={tmp_path / 'file' / 'x'}")
+    assert refused.code == 2 and "cannot write to" in refused.err and "diagnosing" not in refused.err
 
 
 def test_the_verb(runs, verb, tmp_path):

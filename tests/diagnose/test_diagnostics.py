@@ -1,5 +1,7 @@
 """Each diagnostic on a constructed model whose answer is known."""
 
+import itertools
+import math
 from dataclasses import replace
 
 import jax
@@ -7,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assay.diagnose import calibration, generalisation, health, long_range, reasoning, resources
+from assay.card.verdict import Pair, judge
+from assay.diagnose import calibration, costs, energy, generalisation, health, long_range, reasoning, speeds
 from assay.diagnose import table as diagnostics
 from assay.diagnose.bring import bring
 from assay.diagnose.measurement import GROUPS, calibration_interval, half_length
 from assay.diagnose.subject import Subject, choosing, farther, held_out, limited
-from assay.models.model import Model, Output
+from assay.models.model import Decode, Model, Output
 from assay.tasks.table import build
 from experiments.data import chomsky, digits
 
@@ -222,8 +225,18 @@ def test_far_tokens_of_a_model_that_knows_only_the_near_half():
         return params["sharp"] * jax.nn.one_hot(jnp.where(known, batch["inputs"], 3), 5)
 
     inputs = np.where(inputs == 3, 0, inputs)
-    (row,) = long_range.far_tokens(bring(apply, {"sharp": jnp.full((), 9.0)}, {"test": (inputs, inputs)}))
-    assert row.value == 0.0 and "from near in 93.3 %" in row.meaning  # 7 of its 7.5 places
+    subject = bring(apply, {"sharp": jnp.full((), 9.0)}, {"test": (inputs, inputs)})
+    right, loss = long_range.far_tokens(subject)
+    assert right.value == 0.0 and "from near in 93.3 %" in right.meaning  # 7 of its 7.5 places
+    assert loss.value == pytest.approx(9.0 + math.log(1 + 4 * math.exp(-9.0)), rel=1e-5) and loss.better == "lower"
+    assert len(right.plot.x) == len(loss.plot.x) == 8 and right.plot.x == loss.plot.x and right.plot.lines["right"][-1] == 0
+
+    def two(examples, width):  # an answer of a second sequence is as far from the first token as the first sequence is long, and its place
+        return {**task.encode(examples, width), "decoder_inputs": np.zeros((len(examples.id), 16), np.int32)}
+
+    task = subject.task
+    right, _ = long_range.far_tokens(replace(subject, task=replace(task, encode=two), asked={}))
+    assert right.value == 0.0 and right.plot.x[0] == 16.5 and right.plot.lines["right"][0] == 100.0
 
 
 def test_half_length():
@@ -265,7 +278,7 @@ def test_dead_units():
     values = np.random.default_rng(0).normal(size=(64, 8))
     values[:, [1, 4, 6]] = [0.0, 2.5, -1.0]  # constant, whatever it is
     (row,) = health.dead_units(tapped(values))
-    assert row.value == pytest.approx(3 / 8) and row.n == 8
+    assert row.value == pytest.approx(3 / 8) and "3 of 8" in row.meaning and row.n == 64
 
 
 @pytest.mark.parametrize("directions", [1, 3, 8])
@@ -308,6 +321,23 @@ def test_the_largest_gradient_stands_out_from_those_before_it():
     assert row.value > 1e9
 
 
+def test_the_largest_gradients_of_two_records_are_compared_step_by_step():
+    """That one record has the ten largest of both is no accident; that it has the largest alone may be one."""
+
+    def row(norms):
+        lines = [{"step": i + 1, "grad_norm": float(norm)} for i, norm in enumerate(norms)]
+        return health.largest_gradient(replace(bring(*copied(4)), history=lines))[0]
+
+    calm = np.tile([1.0, 1.1, 0.9, 1.05], 25)
+    wild, once = np.where(np.arange(100) % 10 == 9, 20.0 + np.arange(100) / 100, calm), np.where(np.arange(100) == 50, 20.0, calm)
+    before, after, other = row(calm), row(wild), row(once)
+    assert before.interval is None and before.statistic == "largest"
+    many, one = (judge([Pair("", "", before, worse)])[0] for worse in (after, other))
+    assert (many.verdict, one.verdict) == ("worse", "inconclusive") and one.p_value == pytest.approx(1.0)
+    assert judge([Pair("", "", before, before)])[0].verdict == "no difference"
+    assert judge([Pair("", "", before, row(calm[:50]))])[0].verdict == "inconclusive"
+
+
 def test_update_norm_is_the_share_that_parameters_moved():
     apply, params, labels = told(np.arange(N) < 100)
     subject = bring(apply, params, {"test": (numbers(N), labels)})
@@ -321,14 +351,63 @@ def test_update_norm_is_the_share_that_parameters_moved():
 
 def test_costs_of_a_product():
     subject = bring(lambda p, b: b["inputs"] @ p["w"], {"w": jnp.ones((3, 5))}, {"test": (numbers(8), np.arange(8) % 5)}, seconds=0.5)
-    rows = by_name(resources.costs(subject))
+    rows = by_name(costs.costs(subject))
     assert rows["parameters"].value == 15 and rows["bytes_on_disk"].value == 60 and rows["flops"].value == 30
-    timed = by_name([*resources.speeds(subject), *resources.roofline(subject), *resources.decoding(subject), *resources.energy(subject)])
+    timed = by_name([*speeds.speeds(subject), *speeds.roofline(subject), *speeds.decoding(subject), *speeds.energy(subject)])
     assert all(row.timing for row in timed.values())
     assert 0 < timed["latency_p50"].value <= timed["latency_p90"].value
     assert timed["roofline"].value > 0
     assert not timed["tokens_per_second"].applies
     assert timed["energy"].applies or "not measured" in timed["energy"].reason
+    assert all(row.plot is not None for row in [*rows.values(), *(row for row in timed.values() if row.applies)])
+    assert rows["parameters"].interval == (15.0, 15.0) and timed["latency_p50"].interval is not None
+    assert rows["flops"].plot.lines == {"operations": [30.0]} and rows["flops"].plot.labels == ["products"]
+
+
+def test_energy_is_what_the_counter_says(tmp_path, monkeypatch):
+    """A counter that gains a joule at each reading: a joule for the batches of a turn."""
+    monkeypatch.setattr(energy, "DOMAIN", tmp_path)
+    assert energy.joules() is None
+    readings = itertools.count(5_000_000, 1_000_000)
+    monkeypatch.setattr(energy, "_number", lambda name: next(readings) if name == "energy_uj" else 0)
+    subject = bring(lambda p, b: b["inputs"] @ p["w"], {"w": jnp.ones((3, 5))}, {"test": (numbers(8), np.arange(8) % 5)}, seconds=0.5)
+    (row,) = speeds.energy(subject)
+    calls = 1 / (64 * row.value)
+    assert row.applies and row.unit == "joules" and calls == pytest.approx(round(calls)) and calls > 1
+
+
+def test_a_counter_that_wraps_round(monkeypatch):
+    readings = iter((100, 1000, 50, 1000, 60, 1000))
+    monkeypatch.setattr(energy, "_number", lambda name: next(readings))
+    monkeypatch.setattr(energy.Path, "exists", lambda path: True)
+    assert energy.spent(energy.joules()) == pytest.approx(950e-6)
+
+
+def test_a_language_model_is_timed_as_it_writes():
+    """Half of a text is read, and the other half written."""
+    inputs = np.random.default_rng(0).integers(0, 2, (64, 10))
+    subject = bring(
+        lambda p, b: p["sharp"] * jax.nn.one_hot(b["inputs"], 2), {"sharp": jnp.ones(())}, {"test": (inputs, inputs)}, seconds=0.5
+    )
+    assert not speeds.decoding(subject)[0].applies
+    decode = Decode(lambda p, batch, most: jnp.zeros(()), lambda p, cache, tokens: (p["sharp"] * jax.nn.one_hot(tokens, 2), cache))
+    (row,) = speeds.decoding(replace(subject, model=replace(subject.model, decode=decode), asked={}))
+    assert row.applies and row.unit == "tokens/s" and "5 tokens" in row.how and row.value > 0
+
+
+def test_each_token_of_a_text_is_an_answer_of_its_own():
+    """Of a text, confidence is that of a token, and not the mean of a passage's."""
+    inputs = np.random.default_rng(0).integers(0, 2, (64, 10))
+
+    def apply(params, batch):  # sure of the right answer at even places, and as sure of the wrong one at odd places
+        wrong = jnp.where(jnp.arange(10) % 2 == 0, batch["inputs"], 1 - batch["inputs"])
+        return params["sharp"] * jax.nn.one_hot(wrong, 2)
+
+    subject = bring(apply, {"sharp": jnp.full((), 9.0)}, {"test": (inputs, inputs)})
+    error, nll, selective = calibration.calibration(subject)
+    assert error.n == nll.n == 640 and error.value == pytest.approx(0.5, abs=1e-3) and selective.value == pytest.approx(0.5, abs=0.01)
+    assert nll.value == pytest.approx(4.5, abs=1e-2) and "tokens" in nll.how
+    assert all(row.plot is not None for row in (error, nll, selective))
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------------
@@ -357,7 +436,10 @@ def test_two_examinations_are_the_same():
     rows = [diagnostics.examine(bring(*copied(4), seconds=0.2)) for _ in range(2)]
     for first, second in zip(*rows, strict=True):
         if not first.timing:
-            assert first._replace(columns={}) == second._replace(columns={})
+            bare = {"columns": {}, "groups": {}, "ids": {}}
+            assert first._replace(**bare) == second._replace(**bare)
+            assert first.columns.keys() == second.columns.keys()
+            assert all(np.array_equal(first.columns[key], second.columns[key]) for key in first.columns)
 
 
 def test_the_splits_of_tasks():

@@ -50,8 +50,8 @@ def test_models_take_turns(monkeypatch):
     """A machine that slows down at every turn does so for both: the ratio of a turn does not see it."""
     order: list[tuple[str, int]] = []
 
-    def runner(model, params, batches):
-        return module.Runner({rows: (params["name"], rows) for rows in (ONE, MANY)}, 1.0)
+    def runner(candidate):
+        return module.Runner({rows: (candidate.params["name"], rows) for rows in (ONE, MANY)}, 1.0)
 
     clock = itertools.count()
 
@@ -70,7 +70,8 @@ def test_models_take_turns(monkeypatch):
     assert order == [("first", ONE), ("first", MANY), ("second", ONE), ("second", MANY)] * 7
     assert turns == [(done, 7) for done in range(1, 8)]
     assert found["second"].latency_ratio_interval == found["second"].throughput_ratio_interval == (0.5, 0.5)
-    assert found["second"].turn_latency == found["second"].turn_throughput == (0.5,) * 7 and found["first"].turn_latency == (1.0,) * 7
+    first, second = (np.array(found[name].by_turn["p50"]) for name in ("first", "second"))
+    assert (second / first == 2.0).all() and len(first) == 7 and found["first"].by_turn["compile"] == (1.0,)
     assert (found["second"].verdict, found["second"].turns, found["second"].calls) == ("slower", 7, 3)
     assert found["first"].latency_p50_seconds == 4.0, "the median over turns of 1, 2, ..., 7"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from assay.core.errors import UserError
-from assay.data.recombine import exchangeable, exchanges, filled, replaced, substitutions, taken_apart
+from assay.data.recombine import exchangeable, exchanges, filled, substitutions, taken_apart, tokens_of, written
 from assay.data.source import Examples, in_memory
 from assay.tasks.scan import ACTIONS, WORDS, pairs, split
 from assay.tasks.table import TASKS, build
@@ -23,12 +23,13 @@ def task_of(name: str):
 
 def coded(lines):
     return [
-        (tuple(WORDS.index(word) for word in given.split()), tuple(ACTIONS.index(one) for one in answer.split())) for given, answer in lines
+        (written(WORDS.index(word) for word in given.split()), written(ACTIONS.index(one) for one in answer.split()))
+        for given, answer in lines
     ]
 
 
 def read(made):
-    return [(" ".join(WORDS[i] for i in given), " ".join(ACTIONS[i] for i in answer)) for given, answer in made]
+    return [(" ".join(WORDS[ord(i)] for i in given), " ".join(ACTIONS[ord(i)] for i in answer)) for given, answer in made]
 
 
 def of_examples(examples: Examples):
@@ -37,15 +38,15 @@ def of_examples(examples: Examples):
 
 def test_words_that_differ_by_one_token_on_either_side_are_found():
     verbs, sides = exchangeable(coded(JUMP))
-    assert [(WORDS[word], ACTIONS[one]) for word, one in verbs] == list(zip(WORDS[:4], ACTIONS[:4], strict=True))
-    assert [(WORDS[word], ACTIONS[one]) for word, one in sides] == [("left", "I_TURN_LEFT"), ("right", "I_TURN_RIGHT")]
+    assert [(WORDS[ord(word)], ACTIONS[ord(one)]) for word, one in verbs] == list(zip(WORDS[:4], ACTIONS[:4], strict=True))
+    assert [(WORDS[ord(word)], ACTIONS[ord(one)]) for word, one in sides] == [("left", "I_TURN_LEFT"), ("right", "I_TURN_RIGHT")]
 
 
 def test_tokens_with_two_partners_and_pairs_that_differ_twice_are_left_alone():
-    assert exchangeable([((0, 9), (3, 7)), ((1, 9), (4, 7))]) == [[(0, 3), (1, 4)]]
-    assert exchangeable([((0,), (3,)), ((1,), (4,)), ((2,), (5,)), ((2,), (6,))]) == [[(0, 3), (1, 4)]], "2 goes with both 5 and 6"
-    assert exchangeable([((0, 8, 1), (3, 4)), ((0, 9, 1), (4, 3))]) == [], "`and`, `after`: two targets differ"
-    assert exchanges([((0, 8, 1), (3, 4))], 5, 0) == []
+    assert exchangeable([("ax", "AX"), ("bx", "BX")]) == [[("a", "A"), ("b", "B")]]
+    assert exchangeable([("a", "A"), ("b", "B"), ("c", "C"), ("c", "D")]) == [[("a", "A"), ("b", "B")]], "c goes with both C and D"
+    assert exchangeable([("axb", "AB"), ("ayb", "BA")]) == [], "`and`, `after`: two targets differ"
+    assert exchanges([("axb", "AB")], 5, 0) == []
 
 
 def test_exchanged_words_mean_what_the_grammar_says():
@@ -83,11 +84,8 @@ def test_longer_commands_are_made_of_phrases():
     assert substitutions(train[:3], 100, 48, 0) == [], "three pairs have no frames"
 
 
-@pytest.mark.parametrize(
-    ("tokens", "part", "by", "expected"), [((1, 1, 1), (1, 1), (9,), (9, 1)), ((1, 2), (3,), (), (1, 2)), ((5,), (5,), (6, 7), (6, 7))]
-)
-def test_replaced(tokens, part, by, expected):
-    assert replaced(tokens, part, by) == expected
+def test_tokens_are_written_and_read():
+    assert written([0, 7, 8192]) == "\0\7\u2000" and tokens_of(written([0, 7, 8192])) == [0, 7, 8192]
 
 
 @pytest.mark.parametrize("of", ["words", "phrases"])

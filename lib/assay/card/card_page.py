@@ -117,8 +117,8 @@ def _entry(row: Mapping[str, Any], before: Mapping[str, Any], name: str, place: 
         "crashed": bool(after.get("crashed")),
         "reason": after.get("reason") or "",
         "shown": number(after.get("value"), unit),
-        "of_before": limits(before["interval"], unit) if before.get("interval") else "",
-        "of_after": limits(after["value_interval"], unit) if after.get("value_interval") else "",
+        "of_before": _own(before.get("interval"), unit),
+        "of_after": _own(after.get("value_interval"), unit),
         "value": value,
         "ends": ends if known else None,
         "margin": margin,
@@ -138,6 +138,11 @@ def _entry(row: Mapping[str, Any], before: Mapping[str, Any], name: str, place: 
         "size": size,
         "overlay": Markup(overlay(as_plot(plots.get("before")), as_plot(plots.get(name)))),
     }
+
+
+def _own(ends: Sequence[float] | None, unit: str) -> str:
+    """The interval of a value; of a count there is nothing to say."""
+    return limits([*ends], unit) if ends and ends[0] != ends[1] else ""
 
 
 def _size(value: float | None, margin: float, before: float | None) -> float:

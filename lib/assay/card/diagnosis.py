@@ -1,13 +1,16 @@
 """A diagnosis of a finished run: every diagnostic that applies, as diagnosis.json, and as a page, diagnosis.html.
 
-    diagnosis.json   {"schema", "task", "experiment", "model", "treatments", "split", "quick", "checkpoint", "vocabulary", "rows",
-                      "suggestions", "environment"}; a row is what diagnose/measurement.py says, without its columns
+    diagnosis.json   {"schema", "task", "experiment", "model", "treatments", "split", "quick", "checkpoint", "vocabulary", "notes",
+                      "failed", "columns", "rows", "suggestions", "environment"}; a row is what diagnose/measurement.py says, without its
+                      columns; `notes` are for the reader, `failed` what went wrong beside the rows, `columns` the hash of diagnosis.npz
     diagnosis.npz    the columns of the rows, [examples] each, and the ids and groups of the examples: what `compare` pairs
 
 Two diagnoses of a run are the same bytes but for the rows of `timing`. What to do about it is chosen by the split for choices (`valid`),
 and not by the one that the rows are measured on.
 """
 
+import hashlib
+import io
 import json
 import shlex
 import zipfile
@@ -31,7 +34,7 @@ from assay.train.checkpoint import fingerprint
 from assay.train.experiment import Experiment
 from assay.train.progress import bar
 from assay.train.state import all_params, final_params
-from assay.train.workdir import WorkDir, environment, write_text
+from assay.train.workdir import WorkDir, check_writable, environment, write_bytes, write_text
 from assay.treat.load import rebuild, restore
 
 SCHEMA = 1
@@ -62,10 +65,11 @@ def diagnose(workdir: str | Path, quick: bool = False) -> Diagnosis:
     examples, seconds = QUICK if quick else FULL
     params = final_params(state, made.treatment)["model"]
     subject = Subject(made.model, params, made.task, held_out(made.task), examples, _history(folder), _begun(made), seconds)
+    check_writable(workdir)
     with bar("diagnosis", len(DIAGNOSTICS) + 1, "parts") as update:
         rows = examine(subject, on_done=lambda done, name: update(done, {}))
         update(len(DIAGNOSTICS), {})
-        suggestions = recommend(workdir, _for_choices(subject, rows))
+        suggestions, failed = _suggestions(workdir, subject, rows)
     about = {
         "schema": SCHEMA,
         "task": made.task.name,
@@ -76,6 +80,8 @@ def diagnose(workdir: str | Path, quick: bool = False) -> Diagnosis:
         "quick": quick,
         "checkpoint": fingerprint(workdir),
         "vocabulary": json.loads(json.dumps(astuple(made.task.vocabulary))),  # as it is read again
+        "notes": _notes(folder, int(state.step)),
+        "failed": failed,
         "environment": environment(),
     }
     found = Diagnosis(about, rows, example_sets(subject, rows), suggestions)
@@ -88,7 +94,9 @@ def write(found: Diagnosis, workdir: str | Path, command: str = "") -> None:
     folder = Path(workdir)
     rows = [_as_json(row) for row in found.rows]
     said = {key: value for key, value in found.about.items() if key != "environment"}
-    _write_columns(folder / COLUMNS, found)
+    columns = _packed(found)
+    said["columns"] = hashlib.sha256(columns).hexdigest()[:32]
+    write_bytes(folder / COLUMNS, columns)
     WorkDir.write_json(folder / ROWS, {**said, "rows": rows, "suggestions": found.suggestions, "environment": found.about["environment"]})
     quick = " --quick" if found.about["quick"] else ""
     write_text(
@@ -110,7 +118,10 @@ def read(workdir: str | Path) -> Diagnosis:
     if schema != SCHEMA:
         raise UserError(f"{path} has schema {schema}, and this version reads {SCHEMA}. {again}")
     try:
-        with open(path.with_name(COLUMNS), "rb") as file, np.load(file, allow_pickle=False) as arrays:
+        packed = path.with_name(COLUMNS).read_bytes()
+        if hashlib.sha256(packed).hexdigest()[:32] != said["columns"]:
+            raise ValueError(f"{COLUMNS} is not the one that it was written with")
+        with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
             kept = {name: arrays[name] for name in arrays.files}
         rows = [_as_row(row, kept) for row in said["rows"]]
         sets = {
@@ -118,7 +129,7 @@ def read(workdir: str | Path) -> Diagnosis:
             for name, ids in kept.items()
             if name.startswith("ids|")
         }
-        about = {key: value for key, value in said.items() if key not in ("rows", "suggestions")}
+        about = {key: value for key, value in said.items() if key not in ("rows", "suggestions", "columns")}
         missing = [key for key in ABOUT if key not in about]
         if missing:
             raise KeyError(missing[0])
@@ -160,6 +171,28 @@ def _for_choices(subject: Subject, rows: Sequence[Measurement]) -> list[Measurem
     return [row for row in rows if (row.group, row.name) not in seen | of_scores] + other
 
 
+def _suggestions(workdir: str | Path, subject: Subject, rows: Sequence[Measurement]) -> tuple[list[dict[str, Any]], list[str]]:
+    """What to try, and what went wrong on the way: then the rows stand as they are."""
+    try:
+        chosen = _for_choices(subject, rows)
+        known = {(row.group, row.name) for row in rows if row.crashed}
+        failed = [
+            f"{row.group}/{row.name} on {choosing(subject.task)}: {row.reason}"
+            for row in chosen
+            if row.crashed and (row.group, row.name) not in known
+        ]
+        return recommend(workdir, chosen), failed
+    except Exception as error:
+        return [], [f"the suggestions: {type(error).__name__}: {' '.join(str(error).split())[:300]}"]
+
+
+def _notes(folder: WorkDir, step: int) -> list[str]:
+    if folder.results.exists():
+        return []
+    steps = folder.read_config().get("train", {}).get("steps")
+    return [f"The run has not ended: measured is its checkpoint of step {step:,}{f' of {steps:,}' if steps else ''}."]
+
+
 def _history(folder: WorkDir) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl that are whole."""
     found = []
@@ -197,16 +230,13 @@ def _as_row(said: Mapping[str, Any], kept: Mapping[str, np.ndarray]) -> Measurem
     return Measurement(**{**said, "columns": columns, "plot": plot, "interval": interval})
 
 
-def _write_columns(path: Path, found: Diagnosis) -> None:
+def _packed(found: Diagnosis) -> bytes:
+    """diagnosis.npz; the same columns are the same bytes."""
     arrays = {f"{row.group}/{row.name}|{name}": values for row in found.rows for name, values in row.columns.items()}
     for name, examples in found.sets.items():
         arrays[f"ids|{name}"] = examples.ids
         if examples.groups is not None:
             arrays[f"groups|{name}"] = examples.groups.astype(str)
-    try:
-        whole = path.with_name(f".{path.name}.part")
-        with open(whole, "wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        whole.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}. Make room, or choose a folder that can be written.") from None
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]
+    return packed.getvalue()

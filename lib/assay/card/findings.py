@@ -28,7 +28,13 @@ def print_diagnosis(found: Diagnosis, console: Console | None = None) -> None:
         if row.crashed:
             table.add_row(show(f"  {row.name}"), "failed", show(DASH), show(DASH), show(row.reason), style="bold")
         else:
-            cells = (f"  {row.name}", number(row.value, row.unit), limits(row.interval, row.unit), f"{row.n:,}", row.meaning)
+            cells = (
+                f"  {row.name}",
+                number(row.value, row.unit),
+                "exact" if row.exact else limits(row.interval, row.unit),
+                f"{row.n:,}",
+                row.meaning,
+            )
             table.add_row(*(show(cell) for cell in cells))
     console.print(table)
     silent = [row for row in found.rows if not row.applies and not row.crashed]
@@ -36,6 +42,8 @@ def print_diagnosis(found: Diagnosis, console: Console | None = None) -> None:
     console.print(
         show(f"{found.about['task']}, measured on {found.about['split']}. {len(silent)} rows do not apply; the page says why.{quick}")
     )
+    for note in found.about.get("notes", ()):
+        console.print(show(note, "bold"))
     for one in found.suggestions:
         console.print(show(f"try {one['number']}: {one['treatment']}  {one['rule']}"))
     if found.suggestions:

@@ -9,6 +9,7 @@ diagnosis can say whether it held.
 """
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 
 from assay.card.pipeline import check_stage
 from assay.card.rules import RULES, Facts, Remedy
+from assay.core.errors import UserError
 from assay.diagnose.measurement import Measurement
 from assay.train.experiment import Experiment
 from assay.train.workdir import WorkDir
@@ -65,7 +67,10 @@ def applies(workdir: str | Path, spec: str) -> bool:
     try:
         (stage,) = plan(str(workdir), [spec], f"{workdir}/treated", {}, WorkDir(workdir).read_config())
         check_stage(stage)
-    except Exception:  # whatever stands in its way, it is no suggestion
+    except UserError:
+        return False
+    except Exception as error:  # whatever stands in its way, it is no suggestion
+        print(f"{spec} is not suggested, as it failed: {type(error).__name__}: {error}", file=sys.stderr)
         return False
     return True
 

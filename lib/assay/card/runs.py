@@ -51,8 +51,9 @@ def card_of(before: str, afters: Sequence[str], seconds: float) -> dict[str, Any
 def write_card(card: dict[str, Any], folder: str | Path) -> tuple[Path, Path]:
     """card.json and card.html, and where they are."""
     rows, page = Path(folder) / CARD, Path(folder) / PAGE
+    drawn = card_page(card)  # both or neither
+    write_text(page, drawn)
     WorkDir.write_json(rows, card)
-    write_text(page, card_page(card))
     return rows, page
 
 

@@ -8,33 +8,29 @@ answers the longest examples of its own task. A run without a checkpoint cannot 
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from assay.card.verdict import ONCE, Change
 from assay.core.config import differences
 from assay.core.paired import sign_test
-from assay.diagnose.cost import example_batch
-from assay.diagnose.speed import MANY, ONE, Speed, median_interval, speed
+from assay.diagnose.speed import median_interval
+from assay.diagnose.speeds import Timed, timed
+from assay.diagnose.subject import Subject, held_out
 from assay.train.checkpoint import fingerprint
 from assay.train.progress import bar
 from assay.train.workdir import WorkDir
 from assay.treat.load import load
 
-FIELDS = {  # rows of the group speed that are compared by turns -> the figure of Speed
-    "latency_p50": "latency_p50_seconds",
-    "examples_per_second": "examples_per_second",
-    "batched_examples_per_second": "batched_examples_per_second",
-}
 BEFORE = ""  # no name of a run
 
 
 class Times(NamedTuple):
-    """Of one run against the run before. Where no turns were taken, `values` are empty."""
+    """Of one run against the run before. Where no turns were taken, there are no values."""
 
-    before: Mapping[str, float]  # row -> its value, in turns with the other
-    after: Mapping[str, float]
+    before: Mapping[str, np.ndarray]  # row -> its value in each turn
+    after: Mapping[str, np.ndarray]
     changes: Mapping[str, Change]
     one_program: bool = False  # the same model with the same parameters
     untimed: str = ONCE  # why other times are not compared
@@ -44,24 +40,19 @@ def retime(before: str, afters: Mapping[str, str], seconds: float) -> dict[str, 
     """Of each run after, by name, in about `seconds` in all. Raises UserError for a checkpoint that cannot be read."""
     untimed = {name: _untimed(before, path) for name, path in afters.items()}
     same = {name for name, path in afters.items() if one_program(before, path)}
-    timed = {name: path for name, path in afters.items() if not untimed[name] and name not in same}
-    speeds = _speeds({BEFORE: before, **timed}, seconds) if timed else {}
+    wanted = {name: path for name, path in afters.items() if not untimed[name] and name not in same}
+    found = _in_turns({BEFORE: before, **wanted}, seconds) if wanted else {}
     return {
-        name: times(speeds[BEFORE], speeds[name]) if name in timed else Times({}, {}, {}, name in same, untimed[name] or ONCE)
+        name: times(found[BEFORE].turns, found[name].turns) if name in wanted else Times({}, {}, {}, name in same, untimed[name] or ONCE)
         for name in afters
     }
 
 
-def times(before: Speed, after: Speed) -> Times:
-    """What two models' turns say, those of `before` first."""
-    latency, throughput = np.array(after.turn_latency), np.array(after.turn_throughput)
-    changes = {
-        "latency_p50": _change(1 / latency),
-        "examples_per_second": _change(latency),
-        "batched_examples_per_second": _change(throughput),
-    }
-    values = [{row: float(getattr(one, field)) for row, field in FIELDS.items()} for one in (before, after)]
-    return Times(values[0], values[1], changes)
+def times(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> Times:
+    """What two models' turns say, by the names of rows; those that only one has are left out."""
+    both = [row for row in before if row in after]
+    changes = {row: _change(after[row] / before[row]) for row in both}
+    return Times({row: before[row] for row in both}, {row: after[row] for row in both}, changes)
 
 
 def one_program(before: str | Path, after: str | Path) -> bool:
@@ -75,14 +66,13 @@ def one_program(before: str | Path, after: str | Path) -> bool:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _speeds(runs: Mapping[str, str], seconds: float) -> dict[str, Speed]:
-    candidates = {}
+def _in_turns(runs: Mapping[str, str], seconds: float) -> dict[str, Timed]:
+    subjects = {}
     for name, path in runs.items():
         model, params, task = load(path)
-        batches: Any = {rows: example_batch(task, "", rows) for rows in (ONE, MANY)}
-        candidates[name] = (model, params, batches)
+        subjects[name] = Subject(model, params, task, held_out(task))
     with bar("speed", 100, "%") as update:
-        return speed(candidates, seconds, lambda done, turns: update(round(100 * done / turns), {}))
+        return timed(subjects, seconds, lambda done, turns: update(round(100 * done / turns), {}))
 
 
 def _change(ratios: np.ndarray) -> Change:

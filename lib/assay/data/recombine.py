@@ -8,19 +8,19 @@ substitutions  a pair that stands inside another, `walk left -> TURN WALK` in `w
                place, and what is made so can stand wherever its model stood. This makes pairs longer than all that there are; what is
                no longer than those, and not among them, is taken for wrong.
 
-A new pair is right as far as what is alike where it is seen is alike where it is not. All draws are functions of a seed.
+A new pair is right as far as what is alike where it is seen is alike where it is not. All draws are functions of a seed. Sequences of
+tokens are strings here, a character a token (`written`, `tokens_of`): what is done most is to replace parts of them.
 """
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-Tokens = tuple[int, ...]
-Pair = tuple[Tokens, Tokens]  # input, target
-Word = tuple[int, int]  # an input token, and the target token that goes with it
+Pair = tuple[str, str]  # input, target
+Word = tuple[str, str]  # an input token, and the target token that goes with it
 
-BLANK = -1
+BLANK = chr(0x10FFFF)  # no token
 FRAMES = 5  # that a pair fills, at least, to be a part of others and not two halves of parts
 DEEPEST = 3  # substitutions inside one another
 
@@ -32,14 +32,22 @@ class Filled(NamedTuple):
     filler: Pair
 
 
+def written(tokens: Iterable[int]) -> str:
+    return "".join(map(chr, tokens))
+
+
+def tokens_of(text: str) -> list[int]:
+    return list(map(ord, text))
+
+
 def exchangeable(pairs: Sequence[Pair]) -> list[list[Word]]:
     """Groups of words that stand in for each other, each of two or more, none of whose tokens has two partners."""
     frames: dict[Pair, set[Word]] = defaultdict(set)
     for given, answer in dict.fromkeys(pairs):
         for word in set(given):
-            frame = replaced(given, (word,), (BLANK,))
+            frame = given.replace(word, BLANK)
             for one in set(answer):
-                frames[frame, replaced(answer, (one,), (BLANK,))].add((word, one))
+                frames[frame, answer.replace(one, BLANK)].add((word, one))
     alike: dict[Word, set[Word]] = defaultdict(set)
     for found in frames.values():
         for a in found:
@@ -56,28 +64,28 @@ def exchanges(pairs: Sequence[Pair], count: int, seed: int) -> list[Pair]:
         words, ones = {}, {}
         for group in groups:
             for (word, one), (other, another) in zip(group, draw.sample(group, len(group)), strict=True):
-                words[word], ones[one] = other, another
+                words[ord(word)], ones[ord(one)] = other, another
         given, answer = draw.choice(pairs)
-        made.append((tuple(words.get(token, token) for token in given), tuple(ones.get(token, token) for token in answer)))
+        made.append((given.translate(words), answer.translate(ones)))
     return made
 
 
 def taken_apart(pairs: Sequence[Pair]) -> dict[Pair, list[Filled]]:
     """Each pair's ways to be a frame and a filler. A filler is a pair itself, at all places where it stands, and fills several frames; a
     frame is filled by pairs of two different targets, which no chance resemblance of the target to a filler's is."""
-    answers: dict[Tokens, set[Tokens]] = defaultdict(set)
+    answers: dict[str, set[str]] = defaultdict(set)
     for given, answer in pairs:
         answers[given].add(answer)
     known = {given: next(iter(found)) for given, found in answers.items() if len(found) == 1}
     ways: dict[Pair, list[Filled]] = {}
-    targets: dict[Pair, set[Tokens]] = defaultdict(set)
+    targets: dict[Pair, set[str]] = defaultdict(set)
     for given, answer in dict.fromkeys(pairs):
         spans = {given[i:j] for i in range(len(given)) for j in range(i + 1, len(given) + 1)} - {given}
         found = []
         for span in sorted(spans & known.keys()):
-            hole = replaced(answer, known[span], (BLANK,))
-            if BLANK in hole and hole == replaced(answer[::-1], known[span][::-1], (BLANK,))[::-1]:  # else it is unclear where it stands
-                found.append(Filled((replaced(given, span, (BLANK,)), hole), (span, known[span])))
+            hole = answer.replace(known[span], BLANK)
+            if BLANK in hole and hole == answer[::-1].replace(known[span][::-1], BLANK)[::-1]:  # else it is unclear where it stands
+                found.append(Filled((given.replace(span, BLANK), hole), (span, known[span])))
                 targets[found[-1].frame].add(known[span])
         ways[given, answer] = found
     ways = {pair: [way for way in found if len(targets[way.frame]) > 1] for pair, found in ways.items()}
@@ -104,7 +112,7 @@ def substitutions(pairs: Sequence[Pair], draws: int, longest: int, seed: int) ->
         return pair
 
     start = [pair for pair, found in ways.items() if found]
-    votes: dict[Tokens, Counter[Tokens]] = defaultdict(Counter)  # for each input: a wrong way of taking apart is rarer than the right one
+    votes: dict[str, Counter[str]] = defaultdict(Counter)  # for each input: a wrong way of taking apart is rarer than the right one
     for _ in range(draws if start else 0):
         given, answer = rewritten(draw.choice(start), 0)
         if len(given) <= most and before < len(answer) <= longest:
@@ -116,33 +124,30 @@ def substitutes(ways: Mapping[Pair, Sequence[Filled]], longest: int) -> dict[Pai
     """What can take the place of each filler, itself included: whatever makes a known pair of each of its frames, or one with more than
     `longest` target tokens."""
     frames: dict[Pair, set[Pair]] = defaultdict(set)
-    for found in ways.values():
-        for frame, filler in found:
+    for filled_by in ways.values():
+        for frame, filler in filled_by:
             frames[filler].add(frame)
-
-    def fits(other: Pair, frame: Pair) -> bool:
-        blanks = frame[1].count(BLANK)
-        return len(frame[1]) + blanks * (len(other[1]) - 1) > longest or filled(frame, other) in ways
-
-    return {one: [other for other in frames if all(fits(other, frame) for frame in frames[one] - frames[other])] for one in frames}
+    shapes = {frame: (len(frame[1]) - frame[1].count(BLANK), frame[1].count(BLANK)) for own in frames.values() for frame in own}
+    found: dict[Pair, list[Pair]] = {}
+    for one, own in frames.items():
+        found[one] = []
+        for other in frames:
+            given, answer, theirs = other[0], other[1], frames[other]
+            for frame in own:  # half a million pairs of fillers: calls are what costs
+                if frame in theirs:
+                    continue
+                rest, blanks = shapes[frame]
+                if rest + blanks * len(answer) > longest:
+                    continue
+                if (frame[0].replace(BLANK, given), frame[1].replace(BLANK, answer)) not in ways:
+                    break
+            else:
+                found[one].append(other)
+    return found
 
 
 def filled(frame: Pair, filler: Pair) -> Pair:
-    return replaced(frame[0], (BLANK,), filler[0]), replaced(frame[1], (BLANK,), filler[1])
-
-
-def replaced(tokens: Tokens, part: Tokens, by: Tokens) -> Tokens:
-    """The tokens with every occurrence of a part replaced, from the left, none overlapping."""
-    made: list[int] = []
-    place = 0
-    while place < len(tokens):
-        if tokens[place : place + len(part)] == part:
-            made += by
-            place += len(part)
-        else:
-            made.append(tokens[place])
-            place += 1
-    return tuple(made)
+    return frame[0].replace(BLANK, filler[0]), frame[1].replace(BLANK, filler[1])
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
@@ -152,7 +157,7 @@ def _components(alike: dict[Word, set[Word]]) -> list[list[Word]]:
     """Connected words, in order; what is linked to two partners is left out, since an exchange would not be one to one."""
     linked = [word for word in sorted(alike) if alike[word]]
     for side in (0, 1):
-        tokens: Sequence[int] = [word[side] for word in linked]
+        tokens = [word[side] for word in linked]
         linked = [word for word in linked if tokens.count(word[side]) == 1]
     left, groups = set(linked), []
     for word in linked:

@@ -43,6 +43,7 @@ class Cost(NamedTuple):
     peak_memory_bytes: int | None  # parameters, batch, results and temporaries together; None as above
     compile_seconds: float  # without the compilation cache
     folder_bytes: int = 0  # of the folder that infer.export writes, with its index
+    temporary_bytes: int | None = None  # of the peak memory, what only the computation needs
 
 
 def cost(model: Model, params: PyTree, batch: Mapping[str, Any]) -> Cost:
@@ -61,6 +62,7 @@ def cost(model: Model, params: PyTree, batch: Mapping[str, Any]) -> Cost:
         peak_memory_bytes=None if memory is None else _peak(memory),
         compile_seconds=seconds,
         folder_bytes=_exported(params),
+        temporary_bytes=None if memory is None else int(memory.temp_size_in_bytes),
     )
 
 

@@ -5,6 +5,7 @@ as the costlier one. What XLA reports counts a loop once.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -13,38 +14,43 @@ import jax
 
 def flops(function: Callable[..., Any], *arguments: Any) -> int:
     """Of one call, on arrays or shapes. Raises ValueError for a loop whose length is data."""
+    return by_kind(function, *arguments).total()
+
+
+def by_kind(function: Callable[..., Any], *arguments: Any) -> Counter[str]:
+    """The same by what they are spent on: products with a matrix, products of two batches of matrices (attention), convolutions."""
     return _of(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _of(jaxpr: Any) -> int:
-    return sum(_equation(equation) for equation in jaxpr.eqns)
+def _of(jaxpr: Any) -> Counter[str]:
+    return sum((_equation(equation) for equation in jaxpr.eqns), Counter())
 
 
-def _equation(equation: Any) -> int:
+def _equation(equation: Any) -> Counter[str]:
     name, params = equation.primitive.name, equation.params
     if name == "dot_general":
-        (contracted, _), _ = params["dimension_numbers"]
+        (contracted, _), (batched, _) = params["dimension_numbers"]
         left = equation.invars[0].aval.shape
-        return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[i] for i in contracted)
+        count = 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[i] for i in contracted)
+        return Counter({"products of batches" if batched else "products": count})
     if name == "conv_general_dilated":
         kernel, numbers = equation.invars[1].aval.shape, params["dimension_numbers"]
         inputs = kernel[numbers.rhs_spec[1]]  # channels that one output channel reads
         window = math.prod(kernel[i] for i in numbers.rhs_spec[2:])
         dilation = math.prod(params["lhs_dilation"])  # zeros between inputs, which the gradient of a stride has, are no work
-        return 2 * math.prod(equation.outvars[0].aval.shape) * inputs * window // dilation
+        return Counter({"convolutions": 2 * math.prod(equation.outvars[0].aval.shape) * inputs * window // dilation})
     if name == "scan":
-        return params["length"] * _of(params["jaxpr"].jaxpr)
+        return Counter({kind: params["length"] * count for kind, count in _of(params["jaxpr"].jaxpr).items()})
     if name == "while":
-        inside = _of(params["body_jaxpr"].jaxpr)
-        if inside:
+        if _of(params["body_jaxpr"].jaxpr).total():
             raise ValueError("a loop whose length is data holds matrix products, which cannot be counted")
-        return 0
+        return Counter()
     if name == "cond":
-        return max(_of(branch.jaxpr) for branch in params["branches"])
-    return sum(_of(getattr(inner, "jaxpr", inner)) for value in params.values() for inner in _jaxprs(value))
+        return max((_of(branch.jaxpr) for branch in params["branches"]), key=Counter.total)
+    return sum((_of(getattr(inner, "jaxpr", inner)) for value in params.values() for inner in _jaxprs(value)), Counter())
 
 
 def _jaxprs(value: Any) -> list[Any]:

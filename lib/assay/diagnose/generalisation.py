@@ -8,7 +8,9 @@ import numpy as np
 from assay.data.corrupt import corrupt_images, corrupt_tokens
 from assay.data.source import Examples
 from assay.diagnose.measurement import HIGHER, LOWER, POINT, SHARE, Measurement, Plot, inapplicable, sample
+from assay.diagnose.reasoning import beside
 from assay.diagnose.subject import Subject
+from assay.evals.rows import baselines
 from assay.tasks.images import HIGHEST
 
 GROUP = "generalisation"
@@ -38,6 +40,7 @@ def held_out(subject: Subject) -> list[Measurement]:
         meaning=f"{said} ({what.replace('_', ' ')}).",
         better=better,
         measures=what,
+        plot=beside(test, baselines(test.records, subject.task, what), what),
         **margin,
     )
     if "train" not in subject.task.splits or split == "train":

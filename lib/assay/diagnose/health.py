@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +77,13 @@ def gradients(subject: Subject) -> list[Measurement]:
             meaning=f"The first block's gradient is {np.median(ratio):.3g} times the last block's; far below 1 it vanishes on its "
             "way, far above it explodes.",
             margin=0.05,
+            plot=Plot(
+                "line",
+                list(range(1, BATCHES + 1)),
+                {"balance": [round(float(value), 4) for value in np.log10(ratio)]},
+                "batch",
+                "powers of ten",
+            ),
         ),
     ]
 
@@ -95,13 +102,14 @@ def largest_gradient(subject: Subject) -> list[Measurement]:
     ratios = norms[2:] / before
     worst, shown = int(ratios.argmax()) + 2, np.unique(np.linspace(0, len(norms) - 1, 60).round().astype(int))
     return [
-        Measurement(
+        sample(
             GROUP,
             name,
-            float(ratios.max()),
+            "largest",
+            {f"{len(norms)} logged steps of {steps[-1]}/ratio": ratios},
             unit="times those before",
-            n=len(norms),
-            how=f"the largest ratio of a logged gradient norm, before clipping, to the median of the {BEFORE} logged before it",
+            how=f"the largest ratio of a logged gradient norm, before clipping, to the median of the {BEFORE} logged before it; what was "
+            "largest has no interval",
             meaning=f"At step {steps[worst]:,} the gradient was {ratios.max():.3g} times those before it, with a norm of "
             f"{norms[worst]:.3g}; half of all norms lie above {np.median(norms):.3g}.",
             better=LOWER,
@@ -135,7 +143,9 @@ def update_norm(subject: Subject) -> list[Measurement]:
             name,
             whole,
             n=1,
-            how="the distance of the parameters from where training began, over their norm there",
+            interval=(whole, whole),
+            exact=True,
+            how="the distance of the parameters from where training began, over their norm there; no sample stands behind it",
             meaning=f"Training moved the parameters by {100 * whole:.3g} % of their norm.",
             margin=0.05,
             relative=True,
@@ -158,16 +168,18 @@ def dead_units(subject: Subject) -> list[Measurement]:
     if not layers:
         return [inapplicable(GROUP, name, "does not apply: the model taps no hidden units.")]
     dead = {path: _still(values) for path, values in layers.items()}
-    units = np.concatenate(list(dead.values()))
+    units, fewest = np.concatenate(list(dead.values())), min(map(len, layers.values()))
+    if fewest < BATCHES:
+        return [inapplicable(GROUP, name, "does not apply: there are too few examples.")]
+    share = float(units.mean())
+    pseudo = _jackknife(share, layers, lambda left: float(np.concatenate([_still(values) for values in left.values()]).mean()))
     return [
-        Measurement(
-            GROUP,
-            name,
-            float(units.mean()),
+        sample(GROUP, name, "mean", {"folds/dead": pseudo})._replace(
+            value=share,
+            n=fewest,
             unit="fraction",
-            n=len(units),
             how=f"hidden units of {len(layers)} layers whose output varies by less than {STILL:g} of their layer's mean deviation "
-            f"over the examples of {subject.probe}",
+            f"over the examples of {subject.probe}; interval by jackknife over {BATCHES} parts of them",
             meaning=f"{int(units.sum())} of {len(units)} hidden units say nothing.",
             better=LOWER,
             margin=0.05,
@@ -228,14 +240,14 @@ def effective_rank(subject: Subject) -> list[Measurement]:
     values = _flat(states[path])
     if len(values) < BATCHES:
         return [inapplicable(GROUP, name, "does not apply: there are too few examples.")]
-    whole, rest = ranks[path], np.arange(len(values))
-    without = np.array([rank(values[rest % BATCHES != i]) for i in range(BATCHES)])
-    pseudo = whole - (BATCHES - 1) * (without - without.mean())  # the jackknife, around the value itself
+    whole = ranks[path]
+    pseudo = _jackknife(whole, {path: values}, lambda left: rank(left[path]))
     found = sample(GROUP, name, "mean", {"folds/rank": pseudo})
     width = values.shape[1]
     return [
         found._replace(
             value=whole,
+            n=len(values),
             unit="directions",
             how=f"exp of the entropy of the singular values of {path}, {len(values)} vectors of {width} numbers, centred; "
             f"interval by jackknife over {BATCHES} parts (Roy and Vetterli 2007)",
@@ -257,6 +269,14 @@ def rank(values: np.ndarray) -> float:
         return 0.0
     share = singular / singular.sum()
     return float(np.exp(-(share * np.log(np.maximum(share, 1e-30))).sum()))
+
+
+def parts_of(params: PyTree) -> dict[str, list[jax.Array]]:
+    """The leaves of each block, in their order; what lies in no block has the name of its first part."""
+    found: dict[str, list[jax.Array]] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        found.setdefault(_block(path_string(path)), []).append(leaf)
+    return {name: found[name] for name in sorted(found, key=_place)}
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
@@ -284,11 +304,10 @@ def _gradient_norms(model: Model, task: Task):
 
 
 def _by_block(tree: PyTree) -> dict[str, float]:
-    squares: dict[str, float] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        block = _block(path_string(path))
-        squares[block] = squares.get(block, 0.0) + float(np.square(np.asarray(leaf, np.float64)).sum())
-    return {name: math.sqrt(square) for name, square in sorted(squares.items(), key=lambda pair: _place(pair[0]))}
+    return {
+        name: math.sqrt(sum(float(np.square(np.asarray(leaf, np.float64)).sum()) for leaf in leaves))
+        for name, leaves in parts_of(tree).items()
+    }
 
 
 def _block(path: str) -> str:
@@ -305,6 +324,12 @@ def _flat(values: np.ndarray) -> np.ndarray:
     """[n, width]: of every example and place, at most MOST_STATES of them."""
     rows = np.asarray(values, np.float64).reshape(-1, values.shape[-1])
     return rows[np.linspace(0, len(rows) - 1, min(MOST_STATES, len(rows))).round().astype(int)]
+
+
+def _jackknife(whole: float, values: Mapping[str, np.ndarray], of: Callable[[Mapping[str, np.ndarray]], float]) -> np.ndarray:
+    """[parts]: what each part of the rows adds to a number of all, around that number itself."""
+    without = np.array([of({path: rows[np.arange(len(rows)) % BATCHES != i] for path, rows in values.items()}) for i in range(BATCHES)])
+    return whole - (BATCHES - 1) * (without - without.mean())
 
 
 def _still(values: np.ndarray) -> np.ndarray:

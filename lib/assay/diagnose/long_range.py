@@ -6,12 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from assay.core.tree import PyTree, widened
-from assay.data.source import content_hash
-from assay.diagnose.measurement import HIGHER, POINT, Measurement, Plot, inapplicable, sample
+from assay.diagnose.measurement import HIGHER, LOWER, NATS, POINT, Measurement, Plot, inapplicable, sample
 from assay.diagnose.subject import Subject
+from assay.diagnose.tokens import Tokens, spread, taken, tokens_of
 from assay.models.model import Batch, Model
 
 GROUP = "long range"
+FAR = ("far_tokens", "far_loss")
 CHANGED = 0.05  # total variation of the answer from which on a token counts as used
 INSIDE = ("recall/", "stdlib/lm")  # tasks that need the place where the token just read stood before
 MOST_TOKENS = 4096
@@ -19,48 +20,64 @@ PARTS = 8
 
 
 def far_tokens(subject: Subject) -> list[Measurement]:
-    """The accuracy of those answers, of a half of all, whose needed token is farthest away."""
-    name = "far_tokens"
-    if not _reads_in_place(subject):
-        return [inapplicable(GROUP, name, _why_not(subject))]
-    most = min(subject.examples, 256)
-    batch, groups = subject.first(most), subject.groups(most)
-    right, loss = jax.device_get(_by_token(subject.model)(subject.params, batch))
-    distance, needed = _distance(batch, subject.task.name.startswith(INSIDE))
-    rows, columns = np.nonzero((batch["mask"] > 0) & (distance > 0))
-    if len(rows) == 0 or len(np.unique(distance[rows, columns])) < 2:
-        return [inapplicable(GROUP, name, "does not apply: all answers need tokens equally far away.")]
-    kept = np.linspace(0, len(rows) - 1, min(MOST_TOKENS, len(rows))).round().astype(int)
-    rows, columns = rows[kept], columns[kept]
-    away, right, loss = (values[rows, columns].astype(float) for values in (distance, right, loss))
+    """The accuracy and the loss of those answers, of a half of all, whose needed token is farthest away."""
+    if not _answers_in_tokens(subject):
+        return [inapplicable(GROUP, name, _why_not(subject)) for name in FAR]
+    every = tokens_of(subject, subject.split)
+    inside = subject.task.name.startswith(INSIDE) and "decoder_inputs" not in every.batch
+    away = _distance(every, inside).astype(float)
+    known = np.flatnonzero(away > 0)
+    if len(np.unique(away[known])) < 2:
+        return [inapplicable(GROUP, name, "does not apply: all answers need tokens equally far away.") for name in FAR]
+    kept = known[spread(len(known), MOST_TOKENS)]
+    tokens, away = taken(every, kept), away[kept]
     order = np.argsort(away, kind="stable")
-    far = order[len(order) // 2 :]
-    parts = np.array_split(order, min(PARTS, len(np.unique(away))))
-    near = order[: len(order) // 2]
-    curve = Plot(
-        "line",
-        [round(float(away[part].mean()), 2) for part in parts],
-        {"right": [round(100 * float(right[part].mean()), 3) for part in parts]},
-        "distance (tokens)",
-        "right (%)",
-    )
+    near, far = order[: len(order) // 2], order[len(order) // 2 :]
+    needed = "where the token just read stood before" if inside else "the first token of the input"
     split = f"{subject.split}, {len(far)} far tokens"
+    on = f"{len(far)} tokens of {subject.split} at {away[far].min():.0f} tokens or more from {needed}, the true answers before them given"
+    right, loss = tokens.right, tokens.loss
     return [
         sample(
             GROUP,
             name,
             "mean",
-            {f"{split}/score": right[far]},
-            {split: rows[far].astype(str) if groups is None else groups[rows[far]]},
-            ids={split: _numbers(batch["inputs"])[rows[far]] * np.uint64(1 << 20) + columns[far].astype(np.uint64)},
-            unit="fraction",
-            how=f"right answers among {len(far)} tokens of {subject.split} at {away[far].min():.0f} tokens or more from {needed}, "
-            "the true answers before them given",
-            meaning=f"Answers that need a token from far away are right in {100 * right[far].mean():.1f} %, "
-            f"from near in {100 * right[near].mean():.1f} %; their loss is {loss[far].mean():.3f} against {loss[near].mean():.3f} nats.",
-            better=HIGHER,
-            margin=POINT,
-            plot=curve,
+            {f"{split}/{column}": values[far]},
+            {split: tokens.groups[far]},
+            ids={split: tokens.ids[far]},
+            unit=unit,
+            how=how,
+            meaning=meaning,
+            better=better,
+            margin=margin,
+            plot=_by_distance(away, order, values * factor, *drawn),
+        )
+        for name, column, values, unit, how, meaning, better, margin, factor, drawn in (
+            (
+                FAR[0],
+                "score",
+                right,
+                "fraction",
+                f"right answers among {on}",
+                f"Answers that need a token from far away are right in {100 * right[far].mean():.1f} %, from near in "
+                f"{100 * right[near].mean():.1f} %.",
+                HIGHER,
+                POINT,
+                100.0,
+                ("right", "right (%)"),
+            ),
+            (
+                FAR[1],
+                "loss",
+                loss,
+                "nats",
+                f"mean negative log-likelihood of {on}",
+                f"Answers that need a token from far away have a loss of {loss[far].mean():.3f} nats, from near {loss[near].mean():.3f}.",
+                LOWER,
+                NATS,
+                1.0,
+                ("loss", "nats"),
+            ),
         )
     ]
 
@@ -152,13 +169,8 @@ def effective_context(subject: Subject) -> list[Measurement]:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _reads_in_place(subject: Subject) -> bool:
-    return (
-        subject.tokens
-        and not subject.task.vocabulary.pooled
-        and not subject.task.vocabulary.heads
-        and "decoder_inputs" not in subject.first(1)
-    )
+def _answers_in_tokens(subject: Subject) -> bool:
+    return subject.tokens and not subject.task.vocabulary.pooled and not subject.task.vocabulary.heads
 
 
 def _why_not(subject: Subject) -> str:
@@ -166,36 +178,28 @@ def _why_not(subject: Subject) -> str:
         return "does not apply: the model reads no tokens."
     if subject.task.vocabulary.pooled:
         return "does not apply: one class for a whole text needs no one token."
-    return "does not apply: what is read and what is written are two sequences, or several heads answer."
+    return "does not apply: several heads answer."
 
 
-def _numbers(inputs: np.ndarray) -> np.ndarray:
-    """uint64 [n]: a hash of each row, of 44 bits."""
-    return content_hash(np.asarray(inputs)) >> np.uint64(20)
-
-
-def _distance(batch: Batch, inside: bool) -> tuple[np.ndarray, str]:
-    """[n, width]: how far back the token lies that each place needs, 0 where there is none; and what it is."""
-    inputs = np.asarray(batch["inputs"])
-    places = np.arange(inputs.shape[1])
+def _distance(tokens: Tokens, inside: bool) -> np.ndarray:
+    """[tokens]: how far back the token lies that each needs, 0 where there is none: the first of the input, or where the token just read
+    stood before. What is written as a second sequence follows the first."""
     if not inside:
-        return np.broadcast_to(places[None, :], inputs.shape), "the first token of the input"
+        return tokens.place + (np.asarray(tokens.batch["length"])[tokens.row] if "decoder_inputs" in tokens.batch else 0)
+    inputs = np.asarray(tokens.batch["inputs"])
     found = np.zeros(inputs.shape, np.int64)
-    for row, tokens in enumerate(inputs):
+    for row, read in enumerate(inputs):
         last: dict[int, int] = {}
-        for place, token in enumerate(tokens.tolist()):
+        for place, token in enumerate(read.tolist()):
             found[row, place] = place - last[token] if token in last else 0
             last[token] = place
-    return found, "where the token just read stood before"
+    return found[tokens.row, tokens.place]
 
 
-def _by_token(model: Model):
-    def answer(params: PyTree, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        log_probability = jax.nn.log_softmax(widened(model.apply(params, batch).logits), axis=-1)
-        loss = -jnp.take_along_axis(log_probability, batch["targets"][..., None], axis=-1)[..., 0]
-        return log_probability.argmax(axis=-1) == batch["targets"], loss
-
-    return jax.jit(answer)
+def _by_distance(away: np.ndarray, order: np.ndarray, values: np.ndarray, name: str, label: str) -> Plot:
+    parts = np.array_split(order, min(PARTS, len(np.unique(away))))
+    x = [round(float(away[part].mean()), 2) for part in parts]
+    return Plot("line", x, {name: [round(float(values[part].mean()), 4) for part in parts]}, "distance (tokens)", label)
 
 
 def _answering(model: Model, pooled: bool):

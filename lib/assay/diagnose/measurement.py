@@ -6,6 +6,7 @@ A value is a statistic of columns, one entry an example, so that two models are 
 and the examples of a set are those of `Diagnosis.sets`. Numbers that no sample stands behind, such as a size, have no columns.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -111,12 +112,19 @@ def half_length(columns: Columns) -> float:
     return float(ends[fallen[0]]) if fallen else float(length.max() + 1)
 
 
+def largest(columns: Columns) -> float:
+    """Of the only column."""
+    (values,) = columns.values()
+    return float(values.max())
+
+
 STATISTICS: Mapping[str, Callable[[Columns], float]] = {
     "mean": mean,
     "gap": gap,
     "calibration_error": calibration_error,
     "selective_accuracy": selective_accuracy,
     "half_length": half_length,
+    "largest": largest,
 }
 
 
@@ -134,7 +142,15 @@ def calibration_interval(columns: Columns, groups: Mapping[str, Together] = {}, 
     return Interval(found.value, low, found.high)
 
 
-INTERVALS: Mapping[str, Callable[..., Interval]] = {"calibration_error": calibration_interval}  # of statistics with one of their own
+def no_interval(columns: Columns, groups: Mapping[str, Together] = {}) -> Interval:
+    """Of a maximum, which resampling cannot exceed."""
+    return Interval(largest(columns), math.nan, math.nan)
+
+
+INTERVALS: Mapping[str, Callable[..., Interval]] = {  # of statistics with one of their own
+    "calibration_error": calibration_interval,
+    "largest": no_interval,
+}
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

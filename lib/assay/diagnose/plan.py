@@ -40,6 +40,13 @@ class Cost(NamedTuple):
     traffic: Mapping[str, Traffic]  # between chips
 
 
+class Start(NamedTuple):
+    """What a run begins with, in shapes: traced once a plan, as the many blocks of a large model take seconds."""
+
+    state: Any
+    batch: Mapping[str, np.ndarray]
+
+
 class Program(NamedTuple):
     """What runs once a step, with where its arrays lie."""
 
@@ -67,10 +74,11 @@ def plan(
     mesh = _mesh(topology, axes) if compile else None
     abstract = abstract_mesh(made.settings.mesh, topology.chips)
     check_divides(made.settings.train.batch_size, abstract, "train.batch_size")
-    program = PROGRAMS[phase](made, mesh if mesh is not None else abstract)
+    start = _start(made)
+    program = PROGRAMS[phase](made, mesh if mesh is not None else abstract, start)
     memory: dict[str, float] = {kind: _on_one(tree) for kind, tree in program.kinds.items()}
     executed = flops(program.function, *program.arguments)
-    useful = 3 * flops(_forward(made), *_forward_arguments(made)) if phase == "train" else executed
+    useful = 3 * flops(_forward(made), start.state.params, start.batch) if phase == "train" else executed
     told = ""
     if mesh is not None:
         on_stage(f"compiling the step for {topology.name}")
@@ -78,15 +86,17 @@ def plan(
         on_stage("compiling one and two groups of blocks, for traffic")
         cost = _extended(config, mesh, phase)
     else:
-        memory["temporaries"] = _kept(made, phase) / topology.chips + (_on_one(program.kinds["parameters"]) if phase == "train" else 0.0)
-        cost = _counted(made, phase, axes, memory)
+        memory["temporaries"] = _kept(made, phase, start) / topology.chips + (
+            _on_one(program.kinds["parameters"]) if phase == "train" else 0.0
+        )
+        cost = _counted(made, phase, axes, memory, start)
     busy = {
         "compute": executed / topology.chips / chip.flops,
         "memory": cost.moved / chip.bandwidth,
         "links": seconds(cost.traffic, chip.links) if topology.chips > 1 else 0.0,
     }
-    step, tokens = max(busy.values()), _tokens(made, phase)
-    parameters = count(jax.eval_shape(made.init_state, made.key, made.given(), made.first_batch()).params)
+    step, tokens = max(busy.values()), _tokens(made, phase, start.batch)
+    parameters = count(start.state.params)
     budget = budget or float(TOKENS_A_PARAMETER * parameters)
     days = budget / tokens * step / 86_400
     return {
@@ -147,7 +157,7 @@ def search(
 def memory_on_each(made: Experiment, mesh: Mesh) -> dict[str, float]:
     """Bytes on one device of a mesh that is there, as its compiler says: what a step is given and keeps (parameters, optimiser, batch),
     of that the state by its shapes, and temporaries."""
-    program = _trained(made, mesh)
+    program = _trained(made, mesh, _start(made))
     found = _compiled(program, mesh).memory_analysis()
     state = sum(_on_one(program.kinds[kind]) for kind in ("parameters", "optimiser"))
     return {
@@ -188,23 +198,26 @@ def _mesh(topology: Topology, axes: tuple[int, int, int]) -> Mesh | None:
     return topologies.make_mesh(described, axes, AXES)
 
 
-def _trained(made: Experiment, mesh: Any) -> Program:
-    state = place(jax.eval_shape(made.init_state, made.key, made.given(), made.first_batch()), mesh)
-    batch = _placed(made.first_batch(), batch_sharding(mesh))
+def _start(made: Experiment) -> Start:
+    batch = made.first_batch()
+    return Start(jax.eval_shape(made.init_state, made.key, made.given(), batch), batch)
+
+
+def _trained(made: Experiment, mesh: Any, start: Start) -> Program:
+    state, batch = place(start.state, mesh), _placed(start.batch, batch_sharding(mesh))
     step = make_step(made.model, made.objective, made.treatment.gradient, made.optimizer)
     placed = jax.tree.map(lambda leaf: leaf.sharding, state)
     kinds = {"parameters": (state.params, state.frozen), "optimiser": state.opt_state, "batch": batch}
     return Program(step, (state, batch), (placed, everywhere(mesh)), kinds)
 
 
-def _decoded(made: Experiment, mesh: Any) -> Program:
+def _decoded(made: Experiment, mesh: Any, start: Start) -> Program:
     """A token more for each row of a batch, with a cache that is as long as the window."""
     if made.model.decode is None:
         raise UserError(f"the model {made.settings.model['name']!r} does not decode step by step. Choose --phase=train.")
     kept = DTYPES[made.settings.precision.compute]
-    shapes = jax.eval_shape(made.untreated.init, made.key, made.first_batch())
-    params = place(jax.eval_shape(lambda tree: floats_as(kept, tree), shapes), mesh)
-    batch = _placed(made.first_batch(), batch_sharding(mesh))
+    params = place(jax.eval_shape(lambda tree: floats_as(kept, tree), start.state.params["model"]), mesh)
+    batch = _placed(start.batch, batch_sharding(mesh))
     rows, window = batch["inputs"].shape
     init_cache, extend = made.model.decode.init_cache, made.model.decode.extend
     cache = jax.tree.map(
@@ -216,7 +229,7 @@ def _decoded(made: Experiment, mesh: Any) -> Program:
     return Program(extend, (params, cache, token), (batch_sharding(mesh), placed), {"parameters": params, "cache": cache, "batch": token})
 
 
-PROGRAMS: Mapping[str, Callable[[Experiment, Any], Program]] = {"train": _trained, "decode": _decoded}
+PROGRAMS: Mapping[str, Callable[[Experiment, Any, Start], Program]] = {"train": _trained, "decode": _decoded}
 
 
 def _placed(batch: Mapping[str, np.ndarray], sharding: NamedSharding) -> dict[str, jax.ShapeDtypeStruct]:
@@ -281,7 +294,8 @@ def _extended(config: Mapping[str, Any], mesh: Mesh, phase: str) -> Cost:
 
 
 def _cost(config: Mapping[str, Any], mesh: Mesh, phase: str) -> Cost:
-    compiled = _compiled(PROGRAMS[phase](assemble(config, ()), mesh), mesh)
+    made = assemble(config, ())
+    compiled = _compiled(PROGRAMS[phase](made, mesh, _start(made)), mesh)
     return Cost(float(compiled.cost_analysis()["bytes accessed"]), collectives(text_of(compiled)))
 
 
@@ -290,27 +304,22 @@ def _forward(made: Experiment) -> Callable[..., Any]:
     return lambda params, batch: made.objective.loss(made.model, params, batch, made.key, jnp.int32(0))[0]
 
 
-def _forward_arguments(made: Experiment) -> tuple[PyTree, PyTree]:
-    state = jax.eval_shape(made.init_state, made.key, made.given(), made.first_batch())
-    return state.params, made.first_batch()
-
-
-def _kept(made: Experiment, phase: str) -> float:
+def _kept(made: Experiment, phase: str, start: Start) -> float:
     """Bytes that a forward pass keeps for its backward pass, over all devices, parameters left out."""
     if phase != "train":
         return 0.0
-    params, batch = _forward_arguments(made)
+    params, batch = start.state.params, start.batch
     residuals = jax.eval_shape(lambda params, batch: jax.vjp(lambda p: _forward(made)(p, batch), params)[1], params, batch)
     of_parameters = {(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(params)}
     return float(sum(size_in_bytes(leaf) for leaf in _sized(residuals) if (leaf.shape, leaf.dtype) not in of_parameters))
 
 
-def _counted(made: Experiment, phase: str, axes: tuple[int, int, int], memory: Mapping[str, float]) -> Cost:
+def _counted(made: Experiment, phase: str, axes: tuple[int, int, int], memory: Mapping[str, float], start: Start) -> Cost:
     """From shapes: parameters are gathered over `fsdp` for each pass and their gradients summed; with `tensor`, activations are summed
     twice a block and pass; what is kept is written and read once, the optimiser's state too."""
     data, fsdp, tensor = axes
     compute = jnp.dtype(DTYPES[made.settings.precision.compute]).itemsize
-    params, batch = _forward_arguments(made)
+    params, batch = start.state.params, start.batch
     whole = count(params) * compute / tensor  # parameters as a device computes with them
     passes = 1 if phase == "decode" else 2 + (made.settings.model.get("remat", "none") == "full")
     rows = math.prod(batch["inputs"].shape[:2]) if phase == "train" else len(batch["inputs"])
@@ -327,6 +336,6 @@ def _counted(made: Experiment, phase: str, axes: tuple[int, int, int], memory: M
     return Cost(moved, traffic)
 
 
-def _tokens(made: Experiment, phase: str) -> int:
-    inputs = made.first_batch()["inputs"]
+def _tokens(made: Experiment, phase: str, batch: Mapping[str, np.ndarray]) -> int:
+    inputs = batch["inputs"]
     return len(inputs) if phase == "decode" or not made.task.vocabulary.inputs else math.prod(inputs.shape)

@@ -3,11 +3,13 @@
 Beside a score stands what needs no reasoning: a guess, the commonest answer, the commonest answer after one token (evals/rows.py).
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from assay.diagnose.measurement import HIGHER, POINT, Measurement, Plot, inapplicable, sample
 from assay.diagnose.subject import Answers, Subject, farther
-from assay.evals.rows import baselines
+from assay.evals.rows import LOWER_IS_BETTER, baselines
 
 GROUP = "reasoning"
 NAMES = ("in_distribution", "above_baseline", "out_of_distribution", "half_length")
@@ -69,6 +71,14 @@ def reasoning(subject: Subject) -> list[Measurement]:
     return [*rows, _half(subject, split, inside, beyond[0], outside, max(known.values(), default=0.0))]
 
 
+def beside(answers: Answers, known: Mapping[str, float], headline: str) -> Plot:
+    """A score, and what needs no model."""
+    values, error = {"the model": float(answers.columns["score"].mean()), **known}, headline in LOWER_IS_BETTER
+    label, factor = headline.replace("_", " ") + ("" if error else " (%)"), 1.0 if error else 100.0
+    shown = [float(f"{factor * value:.5g}") for value in values.values()]
+    return Plot("bar", list(range(len(values))), {"score": shown}, "", label, list(values))
+
+
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
@@ -97,6 +107,7 @@ def _above(subject: Subject, split: str, inside: Answers) -> Measurement:
         better=HIGHER,
         margin=POINT,
         measures=subject.headline,
+        plot=beside(inside, known, subject.headline),
     )
 
 

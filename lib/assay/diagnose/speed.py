@@ -5,7 +5,7 @@
 A machine drifts, so models take turns in one process (A B C A B C ...): some calls each, until the results are there. A turn's figure is
 the median of its calls, a model's figure the median over turns, and a ratio is taken within each turn, first / other, so that above 1 is
 faster and below 1 is slower than the first. Its interval is that of a median by order statistics (Conover 1999): it holds whatever the
-distribution. Parameters are arguments of the programs, never constants.
+distribution. Parameters are arguments of the programs, never constants. Compiling, decoding and the energy counter take turns likewise.
 """
 
 import math
@@ -18,17 +18,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from assay.core.tree import PyTree
+from assay.diagnose import energy
 from assay.diagnose.cost import compiled_forward, forward
 from assay.models.model import Model
 
 ONE, MANY = 1, 64  # rows of the two batches
 WARM = 3  # calls before the first that counts
-LEAST = {ONE: 10, MANY: 2}  # calls of a turn, where time allows as many turns
+DECODE = 0  # in the place of rows: a call that decodes
+LEAST = {ONE: 10, MANY: 2, DECODE: 1}  # calls of a turn, where time allows as many turns
 MOST = 1000  # calls of a turn
 TURNS = 25
 
 Batches = Mapping[int, Mapping[str, Any]] | Callable[[int], Mapping[str, Any]]  # of each size, by the number of rows
-Candidate = tuple[Model, PyTree, Batches]
+
+
+class Candidate(NamedTuple):
+    model: Model
+    params: PyTree
+    batches: Batches
+    decode: Callable[[], Any] | None = None  # writes an answer token by token, and ends when it is there
 
 
 class Speed(NamedTuple):
@@ -46,51 +54,59 @@ class Speed(NamedTuple):
     verdict: str  # of the latency: faster, slower or inconclusive; the first model is the baseline
     turns: int
     calls: int  # in each turn, of a batch of one
-    turn_latency: tuple[float, ...] = ()  # the latency ratio of each turn
-    turn_throughput: tuple[float, ...] = ()  # and that of batches of 64
+    by_turn: Mapping[str, tuple[float, ...]] = {}  # figure -> of each turn: p50, p90, batch, compile, decode (seconds), joules (an example)
 
 
 class Runner(NamedTuple):
     """A model ready to be timed."""
 
-    call: Mapping[int, Callable[[], Any]]  # rows -> one call, which ends when its result is there
+    call: Mapping[int, Callable[[], Any]]  # rows, or DECODE -> one call, which ends when its result is there
     compile_seconds: float
+    compile: Callable[[], float] = lambda: math.nan  # compiles the program for one example again: the seconds that XLA took
 
 
 def speed(
-    candidates: Mapping[str, Candidate], seconds: float = 60.0, on_turn: Callable[[int, int], None] = lambda done, turns: None
+    candidates: Mapping[str, Candidate | tuple[Model, PyTree, Batches]],
+    seconds: float = 60.0,
+    on_turn: Callable[[int, int], None] = lambda done, turns: None,
+    compiles: int = 1,
 ) -> dict[str, Speed]:
     """Measures the models in turns, on the default device, in about `seconds` in all, compiling included; where that takes more than half
-    of them, the other half is added. `on_turn(done, turns)` tells.
+    of them, the other half is added. `on_turn(done, turns)` tells. Programs are compiled up to `compiles` times, in a quarter of it.
 
     One turn is always made, however long it takes. Raises ValueError for no model.
     """
     if not candidates:
         raise ValueError("there is no model to measure")
     end = time.perf_counter() + seconds
-    runners = {name: _runner(*candidate) for name, candidate in candidates.items()}
+    runners = {name: _runner(Candidate(*candidate)) for name, candidate in candidates.items()}
+    compiled = _compiled(runners, compiles, seconds / 4)
     end = max(end, time.perf_counter() + seconds / 2)  # however long compiling took, half of it is for measuring
     calls, turns = _share(runners, end - time.perf_counter())
-    seen: dict[str, dict[int, list[np.ndarray]]] = {name: {ONE: [], MANY: []} for name in runners}
+    seen: dict[str, dict[int, list[np.ndarray]]] = {name: {rows: [] for rows in runner.call} for name, runner in runners.items()}
+    joules: dict[str, list[float]] = {name: [] for name in runners}
     for turn in range(turns):
         if turn and time.perf_counter() > end:
             break
         for name, runner in runners.items():
             for rows, call in runner.call.items():
+                before = energy.joules() if rows == MANY else None
                 seen[name][rows].append(_timed(call, calls[rows]))
+                if before is not None:
+                    joules[name].append(energy.spent(before) / (calls[MANY] * MANY))
         on_turn(turn + 1, turns)
     medians = {name: {rows: np.array([np.median(turn) for turn in of[rows]]) for rows in of} for name, of in seen.items()}
     first = medians[next(iter(medians))]
     found = {}
     for name, own in medians.items():
-        ratios = {rows: first[rows] / own[rows] for rows in own}
+        ratios = {rows: first[rows] / own[rows] for rows in (ONE, MANY)}
         interval = median_interval(ratios[ONE])
         found[name] = Speed(
             latency_p50_seconds=float(np.median(own[ONE])),
             latency_p90_seconds=float(np.median([np.quantile(turn, 0.9) for turn in seen[name][ONE]])),
             examples_per_second=float(ONE / np.median(own[ONE])),
             batched_examples_per_second=float(MANY / np.median(own[MANY])),
-            compile_seconds=runners[name].compile_seconds,
+            compile_seconds=float(np.median(compiled[name])),
             latency_ratio=float(np.median(ratios[ONE])),
             latency_ratio_interval=interval,
             throughput_ratio=float(np.median(ratios[MANY])),
@@ -98,8 +114,14 @@ def speed(
             verdict="baseline" if own is first else verdict(interval),
             turns=len(own[ONE]),
             calls=calls[ONE],
-            turn_latency=tuple(ratios[ONE].tolist()),
-            turn_throughput=tuple(ratios[MANY].tolist()),
+            by_turn={
+                "p50": tuple(own[ONE].tolist()),
+                "p90": tuple(float(np.quantile(turn, 0.9)) for turn in seen[name][ONE]),
+                "batch": tuple(own[MANY].tolist()),
+                "compile": tuple(compiled[name]),
+                **({"decode": tuple(own[DECODE].tolist())} if DECODE in own else {}),
+                **({"joules": tuple(joules[name])} if joules[name] else {}),
+            },
         )
     return found
 
@@ -127,10 +149,11 @@ def verdict(interval: tuple[float, float] | None) -> str:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _runner(model: Model, params: PyTree, batches: Batches) -> Runner:
-    params, call, compiling = jax.device_put(params), {}, {}
+def _runner(candidate: Candidate) -> Runner:
+    model, batches = candidate.model, candidate.batches
+    params, call, compiling, given_of = jax.device_put(candidate.params), {}, {}, {}
     for rows in (ONE, MANY):
-        batch = jax.device_put(dict(batches(rows) if callable(batches) else batches[rows]))
+        batch = given_of[rows] = jax.device_put(dict(batches(rows) if callable(batches) else batches[rows]))
         given = len(jax.tree.leaves(batch)[0])
         if given != rows:
             raise ValueError(f"a batch of {rows} was asked for, and {given} rows were given")
@@ -139,7 +162,23 @@ def _runner(model: Model, params: PyTree, batches: Batches) -> Runner:
         call[rows] = _call(jax.jit(forward(model)) if small else program, params, batch)  # what is compiled ahead takes no int4 (JAX 0.10)
         for _ in range(WARM):
             call[rows]()
-    return Runner(call, compiling[ONE])
+    if candidate.decode is not None:
+        call[DECODE] = candidate.decode
+        call[DECODE]()
+    return Runner(call, compiling[ONE], lambda: compiled_forward(model, params, given_of[ONE])[1])
+
+
+def _compiled(runners: Mapping[str, Runner], times: int, seconds: float) -> dict[str, list[float]]:
+    """Seconds of compiling, those of the start first, then in turns while there is time for another."""
+    found, end, longest = {name: [runner.compile_seconds] for name, runner in runners.items()}, time.perf_counter() + seconds, 0.0
+    for _ in range(1, times):
+        start = time.perf_counter()
+        if start + longest > end:
+            break
+        for name, runner in runners.items():
+            found[name].append(runner.compile())
+        longest = time.perf_counter() - start
+    return found
 
 
 def _call(program: Any, params: PyTree, batch: PyTree) -> Callable[[], Any]:
@@ -159,7 +198,7 @@ def _timed(call: Callable[[], Any], times: int) -> np.ndarray:
 def _share(runners: Mapping[str, Runner], left: float) -> tuple[dict[int, int], int]:
     """How many calls a turn has of each size, alike for all models, and how many turns there are, so that they fill the seconds left."""
     start = time.perf_counter()
-    once = {rows: sum(float(np.min(_timed(runner.call[rows], 2))) for runner in runners.values()) for rows in LEAST}
+    once = {rows: sum(float(np.min(_timed(one.call[rows], 2))) for one in runners.values() if rows in one.call) for rows in LEAST}
     left -= time.perf_counter() - start
     least = sum(LEAST[rows] * once[rows] for rows in LEAST)
     turns = int(min(TURNS, max(1, left // least)))

@@ -187,7 +187,9 @@ def _answers(
     columns |= {"score": np.array([record["scores"][headline] for record in records])}
     columns |= {"length": np.array([record["length"] for record in records], float)}
     groups = np.array([str(record["group"]) for record in records]) if "group" in records[0] else None
-    return Answers(np.array([_hash(record) for record in records], np.uint64) if ids is None else ids, groups, columns, records)
+    if ids is not None:
+        return Answers(ids, groups, columns, ())  # changed inputs are not kept
+    return Answers(np.array([_hash(record) for record in records], np.uint64), groups, columns, records)
 
 
 def _then(fetch: Callable[[np.ndarray], Examples], change: Callable[[Examples], Examples]) -> Callable[[np.ndarray], Examples]:

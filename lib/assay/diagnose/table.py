@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from assay.diagnose import calibration, generalisation, health, long_range, reasoning, resources
+from assay.diagnose import calibration, costs, generalisation, health, long_range, reasoning, speeds
 from assay.diagnose.measurement import GROUPS, Measurement
 from assay.diagnose.subject import Subject
 
@@ -18,7 +18,7 @@ class Diagnostic(NamedTuple):
 
 DIAGNOSTICS: Mapping[str, Diagnostic] = {
     "reasoning": Diagnostic("reasoning", reasoning.NAMES, reasoning.reasoning, choosing=True),
-    "far_tokens": Diagnostic("long range", ("far_tokens",), long_range.far_tokens),
+    "far_tokens": Diagnostic("long range", long_range.FAR, long_range.far_tokens),
     "attention_distance": Diagnostic("long range", ("attention_distance",), long_range.attention_distance),
     "effective_context": Diagnostic("long range", ("effective_context",), long_range.effective_context),
     "held_out": Diagnostic("generalisation", ("score", "train_test_gap"), generalisation.held_out, choosing=True),
@@ -31,11 +31,11 @@ DIAGNOSTICS: Mapping[str, Diagnostic] = {
     ),
     "domain_shift": Diagnostic("generalisation", ("domain_shift",), generalisation.domain_shift),
     "calibration": Diagnostic("calibration", calibration.NAMES, calibration.calibration, choosing=True),
-    "costs": Diagnostic("cost", tuple(name for name, *_ in resources.COSTS.values()), resources.costs),
-    "energy": Diagnostic("cost", ("energy",), resources.energy),
-    "speeds": Diagnostic("speed", tuple(name for name, *_ in resources.SPEEDS.values()), resources.speeds),
-    "decoding": Diagnostic("speed", ("tokens_per_second",), resources.decoding),
-    "roofline": Diagnostic("speed", ("roofline",), resources.roofline),
+    "costs": Diagnostic("cost", tuple(name for name, *_ in costs.COSTS.values()), costs.costs),
+    "energy": Diagnostic("cost", ("energy",), speeds.energy),
+    "speeds": Diagnostic("speed", tuple(speeds.ROWS), speeds.speeds),
+    "decoding": Diagnostic("speed", ("tokens_per_second",), speeds.decoding),
+    "roofline": Diagnostic("speed", ("roofline",), speeds.roofline),
     "gradients": Diagnostic("optimisation health", ("gradient_norm", "gradient_balance"), health.gradients),
     "largest_gradient": Diagnostic("optimisation health", ("largest_gradient",), health.largest_gradient),
     "update_norm": Diagnostic("optimisation health", ("update_norm",), health.update_norm),

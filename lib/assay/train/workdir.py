@@ -134,22 +134,38 @@ class WorkDir:
         return found
 
 
+def check_writable(folder: str | Path) -> None:
+    """Raises UserError where no file can be made in a folder, or in the nearest one above it that is there. It leaves nothing behind."""
+    if not leader():
+        return
+    whole = Path(folder).absolute()
+    try:
+        tempfile.TemporaryFile(dir=next(path for path in (whole, *whole.parents) if path.exists())).close()
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}. Choose another folder.") from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes the whole file or nothing; of several processes the first does. Raises UserError where the system does not let it."""
+    write_bytes(path, text.encode("utf-8", "replace"))  # a lone surrogate is no reason to lose a page
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """As write_text."""
     if not leader():
         return
     try:
-        _write(path, text)
+        _write(path, content)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}. Choose another place.") from None
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:  # a lone surrogate is no reason to lose a page
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 
 from assay.core.errors import UserError
-from assay.data.recombine import Pair, exchanges, substitutions
+from assay.data.recombine import Pair, exchanges, substitutions, tokens_of, written
 from assay.data.source import Examples, Source, in_memory, padded
 from assay.tasks.task import Task
 from assay.train.treatment import Treatment
@@ -64,22 +64,22 @@ def recombined(source: Source, of: str, draws: int, longest: int) -> Source:
     made = exchanges(pairs, draws or len(pairs), 0) if of == "words" else substitutions(pairs, draws or len(pairs), longest, 0)
     if not made:
         raise UserError(f"the treatment recombine finds no {of} in {source.name!r} that stand in for each other. {KEY}")
-    given, given_length = padded([pair[0] for pair in (*pairs, *made)])
-    answer, answer_length = padded([pair[1] + end for pair in (*pairs, *made)])
+    given, given_length = padded([tokens_of(pair[0]) for pair in (*pairs, *made)])
+    answer, answer_length = padded([tokens_of(pair[1] + end) for pair in (*pairs, *made)])
     ids = np.arange(len(given))
     return in_memory(source.name, Examples(ids, answer_length, given, given_length, answer, answer_length, answer_length))
 
 
-def as_pairs(examples: Examples) -> tuple[list[Pair], tuple[int, ...]]:
+def as_pairs(examples: Examples) -> tuple[list[Pair], str]:
     """Inputs and answers, and the token that ends all answers, which these lack then."""
     given, answers = _rows(examples.input, examples.input_length), _rows(examples.target, examples.target_length)
     ends = {answer[-1:] for answer in answers}
-    end = ends.pop() if len(ends) == 1 and min(map(len, answers)) > 1 else ()
+    end = ends.pop() if len(ends) == 1 and min(map(len, answers)) > 1 else ""
     return [(one, answer[: len(answer) - len(end)]) for one, answer in zip(given, answers, strict=True)], end
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _rows(tokens: np.ndarray, lengths: np.ndarray) -> Sequence[tuple[int, ...]]:
-    return [tuple(row[:length]) for row, length in zip(tokens.tolist(), lengths.tolist(), strict=True)]
+def _rows(tokens: np.ndarray, lengths: np.ndarray) -> Sequence[str]:
+    return [written(row[:length]) for row, length in zip(tokens.tolist(), lengths.tolist(), strict=True)]

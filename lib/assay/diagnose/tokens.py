@@ -1,0 +1,78 @@
+"""Answers token by token, the true ones before each given: whether it is right, its loss, and how sure the model is.
+
+tokens = tokens_of(subject, "test")        # asked once
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assay.core.tree import PyTree, widened
+from assay.data.source import content_hash
+from assay.diagnose.subject import Subject
+from assay.models.model import Batch, Model
+from assay.tasks.task import is_likeliest
+
+MOST_EXAMPLES = 256
+PLACES = 1 << 20  # more than an input has
+
+
+class Tokens(NamedTuple):
+    """Of every token that is asked for, [tokens]."""
+
+    row: np.ndarray  # of the batch
+    place: np.ndarray  # in what is answered
+    right: np.ndarray  # 0 or 1
+    loss: np.ndarray  # nats
+    confidence: np.ndarray  # of the likeliest answer
+    ids: np.ndarray  # uint64
+    groups: np.ndarray  # what is drawn together: the example, or what its examples are drawn together with
+    batch: Batch
+
+
+def tokens_of(subject: Subject, split: str) -> Tokens:
+    """Of a share of a split's examples. Only of models that answer in tokens."""
+    name = f"tokens/{split}"
+    if name not in subject.asked:
+        most = min(subject.examples, MOST_EXAMPLES)
+        batch, groups = subject.first(most, split), subject.groups(most, split)
+        right, loss, confidence = jax.device_get(_by_token(subject.model)(subject.params, batch))
+        row, place = np.nonzero(np.asarray(batch["mask"]) > 0)
+        numbers = content_hash(np.asarray(batch["inputs"])) >> np.uint64(20)
+        right, loss, confidence = (np.asarray(values[row, place], float) for values in (right, loss, confidence))
+        subject.asked[name] = Tokens(
+            row=row,
+            place=place,
+            right=right,
+            loss=loss,
+            confidence=confidence,
+            ids=numbers[row] * np.uint64(PLACES) + place.astype(np.uint64),
+            groups=row.astype(str) if groups is None else groups[row],
+            batch=batch,
+        )
+    return subject.asked[name]
+
+
+def taken(tokens: Tokens, chosen: np.ndarray) -> Tokens:
+    """Some of them, by number."""
+    return tokens._replace(**{name: values[chosen] for name, values in tokens._asdict().items() if name != "batch"})
+
+
+def spread(n: int, most: int) -> np.ndarray:
+    """At most so many of n numbers, spread evenly."""
+    return np.linspace(0, n - 1, min(most, n)).round().astype(int)
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _by_token(model: Model):
+    def answer(params: PyTree, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
+        logits = widened(model.apply(params, batch).logits)
+        log_probability = jax.nn.log_softmax(logits, axis=-1)
+        loss = -jnp.take_along_axis(log_probability, batch["targets"][..., None], axis=-1)[..., 0]
+        return is_likeliest(logits, batch["targets"]), loss, jnp.exp(log_probability.max(axis=-1))
+
+    return jax.jit(answer)
