@@ -10,7 +10,7 @@ import numpy as np
 
 from assay.core import rng
 from assay.core.tree import PyTree, path_string, widened
-from assay.diagnose.long_range import attention_of
+from assay.diagnose.long_range import attention
 from assay.diagnose.measurement import LOWER, Measurement, Plot, inapplicable, sample
 from assay.diagnose.subject import Subject
 from assay.models.model import Batch, Model
@@ -201,7 +201,7 @@ def attention_entropy(subject: Subject) -> list[Measurement]:
     batch = subject.first(min(subject.examples, 64), subject.probe)
     if not subject.tokens or "length" not in batch:
         return [inapplicable(GROUP, name, "does not apply: the model reads no sequence of tokens.")]
-    _, _, by_layer = jax.device_get(attention_of(subject.model)(subject.params, batch))
+    _, _, by_layer = attention(subject, batch)
     if not by_layer:
         return [inapplicable(GROUP, name, "does not apply: the model has no attention.")]
     each = np.mean(list(by_layer.values()), axis=0)

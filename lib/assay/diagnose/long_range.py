@@ -88,7 +88,7 @@ def attention_distance(subject: Subject) -> list[Measurement]:
     batch = subject.first(min(subject.examples, 64))
     if not subject.tokens or "length" not in batch:
         return [inapplicable(GROUP, name, "does not apply: the model reads no sequence of tokens.")]
-    per_example, by_layer, _ = jax.device_get(attention_of(subject.model)(subject.params, batch))
+    per_example, by_layer, _ = attention(subject, batch)
     if not by_layer:
         return [inapplicable(GROUP, name, "does not apply: the model has no attention.")]
     layers = list(by_layer)
@@ -212,6 +212,13 @@ def _answering(model: Model, pooled: bool):
         return jax.nn.softmax(logits, axis=-1)
 
     return jax.jit(answer)
+
+
+def attention(subject: Subject, batch: Batch) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What attention_of says of a batch; compiled once a subject."""
+    if "attention" not in subject.asked:
+        subject.asked["attention"] = attention_of(subject.model)
+    return jax.device_get(subject.asked["attention"](subject.params, batch))
 
 
 def attention_of(model: Model):

@@ -27,7 +27,7 @@ def reasoning(subject: Subject) -> list[Measurement]:
     percent = f"{100 * inside.columns['score'].mean():.1f} %"
     what = subject.headline.replace("_", " ")
     rows = [
-        sample(
+        within := sample(
             GROUP,
             NAMES[0],
             "mean",
@@ -41,7 +41,7 @@ def reasoning(subject: Subject) -> list[Measurement]:
             measures=subject.headline,
             plot=_by_length(inside, f"{what} (%)"),
         ),
-        _above(subject, split, inside),
+        _above(subject, split, inside, within),
     ]
     beyond = [name for name in farther(subject.task) if name != split]
     if subject.choosing and subject.task.shifted:  # there is nothing like them but what is judged by
@@ -88,14 +88,16 @@ def _within(subject: Subject) -> str:
     return "valid" if subject.split in beyond and "valid" in subject.task.splits else subject.split
 
 
-def _above(subject: Subject, split: str, inside: Answers) -> Measurement:
+def _above(subject: Subject, split: str, inside: Answers, within: Measurement) -> Measurement:
+    """The row `within` less a number, and so is its interval."""
     known = baselines(inside.records, subject.task, subject.headline)
     if not known:
         return inapplicable(GROUP, NAMES[1], f"does not apply: no baseline is known for {subject.headline}.")
     name = max(known, key=lambda one: known[one])
     listed = ", ".join(f"{one} {100 * value:.1f} %" for one, value in known.items())
     over = inside.columns["score"] - known[name]
-    return sample(
+    ends = within.interval and (within.interval[0] - known[name], within.interval[1] - known[name])
+    found = sample(
         GROUP,
         NAMES[1],
         "mean",
@@ -109,6 +111,7 @@ def _above(subject: Subject, split: str, inside: Answers) -> Measurement:
         measures=subject.headline,
         plot=beside(inside, known, subject.headline),
     )
+    return found._replace(interval=ends)
 
 
 def _half(subject: Subject, split: str, inside: Answers, beyond: str, outside: Answers, guessed: float) -> Measurement:
