@@ -16,7 +16,9 @@ and the picture of their Pareto fronts is written to WORKDIR/pareto.svg.
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -27,6 +29,7 @@ from assay.card.pareto import as_json as stages_as_json
 from assay.card.pareto import pareto, print_stages, stages_of
 from assay.card.plots import standalone
 from assay.card.runs import card_of, write_card
+from assay.card.turns import CRASHED
 from assay.core.command import launch
 from assay.core.errors import UserError
 from assay.dist.launch import leader
@@ -83,17 +86,20 @@ def _card() -> None:
     if missing:
         raise UserError(f"missing {' and '.join(missing)}. See --help.")
     out = OUT.value or AFTER.value[0]
-    if OUT.value:
-        check_writable(out)  # a card takes minutes
+    check_writable(out)  # a card takes minutes
     card = card_of(BEFORE.value, AFTER.value, SECONDS.value)
     rows, page = write_card(card, out)
     if leader():
         print_card(card)
         print(f"card: {rows}\npage: {page}")
-    crashed = [row["name"] for row in card["rows"] if row["before"]["crashed"] or any(one["crashed"] for one in row["after"].values())]
+    crashed = [row["name"] for row in card["rows"] if row["before"]["crashed"] or any(map(_crashed, row["after"].values()))]
     if crashed:
         print(f"error: {', '.join(crashed)} could not be measured; the rows say what happened.", file=sys.stderr)
         sys.exit(1)
+
+
+def _crashed(one: Mapping[str, Any]) -> bool:
+    return one["crashed"] or one["why"].startswith(CRASHED)
 
 
 def _pareto() -> None:

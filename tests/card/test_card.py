@@ -23,6 +23,7 @@ from assay.core.paired import sign_test
 from assay.diagnose.bring import bring
 from assay.diagnose.energy import joules
 from assay.diagnose.measurement import HIGHER, LOWER, NATS, POINT, SHARE, Measurement, Plot, inapplicable, sample
+from assay.diagnose.speeds import Timed, picture
 
 N = 300
 RANDOM = np.random.default_rng(0)
@@ -182,15 +183,32 @@ def test_predictions():
     assert "made for /runs/x" in one["why"]
 
 
-def in_turns(faster, compiles=3):
+def in_turns(faster, **more):
     """Of a model that is so many times as fast in each turn as one that takes 0.1 s."""
     faster = np.asarray(faster)
-    return {"latency_p50": 0.1 / faster, "examples_per_second": 10 * faster, "compile_seconds": np.full(compiles, 0.2)}
+    turns = {"latency_p50": 0.1 / faster, "examples_per_second": 10 * faster, "compile_seconds": np.full(3, 0.2), **more}
+    rows = {
+        name: Measurement(
+            "speed",
+            name,
+            float(np.median(values)),
+            unit="seconds",
+            n=len(values),
+            how="a call; the median of turns",
+            timing=True,
+            margin=SHARE,
+            relative=True,
+            better=HIGHER if name == "examples_per_second" else LOWER,
+            plot=picture(name, values, "seconds"),
+        )
+        for name, values in turns.items()
+    }
+    return Timed(turns, rows, False)
 
 
 def test_times_are_those_of_the_turns():
     turns = 2.0 + 0.1 * np.sin(np.arange(25))
-    told = times(in_turns([1.0] * 25), {**in_turns(turns), "tokens_per_second": turns})
+    told = times(in_turns([1.0] * 25), in_turns(turns, tokens_per_second=turns))
     assert "tokens_per_second" not in told.changes, "only one of them writes"
     latency = told.changes["latency_p50"]
     assert latency.value == pytest.approx(np.median(1 / turns) - 1) and latency.interval[0] < latency.value < latency.interval[1]
@@ -250,7 +268,7 @@ def test_those_with_checkpoints_take_turns(tmp_path, monkeypatch):
     told = retime(a, {"deep": deep, "same": a}, 8.0)
     assert told["same"].one_program and not told["same"].changes
     slow = told["deep"]
-    assert (slow.after["latency_p50"] > slow.before["latency_p50"]).all() and slow.changes["latency_p50"].value > 0.5
+    assert slow.after["latency_p50"].value > slow.before["latency_p50"].value > 0 and slow.changes["latency_p50"].value > 0.5
     assert {*slow.changes} == {
         "compile_seconds",
         "latency_p50",
@@ -263,6 +281,17 @@ def test_those_with_checkpoints_take_turns(tmp_path, monkeypatch):
     assert slow.changes["batched_examples_per_second"].value < -0.5 and slow.changes["latency_p50"].turns >= 6
     card = build(diagnosis(), {"deep": diagnosis(), "same": diagnosis()}, told)
     assert (found(card, "latency_p50", "deep")["verdict"], found(card, "latency_p50", "same")["verdict"]) == (WORSE, SAME)
+
+
+def test_a_model_that_cannot_be_timed_does_not_take_the_card_with_it(tmp_path, monkeypatch):
+    def fails(runs, seconds):
+        raise ZeroDivisionError("no\n time")
+
+    monkeypatch.setattr("assay.card.turns._in_turns", fails)
+    a, b = (run_folder(tmp_path / name, seal=name) for name in ("a", "b"))
+    card = build(diagnosis(), {"b": diagnosis()}, retime(a, {"b": b}, 1.0))
+    assert found(card, "latency_p50")["why"] == "crashed: ZeroDivisionError: no time" and found(card, "latency_p50")["verdict"] == OPEN
+    assert found(card, "score")["verdict"] == SAME
 
 
 def text_of(card, width=160, encoding="utf-8"):

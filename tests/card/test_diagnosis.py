@@ -190,9 +190,13 @@ def test_a_run_that_has_not_ended_says_so(runs, fast, tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_the_work(runs, verb, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(runs["other"], copy)
+    (copy / diagnosis.ROWS).unlink()
     (tmp_path / "file").write_text("")
-    refused = verb("compare", f"--before={runs['cnn']}", f"--after={runs['other']}", f"--out={tmp_path / 'file' / 'x'}")
-    assert refused.code == 2 and "cannot write to" in refused.err and "diagnosing" not in refused.err
+    refused = verb("compare", f"--before={runs['cnn']}", f"--after={copy}", f"--out={tmp_path / 'file' / 'x'}")
+    assert refused.code == 2 and "cannot write to" in refused.err
+    assert "diagnosing" not in refused.err and not (copy / diagnosis.ROWS).exists()
 
 
 def test_the_verb(runs, verb, tmp_path):

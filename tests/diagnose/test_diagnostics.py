@@ -13,7 +13,7 @@ from assay.card.verdict import Pair, judge
 from assay.diagnose import calibration, costs, energy, generalisation, health, long_range, reasoning, speeds
 from assay.diagnose import table as diagnostics
 from assay.diagnose.bring import bring
-from assay.diagnose.measurement import GROUPS, calibration_interval, half_length
+from assay.diagnose.measurement import GROUPS, Measurement, Plot, calibration_interval, half_length
 from assay.diagnose.subject import Subject, choosing, farther, held_out, limited
 from assay.models.model import Decode, Model, Output
 from assay.tasks.table import build
@@ -274,11 +274,26 @@ def tapped(values, labels=None):
     )
 
 
+def test_activations_come_by_example_however_a_family_lays_them_out():
+    inputs = np.random.default_rng(0).integers(0, 2, (40, 40))  # as many tokens as examples
+
+    def apply(params, batch):
+        n, seq = batch["inputs"].shape
+        by_example = jnp.broadcast_to(batch["inputs"][..., None] * 1.0, (n, seq, 3))
+        places = jnp.arange(seq + 1)[:, None] * jnp.ones((1, 3))
+        layouts = {"b/hidden": jnp.swapaxes(by_example, 0, 1), "c/hidden": by_example.reshape(n * seq, 3), "d/hidden": places}
+        return params["one"] * jax.nn.one_hot(batch["inputs"], 2), {"a/hidden": by_example, **layouts}
+
+    taps = bring(apply, {"one": jnp.ones(())}, {"test": (inputs, inputs)}).taps()
+    assert {path: value.shape for path, value in taps.items()} == {path: (39, 40, 3) for path in ("a/hidden", "b/hidden", "c/hidden")}
+    assert all(np.array_equal(value, taps["a/hidden"]) for value in taps.values())
+
+
 def test_dead_units():
     values = np.random.default_rng(0).normal(size=(64, 8))
     values[:, [1, 4, 6]] = [0.0, 2.5, -1.0]  # constant, whatever it is
     (row,) = health.dead_units(tapped(values))
-    assert row.value == pytest.approx(3 / 8) and "3 of 8" in row.meaning and row.n == 64
+    assert row.value == pytest.approx(3 / 8) and "3 of 8" in row.meaning and row.n == 8
 
 
 @pytest.mark.parametrize("directions", [1, 3, 8])
@@ -391,8 +406,30 @@ def test_a_language_model_is_timed_as_it_writes():
     )
     assert not speeds.decoding(subject)[0].applies
     decode = Decode(lambda p, batch, most: jnp.zeros(()), lambda p, cache, tokens: (p["sharp"] * jax.nn.one_hot(tokens, 2), cache))
-    (row,) = speeds.decoding(replace(subject, model=replace(subject.model, decode=decode), asked={}))
+    task = replace(subject.task, metrics=("perplexity", *subject.task.metrics))
+    writes = replace(subject, model=replace(subject.model, decode=decode), task=task)
+    assert not speeds.decoding(replace(writes, task=subject.task, asked={}))[0].applies, "one that tags tokens writes nothing"
+    (row,) = speeds.decoding(replace(writes, asked={}))
     assert row.applies and row.unit == "tokens/s" and "5 tokens" in row.how and row.value > 0
+
+
+def test_a_model_that_fails_to_write_is_timed_all_the_same():
+    inputs = np.random.default_rng(0).integers(0, 2, (64, 10))
+    subject = bring(
+        lambda p, b: p["sharp"] * jax.nn.one_hot(b["inputs"], 2), {"sharp": jnp.ones(())}, {"test": (inputs, inputs)}, seconds=0.5
+    )
+    broken = replace(subject.model, decode=Decode(lambda p, batch, most: 1 / 0, lambda p, cache, tokens: (tokens, cache)))
+    subject = replace(subject, model=broken, task=replace(subject.task, metrics=("perplexity",)))
+    rows = by_name(diagnostics.examine(subject, ("energy", "speeds", "decoding", "roofline")))
+    assert [name for name, row in rows.items() if row.crashed] == ["tokens_per_second"]
+    assert rows["tokens_per_second"].timing and rows["energy"].timing and rows["latency_p50"].value > 0
+
+
+def test_pictures_hold_no_numbers_that_are_none(monkeypatch):
+    odd = Measurement("cost", "odd", 1.0, plot=Plot("line", [0, 1], {"a": [float("nan"), 2.0]}, "", ""))
+    monkeypatch.setitem(diagnostics.DIAGNOSTICS, "odd", diagnostics.Diagnostic("cost", ("odd",), lambda subject: [odd]))
+    (row,) = diagnostics.examine(bring(*copied(4)), ("odd",))
+    assert row.plot.lines == {"a": [None, 2.0]}
 
 
 def test_each_token_of_a_text_is_an_answer_of_its_own():

@@ -41,6 +41,8 @@ def examined(subject: Subject, model: str = "yours", on_done: Callable[[int, str
         "run": False,
         "checkpoint": _fingerprint(subject.params),
         "vocabulary": list(astuple(subject.task.vocabulary)),
+        "notes": [],
+        "failed": [],
         "environment": environment(),
     }
     return Diagnosis(about, rows, example_sets(subject, rows), [])

@@ -30,8 +30,6 @@ from assay.card.turns import Times
 from assay.card.verdict import BETTER, LEVEL, OPEN, SAME, WORSE, Pair, Verdict, judge
 from assay.core.errors import UserError
 from assay.diagnose.measurement import GROUPS, HIGHER, Measurement, inapplicable
-from assay.diagnose.speed import median_interval
-from assay.diagnose.speeds import picture
 from assay.train.workdir import environment
 
 SCHEMA = 1
@@ -140,14 +138,7 @@ def _pair(key: tuple[str, str], before: Diagnosis, after: Diagnosis, timed: Time
     for found, values in ((before, timed.before), (after, timed.after)):
         row = next((row for row in found.rows if (row.group, row.name) == key), inapplicable(*key, "not in this diagnosis"))
         if row.applies and row.timing and key[1] in timed.changes:
-            turns = values[key[1]]
-            row = row._replace(
-                value=float(np.median(turns)),
-                n=len(turns),
-                interval=median_interval(turns),
-                how=f"{row.how.rpartition('; ')[0] or row.how}; in turns with the other runs, in one process",
-                plot=picture(key[1], turns, row.unit),
-            )
+            row = values[key[1]]._replace(how=f"{values[key[1]].how}; in turns with the other runs, in one process")
         rows.append(row)
     one, other = rows
     if any(column.rpartition("/")[0] in differing for column in other.columns):  # training sets: what is paired must be the same

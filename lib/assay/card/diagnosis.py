@@ -115,6 +115,8 @@ def read(workdir: str | Path) -> Diagnosis:
         raise UserError(f"no {ROWS} in {workdir}. {again}") from None
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{path} cannot be read: {error}. {again}") from None
+    if schema == SCHEMA and "columns" not in said:
+        raise UserError(f"{path} was written by an older version, without the hash of {COLUMNS}. {again}")
     if schema != SCHEMA:
         raise UserError(f"{path} has schema {schema}, and this version reads {SCHEMA}. {again}")
     try:

@@ -76,7 +76,7 @@ def diagnosis_page(diagnosis: "Diagnosis", command: str) -> str:
         environment=list(pairs(about["environment"])),
         command=command,
         workdir=workdir,
-        top=[key for key in about if key != "environment"] + ["rows", "suggestions", "environment"],
+        top=[key for key in about if key != "environment"] + ["columns", "rows", "suggestions", "environment"],
         schema=about["schema"],
         fields=FIELDS,
     )

@@ -51,7 +51,7 @@ def card_of(before: str, afters: Sequence[str], seconds: float) -> dict[str, Any
 def write_card(card: dict[str, Any], folder: str | Path) -> tuple[Path, Path]:
     """card.json and card.html, and where they are."""
     rows, page = Path(folder) / CARD, Path(folder) / PAGE
-    drawn = card_page(card)  # both or neither
+    drawn = card_page(card)  # before anything is written
     write_text(page, drawn)
     WorkDir.write_json(rows, card)
     return rows, page

@@ -14,7 +14,9 @@ import numpy as np
 
 from assay.card.verdict import ONCE, Change
 from assay.core.config import differences
+from assay.core.errors import UserError
 from assay.core.paired import sign_test
+from assay.diagnose.measurement import Measurement
 from assay.diagnose.speed import median_interval
 from assay.diagnose.speeds import Timed, timed
 from assay.diagnose.subject import Subject, held_out
@@ -24,13 +26,14 @@ from assay.train.workdir import WorkDir
 from assay.treat.load import load
 
 BEFORE = ""  # no name of a run
+CRASHED = "crashed:"
 
 
 class Times(NamedTuple):
     """Of one run against the run before. Where no turns were taken, there are no values."""
 
-    before: Mapping[str, np.ndarray]  # row -> its value in each turn
-    after: Mapping[str, np.ndarray]
+    before: Mapping[str, Measurement]  # as measured in turns with the other
+    after: Mapping[str, Measurement]
     changes: Mapping[str, Change]
     one_program: bool = False  # the same model with the same parameters
     untimed: str = ONCE  # why other times are not compared
@@ -41,18 +44,23 @@ def retime(before: str, afters: Mapping[str, str], seconds: float) -> dict[str, 
     untimed = {name: _untimed(before, path) for name, path in afters.items()}
     same = {name for name, path in afters.items() if one_program(before, path)}
     wanted = {name: path for name, path in afters.items() if not untimed[name] and name not in same}
-    found = _in_turns({BEFORE: before, **wanted}, seconds) if wanted else {}
+    try:
+        found = _in_turns({BEFORE: before, **wanted}, seconds) if wanted else {}
+    except UserError:
+        raise
+    except Exception as error:  # it does not take the other rows with it
+        untimed |= dict.fromkeys(wanted, f"{CRASHED} {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        found, wanted = {}, {}
     return {
-        name: times(found[BEFORE].turns, found[name].turns) if name in wanted else Times({}, {}, {}, name in same, untimed[name] or ONCE)
+        name: times(found[BEFORE], found[name]) if name in wanted else Times({}, {}, {}, name in same, untimed[name] or ONCE)
         for name in afters
     }
 
 
-def times(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> Times:
-    """What two models' turns say, by the names of rows; those that only one has are left out."""
-    both = [row for row in before if row in after]
-    changes = {row: _change(after[row] / before[row]) for row in both}
-    return Times({row: before[row] for row in both}, {row: after[row] for row in both}, changes)
+def times(before: Timed, after: Timed) -> Times:
+    """What two models' turns say, by the names of rows; of those that only one has there is no change."""
+    changes = {row: _change(after.turns[row] / values) for row, values in before.turns.items() if row in after.turns}
+    return Times(before.rows, after.rows, changes)
 
 
 def one_program(before: str | Path, after: str | Path) -> bool:

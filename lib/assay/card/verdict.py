@@ -14,7 +14,7 @@ import numpy as np
 from assay.card.number import number
 from assay.core.paired import Together, difference_of
 from assay.core.stats import holm
-from assay.diagnose.measurement import HIGHER, NEITHER, STATISTICS, Measurement
+from assay.diagnose.measurement import HIGHER, NEITHER, STATISTICS, WITHOUT, Measurement
 
 BETTER, WORSE, SAME, OPEN = "better", "worse", "no difference", "inconclusive"
 LEVEL = 0.05  # of all rows of a card together
@@ -136,7 +136,8 @@ def _compared(
         same = plain._replace(difference=0.0, interval=(0.0, 0.0), p_value=1.0, agreement=agreement, verdict=SAME, n=n)
         return same._replace(why=f"the same on each of {n} examples")
     found = difference_of(STATISTICS[before.statistic], after.columns, before.columns, groups, resamples=resamples, flips=flips)
-    interval = (found.low, found.high) if np.isfinite([found.low, found.high]).all() else None
+    known = np.isfinite([found.low, found.high]).all() and before.statistic not in WITHOUT
+    interval = (found.low, found.high) if known else None
     value = found.value if np.isfinite(found.value) else None
     return plain._replace(difference=value, interval=interval, p_value=found.p_value, agreement=agreement, n=n)
 
@@ -184,7 +185,7 @@ def _alike(one: float, other: float) -> bool:
 
 def _agreement(before: Measurement, after: Measurement) -> float | None:
     """Over the scores, where they are zeros and ones of both."""
-    keys = [key for key in before.columns if len(before.columns) == 1 or key.rpartition("/")[2] == "score"]
+    keys = [key for key in before.columns if key.rpartition("/")[2] == "score"]
     if not keys:
         return None
     one, other = (np.concatenate([row.columns[key] for key in keys]) for row in (before, after))

@@ -57,7 +57,7 @@ def calibration(subject: Subject) -> list[Measurement]:
             ids=ids,
             unit="nats",
             how="mean negative log-likelihood of the true "
-            f"answer{' of a token, the true ones before it given,' if subject.task.free_running or asked.ids is not None else ''} {on}",
+            f"answer{' of a token, the true ones before it given,' if subject.task.free_running else ''} {on}",
             meaning=f"The surprise at the truth; a model that guesses evenly has {even:.2f} nats.",
             better=LOWER,
             margin=NATS,

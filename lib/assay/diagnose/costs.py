@@ -88,7 +88,7 @@ def _pictures(subject: Subject, found: Cost) -> dict[str, Plot]:
     plots = {
         "parameters": _bars(numbers, "numbers"),
         "bytes_on_disk": _bars(stored, "bytes"),
-        "bytes_in_memory": _bars(stored, "bytes"),
+        "bytes_in_memory": _bars(stored, "bytes as stored"),
     }
     if found.peak_memory_bytes is not None and found.temporary_bytes is not None:
         parts = {"parameters": float(found.bytes_in_memory), "temporaries": float(found.temporary_bytes)}

@@ -21,10 +21,10 @@ def joules() -> Reading | None:
         return None
 
 
-def spent(before: Reading) -> float:
-    """Joules since then; nan where the counter can no longer be read."""
+def spent(before: Reading | None) -> float:
+    """Joules since then; nan where the counter could not be read at either end."""
     now = joules()
-    if now is None:
+    if now is None or before is None:
         return float("nan")
     used = now.microjoules - before.microjoules
     return (used + (now.wraps if used < 0 else 0)) / 1e6

@@ -40,7 +40,7 @@ def held_out(subject: Subject) -> list[Measurement]:
         meaning=f"{said} ({what.replace('_', ' ')}).",
         better=better,
         measures=what,
-        plot=beside(test, baselines(test.records, subject.task, what), what),
+        plot=beside(test, {} if subject.task.members else baselines(test.records, subject.task, what), what),
         **margin,
     )
     if "train" not in subject.task.splits or split == "train":

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -80,7 +80,7 @@ def gradients(subject: Subject) -> list[Measurement]:
             plot=Plot(
                 "line",
                 list(range(1, BATCHES + 1)),
-                {"balance": [round(float(value), 4) for value in np.log10(ratio)]},
+                {"balance": [round(float(value), 4) for value in np.log10(np.maximum(ratio, 1e-30))]},
                 "batch",
                 "powers of ten",
             ),
@@ -164,22 +164,20 @@ def update_norm(subject: Subject) -> list[Measurement]:
 def dead_units(subject: Subject) -> list[Measurement]:
     """The share of hidden units that answer the same to every example."""
     name = "dead_units"
-    layers = {path: _flat(value) for path, value in subject.taps().items() if ACTIVE.search(path)}
+    layers = {path: _flat(value)[0] for path, value in subject.taps().items() if ACTIVE.search(path)}
     if not layers:
         return [inapplicable(GROUP, name, "does not apply: the model taps no hidden units.")]
     dead = {path: _still(values) for path, values in layers.items()}
-    units, fewest = np.concatenate(list(dead.values())), min(map(len, layers.values()))
-    if fewest < BATCHES:
-        return [inapplicable(GROUP, name, "does not apply: there are too few examples.")]
-    share = float(units.mean())
-    pseudo = _jackknife(share, layers, lambda left: float(np.concatenate([_still(values) for values in left.values()]).mean()))
+    units = np.concatenate(list(dead.values()))
     return [
-        sample(GROUP, name, "mean", {"folds/dead": pseudo})._replace(
-            value=share,
-            n=fewest,
+        sample(
+            GROUP,
+            name,
+            "mean",
+            {f"{len(units)} units of {len(layers)} layers/dead": units},
             unit="fraction",
             how=f"hidden units of {len(layers)} layers whose output varies by less than {STILL:g} of their layer's mean deviation "
-            f"over the examples of {subject.probe}; interval by jackknife over {BATCHES} parts of them",
+            f"over the examples of {subject.probe}; the interval is over units",
             meaning=f"{int(units.sum())} of {len(units)} hidden units say nothing.",
             better=LOWER,
             margin=0.05,
@@ -235,22 +233,23 @@ def effective_rank(subject: Subject) -> list[Measurement]:
     states = {path: value for path, value in subject.taps().items() if STATES.search(path)}
     if not states:
         return [inapplicable(GROUP, name, "does not apply: the model taps no representation.")]
-    ranks = {path: rank(_flat(value)) for path, value in states.items()}
+    ranks = {path: rank(_flat(value)[0]) for path, value in states.items()}
     path = list(states)[-1]
-    values = _flat(states[path])
-    if len(values) < BATCHES:
+    values, example = _flat(states[path])
+    if len(states[path]) < BATCHES:
         return [inapplicable(GROUP, name, "does not apply: there are too few examples.")]
     whole = ranks[path]
-    pseudo = _jackknife(whole, {path: values}, lambda left: rank(left[path]))
+    without = np.array([rank(values[example % BATCHES != i]) for i in range(BATCHES)])
+    pseudo = whole - (BATCHES - 1) * (without - without.mean())  # the jackknife, around the value itself
     found = sample(GROUP, name, "mean", {"folds/rank": pseudo})
     width = values.shape[1]
     return [
         found._replace(
             value=whole,
-            n=len(values),
+            interval=found.interval if np.ptp(pseudo) else (whole, whole),
             unit="directions",
             how=f"exp of the entropy of the singular values of {path}, {len(values)} vectors of {width} numbers, centred; "
-            f"interval by jackknife over {BATCHES} parts (Roy and Vetterli 2007)",
+            f"interval by jackknife over {BATCHES} parts of the examples (Roy and Vetterli 2007)",
             meaning=f"The representation uses {whole:.1f} of its {width} directions ({100 * whole / width:.0f} %).",
             margin=0.05,
             relative=True,
@@ -320,16 +319,11 @@ def _place(name: str) -> tuple:
     return (1, name.partition("block_")[0], int(found[1])) if found else (0 if name.startswith("embed") else 2, name, 0)
 
 
-def _flat(values: np.ndarray) -> np.ndarray:
-    """[n, width]: of every example and place, at most MOST_STATES of them."""
+def _flat(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[n, width]: of every example and place, at most MOST_STATES of them; and the example of each, [n]."""
     rows = np.asarray(values, np.float64).reshape(-1, values.shape[-1])
-    return rows[np.linspace(0, len(rows) - 1, min(MOST_STATES, len(rows))).round().astype(int)]
-
-
-def _jackknife(whole: float, values: Mapping[str, np.ndarray], of: Callable[[Mapping[str, np.ndarray]], float]) -> np.ndarray:
-    """[parts]: what each part of the rows adds to a number of all, around that number itself."""
-    without = np.array([of({path: rows[np.arange(len(rows)) % BATCHES != i] for path, rows in values.items()}) for i in range(BATCHES)])
-    return whole - (BATCHES - 1) * (without - without.mean())
+    chosen = np.linspace(0, len(rows) - 1, min(MOST_STATES, len(rows))).round().astype(int)
+    return rows[chosen], chosen // (len(rows) // len(values))
 
 
 def _still(values: np.ndarray) -> np.ndarray:

@@ -147,6 +147,7 @@ def no_interval(columns: Columns, groups: Mapping[str, Together] = {}) -> Interv
     return Interval(largest(columns), math.nan, math.nan)
 
 
+WITHOUT = ("largest",)  # statistics that resampling says nothing of
 INTERVALS: Mapping[str, Callable[..., Interval]] = {  # of statistics with one of their own
     "calibration_error": calibration_interval,
     "largest": no_interval,

@@ -84,15 +84,15 @@ def speed(
     end = max(end, time.perf_counter() + seconds / 2)  # however long compiling took, half of it is for measuring
     calls, turns = _share(runners, end - time.perf_counter())
     seen: dict[str, dict[int, list[np.ndarray]]] = {name: {rows: [] for rows in runner.call} for name, runner in runners.items()}
-    joules: dict[str, list[float]] = {name: [] for name in runners}
+    joules, counted = {name: list[float]() for name in runners}, energy.joules() is not None
     for turn in range(turns):
         if turn and time.perf_counter() > end:
             break
         for name, runner in runners.items():
             for rows, call in runner.call.items():
-                before = energy.joules() if rows == MANY else None
+                before = energy.joules() if counted and rows == MANY else None
                 seen[name][rows].append(_timed(call, calls[rows]))
-                if before is not None:
+                if counted and rows == MANY:
                     joules[name].append(energy.spent(before) / (calls[MANY] * MANY))
         on_turn(turn + 1, turns)
     medians = {name: {rows: np.array([np.median(turn) for turn in of[rows]]) for rows in of} for name, of in seen.items()}
@@ -177,7 +177,7 @@ def _compiled(runners: Mapping[str, Runner], times: int, seconds: float) -> dict
             break
         for name, runner in runners.items():
             found[name].append(runner.compile())
-        longest = time.perf_counter() - start
+        longest = max(longest, time.perf_counter() - start)
     return found
 
 

@@ -43,13 +43,11 @@ class Device(NamedTuple):
 
 
 class Timed(NamedTuple):
-    """Of one model."""
+    """Of one model: its value in each turn by row, and the rows that they make."""
 
-    turns: Mapping[str, np.ndarray]  # row -> its value in each turn
-    calls: int  # of one example, in each turn
-    tokens: int  # that a decoding call writes; 0: it does not write token by token
-    bound: str  # of batches of 64: arithmetic or memory, or "" where operations cannot be counted
-    best: Device
+    turns: Mapping[str, np.ndarray]
+    rows: Mapping[str, Measurement]
+    writes: Exception | bool  # whether it writes token by token, or how that failed
 
 
 def timed(
@@ -59,16 +57,15 @@ def timed(
     compiles: int = COMPILES,
 ) -> dict[str, Timed]:
     """The rows of time of each model, in turns with the others, in about `seconds` in all."""
-    writing = {name: _decoding(subject) for name, subject in subjects.items()}
-    candidates = {}
+    written, candidates = {name: _writing(subject) for name, subject in subjects.items()}, {}
     for name, subject in subjects.items():
         batches = {rows: batch_of(subject, rows) for rows in (ONE, MANY)}
-        candidates[name] = Candidate(subject.model, subject.params, batches, writing[name][0])
+        candidates[name] = Candidate(subject.model, subject.params, batches, written[name].call)
     speeds, best = speed(candidates, seconds, on_turn, compiles), device()
     found = {}
     for name, subject in subjects.items():
         by = {figure: np.array(values) for figure, values in speeds[name].by_turn.items()}
-        tokens, least, bound = writing[name][1], *_least(subject, best)
+        least, bound = _least(subject, best)
         turns = {
             "compile_seconds": by["compile"],
             "latency_p50": by["p50"],
@@ -77,55 +74,41 @@ def timed(
             "batched_examples_per_second": MANY / by["batch"],
         }
         if "decode" in by:
-            turns["tokens_per_second"] = tokens / by["decode"]
+            turns["tokens_per_second"] = written[name].tokens / by["decode"]
         if bound:
             turns["roofline"] = least / by["batch"]
         if "joules" in by and (by["joules"] > 0).all():
             turns["energy"] = by["joules"]
-        found[name] = Timed(turns, speeds[name].calls, tokens, bound, best)
+        rows = {row: _row(row, values, speeds[name].calls, written[name].tokens, bound, best) for row, values in turns.items()}
+        found[name] = Timed(turns, rows, written[name].error or written[name].call is not None)
     return found
 
 
 def speeds(subject: Subject) -> list[Measurement]:
     """Compile time, latency and throughput, warm."""
-    found = _timed(subject)
-    return [
-        _row(SPEED, name, found, unit=unit, how=how, meaning=meaning, better=better) for name, (unit, how, meaning, better) in ROWS.items()
-    ]
+    return [_timed(subject).rows[name] for name in ROWS]
 
 
 def energy(subject: Subject) -> list[Measurement]:
     """Of one example in batches of 64, by the processor's counter."""
-    found = _timed(subject)
-    if "energy" not in found.turns:
-        return [inapplicable(COST, "energy", "not measured: this device has no energy counter that can be read.", timing=True)]
-    how = "the processor's counter (RAPL, package 0) over batches of 64, by example; what else runs counts too"
-    meaning = "So much energy an answer takes."
-    return [_row(COST, "energy", found, unit="joules", how=how, meaning=meaning, better=LOWER)]
+    found = _timed(subject).rows.get("energy")
+    reason = "not measured: this device has no energy counter that can be read, or it did not move in every turn."
+    return [found or inapplicable(COST, "energy", reason, timing=True)]
 
 
 def decoding(subject: Subject) -> list[Measurement]:
     """Tokens a second where the model writes token by token."""
     found, name = _timed(subject), "tokens_per_second"
-    if not found.tokens:
-        return [inapplicable(SPEED, name, "does not apply: answers are read at once, and not written token by token.", timing=True)]
-    how = f"greedy decoding of one of the longest examples, {found.tokens} tokens, its prompt read too, warm"
-    meaning = "So many tokens are written in a second."
-    return [_row(SPEED, name, found, unit="tokens/s", how=how, meaning=meaning, better=HIGHER)]
+    if isinstance(found.writes, Exception):
+        raise found.writes
+    none = inapplicable(SPEED, name, "does not apply: answers are read at once, and not written token by token.", timing=True)
+    return [found.rows.get(name, none)]
 
 
 def roofline(subject: Subject) -> list[Measurement]:
     """The time that the device would need at its measured best over the time that batches of 64 take (Williams et al. 2009)."""
-    found = _timed(subject)
-    if not found.bound:
-        return [inapplicable(SPEED, "roofline", "not measured: the operations of an example cannot be counted.", timing=True)]
-    how = (
-        f"least time at the device's measured best ({found.best.operations / 1e9:.0f} Gop/s in a product of {SIDE} x {SIDE}, "
-        f"{found.best.bytes / 1e9:.0f} GB/s in a copy) over the time taken, batches of 64"
-    )
-    share = 100 * float(np.median(found.turns["roofline"]))
-    meaning = f"It runs at {share:.1f} % of what the device can do; the bound is {found.bound}."
-    return [_row(SPEED, "roofline", found, unit="fraction", how=how, meaning=meaning, better=HIGHER)]
+    none = inapplicable(SPEED, "roofline", "not measured: the operations of an example cannot be counted.", timing=True)
+    return [_timed(subject).rows.get("roofline", none)]
 
 
 def picture(name: str, values: np.ndarray, unit: str) -> Plot:
@@ -152,45 +135,85 @@ def device() -> Device:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
+class _Writing(NamedTuple):
+    call: Callable[[], Any] | None  # writes an answer
+    tokens: int = 0  # that it has
+    error: Exception | None = None
+
+
 def _timed(subject: Subject) -> Timed:
+    """Asked once, also where it fails."""
     if "timed" not in subject.asked:
-        subject.asked["timed"] = timed({"it": subject}, 0.6 * subject.seconds)["it"]
+        try:
+            subject.asked["timed"] = timed({"it": subject}, 0.6 * subject.seconds)["it"]
+        except Exception as error:
+            subject.asked["timed"] = error
+    if isinstance(subject.asked["timed"], Exception):
+        raise subject.asked["timed"]
     return subject.asked["timed"]
 
 
-def _row(group: str, name: str, found: Timed, *, how: str, unit: str, **more: Any) -> Measurement:
+def _row(name: str, turns: np.ndarray, calls: int, tokens: int, bound: str, best: Device) -> Measurement:
     """The median over turns, with its interval."""
-    turns = found.turns[name]
-    interval = median_interval(turns)
+    middle, interval = float(np.median(turns)), median_interval(turns)
+    known = {
+        **ROWS,
+        "tokens_per_second": (
+            "tokens/s",
+            f"greedy decoding of one of the longest examples, {tokens} tokens, its prompt read too, warm",
+            "So many tokens are written in a second.",
+            HIGHER,
+        ),
+        "energy": (
+            "joules",
+            "the processor's counter (RAPL, package 0) over batches of 64, by example; what else runs counts too",
+            "So much energy an answer takes.",
+            LOWER,
+        ),
+        "roofline": (
+            "fraction",
+            f"least time at the device's measured best ({best.operations / 1e9:.0f} Gop/s in a product of {SIDE} x {SIDE}, "
+            f"{best.bytes / 1e9:.0f} GB/s in a copy) over the time taken, batches of 64",
+            f"It runs at {100 * middle:.1f} % of what the device can do; the bound is {bound}.",
+            HIGHER,
+        ),
+    }
+    unit, how, meaning, better = known[name]
     told = f"the median of {len(turns)} turns" if interval else f"{len(turns)} turns, too few for an interval"
-    calls = found.calls if name.startswith(("latency", "examples")) else 1
     return Measurement(
-        group,
+        COST if name == "energy" else SPEED,
         name,
-        float(np.median(turns)),
+        middle,
         unit=unit,
-        n=len(turns) * calls,
+        n=len(turns) * (calls if name.startswith(("latency", "examples")) else 1),
         interval=interval,
         how=f"{how}; {told}",
+        meaning=meaning,
+        better=better,
         plot=picture(name, turns, unit),
-        **{**SHARED, **more},
+        **SHARED,
     )
 
 
-def _decoding(subject: Subject) -> tuple[Callable[[], Any] | None, int]:
-    """A call that writes an answer, and how many tokens it has; None where the model does not write token by token."""
+def _writing(subject: Subject) -> _Writing:
+    """Of models that write their answers, and of those that go on with a text: half of a passage is read, the other half written."""
     task, model = subject.task, subject.model
     if model.decode is None or not subject.tokens or task.vocabulary.pooled or task.vocabulary.heads:
-        return None, 0
-    batch = dict(batch_of(subject, ONE))
-    if not task.free_running:
-        if "token_accuracy" not in task.metrics or "given" in batch:
-            return None, 0
-        width = batch["inputs"].shape[1]  # a language model goes on with the first half of a passage
-        batch["given"] = np.broadcast_to(np.arange(width) < width // 2, batch["inputs"].shape).astype(np.float32)
-    batch, stride = jax.device_put(batch), task.free_running or 1
-    program = jax.jit(lambda params, batch: free_running(model, params, batch, task.answer_to_input, stride).logits)
-    return _ended(program, jax.device_put(subject.params), batch), int((batch["given"] == 0).sum())
+        return _Writing(None)
+    if not task.free_running and "perplexity" not in task.metrics:
+        return _Writing(None)
+    try:
+        batch = dict(batch_of(subject, ONE))
+        if not task.free_running:
+            width = batch["inputs"].shape[1]
+            batch["given"] = np.broadcast_to(np.arange(width) < width // 2, batch["inputs"].shape).astype(np.float32)
+        tokens, batch, stride = int((batch["given"] == 0).sum()), jax.device_put(batch), task.free_running or 1
+        program = jax.jit(lambda params, batch: free_running(model, params, batch, task.answer_to_input, stride).logits)
+        call = _ended(program, jax.device_put(subject.params), batch)
+        call()
+        return _Writing(call, tokens)
+    except Exception as error:  # it is no reason not to time the rest
+        return _Writing(None, 0, error)
 
 
 def _least(subject: Subject, best: Device) -> tuple[float, str]:

@@ -109,7 +109,13 @@ class Subject:
         name = f"taps/{split or self.probe}"
         if name not in self.asked:
             batch = self.first(min(self.examples, 256), split or self.probe)
-            self.asked[name] = jax.device_get(_tapped(self.model)(self.params, batch))
+            n = len(batch["weight"])
+            if batch["inputs"].shape[1:2] == (n,) and n > 1:  # else it could not be told which axis the examples are
+                n -= 1
+                batch = {key: array[:n] for key, array in batch.items()}
+            taps = jax.device_get(_tapped(self.model)(self.params, batch))
+            laid = {path: _by_example(value, n) for path, value in taps.items()}
+            self.asked[name] = {path: value for path, value in laid.items() if value is not None}
         return self.asked[name]
 
     def _ids(self, split: str, change: Any) -> np.ndarray | None:
@@ -231,6 +237,16 @@ def _tapped(model: Model) -> Callable[[PyTree, Batch], Mapping[str, jax.Array]]:
         return {path: widened(value) for path, value in taps.items() if not path.endswith("weights")}
 
     return jax.jit(read)
+
+
+def _by_example(value: np.ndarray, n: int) -> np.ndarray | None:
+    """[n, ...] of activations that may lie as [seq, n, ...] or [n * seq, ...]; None of what is no example's, such as positions."""
+    first, second = (*value.shape, 0, 0)[:2]
+    if first == n:
+        return value
+    if second == n:
+        return np.swapaxes(value, 0, 1)
+    return value.reshape(n, first // n, *value.shape[1:]) if first and first % n == 0 else None
 
 
 def _mesh() -> Any:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from assay.diagnose import calibration, costs, generalisation, health, long_range, reasoning, speeds
 from assay.diagnose.measurement import GROUPS, Measurement
@@ -14,6 +14,7 @@ class Diagnostic(NamedTuple):
     names: Sequence[str]  # of its rows, for when it fails before it has made them
     measure: Callable[[Subject], list[Measurement]]
     choosing: bool = False  # whether a remedy is chosen by it, so that it is also measured on the split for choices
+    timing: bool = False  # whether its rows differ from one diagnosis to the next
 
 
 DIAGNOSTICS: Mapping[str, Diagnostic] = {
@@ -32,10 +33,10 @@ DIAGNOSTICS: Mapping[str, Diagnostic] = {
     "domain_shift": Diagnostic("generalisation", ("domain_shift",), generalisation.domain_shift),
     "calibration": Diagnostic("calibration", calibration.NAMES, calibration.calibration, choosing=True),
     "costs": Diagnostic("cost", tuple(name for name, *_ in costs.COSTS.values()), costs.costs),
-    "energy": Diagnostic("cost", ("energy",), speeds.energy),
-    "speeds": Diagnostic("speed", tuple(speeds.ROWS), speeds.speeds),
-    "decoding": Diagnostic("speed", ("tokens_per_second",), speeds.decoding),
-    "roofline": Diagnostic("speed", ("roofline",), speeds.roofline),
+    "energy": Diagnostic("cost", ("energy",), speeds.energy, timing=True),
+    "speeds": Diagnostic("speed", tuple(speeds.ROWS), speeds.speeds, timing=True),
+    "decoding": Diagnostic("speed", ("tokens_per_second",), speeds.decoding, timing=True),
+    "roofline": Diagnostic("speed", ("roofline",), speeds.roofline, timing=True),
     "gradients": Diagnostic("optimisation health", ("gradient_norm", "gradient_balance"), health.gradients),
     "largest_gradient": Diagnostic("optimisation health", ("largest_gradient",), health.largest_gradient),
     "update_norm": Diagnostic("optimisation health", ("update_norm",), health.update_norm),
@@ -58,10 +59,7 @@ def examine(
         except Exception as error:
             said = " ".join(str(error).split())[:300]
             reason = f"crashed: {type(error).__name__}: {said}" if said else f"crashed: {type(error).__name__}"
-            rows += [
-                Measurement(one.group, row, None, applies=False, reason=reason, timing=one.group == "speed", crashed=True)
-                for row in one.names
-            ]
+            rows += [Measurement(one.group, row, None, applies=False, reason=reason, timing=one.timing, crashed=True) for row in one.names]
     return sorted(rows, key=lambda row: GROUPS.index(row.group))
 
 
@@ -69,7 +67,12 @@ def examine(
 
 
 def _finite(row: Measurement) -> Measurement:
-    """A row whose value is no number says so."""
+    """A row whose value is no number says so; points of its picture that are none are left out."""
+    if row.plot is not None:
+        lines: dict[str, Any] = {
+            name: [value if math.isfinite(value) else None for value in values] for name, values in row.plot.lines.items()
+        }
+        row = row._replace(plot=row.plot._replace(lines=lines))
     if row.value is None or math.isfinite(row.value):
         return row
     return Measurement(row.group, row.name, None, how=row.how, applies=False, reason="the value is no finite number.", timing=row.timing)

@@ -16,6 +16,7 @@ from assay.models.model import Batch, Model
 from assay.tasks.task import is_likeliest
 
 MOST_EXAMPLES = 256
+ROWS = 32  # examples in a call
 PLACES = 1 << 20  # more than an input has
 
 
@@ -38,7 +39,7 @@ def tokens_of(subject: Subject, split: str) -> Tokens:
     if name not in subject.asked:
         most = min(subject.examples, MOST_EXAMPLES)
         batch, groups = subject.first(most, split), subject.groups(most, split)
-        right, loss, confidence = jax.device_get(_by_token(subject.model)(subject.params, batch))
+        right, loss, confidence = _in_parts(subject, batch)
         row, place = np.nonzero(np.asarray(batch["mask"]) > 0)
         numbers = content_hash(np.asarray(batch["inputs"])) >> np.uint64(20)
         right, loss, confidence = (np.asarray(values[row, place], float) for values in (right, loss, confidence))
@@ -66,6 +67,16 @@ def spread(n: int, most: int) -> np.ndarray:
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _in_parts(subject: Subject, batch: Batch) -> list[np.ndarray]:
+    """Of ROWS examples at a time: a large vocabulary has logits of megabytes for each. The last part is filled up with its last example."""
+    program, n = _by_token(subject.model), len(batch["weight"])
+    rows, found = min(ROWS, n), []
+    for start in range(0, n, rows):
+        places = np.minimum(np.arange(start, start + rows), n - 1)
+        found.append(jax.device_get(program(subject.params, {name: np.asarray(array)[places] for name, array in batch.items()})))
+    return [np.concatenate(parts)[:n] for parts in zip(*found, strict=True)]
 
 
 def _by_token(model: Model):

@@ -165,6 +165,9 @@ def baselines(records: Sequence[Mapping[str, Any]], task: Task, metric: str) -> 
         return {}
     if plain != "accuracy" and not tokens:  # an answer that is shown as text
         return {"chance": task.chance}
+    records = [record for record in records if not tokens or record["target"]]  # where no answer is asked, none is right
+    if not records:
+        return {"chance": task.chance}
     targets = [_answers(record["target"], plain) for record in records]
     best = Counter(token for target in targets for token in target).most_common(1)[0][0]
     share = float(np.mean([np.mean([token == best for token in target]) for target in targets]))

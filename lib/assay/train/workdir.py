@@ -135,9 +135,8 @@ class WorkDir:
 
 
 def check_writable(folder: str | Path) -> None:
-    """Raises UserError where no file can be made in a folder, or in the nearest one above it that is there. It leaves nothing behind."""
-    if not leader():
-        return
+    """Raises UserError where no file can be made in a folder, or in the nearest one above it that is there, in every process alike. It
+    leaves nothing behind."""
     whole = Path(folder).absolute()
     try:
         tempfile.TemporaryFile(dir=next(path for path in (whole, *whole.parents) if path.exists())).close()
