@@ -37,7 +37,7 @@ def wilson(mean: float, n: int, z: float = 1.959963984540054) -> tuple[float, fl
         raise ValueError(f"an interval needs at least one example, got n={n}")
     centre = (mean + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))  # at 0 and 1 rounding would leave the mean out
 
 
 def over_seeds(values: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0)) -> tuple[float, float] | None:

@@ -39,7 +39,7 @@ def reasoning(subject: Subject) -> list[Measurement]:
             better=HIGHER,
             margin=POINT,
             measures=subject.headline,
-            plot=_by_length(inside, f"{what} (%)"),
+            plot=_by_length(inside, subject.headline),
         ),
         _above(subject, split, inside, within),
     ]
@@ -65,7 +65,7 @@ def reasoning(subject: Subject) -> list[Measurement]:
             better=HIGHER,
             margin=POINT,
             measures=subject.headline,
-            plot=_by_length(outside, f"{what} (%)"),
+            plot=_by_length(outside, subject.headline),
         )
     )
     return [*rows, _half(subject, split, inside, beyond[0], outside, max(known.values(), default=0.0))]
@@ -145,9 +145,12 @@ def _half(subject: Subject, split: str, inside: Answers, beyond: str, outside: A
     return found._replace(meaning=said, margin=0.05, relative=True, plot=_curve(length, both, f"{subject.headline.replace('_', ' ')} (%)"))
 
 
-def _by_length(answers: Answers, label: str) -> Plot | None:
+def _by_length(answers: Answers, headline: str) -> Plot:
+    """A curve, or where all have one length the one score."""
     length = answers.columns["length"]
-    return _curve(length, answers.columns["score"], label) if len(np.unique(length)) > 1 else None
+    if len(np.unique(length)) < 2:
+        return beside(answers, {}, headline)
+    return _curve(length, answers.columns["score"], f"{headline.replace('_', ' ')} (%)")
 
 
 def _curve(length: np.ndarray, score: np.ndarray, label: str) -> Plot:

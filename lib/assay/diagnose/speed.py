@@ -170,7 +170,8 @@ def _runner(candidate: Candidate) -> Runner:
 
 def _compiled(runners: Mapping[str, Runner], times: int, seconds: float) -> dict[str, list[float]]:
     """Seconds of compiling, those of the start first, then in turns while there is time for another."""
-    found, end, longest = {name: [runner.compile_seconds] for name, runner in runners.items()}, time.perf_counter() + seconds, 0.0
+    found, end = {name: [runner.compile_seconds] for name, runner in runners.items()}, time.perf_counter() + seconds
+    longest = sum(runner.compile_seconds for runner in runners.values())
     for _ in range(1, times):
         start = time.perf_counter()
         if start + longest > end:
