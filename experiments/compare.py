@@ -16,12 +16,11 @@ and the picture of their Pareto fronts is written to WORKDIR/pareto.svg.
 
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
+from assay.card.card import crashed
 from assay.card.card_table import print_card
 from assay.card.compare import as_json, compare, print_comparison, runs_of
 from assay.card.differences import differences
@@ -29,7 +28,6 @@ from assay.card.pareto import as_json as stages_as_json
 from assay.card.pareto import pareto, print_stages, stages_of
 from assay.card.plots import standalone
 from assay.card.runs import card_of, write_card
-from assay.card.turns import CRASHED
 from assay.core.command import launch
 from assay.core.errors import UserError
 from assay.dist.launch import leader
@@ -92,14 +90,10 @@ def _card() -> None:
     if leader():
         print_card(card)
         print(f"card: {rows}\npage: {page}")
-    crashed = [row["name"] for row in card["rows"] if row["before"]["crashed"] or any(map(_crashed, row["after"].values()))]
-    if crashed:
-        print(f"error: {', '.join(crashed)} could not be measured; the rows say what happened.", file=sys.stderr)
+    failed = crashed(card)
+    if failed:
+        print(f"error: {', '.join(failed)} could not be measured; the rows say what happened.", file=sys.stderr)
         sys.exit(1)
-
-
-def _crashed(one: Mapping[str, Any]) -> bool:
-    return one["crashed"] or one["why"].startswith(CRASHED)
 
 
 def _pareto() -> None:

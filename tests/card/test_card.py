@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from verb_server import refused, verb  # noqa: F401 - fixtures
 
-from assay.card.card import BEFORE, build
+from assay.card.card import BEFORE, build, crashed
 from assay.card.card_table import print_card
 from assay.card.diagnosis import Diagnosis, ExampleSet, write
 from assay.card.number import DASH, MINUS
@@ -203,7 +203,7 @@ def in_turns(faster, **more):
         )
         for name, values in turns.items()
     }
-    return Timed(turns, rows, False)
+    return Timed(turns, rows)
 
 
 def test_times_are_those_of_the_turns():
@@ -285,13 +285,16 @@ def test_those_with_checkpoints_take_turns(tmp_path, monkeypatch):
 
 def test_a_model_that_cannot_be_timed_does_not_take_the_card_with_it(tmp_path, monkeypatch):
     def fails(runs, seconds):
-        raise ZeroDivisionError("no\n time")
+        if "b" in runs:
+            raise ZeroDivisionError("no\n time")
+        return dict.fromkeys(runs, in_turns([1.0] * 25))
 
     monkeypatch.setattr("assay.card.turns._in_turns", fails)
-    a, b = (run_folder(tmp_path / name, seal=name) for name in ("a", "b"))
-    card = build(diagnosis(), {"b": diagnosis()}, retime(a, {"b": b}, 1.0))
+    a, b, c = (run_folder(tmp_path / name, seal=name) for name in ("a", "b", "c"))
+    card = build(diagnosis(), {"b": diagnosis(), "c": diagnosis()}, retime(a, {"b": b, "c": c}, 1.0))
     assert found(card, "latency_p50")["why"] == "crashed: ZeroDivisionError: no time" and found(card, "latency_p50")["verdict"] == OPEN
-    assert found(card, "score")["verdict"] == SAME
+    assert found(card, "score")["verdict"] == SAME and found(card, "latency_p50", "c")["verdict"] == SAME
+    assert crashed(card) == ["compile_seconds", "latency_p50"] and crashed(build(diagnosis(), {"b": diagnosis()})) == []
 
 
 def text_of(card, width=160, encoding="utf-8"):

@@ -227,7 +227,7 @@ def test_far_tokens_of_a_model_that_knows_only_the_near_half():
     inputs = np.where(inputs == 3, 0, inputs)
     subject = bring(apply, {"sharp": jnp.full((), 9.0)}, {"test": (inputs, inputs)})
     right, loss = long_range.far_tokens(subject)
-    assert right.value == 0.0 and "from near in 93.3 %" in right.meaning  # 7 of its 7.5 places
+    assert right.value == 0.0 and "those of a near one in 93.3 %" in right.meaning  # 7 of its 7.5 places
     assert loss.value == pytest.approx(9.0 + math.log(1 + 4 * math.exp(-9.0)), rel=1e-5) and loss.better == "lower"
     assert len(right.plot.x) == len(loss.plot.x) == 8 and right.plot.x == loss.plot.x and right.plot.lines["right"][-1] == 0
 

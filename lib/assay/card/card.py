@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from assay.card.diagnosis import Diagnosis
-from assay.card.turns import Times
+from assay.card.turns import CRASHED, Times
 from assay.card.verdict import BETTER, LEVEL, OPEN, SAME, WORSE, Pair, Verdict, judge
 from assay.core.errors import UserError
 from assay.diagnose.measurement import GROUPS, HIGHER, Measurement, inapplicable
@@ -76,6 +76,15 @@ def build(
         "counts": {name: {word: sum(one.verdict == word for one in each) for word in VERDICTS} for name, each in verdicts.items()},
         "environment": environment(),
     }
+
+
+def crashed(card: Mapping[str, Any]) -> list[str]:
+    """The rows that failed in a diagnosis, or as they were timed in turns."""
+    return [
+        row["name"]
+        for row in card["rows"]
+        if row["before"]["crashed"] or any(one["crashed"] or one["why"].startswith(CRASHED) for one in row["after"].values())
+    ]
 
 
 def check(before: Diagnosis, after: Diagnosis, name: str) -> None:

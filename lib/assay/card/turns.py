@@ -40,7 +40,8 @@ class Times(NamedTuple):
 
 
 def retime(before: str, afters: Mapping[str, str], seconds: float) -> dict[str, Times]:
-    """Of each run after, by name, in about `seconds` in all. Raises UserError for a checkpoint that cannot be read."""
+    """Of each run after, by name, in about `seconds` in all. Where one of several fails, each takes turns with the run before alone. Raises
+    UserError for a checkpoint that cannot be read."""
     untimed = {name: _untimed(before, path) for name, path in afters.items()}
     same = {name for name, path in afters.items() if one_program(before, path)}
     wanted = {name: path for name, path in afters.items() if not untimed[name] and name not in same}
@@ -48,7 +49,9 @@ def retime(before: str, afters: Mapping[str, str], seconds: float) -> dict[str, 
         found = _in_turns({BEFORE: before, **wanted}, seconds) if wanted else {}
     except UserError:
         raise
-    except Exception as error:  # it does not take the other rows with it
+    except Exception as error:  # it takes neither the other rows with it nor the other runs
+        if len(wanted) > 1:
+            return {name: retime(before, {name: path}, seconds / len(afters))[name] for name, path in afters.items()}
         untimed |= dict.fromkeys(wanted, f"{CRASHED} {type(error).__name__}: {' '.join(str(error).split())[:300]}")
         found, wanted = {}, {}
     return {

@@ -11,7 +11,6 @@ from assay.diagnose.tokens import spread, taken, tokens_of
 GROUP = "calibration"
 NAMES = ("calibration_error", "nll", "selective_accuracy")
 KEPT = 0.8  # of the examples, those that the model is surest of
-MOST_TOKENS = 4096
 
 
 def calibration(subject: Subject) -> list[Measurement]:
@@ -103,7 +102,7 @@ def _asked(subject: Subject, answers: Answers) -> _Asked:
         columns = answers.columns
         return _Asked(subject.split, "examples", columns["score"], columns["confidence"], columns["loss"], answers.groups, None)
     every = tokens_of(subject, subject.split)
-    one = taken(every, spread(len(every.row), MOST_TOKENS))
+    one = taken(every, spread(len(every.row)))
     return _Asked(f"{subject.split}, {len(one.row)} tokens", "tokens", one.right, one.confidence, one.loss, one.groups, one.ids)
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 
-from assay.core.tree import PyTree
 from assay.diagnose.cost import Cost, cost, example_batch, forward
 from assay.diagnose.flops import by_kind
 from assay.diagnose.health import parts_of
@@ -94,7 +93,7 @@ def _pictures(subject: Subject, found: Cost) -> dict[str, Plot]:
         parts = {"parameters": float(found.bytes_in_memory), "temporaries": float(found.temporary_bytes)}
         plots["peak_memory"] = _bars({**parts, "batch and results": max(found.peak_memory_bytes - sum(parts.values()), 0.0)}, "bytes")
     if found.flops_per_example is not None:
-        kinds = by_kind(forward(subject.model), subject.params, _shapes(batch_of(subject, ONE)))
+        kinds = by_kind(forward(subject.model), subject.params, batch_of(subject, ONE))
         plots["flops"] = _bars({kind: float(count) for kind, count in kinds.items()}, "operations")
         if found.xla_flops_per_example is not None:
             both = {"counted": float(found.flops_per_example), "by XLA": found.xla_flops_per_example}
@@ -104,7 +103,3 @@ def _pictures(subject: Subject, found: Cost) -> dict[str, Plot]:
 
 def _bars(values: Mapping[str, float], label: str) -> Plot:
     return Plot("bar", list(range(len(values))), {label: list(values.values())}, "", label, list(values))
-
-
-def _shapes(batch: PyTree) -> PyTree:
-    return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), batch)

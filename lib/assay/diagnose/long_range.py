@@ -15,7 +15,6 @@ GROUP = "long range"
 FAR = ("far_tokens", "far_loss")
 CHANGED = 0.05  # total variation of the answer from which on a token counts as used
 INSIDE = ("recall/", "stdlib/lm")  # tasks that need the place where the token just read stood before
-MOST_TOKENS = 4096
 PARTS = 8
 
 
@@ -29,56 +28,44 @@ def far_tokens(subject: Subject) -> list[Measurement]:
     known = np.flatnonzero(away > 0)
     if len(np.unique(away[known])) < 2:
         return [inapplicable(GROUP, name, "does not apply: all answers need tokens equally far away.") for name in FAR]
-    kept = known[spread(len(known), MOST_TOKENS)]
+    kept = known[spread(len(known))]
     tokens, away = taken(every, kept), away[kept]
     order = np.argsort(away, kind="stable")
     near, far = order[: len(order) // 2], order[len(order) // 2 :]
     needed = "where the token just read stood before" if inside else "the first token of the input"
     split = f"{subject.split}, {len(far)} far tokens"
     on = f"{len(far)} tokens of {subject.split} at {away[far].min():.0f} tokens or more from {needed}, the true answers before them given"
-    right, loss = tokens.right, tokens.loss
+    shared = {"groups": {split: tokens.groups[far]}, "ids": {split: tokens.ids[far]}}
+    right, loss = 100 * tokens.right, tokens.loss
     return [
         sample(
             GROUP,
-            name,
+            FAR[0],
             "mean",
-            {f"{split}/{column}": values[far]},
-            {split: tokens.groups[far]},
-            ids={split: tokens.ids[far]},
-            unit=unit,
-            how=how,
-            meaning=meaning,
-            better=better,
-            margin=margin,
-            plot=_by_distance(away, order, values * factor, *drawn),
-        )
-        for name, column, values, unit, how, meaning, better, margin, factor, drawn in (
-            (
-                FAR[0],
-                "score",
-                right,
-                "fraction",
-                f"right answers among {on}",
-                f"Answers that need a token from far away are right in {100 * right[far].mean():.1f} %, from near in "
-                f"{100 * right[near].mean():.1f} %.",
-                HIGHER,
-                POINT,
-                100.0,
-                ("right", "right (%)"),
-            ),
-            (
-                FAR[1],
-                "loss",
-                loss,
-                "nats",
-                f"mean negative log-likelihood of {on}",
-                f"Answers that need a token from far away have a loss of {loss[far].mean():.3f} nats, from near {loss[near].mean():.3f}.",
-                LOWER,
-                NATS,
-                1.0,
-                ("loss", "nats"),
-            ),
-        )
+            {f"{split}/score": tokens.right[far]},
+            unit="fraction",
+            how=f"right answers among {on}",
+            meaning=f"Answers that need a far token are right in {right[far].mean():.1f} %, those of a near one in "
+            f"{right[near].mean():.1f} %.",
+            better=HIGHER,
+            margin=POINT,
+            plot=_by_distance(away, order, right, "right", "right (%)"),
+            **shared,
+        ),
+        sample(
+            GROUP,
+            FAR[1],
+            "mean",
+            {f"{split}/loss": loss[far]},
+            unit="nats",
+            how=f"mean negative log-likelihood of {on}",
+            meaning=f"Answers that need a far token have a loss of {loss[far].mean():.3f} nats, those of a near one "
+            f"{loss[near].mean():.3f}.",
+            better=LOWER,
+            margin=NATS,
+            plot=_by_distance(away, order, loss, "loss", "nats"),
+            **shared,
+        ),
     ]
 
 

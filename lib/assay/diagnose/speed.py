@@ -36,7 +36,7 @@ class Candidate(NamedTuple):
     model: Model
     params: PyTree
     batches: Batches
-    decode: Callable[[], Any] | None = None  # writes an answer token by token, and ends when it is there
+    decode: Callable[[], Any] | None = None  # writes an answer token by token, compiled, and ends when it is there
 
 
 class Speed(NamedTuple):
@@ -164,7 +164,6 @@ def _runner(candidate: Candidate) -> Runner:
             call[rows]()
     if candidate.decode is not None:
         call[DECODE] = candidate.decode
-        call[DECODE]()
     return Runner(call, compiling[ONE], lambda: compiled_forward(model, params, given_of[ONE])[1])
 
 

@@ -47,7 +47,7 @@ class Timed(NamedTuple):
 
     turns: Mapping[str, np.ndarray]
     rows: Mapping[str, Measurement]
-    writes: Exception | bool  # whether it writes token by token, or how that failed
+    failed: Exception | None = None  # how it failed to write token by token
 
 
 def timed(
@@ -80,7 +80,7 @@ def timed(
         if "joules" in by and (by["joules"] > 0).all():
             turns["energy"] = by["joules"]
         rows = {row: _row(row, values, speeds[name].calls, written[name].tokens, bound, best) for row, values in turns.items()}
-        found[name] = Timed(turns, rows, written[name].error or written[name].call is not None)
+        found[name] = Timed(turns, rows, written[name].error)
     return found
 
 
@@ -99,8 +99,8 @@ def energy(subject: Subject) -> list[Measurement]:
 def decoding(subject: Subject) -> list[Measurement]:
     """Tokens a second where the model writes token by token."""
     found, name = _timed(subject), "tokens_per_second"
-    if isinstance(found.writes, Exception):
-        raise found.writes
+    if found.failed is not None:
+        raise found.failed
     none = inapplicable(SPEED, name, "does not apply: answers are read at once, and not written token by token.", timing=True)
     return [found.rows.get(name, none)]
 

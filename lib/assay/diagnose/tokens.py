@@ -16,6 +16,7 @@ from assay.models.model import Batch, Model
 from assay.tasks.task import is_likeliest
 
 MOST_EXAMPLES = 256
+MOST = 4096  # tokens that a row is of
 ROWS = 32  # examples in a call
 PLACES = 1 << 20  # more than an input has
 
@@ -61,9 +62,9 @@ def taken(tokens: Tokens, chosen: np.ndarray) -> Tokens:
     return tokens._replace(**{name: values[chosen] for name, values in tokens._asdict().items() if name != "batch"})
 
 
-def spread(n: int, most: int) -> np.ndarray:
-    """At most so many of n numbers, spread evenly."""
-    return np.linspace(0, n - 1, min(most, n)).round().astype(int)
+def spread(n: int) -> np.ndarray:
+    """MOST of n tokens, spread evenly, by number; all where there are no more."""
+    return np.linspace(0, n - 1, min(MOST, n)).round().astype(int)
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
