@@ -128,9 +128,9 @@ params = train()
 # interval, how it was measured and what it means. Rows that do not apply say why, on the page below.
 
 # %% tags=["diagnosis"]
-from assay.card.bring_page import examined
-from assay.card.findings import print_diagnosis
-from assay.diagnose.bring import bring
+from assay.cli.bring import examined
+from assay.diagnostics.bring import bring
+from assay.reports.terminal.diagnosis import print_diagnosis
 
 found = examined(bring(apply, params, data, name="digits", examples=899, seconds=4), "plain")
 print_diagnosis(found)
@@ -141,8 +141,8 @@ print_diagnosis(found)
 # %% tags=["pictures"]
 from IPython.display import SVG, display
 
-from assay.card.plots import standalone
-from assay.card.sketch import sketch
+from assay.reports.drawings.plots import standalone
+from assay.reports.drawings.sketch import sketch
 
 rows = {f"{row.group}/{row.name}": row for row in found.rows}
 for name in ("generalisation/corruption: shift", "calibration/calibration_error"):
@@ -160,7 +160,7 @@ from pathlib import Path
 
 from IPython.display import IFrame
 
-from assay.card.bring_page import save
+from assay.cli.bring import save
 
 save(found, "plain")
 page = Path("plain/diagnosis.html").read_text()
@@ -201,9 +201,9 @@ print(f"{value:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}, p = {diffe
 # fix seldom helps everywhere: look at what it cost. Times are `inconclusive` on purpose, as the two models were not timed in turns.
 
 # %% tags=["card"]
-from assay.card.card import build
-from assay.card.card_page import card_page
-from assay.card.card_table import print_card
+from assay.reports.card import card_page
+from assay.reports.terminal.card import print_card
+from assay.verdicts.card import build
 
 card = build(found, {"moved": fixed})
 Path("card.html").write_text(card_page(card))
@@ -216,7 +216,7 @@ print_card(card)
 # diagnosis finds that by changing tokens, one at a time, without knowing the function.
 
 # %% tags=["tokens"]
-from assay.diagnose.table import examine
+from assay.diagnostics.table import examine
 
 tokens = np.random.default_rng(0).integers(0, 8, (256, 16))
 
@@ -241,5 +241,5 @@ print(row.name, row.value, row.unit, "-", row.meaning)
 # ## Where to go from here
 #
 # - `bring(..., classes=[...])` names classes; `examine(subject, ["calibration"])` asks only some diagnostics.
-# - `assay.card.diagnosis.read("plain")` reads a diagnosis back, with every example's answer, to compare it with the next model's.
+# - `assay.verdicts.diagnosis.read("plain")` reads a diagnosis back, with every example's answer, to compare it with the next model's.
 # - A model trained with Assay is diagnosed with `python -m experiments.diagnose --workdir=...`, which also suggests what to try.

@@ -124,8 +124,8 @@ treescope.render_array(weights, axis_labels=labels, vmin=0, vmax=1, trim_outlier
 # %% tags=["attention"]
 from IPython.display import SVG, display
 
-from assay.card.attention import picture
-from assay.card.plots import attention_picture, standalone
+from assay.diagnostics.attention import picture
+from assay.reports.drawings.plots import attention_picture, standalone
 
 seen = picture(model, params, task)
 display(SVG(standalone(attention_picture(seen.weights, seen.tokens))))

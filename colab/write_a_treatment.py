@@ -143,7 +143,7 @@ for name, treatments in variants.items():
 # last column.
 
 # %% tags=["compare"]
-from assay.card.compare import compare, print_comparison, runs_of
+from assay.verdicts.comparison import compare, print_comparison, runs_of
 
 comparisons = {metric: compare(runs_of(["runs"]), "control", "test", metric) for metric in ("accuracy", "nll")}
 for metric in comparisons:
@@ -172,11 +172,11 @@ for one, p_value in zip(every, adjusted, strict=True):
 # %% tags=["calibration"]
 from IPython.display import SVG, display
 
-from assay.card.plots import standalone
-from assay.card.sketch import sketch
-from assay.diagnose.subject import Subject
-from assay.diagnose.table import examine
-from assay.treat.load import load
+from assay.diagnostics.subject import Subject
+from assay.diagnostics.table import examine
+from assay.reports.drawings.plots import standalone
+from assay.reports.drawings.sketch import sketch
+from assay.treatments.pipeline.load import load
 
 for name in ("control", "weight_0.3"):
     model, params, task = load(f"runs/{name}/seed_0", treated=variants[name])

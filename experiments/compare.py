@@ -20,18 +20,18 @@ from pathlib import Path
 
 from absl import flags
 
-from assay.card.card import crashed
-from assay.card.card_table import print_card
-from assay.card.compare import as_json, compare, print_comparison, runs_of
-from assay.card.differences import differences
-from assay.card.pareto import as_json as stages_as_json
-from assay.card.pareto import pareto, print_stages, stages_of
-from assay.card.plots import standalone
-from assay.card.runs import card_of, write_card
-from assay.core.command import launch
+from assay.cli.command import launch
+from assay.cli.compare import card_of, write_card
 from assay.core.errors import UserError
 from assay.dist.launch import leader
+from assay.reports.drawings.differences import differences
+from assay.reports.drawings.pareto import as_json as stages_as_json
+from assay.reports.drawings.pareto import pareto, print_stages, stages_of
+from assay.reports.drawings.plots import standalone
+from assay.reports.terminal.card import print_card
 from assay.train.workdir import check_writable, write_text
+from assay.verdicts.card import crashed
+from assay.verdicts.comparison import as_json, compare, print_comparison, runs_of
 
 WORKDIR = flags.DEFINE_multi_string("workdir", [], "Folder of a finished run or study; may be given several times.")
 BASELINE = flags.DEFINE_string("baseline", "", "Name of the variant that the others are compared with.")

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from absl import flags
 
-from assay.card.claims import change, recovered, times
-from assay.core.command import launch
+from assay.cli.command import launch
 from assay.core.errors import UserError, unknown
 from assay.train.workdir import environment, write_text
+from assay.verdicts.claims import change, recovered, times
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of all runs.")
 ONLY = flags.DEFINE_string("only", "", "digits, passages or scan; empty: all.")

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from absl import flags
 
-from assay.card.diagnosis import PAGE, ROWS, diagnose
-from assay.card.findings import print_diagnosis
-from assay.core.command import launch
+from assay.cli.command import launch
 from assay.core.errors import UserError
 from assay.dist.launch import leader
+from assay.reports.terminal.diagnosis import print_diagnosis
+from assay.verdicts.diagnosis import PAGE, ROWS, diagnose
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a finished run.")
 QUICK = flags.DEFINE_bool("quick", False, "Fewer examples and less time: half a minute in place of up to three.")

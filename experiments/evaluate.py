@@ -9,8 +9,8 @@ Writes predictions/<split>.jsonl, puts the split's rows into results.json (in pl
 
 from absl import flags
 
-from assay.card import conduct
-from assay.core.command import launch
+from assay.cli import train as conduct
+from assay.cli.command import launch
 from assay.core.errors import UserError
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a run that has a checkpoint.")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from absl import flags
 
-from assay.core.command import launch
+from assay.cli.command import launch
 from assay.core.errors import UserError
 from assay.train.workdir import environment, write_text
 from experiments.benches.kills import kills

@@ -15,7 +15,7 @@ import sys
 
 from absl import flags
 
-from assay.core.command import launch
+from assay.cli.command import launch
 from assay.core.errors import UserError
 from assay.dist import local
 

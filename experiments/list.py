@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import flags
 from rich.console import Console
 
-from assay.core.command import launch
+from assay.cli.command import launch
 from assay.core.errors import UserError, unknown
 
 SUBJECT = flags.DEFINE_string("subject", "", "Folder of experiments, such as vision; empty: all.")
@@ -40,9 +40,9 @@ def main(overrides: dict[str, str]) -> None:
     if overrides:
         raise UserError("list takes no --config overrides.")
     if MATRIX.value:
-        from assay.card.matrix import SPECS, matrix, print_matrix
+        from assay.config.families import families
         from assay.train.progress import bar
-        from experiments.families import families
+        from assay.verdicts.matrix import SPECS, matrix, print_matrix
 
         of, cells = families(), []
         with bar("treatments x families", len(of) * len(SPECS), "pairs") as update:

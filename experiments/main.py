@@ -15,8 +15,8 @@ This file is short on purpose: what it does lies in lib/assay, where it can be t
 
 from absl import flags
 
-from assay.card import conduct
-from assay.core.command import launch
+from assay.cli import train as conduct
+from assay.cli.command import launch
 
 CONFIG = flags.DEFINE_string("config", "", "FILE.py:variant of the experiment; --config.KEY=VALUE changes a key.")
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run.")

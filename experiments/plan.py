@@ -20,12 +20,12 @@ os.environ["JAX_PLATFORMS"] = "cpu"  # what is planned for is not here, and libt
 import jax
 from absl import flags
 
-from assay.card.plan import show, show_ranked
-from assay.core import config as configs
-from assay.core.command import launch
+from assay.cli.command import launch
+from assay.config import typed as configs
 from assay.core.errors import UserError, unknown
-from assay.diagnose.chips import topology
-from assay.diagnose.plan import PHASES, plan, search
+from assay.diagnostics.cost.chips import topology
+from assay.diagnostics.cost.plan import PHASES, plan, search
+from assay.reports.terminal.plan import show, show_ranked
 from assay.train.workdir import WorkDir
 
 CONFIG = flags.DEFINE_string("config", "", "FILE.py:variant of the experiment; --config.KEY=VALUE changes a key.")

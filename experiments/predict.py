@@ -9,8 +9,8 @@ column of texts is --column, or the one that the run was trained on.
 
 from absl import flags
 
-from assay.card import answer
-from assay.core.command import launch
+from assay.cli import predict as answer
+from assay.cli.command import launch
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a run that has a checkpoint.")
 TEXT = flags.DEFINE_multi_string("text", [], "A text; may be given several times.")

@@ -6,10 +6,10 @@ python -m experiments.publish --readme=README.md                        renders 
 
 from absl import flags
 
-from assay.card.publish import publish
-from assay.card.results import render
-from assay.core.command import launch
+from assay.cli.command import launch
+from assay.cli.publish import publish
 from assay.core.errors import UserError
+from assay.reports.results import render
 from experiments.reason.chomsky import POSITIONS
 
 REGULAR = ("parity_check", "even_pairs", "cycle_navigation", "modular_arithmetic")

@@ -10,9 +10,9 @@
 
 from absl import flags
 
-from assay.card import browse
-from assay.core.command import launch
-from assay.core.config import span
+from assay.cli import show as browse
+from assay.cli.command import launch
+from assay.config.typed import span
 from assay.core.errors import UserError
 
 TASK = flags.DEFINE_string("task", "", "Name of a task, or list.")

@@ -11,8 +11,9 @@ Finished runs are skipped, stopped ones go on: the same command completes a stud
 
 from absl import flags
 
-from assay.card import conduct, suite
-from assay.core.command import launch
+from assay.cli import suite
+from assay.cli import train as conduct
+from assay.cli.command import launch
 from assay.core.errors import UserError, unknown
 
 CONFIG = flags.DEFINE_multi_string("config", [], "FILE.py:variant of an experiment; may be given several times.")
@@ -23,7 +24,7 @@ WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the study. Default: runs
 
 
 def main(overrides: dict[str, str]) -> None:
-    from experiments.suites import SUITES
+    from assay.cli.suites import SUITES
 
     if bool(CONFIG.value) == bool(SUITE.value):
         raise UserError("give either --config, once for each, or --suite=NAME. See --help.")

@@ -15,9 +15,9 @@ stopped. --config.KEY=VALUE changes a key of every stage.
 
 from absl import flags
 
-from assay.card.apply import apply
-from assay.card.pipeline import treat
-from assay.core.command import launch
+from assay.cli.apply import apply
+from assay.cli.command import launch
+from assay.cli.treat import treat
 from assay.core.errors import UserError
 
 FROM = flags.DEFINE_string("from", "", "Work directory of a finished run, or a folder of its seeds.")

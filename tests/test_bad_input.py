@@ -224,7 +224,7 @@ def test_evaluate_needs_a_checkpoint(verb, run, tmp_path):
 
 
 def test_evaluate_beyond_learned_positions(verb, tmp_path):
-    from assay.core.config import load, override, to_dict
+    from assay.config.typed import load, override, to_dict
 
     config = override(load(f"{ROOT}/{CONFIG}:transformer,tiny"), {"model.positions": "learned", "model.max_length": "17"})
     (tmp_path / "config.json").write_text(json.dumps({"experiment": "learned", "composition": {}, **to_dict(config)}))
@@ -287,7 +287,7 @@ def test_figures_that_are_not_finite_stop_the_run(verb, tmp_path):
     import jax
     import numpy as np
 
-    from assay.treat.load import rebuild, restore
+    from assay.treatments.pipeline.load import rebuild, restore
 
     run = tmp_path / "run"
     rising = ["--config.optimizer.learning_rate=1e38", "--config.optimizer.warmup_steps=10"]  # the first update is 0, the second is not

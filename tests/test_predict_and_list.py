@@ -9,7 +9,7 @@ import pytest
 from verb_server import ROOT, TINY, refused, verb  # noqa: F401
 
 import assay
-from assay.card.answer import answers
+from assay.cli.predict import answers
 
 CONFIG = "--config=experiments/text/transformer_classifier.py:tuned,tiny"
 RATE = "--config.optimizer.learning_rate=0.02"

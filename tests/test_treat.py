@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from verb_server import ROOT, contents, refused, verb  # noqa: F401 - a fixture
 
-from assay.card.pipeline import print_stages
+from assay.cli.treat import print_stages
 from assay.core.errors import UserError
 from assay.core.tree import count, paths
 from assay.infer.export import exported_bytes
-from assay.treat.load import load, rebuild
-from assay.treat.stages import plan
+from assay.treatments.pipeline.load import load, rebuild
+from assay.treatments.pipeline.stages import plan
 
 DIGITS = "experiments/vision/cnn_digits.py"
 TEACHER = [f"--config={DIGITS}:cnn,tiny", "--config.evaluate.splits=valid", "--config.train.steps=24", "--config.checkpoint.every=8"]

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 import assay
-from assay.card import browse, conduct
-from assay.core.config import load
+from assay.cli import show as browse
+from assay.cli import train as conduct
+from assay.config.typed import load
 from assay.tasks.table import TASKS
 from assay.train import loop
 from assay.train.state import all_params
-from assay.treat.load import rebuild, restore
+from assay.treatments.pipeline.load import rebuild, restore
 
 ROOT = Path(__file__).parents[1]
 CONFIG = "experiments/reason/parity.py"

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from assay.treat.load import rebuild, restore
+from assay.treatments.pipeline.load import rebuild, restore
 
 ROOT = Path(__file__).parents[2]
 EVERY = 8  # steps between saves

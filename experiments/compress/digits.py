@@ -15,10 +15,10 @@ Reference: Hinton et al. 2015 (arXiv 1503.02531)
 
 from ml_collections import ConfigDict
 
-from experiments.data import digits
-from experiments.defaults import defaults, variant
-from experiments.models import cnn
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import cnn
+from assay.config.students import sized
+from assay.config.tasks import digits
 
 VARIANTS = ("teacher", "wide", "alone")
 MODELS = {

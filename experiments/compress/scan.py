@@ -12,10 +12,10 @@ Reference: Lake and Baroni, ICML 2018 (arXiv 1711.00350), for the task
 
 from ml_collections import ConfigDict
 
-from experiments.data import reasoning
-from experiments.defaults import defaults, variant
-from experiments.models import transformer
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import transformer
+from assay.config.students import sized
+from assay.config.tasks import reasoning
 
 VARIANTS = ("wide", "student")
 TAUGHT = "distill:student=experiments/compress/scan.py:student,T=2,hard=0.3,cache=True"

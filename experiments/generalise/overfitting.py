@@ -21,10 +21,10 @@ Reference: Goodfellow et al. 2016, "Deep Learning", chapter 7
 
 from ml_collections import ConfigDict
 
-from experiments.data import digits
-from experiments.defaults import defaults, variant
-from experiments.models import cnn
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import cnn
+from assay.config.students import sized
+from assay.config.tasks import digits
 
 TREATMENTS = {
     "l1": ("l1:weight=1e-4",),

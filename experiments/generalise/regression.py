@@ -13,10 +13,10 @@ Reference: Efron et al. 2004, "Least angle regression", whose data these are
 
 from ml_collections import ConfigDict
 
-from experiments.data import diabetes
-from experiments.defaults import defaults, variant
-from experiments.models import mlp
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import mlp
+from assay.config.students import sized
+from assay.config.tasks import diabetes
 
 VARIANTS = ("mlp", "ensemble")
 

@@ -15,9 +15,9 @@ Reference: Xiong et al. 2020 (arXiv 2002.04745) for the place of the norm; Radfo
 
 from ml_collections import ConfigDict
 
-from experiments.defaults import defaults, variant
-from experiments.models import transformer
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import transformer
+from assay.config.students import sized
 
 VARIANTS = ("post", "post_scaled", "pre")
 

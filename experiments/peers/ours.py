@@ -9,8 +9,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from assay.config.models import recurrent, resnet, transformer
 from assay.core.tree import count
-from assay.diagnose.flops import flops
+from assay.diagnostics.cost.flops import flops
 from assay.dist import launch
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.dist.shard import shardings
@@ -18,14 +19,13 @@ from assay.infer.decode import written
 from assay.models.families import build
 from assay.models.model import Vocabulary
 from assay.models.precision import PrecisionConfig
-from assay.tasks.classify import score_classes
-from assay.tasks.language import score_language
+from assay.tasks.datasets.classify import score_classes
+from assay.tasks.datasets.language import score_language
 from assay.train.objective import OBJECTIVES
 from assay.train.optim import OptimizerConfig, make_optimizer, make_schedule
 from assay.train.state import init_state
 from assay.train.step import make_call, make_step
 from assay.train.treatment import compose
-from experiments.models import recurrent, resnet, transformer
 from experiments.peers.serve import serve
 from experiments.peers.works import ON_GPU, WORKS
 

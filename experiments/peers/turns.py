@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from assay.core.errors import UserError
-from assay.diagnose.chips import CHIPS
+from assay.diagnostics.cost.chips import CHIPS
 from experiments.peers.works import ON_GPU, WORKS
 
 HERE = Path(__file__).parent

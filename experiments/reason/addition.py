@@ -14,10 +14,10 @@ Reference: Lee et al. 2023 (arXiv 2307.03381), figures only; Cho et al. 2024 (ar
 
 from ml_collections import ConfigDict
 
-from experiments.data import reasoning
-from experiments.defaults import defaults, variant
-from experiments.models import transformer
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import transformer
+from assay.config.students import sized
+from assay.config.tasks import reasoning
 
 VARIANTS = ("plain", "reversed", "alone", "coupled")
 TREATMENTS = {"plain": (), "reversed": ("reverse",), "alone": ("reverse",), "coupled": ("reverse", "couple:span=48")}

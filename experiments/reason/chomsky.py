@@ -26,10 +26,10 @@ Reference: Deletang et al., ICLR 2023 (arXiv 2207.02098), Table 2
 
 from ml_collections import ConfigDict
 
-from experiments.data import chomsky
-from experiments.defaults import defaults, variant
-from experiments.models import memory_rnn, recurrent, transformer
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import memory_rnn, recurrent, transformer
+from assay.config.students import sized
+from assay.config.tasks import chomsky
 
 POSITIONS = {"transformer": "rotary", "none": "none", "sinusoidal": "sinusoidal", "alibi": "alibi", "relative": "transformer_xl"}
 VARIANTS = (

@@ -12,10 +12,10 @@ Reference: Power et al. 2022 (arXiv 2201.02177)
 
 from ml_collections import ConfigDict
 
-from experiments.data import reasoning
-from experiments.defaults import defaults, variant
-from experiments.models import transformer
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import transformer
+from assay.config.students import sized
+from assay.config.tasks import reasoning
 
 VARIANTS = ("decay", "none")
 

@@ -14,10 +14,10 @@ Reference: Caruana 1997, "Multitask learning"; Deletang et al., ICLR 2023 (arXiv
 
 from ml_collections import ConfigDict
 
-from experiments.data import multi
-from experiments.defaults import defaults, variant
-from experiments.models import recurrent
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import recurrent
+from assay.config.students import sized
+from assay.config.tasks import multi
 
 VARIANTS = ("together", "parity", "cycle")
 MEMBERS = {"parity": ("chomsky/parity_check",), "cycle": ("chomsky/cycle_navigation",)}

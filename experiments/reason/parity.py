@@ -12,10 +12,10 @@ Reference: Deletang et al., ICLR 2023 (arXiv 2207.02098), Table 2: LSTM 1.00, Tr
 
 from ml_collections import ConfigDict
 
-from experiments.data import chomsky
-from experiments.defaults import defaults, variant
-from experiments.models import recurrent, transformer
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import recurrent, transformer
+from assay.config.students import sized
+from assay.config.tasks import chomsky
 
 VARIANTS = ("lstm", "transformer", "scratchpad")
 

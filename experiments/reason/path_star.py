@@ -13,10 +13,10 @@ Reference: Bachmann and Nagarajan 2024 (arXiv 2403.06963)
 
 from ml_collections import ConfigDict
 
-from experiments.data import reasoning
-from experiments.defaults import defaults, variant
-from experiments.models import transformer
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import transformer
+from assay.config.students import sized
+from assay.config.tasks import reasoning
 
 VARIANTS = ("forward", "reversed")
 

@@ -12,10 +12,10 @@ Reference: Stojanovski et al. 2025 (arXiv 2505.24760), whose figures are those o
 
 from ml_collections import ConfigDict
 
-from experiments.data import reasoning
-from experiments.defaults import defaults, variant
-from experiments.models import transformer
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import transformer
+from assay.config.students import sized
+from assay.config.tasks import reasoning
 
 VARIANTS = ("transformer", "reversed")
 

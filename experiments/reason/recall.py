@@ -14,10 +14,10 @@ Reference: Arora et al. 2024 (arXiv 2312.04927), figure 2; Saunshi et al. 2025 (
 
 from ml_collections import ConfigDict
 
-from experiments.data import reasoning
-from experiments.defaults import defaults, variant
-from experiments.models import recurrent, transformer
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import recurrent, transformer
+from assay.config.students import sized
+from assay.config.tasks import reasoning
 
 VARIANTS = ("attention", "lstm", "flat", "looped")
 

@@ -14,10 +14,10 @@ Reference: Bengio et al. 2009, "Curriculum learning"; the scratchpad, which feed
 
 from ml_collections import ConfigDict
 
-from experiments.data import chomsky
-from experiments.defaults import defaults, variant
-from experiments.models import recurrent
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import recurrent
+from assay.config.students import sized
+from assay.config.tasks import chomsky
 
 TREATMENTS = {"none": (), "supervise": ("supervise",), "curriculum": ("curriculum:examples=20000",)}
 VARIANTS = ("none", "supervise", "curriculum")

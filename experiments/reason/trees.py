@@ -14,10 +14,10 @@ Reference: Csordas et al. 2021 (arXiv 2110.07732v1), Tables 2 and 3
 
 from ml_collections import ConfigDict
 
-from experiments.data import reasoning
-from experiments.defaults import defaults, variant
-from experiments.models import recurrent, transformer
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import recurrent, transformer
+from assay.config.students import sized
+from assay.config.tasks import reasoning
 
 VARIANTS = ("lstm", "universal", "geometric")
 CHANGES = {

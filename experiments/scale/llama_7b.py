@@ -10,8 +10,8 @@ Reference: Touvron et al. 2023 (arXiv 2307.09288)
 
 from ml_collections import ConfigDict
 
+from assay.config.students import sized
 from experiments.scaling import llama
-from experiments.students import sized
 
 VARIANTS = ("full",)
 

@@ -12,10 +12,10 @@ Reference: embedding 128, hidden 256, 2 layers, dropout 0.5, Adam 1e-3, 10 epoch
 
 from ml_collections import ConfigDict
 
-from experiments.data import texts
-from experiments.defaults import defaults, variant
-from experiments.models import recurrent
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import recurrent
+from assay.config.students import sized
+from assay.config.tasks import texts
 
 VARIANTS = ("package", "imdb", "csv")
 

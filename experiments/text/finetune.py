@@ -15,9 +15,9 @@ Reference: Devlin et al. 2019 (arXiv 1810.04805), section 4
 
 from ml_collections import ConfigDict
 
-from experiments.data import texts
-from experiments.defaults import defaults, variant
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.students import sized
+from assay.config.tasks import texts
 from experiments.text.masked_lm import encoder
 
 VARIANTS = ("scratch_50", "scratch_200", "scratch_all", "pretrained_50", "pretrained_200", "pretrained_all")

@@ -14,10 +14,10 @@ Reference: Chen and Goodman 1999 (Kneser-Ney)
 
 from ml_collections import ConfigDict
 
-from experiments.data import language
-from experiments.defaults import defaults, variant
-from experiments.models import ngram, transformer
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import ngram, transformer
+from assay.config.students import sized
+from assay.config.tasks import language
 
 VARIANTS = ("transformer", "ngram3", "ngram4", "ngram5", "ngram6")
 

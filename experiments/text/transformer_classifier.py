@@ -12,10 +12,10 @@ Reference: the classic settings are those of introductory JAX Transformers
 
 from ml_collections import ConfigDict
 
-from experiments.data import texts
-from experiments.defaults import defaults, variant
-from experiments.models import transformer
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import transformer
+from assay.config.students import sized
+from assay.config.tasks import texts
 
 VARIANTS = ("classic", "tuned")
 

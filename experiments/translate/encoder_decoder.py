@@ -13,9 +13,9 @@ Reference: Lake and Baroni, ICML 2018 (arXiv 1711.00350): 0.997 (2-layer LSTM) o
 
 from ml_collections import ConfigDict
 
-from experiments.defaults import defaults, variant
-from experiments.models import transformer
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import transformer
+from assay.config.students import sized
 
 VARIANTS = ("simple", "length", "jump", "turn_left")
 

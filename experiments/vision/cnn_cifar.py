@@ -10,10 +10,10 @@ Reference: ResNet-20 on CIFAR-10: 8.75 % test error (He et al. 2016, quoted in a
 
 from ml_collections import ConfigDict
 
-from experiments.data import images
-from experiments.defaults import defaults, variant
-from experiments.models import cnn
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import cnn
+from assay.config.students import sized
+from assay.config.tasks import images
 from experiments.vision.cnn_mnist import tiny
 
 VARIANTS = ("cnn",)

@@ -11,10 +11,10 @@ Reference: scikit-learn's example "Recognizing hand-written digits"; its SVC(gam
 
 from ml_collections import ConfigDict
 
-from experiments.data import digits
-from experiments.defaults import defaults, variant
-from experiments.models import cnn
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import cnn
+from assay.config.students import sized
+from assay.config.tasks import digits
 
 VARIANTS = ("cnn", "plain")
 

@@ -10,10 +10,10 @@ Reference: LeNet-5 on MNIST: 0.95 % test error without distortions (LeCun's MNIS
 
 from ml_collections import ConfigDict
 
-from experiments.data import digits, images
-from experiments.defaults import defaults, variant
-from experiments.models import cnn
-from experiments.students import sized
+from assay.config.defaults import defaults, variant
+from assay.config.models import cnn
+from assay.config.students import sized
+from assay.config.tasks import digits, images
 
 VARIANTS = ("cnn",)
 

@@ -7,7 +7,7 @@ output = model.apply(params, task.encode(task.source("iid").fetch(indices), widt
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from assay.treat.load import load
+    from assay.treatments.pipeline.load import load
 
 __all__ = ["load"]
 __version__ = "0.1.0"
@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Imports on use, so that `import assay` costs nothing and the allocator can be set before JAX comes in."""
     if name == "load":
-        from assay.treat.load import load
+        from assay.treatments.pipeline.load import load
 
         return load
     raise AttributeError(f"module 'assay' has no attribute {name!r}")

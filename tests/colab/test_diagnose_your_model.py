@@ -8,8 +8,8 @@ import pytest
 from jax import export
 from notebooks import defined, executed, of_script, printed, shown, tagged
 
-from assay.card.diagnosis import read
 from assay.core.stats import mcnemar
+from assay.verdicts.diagnosis import read
 
 NAME = "diagnose_your_model"
 

@@ -8,10 +8,10 @@ import pytest
 from jax import export
 from notebooks import defined, executed, of_script, printed, shown, tagged
 
-from assay.card.compare import compare, runs_of
 from assay.core.stats import holm
 from assay.train.experiment import assemble
 from assay.train.step import make_step, repeat
+from assay.verdicts.comparison import compare, runs_of
 
 NAME = "write_a_treatment"
 WEIGHTS = ("weight_0.1", "weight_0.3", "weight_1.0")

@@ -5,7 +5,7 @@ import pytest
 
 from assay.data.loader import bucket_ends, bucket_of, stacked, uniform_lengths
 from assay.data.source import ROLES, SHARED_BELOW_BITS, content_hash
-from assay.tasks.chomsky_rules import RULES
+from assay.tasks.formal.chomsky_rules import RULES
 from assay.tasks.table import TASKS, build
 
 NAMES = sorted(name for name in TASKS if name.startswith("chomsky/"))

@@ -14,14 +14,14 @@ import jax
 import numpy as np
 import optax
 
-from assay.core.config import load, override, to_dict
+from assay.config.typed import load, override, to_dict
 from assay.core.errors import Alone, Terminated, UserError
 from assay.core.tree import map_with_path
 from assay.dist import launch
 from assay.train import loop
 from assay.train.experiment import assemble
-from assay.treat.load import rebuild, restore
-from assay.treat.table import treatments
+from assay.treatments.pipeline.load import rebuild, restore
+from assay.treatments.table import treatments
 
 LIMIT = 1e-5
 

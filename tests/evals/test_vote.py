@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from assay.config.models import transformer
 from assay.core.errors import UserError
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.evals.evaluate import EvaluateConfig, batches, evaluate, make_answer
@@ -15,9 +16,8 @@ from assay.infer.decode import free_running, written
 from assay.models.families import build as build_model
 from assay.models.model import Vocabulary
 from assay.models.precision import PrecisionConfig
-from assay.tasks.path_star import verify
+from assay.tasks.puzzles.path_star import verify
 from assay.tasks.table import TASKS, build
-from experiments.models import transformer
 from experiments.reason.path_star import get_config
 
 CONFIG = EvaluateConfig(("test",), 1, 32, 1, 5, 1.0)
@@ -130,7 +130,7 @@ def test_votes_and_bests_are_those_of_the_records_samples(path_star):
 
 
 def test_tasks_that_read_an_answer_at_once_are_refused(tmp_path):
-    from assay.core.config import load, override
+    from assay.config.typed import load, override
     from assay.train import loop
 
     config = override(load("experiments/reason/parity.py:tiny"), {"evaluate.samples": "4"})

@@ -14,12 +14,12 @@ from assay.models import families
 from assay.models.families import FAMILIES, build
 from assay.models.model import Vocabulary
 from assay.models.precision import PrecisionConfig, with_precision
-from assay.tasks.classify import score_classes
+from assay.tasks.datasets.classify import score_classes
 from assay.train.experiment import assemble
 from assay.train.state import init_state
 from assay.train.step import make_step, repeat
-from assay.treat.accumulate import accumulated
-from assay.treat.table import treatments
+from assay.treatments.table import treatments
+from assay.treatments.training.accumulate import accumulated
 
 KEY = jax.random.key(0)
 LSTM = {"name": "lstm", "depth": 1, "width": 16, "embedding": 0, "dropout": 0.0}

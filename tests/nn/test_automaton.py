@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from assay.config.models import recurrent, transformer
 from assay.core.errors import UserError
 from assay.models.families import build
 from assay.models.model import Vocabulary
 from assay.models.precision import PrecisionConfig
 from assay.nn.automaton import STATES, STAY, automata_network, automaton, first_states, move
 from assay.nn.recurrent import CELLS, Layer, Size
-from experiments.models import recurrent, transformer
 
 
 def sharp(to: list[int]) -> np.ndarray:

@@ -6,7 +6,7 @@ import time
 import pytest
 from test_resume import train
 
-from assay.card.report import read_run, render
+from assay.reports.run import read_run, render
 from assay.train.clock import KINDS, TRACED, TRACED_FROM, Clock, Trace
 
 

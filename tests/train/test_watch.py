@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import assay
-from assay.card import conduct
-from assay.core.config import load, override, to_dict
+from assay.cli import train as conduct
+from assay.config.typed import load, override, to_dict
 from assay.core.errors import UserError
 from assay.dist.mesh import make_mesh
 from assay.evals.evaluate import batches, evaluate, make_answer
@@ -19,7 +19,7 @@ from assay.evals.rows import value_of
 from assay.train import loop, watch
 from assay.train.checkpoint import Checkpointer
 from assay.train.experiment import Experiment, assemble
-from assay.treat.load import rebuild, restore
+from assay.treatments.pipeline.load import rebuild, restore
 
 ROOT = Path(__file__).parents[2]
 PARITY = f"{ROOT}/experiments/reason/parity.py:tiny"

@@ -13,8 +13,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from assay.config.typed import require
 from assay.core import rng
-from assay.core.config import require
 from assay.core.errors import UserError, unknown
 from assay.core.tree import PyTree, widened
 from assay.dist.shard import constrain, on_one_cpu

@@ -4,30 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from assay.core.config import typed
+from assay.config.typed import typed
 from assay.core.errors import UserError, unknown
-from assay.tasks import (
-    addition,
-    arithmetic,
-    chain,
-    chomsky,
-    ctl,
-    gym,
-    images,
-    induction,
-    language,
-    listops,
-    modular,
-    mqar,
-    multi,
-    p_hop,
-    path_star,
-    regression,
-    scan,
-    texts,
-    tfds_task,
-)
-from assay.tasks.chomsky_rules import RULES
+from assay.tasks import multi
+from assay.tasks.composition import arithmetic, ctl, listops, scan
+from assay.tasks.datasets import chain, images, language, regression, texts, tfds_task
+from assay.tasks.formal import chomsky
+from assay.tasks.formal.chomsky_rules import RULES
+from assay.tasks.puzzles import addition, gym, modular, path_star
+from assay.tasks.recall import induction, mqar, p_hop
 from assay.tasks.task import Task
 
 LABELS = {"labels": 0, "folds": 0, "fold": 0}

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 import assay
-from assay.core.config import differences
+from assay.config.typed import differences
 from assay.core.errors import UserError
 from assay.dist.launch import leader
 

@@ -1,0 +1,55 @@
+"""New inputs answered by a finished run: one JSON line each, with the label and every label's probability."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from assay.core.errors import UserError
+from assay.core.tree import PyTree
+from assay.data.csv import read_csv
+from assay.dist import launch
+from assay.models.model import Batch, Model
+from assay.tasks.task import Task
+from assay.train.workdir import WorkDir
+from assay.treatments.pipeline.load import load
+
+
+def predict(workdir: str | Path, texts: Sequence[str], file: str, column: str, batch_size: int, overrides: Mapping[str, str]) -> None:
+    """Prints the answers to the texts, then to those of the file. Raises UserError before anything is printed."""
+    if overrides:
+        raise UserError("predict takes no --config overrides: the run's own hold. Use --text, --input, --column, --batch_size.")
+    if not texts and not file:
+        raise UserError("nothing to answer: give --text=TEXT or --input=FILE.csv.")
+    launch.start()
+    model, params, task = load(workdir)
+    if task.examples is None:
+        raise UserError(f"{workdir} was trained on {task.name}, which is no classification of texts; predict answers those only.")
+    wanted = [*texts]
+    if file:
+        column = column or WorkDir(workdir).read_config()["task"].get("text", "text")
+        wanted += [row.text for row in read_csv(file, column, "")]
+    for line in answers(model, params, task, wanted, batch_size):
+        print(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace").decode())  # half a character is \udc80, as in JSON
+
+
+def answers(model: Model, params: PyTree, task: Task, texts: Sequence[str], batch_size: int = 256) -> Iterator[dict[str, Any]]:
+    """{id, text, label, probabilities} of each text, in order. One shape is compiled: the last batch is filled up."""
+    assert task.examples is not None
+
+    @jax.jit
+    def probabilities(params: PyTree, batch: Batch) -> jax.Array:
+        return jax.nn.softmax(model.apply(params, batch).logits, axis=-1)
+
+    examples = task.examples(texts)
+    width, rows = task.width(int(examples.length.max())), min(batch_size, len(texts))
+    for start in range(0, len(texts), rows):
+        chosen = np.arange(start, min(start + rows, len(texts)))
+        filled = np.resize(chosen, rows)
+        found = np.asarray(probabilities(params, task.encode(type(examples)(*(part[filled] for part in examples)), width)))
+        for i, row in zip(chosen.tolist(), found, strict=False):
+            shares = {str(name): round(float(share), 6) for name, share in zip(task.classes, row, strict=True)}
+            yield {"id": i, "text": texts[i], "label": str(task.classes[int(row.argmax())]), "probabilities": shares}

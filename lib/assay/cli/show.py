@@ -1,0 +1,80 @@
+"""Looking at the data: tasks and their examples, printed for people or as JSON lines."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from assay.config.typed import override, typed
+from assay.core.errors import UserError
+from assay.data.source import Source
+from assay.tasks.table import TASKS, find
+from assay.tasks.task import Task, text
+from assay.train.treatment import compose
+from assay.treatments.table import treatments
+
+CHUNK = 256  # examples made at a time
+
+
+def print_tasks() -> None:
+    """Every task with its splits."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("task", no_wrap=True, min_width=max(map(len, TASKS)))
+    table.add_column("splits", no_wrap=True, min_width=max(len(" ".join(entry.splits)) for entry in TASKS.values()))
+    table.add_column("what it asks", no_wrap=True)
+    for name, entry in TASKS.items():
+        table.add_row(f"{name}NAME" if name.endswith("/") else name, " ".join(entry.splits), entry.about)
+    console = Console()
+    console.width = max(console.width, 140)  # a pipe has no width to keep to
+    console.print(table)
+    print("Where splits are named by lengths, any range is one, such as 41-100.")
+    print("Look: python -m experiments.show --task=NAME --split=SPLIT --n=5")
+
+
+def print_examples(name: str, split: str, n: int, seed: int, form: str, treated: Sequence[str], changes: Mapping[str, str]) -> None:
+    """The first `n` examples of a split. Raises UserError for what does not exist, and for all of an endless split."""
+    task = make(name, seed, treated, changes)
+    symbols, shown = task.symbols, examples(task, split, n)
+    if form == "text":
+        print(f"{task.name}, split {split}: {', '.join(task.metrics)}")
+    for example in shown:
+        if form == "jsonl":
+            print(json.dumps(example))
+        else:
+            answer = text(example["target"], [str(name) for name in task.classes])
+            line = f"{example['id']:>6}  length {example['length']:<4} {text(example['input'], symbols)}  ->  {answer}"
+            print(line.encode("utf-8", "backslashreplace").decode())  # a window of bytes may begin or end within a character
+
+
+def examples(task: Task, split: str, n: int) -> Iterator[dict[str, Any]]:
+    """The first `n` examples of a split, -1 for all: id, length, input and target."""
+    source = task.source(split)
+    if n < -1:
+        raise UserError(f"--n={n} is not a number of examples. Give 0 or more, or -1 for all of a finite split.")
+    if n == -1 and source.size is None:
+        raise UserError(f"{task.name} split {split!r} does not end, so --n=-1 cannot print all of it. Give a number, such as --n=100.")
+    total = n if source.size is None else min(n, source.size) if n >= 0 else source.size
+    return _made(source, total)
+
+
+def make(name: str, seed: int, treated: Sequence[str], changes: Mapping[str, str]) -> Task:
+    """A task from its name and the defaults of its keys; `changes` are `task.KEY` overrides."""
+    entry = find(name, "--task")
+    if "task.name" in changes:
+        raise UserError("the task is named by --task=NAME, not by --config.task.name.")
+    config = override(ConfigDict({"task": {"name": name, **entry.defaults}}), changes)
+    try:
+        return compose(treatments(treated)).task(entry.build(typed(entry.config, config.task.to_dict(), "task"), seed))
+    except UserError as error:
+        raise UserError(str(error).replace("--config.treatments", "--treatment")) from None
+
+
+def _made(source: Source, total: int) -> Iterator[dict[str, Any]]:
+    for start in range(0, total, CHUNK):
+        found = source.fetch(np.arange(start, min(start + CHUNK, total)))
+        for i in range(len(found.id)):
+            yield {"id": int(found.id[i]), "length": int(found.length[i]), **source.describe(found, i)}

@@ -1,0 +1,128 @@
+"""A model that was trained elsewhere, as a subject: bring a function `(params, batch) -> logits` and examples.
+
+    subject = bring(apply, params, {"train": (images, labels), "test": (test_images, test_labels)})
+    rows = examine(subject)                                  # diagnostics/table.py
+
+Inputs are numbers [n, ...] or token ids [n, length] (integers). Targets are classes [n], with logits [n, classes]; or classes at each token
+[n, length], with logits [n, length, classes] and -1 where no answer is asked. A function that returns (logits, taps) shows its activations:
+{"block_0/mlp": [n, ..., units], "block_0/attention/weights": [n, heads, query, key]}.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assay.core.errors import UserError
+from assay.core.tree import PyTree
+from assay.data.source import Examples, Source, in_memory
+from assay.diagnostics.subject import Subject, held_out
+from assay.models.model import Batch, Model, Output, Vocabulary
+from assay.tasks.datasets import classify
+from assay.tasks.sequence import score_tokens
+from assay.tasks.task import Task, find_split
+
+Apply = Callable[[PyTree, Batch], Any]  # -> logits, or (logits, taps)
+
+
+def bring(
+    apply: Apply,
+    params: PyTree,
+    data: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    classes: Sequence[Any] = (),
+    name: str = "yours",
+    examples: int = 512,
+    seconds: float = 10.0,
+) -> Subject:
+    """`data`: split -> (inputs, targets); `test` (or `valid`) is what it is measured on, `train` what it is compared with. `classes`: their
+    names. `apply` is differentiated and compiled, so it must be a JAX function. Raises UserError for data that do not fit together."""
+    if not data:
+        raise UserError("there are no examples: give data={'test': (inputs, targets)}.")
+    arrays = {split: (np.asarray(inputs), np.asarray(targets)) for split, (inputs, targets) in data.items()}
+    for split, (inputs, targets) in arrays.items():
+        if len(inputs) != len(targets) or len(inputs) == 0:
+            raise UserError(f"data[{split!r}] has {len(inputs)} inputs and {len(targets)} targets; it takes as many of both, at least one.")
+    inputs, targets = next(iter(arrays.values()))
+    tokens, pooled = np.issubdtype(inputs.dtype, np.integer) and inputs.ndim == 2, targets.ndim == 1
+    if not pooled and (not tokens or targets.shape[1:] != inputs.shape[1:]):
+        raise UserError(f"targets are {targets.shape}: they are classes [n], or one for each of the tokens, {inputs.shape} here.")
+    encode = partial(_encode, tokens=tokens, pooled=pooled)
+    first = encode(_examples(inputs, targets, tokens, pooled, np.arange(1)), 0)
+    outputs = jax.eval_shape(lambda: _logits(apply(params, first))).shape[-1]
+    names = list(classes) or list(range(outputs))
+    if len(names) != outputs:
+        raise UserError(f"classes names {len(names)}, and the logits have {outputs}.")
+    highest = max(int(targets.max()) for _, targets in arrays.values())
+    if highest >= outputs:
+        raise UserError(f"targets have class {highest}, and the logits have {outputs} classes, from 0 on.")
+    sources = {split: partial(_source, split, *pair, tokens, pooled) for split, pair in arrays.items()}
+    if pooled:
+        known = int(max(inputs.max() for inputs, _ in arrays.values())) + 1 if tokens else 0
+        task = classify.task(name, sources, names, encode, known)
+    else:
+        task = _token_task(name, sources, encode, int(max(inputs.max() for inputs, _ in arrays.values())) + 1, outputs)
+    return Subject(_model(apply), params, task, held_out(task), examples, seconds=seconds)
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _model(apply: Apply) -> Model:
+    def init(key: jax.Array, batch: Batch) -> PyTree:
+        raise NotImplementedError("this model was made elsewhere")
+
+    def called(params: PyTree, batch: Batch, *, key: Any = None, train: bool = False, edits: Any = None) -> Output:
+        del key, train, edits
+        found = apply(params, batch)
+        return Output(_logits(found), dict(found[1]) if isinstance(found, tuple) else {})
+
+    return Model(init, called)
+
+
+def _logits(found: Any) -> jax.Array:
+    return jnp.asarray(found[0] if isinstance(found, tuple) else found)
+
+
+def _token_task(name: str, sources: Mapping[str, Callable[[], Source]], encode: Callable, inputs: int, outputs: int) -> Task:
+    return Task(
+        name=name,
+        vocabulary=Vocabulary(inputs, outputs),
+        splits=tuple(sources),
+        source=lambda split: find_split(sources, split)(),
+        encode=encode,
+        width=lambda length: length,
+        score=partial(score_tokens, metrics=("token_accuracy",)),
+        metrics=("token_accuracy",),
+        chance=1.0 / outputs,
+        shown=tuple(sources)[-1],
+    )
+
+
+def _source(split: str, inputs: np.ndarray, targets: np.ndarray, tokens: bool, pooled: bool) -> Source:
+    return in_memory(split, _examples(inputs, targets, tokens, pooled, np.arange(len(inputs))), _describe)
+
+
+def _examples(inputs: np.ndarray, targets: np.ndarray, tokens: bool, pooled: bool, ids: np.ndarray) -> Examples:
+    n = len(ids)
+    width = np.full(n, inputs.shape[1] if tokens else 1, np.int64)
+    target = targets[ids].reshape(n, -1).astype(np.int64)
+    return Examples(ids, width, inputs[ids], width, target, np.full(n, target.shape[1], np.int64), np.full(n, target.shape[1], np.int64))
+
+
+def _describe(examples: Examples, i: int) -> dict[str, Any]:
+    target = examples.target[i].tolist()
+    return {"input": examples.input[i].tolist(), "target": target[0] if len(target) == 1 else [one for one in target if one >= 0]}
+
+
+def _encode(examples: Examples, width: int, tokens: bool, pooled: bool) -> dict[str, Any]:
+    del width
+    n = len(examples.id)
+    batch: dict[str, Any] = {"inputs": examples.input if not tokens else examples.input.astype(np.int32), "weight": np.ones(n, np.float32)}
+    if tokens:
+        batch["length"] = examples.input_length.astype(np.int32)
+    if pooled:
+        return batch | {"targets": examples.target[:, 0].astype(np.int32)}
+    return batch | {"targets": np.maximum(examples.target, 0).astype(np.int32), "mask": (examples.target >= 0).astype(np.float32)}

@@ -1,0 +1,136 @@
+"""Calibration: whether the model knows when it is right."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from assay.diagnostics.measurement import BINS, HIGHER, LOWER, NATS, POINT, Measurement, Plot, inapplicable, sample
+from assay.diagnostics.subject import Answers, Subject
+from assay.diagnostics.tokens import spread, taken, tokens_of
+
+GROUP = "calibration"
+NAMES = ("calibration_error", "nll", "selective_accuracy")
+KEPT = 0.8  # of the examples, those that the model is surest of
+
+
+def calibration(subject: Subject) -> list[Measurement]:
+    """Of models that answer with probabilities. Confidence is that of the whole answer: of a class, the last token, or all tokens; where
+    every token is an answer, as in a text, of each."""
+    answers = subject.answers(subject.split)
+    if "confidence" not in answers.columns:
+        return [
+            inapplicable(GROUP, name, "does not apply: the model answers with numbers or several heads, and not one class.")
+            for name in NAMES
+        ]
+    asked = _asked(subject, answers)
+    split, score, confidence, loss = asked.name, asked.score, asked.confidence, asked.loss
+    pair = {f"{split}/confidence": confidence, f"{split}/score": score}
+    groups, ids = {split: asked.groups}, {} if asked.ids is None else {split: asked.ids}
+    on = f"on {len(score)} {asked.what} of {subject.split}"
+    surplus = 100 * float(confidence.mean() - score.mean())
+    tendency = "over" if surplus > 0 else "under"
+    kept = np.argsort(-confidence, kind="stable")[: max(1, round(KEPT * len(score)))]
+    even = np.log(max(subject.task.vocabulary.outputs, 1))
+    return [
+        sample(
+            GROUP,
+            NAMES[0],
+            "calibration_error",
+            pair,
+            groups,
+            ids=ids,
+            unit="fraction",
+            how=f"expected calibration error, {BINS} equal bins of confidence, {on} (Guo et al. 2017)",
+            meaning=f"Confidence is off by this much on average; the model is {tendency}-confident by {abs(surplus):.1f} points.",
+            better=LOWER,
+            margin=POINT,
+            measures=subject.headline,
+            plot=_reliability(confidence, score),
+        ),
+        sample(
+            GROUP,
+            NAMES[1],
+            "mean",
+            {f"{split}/loss": loss},
+            groups,
+            ids=ids,
+            unit="nats",
+            how="mean negative log-likelihood of the true "
+            f"answer{' of a token, the true ones before it given,' if subject.task.free_running else ''} {on}",
+            meaning=f"The surprise at the truth; a model that guesses evenly has {even:.2f} nats.",
+            better=LOWER,
+            margin=NATS,
+            measures=f"{subject.headline}, {_tokens(subject):.3f} answers an example",
+            plot=_quantiles(loss),
+        ),
+        sample(
+            GROUP,
+            NAMES[2],
+            "selective_accuracy",
+            pair,
+            groups,
+            ids=ids,
+            unit="fraction",
+            how=f"score on the {KEPT:.0%} of the {asked.what} with the highest confidence {on} (Geifman and El-Yaniv 2017)",
+            meaning=f"Where it may decline a fifth of the questions, it has {100 * score[kept].mean():.1f} % right, against "
+            f"{100 * score.mean():.1f} % of all.",
+            better=HIGHER,
+            margin=POINT,
+            measures=subject.headline,
+            plot=_by_coverage(confidence, score),
+        ),
+    ]
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+class _Asked(NamedTuple):
+    """The answers whose confidence is measured."""
+
+    name: str  # of their set
+    what: str
+    score: np.ndarray
+    confidence: np.ndarray
+    loss: np.ndarray
+    groups: np.ndarray | None
+    ids: np.ndarray | None  # where they are no examples of the split
+
+
+def _asked(subject: Subject, answers: Answers) -> _Asked:
+    if subject.headline != "token_accuracy":
+        columns = answers.columns
+        return _Asked(subject.split, "examples", columns["score"], columns["confidence"], columns["loss"], answers.groups, None)
+    every = tokens_of(subject, subject.split)
+    one = taken(every, spread(len(every.row)))
+    return _Asked(f"{subject.split}, {len(one.row)} tokens", "tokens", one.right, one.confidence, one.loss, one.groups, one.ids)
+
+
+def _tokens(subject: Subject) -> float:
+    """How many answers of an example count on average."""
+    batch = subject.first(64)
+    return float(batch["mask"].sum() / len(batch["mask"])) if "mask" in batch else 1.0
+
+
+def _reliability(confidence: np.ndarray, score: np.ndarray) -> Plot:
+    """The share that is right against confidence, by tenths of confidence."""
+    tenth = np.minimum((confidence * 10).astype(int), 9)
+    there = [i for i in range(10) if (tenth == i).any()]
+    x = [round(100 * float(confidence[tenth == i].mean()), 3) for i in there]
+    return Plot(
+        "reliability", x, {"score": [round(100 * float(score[tenth == i].mean()), 3) for i in there]}, "confidence (%)", "right (%)"
+    )
+
+
+def _quantiles(loss: np.ndarray) -> Plot:
+    """The loss that so many answers stay below."""
+    percents = list(range(0, 101, 5))
+    values = np.quantile(loss, np.array(percents) / 100)
+    return Plot("line", percents, {"loss": [round(float(value), 4) for value in values]}, "answers (%)", "loss below (nats)")
+
+
+def _by_coverage(confidence: np.ndarray, score: np.ndarray) -> Plot:
+    """The score on the surest so many percent."""
+    order, percents = np.argsort(-confidence, kind="stable"), list(range(10, 101, 10))
+    right = [round(100 * float(score[order[: max(1, round(percent / 100 * len(score)))]].mean()), 3) for percent in percents]
+    return Plot("line", percents, {"right": right}, "answered, the surest first (%)", "right (%)")

@@ -1,0 +1,210 @@
+"""Generalisation: what is left of the score on held-out examples, on corrupted ones, and whether more training would help."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+
+from assay.data.corrupt import corrupt_images, corrupt_tokens
+from assay.data.source import Examples
+from assay.diagnostics.measurement import HIGHER, LOWER, POINT, SHARE, Measurement, Plot, inapplicable, sample
+from assay.diagnostics.reasoning import beside
+from assay.diagnostics.subject import Subject
+from assay.evals.rows import baselines
+from assay.tasks.datasets.images import HIGHEST
+
+GROUP = "generalisation"
+IMAGES = ("gaussian_noise", "blur", "shift", "contrast", "colour")
+TEXTS = ("replace", "drop")  # noise of characters or tokens, and their dropout
+SEVERITIES = (1, 2, 3, 4, 5)
+QUICK = (1, 3, 5)  # severities where few examples are wanted
+FEW = 256  # examples, below which only those are
+
+
+def held_out(subject: Subject) -> list[Measurement]:
+    """The headline on held-out examples, and how much higher it is on those of training."""
+    test = subject.answers(subject.split)
+    what, split, better = subject.headline, subject.split, subject.better
+    unit = "fraction" if better == HIGHER else ""
+    value = float(test.columns["score"].mean())
+    said = f"{100 * value:.1f} % of the held-out answers are right" if unit else f"The error on held-out examples is {value:.4g}"
+    margin = {"margin": POINT} if unit else {"margin": SHARE, "relative": True}
+    score = sample(
+        GROUP,
+        "score",
+        "mean",
+        {f"{split}/score": test.columns["score"]},
+        {split: test.groups},
+        unit=unit,
+        how=f"{what} on {len(test.ids)} examples of the split {split}",
+        meaning=f"{said} ({what.replace('_', ' ')}).",
+        better=better,
+        measures=what,
+        plot=beside(test, {} if subject.task.members else baselines(test.records, subject.task, what), what),
+        **margin,
+    )
+    if "train" not in subject.task.splits or split == "train":
+        return [score, inapplicable(GROUP, "train_test_gap", "does not apply: there is no split `train` beside the held-out one.")]
+    train = subject.answers("train")
+    apart = float(train.columns["score"].mean()) - value
+    points = f"{abs(100 * apart):.1f} points" if unit else f"{abs(apart):.4g}"
+    side = "higher" if apart > 0 else "lower"
+    learnt = ": what was learnt by heart and does not carry over" if (apart > 0) == (better == HIGHER) else ""
+    gap = sample(
+        GROUP,
+        "train_test_gap",
+        "gap",
+        {"train/score": train.columns["score"], f"{split}/score": test.columns["score"]},
+        {"train": train.groups, split: test.groups},
+        unit=unit,
+        how=f"{what} on {len(train.ids)} training examples less that on {len(test.ids)} of {split}",
+        meaning=f"Training examples score {points} {side} than held-out ones{learnt}.",
+        better=LOWER if unit else HIGHER,
+        plot=Plot(
+            "bar",
+            [0, 1],
+            {"score": [round((100 if unit else 1) * float(one.columns["score"].mean()), 3) for one in (train, test)]},
+            "",
+            f"{what.replace('_', ' ')} (%)" if unit else what,
+            ["train", split],
+        ),
+        measures=what,
+        **margin,
+    )
+    return [score, gap]
+
+
+def learning_curve(subject: Subject) -> list[Measurement]:
+    """How fast the loss still falls: nats for each doubling of the steps, over the last half of training."""
+    name = "learning_curve_slope"
+    points = [(line["step"], line["loss"]) for line in subject.history if line.get("loss") is not None and line["step"] > 0]
+    if len(points) < 8:
+        reason = "does not apply: there is no record of training with at least 8 losses (metrics.jsonl)."
+        return [inapplicable(GROUP, name, reason)]
+    step, loss = (np.array(column, float) for column in zip(*points, strict=True))
+    late = step >= step[-1] / 2
+    slope, half = _slope(np.log2(step[late]), loss[late])
+    still = "is still falling" if slope + half < 0 else "is rising" if slope - half > 0 else "has levelled off"
+    shown = np.unique(np.linspace(0, len(step) - 1, 40).round().astype(int))
+    return [
+        Measurement(
+            GROUP,
+            name,
+            slope,
+            unit="nats",
+            n=int(late.sum()),
+            interval=(slope - half, slope + half),
+            how="least squares of the training loss on log2(step) over the last half of the steps, as metrics.jsonl has them",
+            meaning=f"A doubling of the steps changes the training loss by {slope:+.3f} nats: it {still}.",
+            plot=Plot("line", step[shown].tolist(), {"loss": [round(float(value), 5) for value in loss[shown]]}, "step", "training loss"),
+        )
+    ]
+
+
+def corruptions(subject: Subject) -> list[Measurement]:
+    """The headline on corrupted held-out examples, the mean over severities (Hendrycks and Dietterich 2019)."""
+    names = IMAGES if subject.images else TEXTS
+    if subject.images:
+        changes: Mapping[str, Callable] = {name: partial(_image, subject=subject, name=name) for name in names}
+        grey, shown = subject.first(1)["inputs"].shape[-1] == 1, _brightness(subject)
+        if shown is not None:
+            return [inapplicable(GROUP, f"corruption: {name}", f"does not apply: {shown}") for name in names]
+    elif subject.task.alphabet is not None and subject.task.vocabulary.pooled:
+        changes, grey = {name: partial(_text, subject=subject, name=name) for name in names}, False
+    else:
+        reason = "does not apply: inputs are neither images nor texts with one answer, and a changed token would change the true answer."
+        return [inapplicable(GROUP, f"corruption: {name}", reason) for name in names]
+    severities = SEVERITIES if subject.examples >= FEW else QUICK
+    clean = subject.answers(subject.split).columns["score"]
+    rows = []
+    for name in names:
+        if name == "colour" and grey:
+            rows.append(inapplicable(GROUP, f"corruption: {name}", "does not apply: the images are grey."))
+            continue
+        each = [
+            subject.answers(subject.split, partial(changes[name], severity=severity), f"{subject.split}~{name}{severity}").columns["score"]
+            for severity in severities
+        ]
+        average = np.mean(each, axis=0)
+        curve = [round(100 * float(values.mean()), 3) for values in (clean, *each)]
+        rows.append(
+            sample(
+                GROUP,
+                f"corruption: {name}",
+                "mean",
+                {f"{subject.split}/score": average},
+                {subject.split: subject.answers(subject.split).groups},
+                unit="fraction",
+                how=f"{subject.headline} on {len(average)} examples of {subject.split}, the mean over severities "
+                f"{', '.join(map(str, severities))}",
+                meaning=f"Under {name.replace('_', ' ')} the score falls from {curve[0]:.1f} % to {curve[-1]:.1f} % at the highest "
+                "severity.",
+                better=HIGHER,
+                margin=POINT,
+                plot=Plot("line", [0, *severities], {"score": curve}, "severity", "score (%)"),
+            )
+        )
+    return rows
+
+
+def domain_shift(subject: Subject) -> list[Measurement]:
+    """How much lower the headline is where the domain is another than training's: on the `test` of a task that says so."""
+    if not subject.task.shifted or "valid" not in subject.task.splits:
+        return [inapplicable(GROUP, "domain_shift", "does not apply: the task has one domain.")]
+    own, other = subject.answers("valid"), subject.answers("test")
+    scores = [float(one.columns["score"].mean()) for one in (own, other)]
+    what = subject.headline.replace("_", " ")
+    return [
+        sample(
+            GROUP,
+            "domain_shift",
+            "gap",
+            {"valid/score": own.columns["score"], "test/score": other.columns["score"]},
+            {"valid": own.groups, "test": other.groups},
+            unit="fraction",
+            how=f"{what} on {len(own.ids)} examples of valid, drawn like those of training, less that on {len(other.ids)} of test",
+            meaning=f"Where the domain is another ({subject.task.shifted}), {100 * scores[1]:.1f} % are right, against "
+            f"{100 * scores[0]:.1f} %.",
+            better=LOWER,
+            margin=POINT,
+            plot=Plot("bar", [0, 1], {"score": [round(100 * score, 3) for score in scores]}, "", f"{what} (%)", ["valid", "test"]),
+        )
+    ]
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Of least squares, with half of its 95 % interval (Student's)."""
+    from scipy.special import stdtrit  # slow to import
+
+    centred = x - x.mean()
+    slope = float(centred @ y / (centred @ centred))
+    left = y - y.mean() - slope * centred
+    error = np.sqrt(left @ left / max(len(x) - 2, 1) / (centred @ centred))
+    return slope, float(stdtrit(max(len(x) - 2, 1), 0.975) * error)
+
+
+def _image(examples: Examples, subject: Subject, name: str, severity: int) -> Examples:
+    highest = _highest(subject, examples)
+    changed = corrupt_images(examples.input.astype(np.float64) / highest, examples.id, name, severity)
+    return examples._replace(input=changed * highest)
+
+
+def _highest(subject: Subject, examples: Examples) -> float:
+    """What the brightest pixel is written as."""
+    return HIGHEST.get(subject.task.name, 255.0) if np.issubdtype(examples.input.dtype, np.integer) else 1.0
+
+
+def _brightness(subject: Subject) -> str | None:
+    """Why the images cannot be corrupted, if they cannot."""
+    examples = subject.task.source(subject.split).fetch(np.arange(8))
+    low, high = float(examples.input.min()), float(examples.input.max()) / _highest(subject, examples)
+    return None if low >= 0 and high <= 1 else f"pixels lie in [{low:.3g}, {high:.3g}] and not in [0, 1], where corruptions are defined."
+
+
+def _text(examples: Examples, subject: Subject, name: str, severity: int) -> Examples:
+    assert subject.task.alphabet is not None
+    tokens, length = corrupt_tokens(examples.input, examples.input_length, examples.id, name, severity, subject.task.alphabet)
+    return examples._replace(input=tokens, input_length=length.astype(np.int64))

@@ -1,0 +1,245 @@
+"""Long range: whether what stands far back is used. Where attention looks, how far back a changed token still changes the answer, and the
+score of answers whose needed token is far away."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assay.core.tree import PyTree, widened
+from assay.diagnostics.measurement import HIGHER, LOWER, NATS, POINT, Measurement, Plot, inapplicable, sample
+from assay.diagnostics.subject import Subject
+from assay.diagnostics.tokens import Tokens, spread, taken, tokens_of
+from assay.models.model import Batch, Model
+
+GROUP = "long range"
+FAR = ("far_tokens", "far_loss")
+CHANGED = 0.05  # total variation of the answer from which on a token counts as used
+INSIDE = ("recall/", "stdlib/lm")  # tasks that need the place where the token just read stood before
+PARTS = 8
+
+
+def far_tokens(subject: Subject) -> list[Measurement]:
+    """The accuracy and the loss of those answers, of a half of all, whose needed token is farthest away."""
+    if not _answers_in_tokens(subject):
+        return [inapplicable(GROUP, name, _why_not(subject)) for name in FAR]
+    every = tokens_of(subject, subject.split)
+    inside = subject.task.name.startswith(INSIDE) and "decoder_inputs" not in every.batch
+    away = _distance(every, inside).astype(float)
+    known = np.flatnonzero(away > 0)
+    if len(np.unique(away[known])) < 2:
+        return [inapplicable(GROUP, name, "does not apply: all answers need tokens equally far away.") for name in FAR]
+    kept = known[spread(len(known))]
+    tokens, away = taken(every, kept), away[kept]
+    order = np.argsort(away, kind="stable")
+    near, far = order[: len(order) // 2], order[len(order) // 2 :]
+    needed = "where the token just read stood before" if inside else "the first token of the input"
+    split = f"{subject.split}, {len(far)} far tokens"
+    on = f"{len(far)} tokens of {subject.split} at {away[far].min():.0f} tokens or more from {needed}, the true answers before them given"
+    shared = {"groups": {split: tokens.groups[far]}, "ids": {split: tokens.ids[far]}}
+    right, loss = 100 * tokens.right, tokens.loss
+    return [
+        sample(
+            GROUP,
+            FAR[0],
+            "mean",
+            {f"{split}/score": tokens.right[far]},
+            unit="fraction",
+            how=f"right answers among {on}",
+            meaning=f"Answers that need a far token are right in {right[far].mean():.1f} %, those of a near one in "
+            f"{right[near].mean():.1f} %.",
+            better=HIGHER,
+            margin=POINT,
+            plot=_by_distance(away, order, right, "right", "right (%)"),
+            **shared,
+        ),
+        sample(
+            GROUP,
+            FAR[1],
+            "mean",
+            {f"{split}/loss": loss[far]},
+            unit="nats",
+            how=f"mean negative log-likelihood of {on}",
+            meaning=f"Answers that need a far token have a loss of {loss[far].mean():.3f} nats, those of a near one "
+            f"{loss[near].mean():.3f}.",
+            better=LOWER,
+            margin=NATS,
+            plot=_by_distance(away, order, loss, "loss", "nats"),
+            **shared,
+        ),
+    ]
+
+
+def attention_distance(subject: Subject) -> list[Measurement]:
+    """How many tokens lie between a query and what it attends to, weighted by attention; the mean over layers, heads and queries."""
+    name = "attention_distance"
+    batch = subject.first(min(subject.examples, 64))
+    if not subject.tokens or "length" not in batch:
+        return [inapplicable(GROUP, name, "does not apply: the model reads no sequence of tokens.")]
+    per_example, by_layer, _ = attention(subject, batch)
+    if not by_layer:
+        return [inapplicable(GROUP, name, "does not apply: the model has no attention.")]
+    layers = list(by_layer)
+    value, longest = float(per_example.mean()), int(batch["length"].max())
+    split = f"{subject.split}, {len(per_example)} examples"
+    return [
+        sample(
+            GROUP,
+            name,
+            "mean",
+            {f"{split}/distance": per_example},
+            unit="tokens",
+            how=f"attention-weighted distance on {len(per_example)} examples of {subject.split}, the mean over {len(layers)} layers",
+            meaning=f"A query looks {value:.1f} tokens away on average, in inputs of up to {longest}.",
+            plot=Plot(
+                "bar",
+                list(range(len(layers))),
+                {"distance": [round(float(by_layer[layer].mean()), 4) for layer in layers]},
+                "",
+                "tokens",
+                layers,
+            ),
+        )
+    ]
+
+
+def effective_context(subject: Subject) -> list[Measurement]:
+    """How far back a changed token still changes the last answer, by more than CHANGED in total variation."""
+    name = "effective_context"
+    batch = subject.first(min(subject.examples, 64))
+    if not subject.tokens or "decoder_inputs" in batch or subject.task.vocabulary.heads:
+        return [inapplicable(GROUP, name, "does not apply: there is no one stream of tokens that ends in an answer.")]
+    inputs, length = batch["inputs"], batch["length"]
+    at = length - 1 if subject.task.vocabulary.pooled else batch["mask"].shape[1] - 1 - batch["mask"][:, ::-1].argmax(axis=1)
+    distances = _distances(int(at.max()))
+    apart = np.full((len(distances), len(inputs)), np.nan)
+    program = _answering(subject.model, subject.task.vocabulary.pooled)
+    clean = np.asarray(program(subject.params, batch, at))
+    spare = np.roll(inputs, 1, axis=0)
+    for i, distance in enumerate(distances):
+        place, rows = at - distance, np.arange(len(inputs))
+        allowed = (place >= 0) & (place < length)
+        if "given" in batch:
+            allowed &= np.take_along_axis(batch["given"], np.maximum(place, 0)[:, None], axis=1)[:, 0] > 0
+        changed = inputs.copy()
+        for row in rows[allowed]:
+            pool = spare[:, place[row]][(spare[:, place[row]] != inputs[row, place[row]]) & (place[row] < length)]
+            if len(pool) == 0:
+                allowed[row] = False
+            else:
+                changed[row, place[row]] = pool[(row * 7 + distance) % len(pool)]
+        found = np.asarray(program(subject.params, {**batch, "inputs": changed}, at))
+        apart[i, allowed] = 0.5 * np.abs(found - clean).sum(axis=-1)[allowed]
+    reach = np.array(
+        [max((distances[i] for i in range(len(distances)) if apart[i, row] > CHANGED), default=0) for row in range(len(inputs))]
+    )
+    tried = [i for i in range(len(distances)) if np.isfinite(apart[i]).any()]
+    if not tried:
+        return [inapplicable(GROUP, name, "does not apply: no token before the last answer can be changed.")]
+    curve = [round(float(np.nanmean(apart[i])), 5) for i in tried]
+    split = f"{subject.split}, {len(inputs)} examples"
+    return [
+        sample(
+            GROUP,
+            name,
+            "mean",
+            {f"{split}/reach": reach.astype(float)},
+            unit="tokens",
+            how=f"on {len(inputs)} examples of {subject.split}, one token changed to another's at each of {len(tried)} distances "
+            f"up to {distances[tried[-1]]}; the farthest that changes the last answer by more than {CHANGED} in total variation",
+            meaning=f"Tokens up to {reach.mean():.1f} back still change the answer, of {distances[tried[-1]]} that were tried.",
+            better=HIGHER,
+            plot=Plot("line", [distances[i] for i in tried], {"change": curve}, "tokens back", "change of the answer"),
+        )
+    ]
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _answers_in_tokens(subject: Subject) -> bool:
+    return subject.tokens and not subject.task.vocabulary.pooled and not subject.task.vocabulary.heads
+
+
+def _why_not(subject: Subject) -> str:
+    if not subject.tokens:
+        return "does not apply: the model reads no tokens."
+    if subject.task.vocabulary.pooled:
+        return "does not apply: one class for a whole text needs no one token."
+    return "does not apply: several heads answer."
+
+
+def _distance(tokens: Tokens, inside: bool) -> np.ndarray:
+    """[tokens]: how far back the token lies that each needs, 0 where there is none: the first of the input, or where the token just read
+    stood before. What is written as a second sequence follows the first."""
+    if not inside:
+        return tokens.place + (np.asarray(tokens.batch["length"])[tokens.row] if "decoder_inputs" in tokens.batch else 0)
+    inputs = np.asarray(tokens.batch["inputs"])
+    found = np.zeros(inputs.shape, np.int64)
+    for row, read in enumerate(inputs):
+        last: dict[int, int] = {}
+        for place, token in enumerate(read.tolist()):
+            found[row, place] = place - last[token] if token in last else 0
+            last[token] = place
+    return found[tokens.row, tokens.place]
+
+
+def _by_distance(away: np.ndarray, order: np.ndarray, values: np.ndarray, name: str, label: str) -> Plot:
+    parts = np.array_split(order, min(PARTS, len(np.unique(away))))
+    x = [round(float(away[part].mean()), 2) for part in parts]
+    return Plot("line", x, {name: [round(float(values[part].mean()), 4) for part in parts]}, "distance (tokens)", label)
+
+
+def _answering(model: Model, pooled: bool):
+    """[n, classes]: the probabilities of the last answer."""
+
+    def answer(params: PyTree, batch: Batch, at: jax.Array) -> jax.Array:
+        logits = widened(model.apply(params, batch).logits)
+        if not pooled:
+            logits = jnp.take_along_axis(logits, at[:, None, None], axis=1)[:, 0]
+        return jax.nn.softmax(logits, axis=-1)
+
+    return jax.jit(answer)
+
+
+def attention(subject: Subject, batch: Batch) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What attention_of says of a batch; compiled once a subject."""
+    if "attention" not in subject.asked:
+        subject.asked["attention"] = attention_of(subject.model)
+    return jax.device_get(subject.asked["attention"](subject.params, batch))
+
+
+def attention_of(model: Model):
+    """`(params, batch) -> (distance [n], {layer: distance [n]}, {layer: entropy [n]})` of attention within one sequence.
+
+    Entropy is a share of that of even attention to as many tokens as a query may see; 1 looks at all alike.
+    """
+
+    def read(params: PyTree, batch: Batch):
+        taps = model.apply(params, batch).taps
+        distances, entropies = {}, {}
+        for path, weights in taps.items():
+            if not path.endswith("weights") or weights.ndim != 4 or weights.shape[2] != weights.shape[3]:
+                continue
+            weights, seq = widened(weights), weights.shape[2]
+            known = (
+                batch["length"] if not path.startswith("decoder/") or "mask" not in batch else batch["mask"].sum(axis=1).astype(jnp.int32)
+            )
+            real = (jnp.arange(seq)[None, :] < known[:, None]).astype(jnp.float32)
+            away = jnp.abs(jnp.arange(seq)[:, None] - jnp.arange(seq)[None, :])
+            count = jnp.maximum(real.sum(axis=1), 1.0)
+            distances[path] = ((weights * away[None, None]).sum(axis=-1).mean(axis=1) * real).sum(axis=1) / count
+            entropy = -(weights * jnp.log(jnp.maximum(weights, 1e-12))).sum(axis=-1).mean(axis=1)
+            visible = (weights > 0).sum(axis=-1).max(axis=1)
+            entropies[path] = (jnp.where(visible > 1, entropy / jnp.log(jnp.maximum(visible, 2)), 0.0) * real).sum(axis=1) / jnp.maximum(
+                ((visible > 1) * real).sum(axis=1), 1.0
+            )
+        each = jnp.stack(list(distances.values())).mean(axis=0) if distances else jnp.zeros(())
+        return each, distances, entropies
+
+    return jax.jit(read)
+
+
+def _distances(most: int) -> list[int]:
+    """1, 2, 3, 4, 6, 8, 12, 16, ... up to `most`."""
+    found = sorted({round(2 ** (k / 2)) for k in range(1, 40)} | {1})
+    return [distance for distance in found if distance <= most]

@@ -1,0 +1,79 @@
+"""The table of diagnostics: each a pure function of a subject to rows. A new one is a line here."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from assay.diagnostics import calibration, generalisation, health, long_range, reasoning
+from assay.diagnostics.cost import costs, speeds
+from assay.diagnostics.measurement import GROUPS, Measurement
+from assay.diagnostics.subject import Subject
+
+
+class Diagnostic(NamedTuple):
+    group: str
+    names: Sequence[str]  # of its rows, for when it fails before it has made them
+    measure: Callable[[Subject], list[Measurement]]
+    choosing: bool = False  # whether a remedy is chosen by it, so that it is also measured on the split for choices
+    timing: bool = False  # whether its rows differ from one diagnosis to the next
+
+
+DIAGNOSTICS: Mapping[str, Diagnostic] = {
+    "reasoning": Diagnostic("reasoning", reasoning.NAMES, reasoning.reasoning, choosing=True),
+    "far_tokens": Diagnostic("long range", long_range.FAR, long_range.far_tokens),
+    "attention_distance": Diagnostic("long range", ("attention_distance",), long_range.attention_distance),
+    "effective_context": Diagnostic("long range", ("effective_context",), long_range.effective_context),
+    "held_out": Diagnostic("generalisation", ("score", "train_test_gap"), generalisation.held_out, choosing=True),
+    "learning_curve": Diagnostic("generalisation", ("learning_curve_slope",), generalisation.learning_curve),
+    "corruptions": Diagnostic(
+        "generalisation",
+        tuple(f"corruption: {name}" for name in (*generalisation.IMAGES, *generalisation.TEXTS)),
+        generalisation.corruptions,
+        choosing=True,
+    ),
+    "domain_shift": Diagnostic("generalisation", ("domain_shift",), generalisation.domain_shift),
+    "calibration": Diagnostic("calibration", calibration.NAMES, calibration.calibration, choosing=True),
+    "costs": Diagnostic("cost", tuple(name for name, *_ in costs.COSTS.values()), costs.costs),
+    "energy": Diagnostic("cost", ("energy",), speeds.energy, timing=True),
+    "speeds": Diagnostic("speed", tuple(speeds.ROWS), speeds.speeds, timing=True),
+    "decoding": Diagnostic("speed", ("tokens_per_second",), speeds.decoding, timing=True),
+    "roofline": Diagnostic("speed", ("roofline",), speeds.roofline, timing=True),
+    "gradients": Diagnostic("optimisation health", ("gradient_norm", "gradient_balance"), health.gradients),
+    "largest_gradient": Diagnostic("optimisation health", ("largest_gradient",), health.largest_gradient),
+    "update_norm": Diagnostic("optimisation health", ("update_norm",), health.update_norm),
+    "dead_units": Diagnostic("optimisation health", ("dead_units",), health.dead_units),
+    "attention_entropy": Diagnostic("optimisation health", ("attention_entropy",), health.attention_entropy),
+    "effective_rank": Diagnostic("optimisation health", ("effective_rank",), health.effective_rank),
+}
+
+
+def examine(
+    subject: Subject, names: Sequence[str] = tuple(DIAGNOSTICS), on_done: Callable[[int, str], None] = lambda done, name: None
+) -> list[Measurement]:
+    """The rows of the diagnostics `names`, by group. One that fails has a row that says how, and does not take others with it."""
+    rows = []
+    for done, name in enumerate(names):
+        one = DIAGNOSTICS[name]
+        on_done(done, name)
+        try:
+            rows += [_finite(row) for row in one.measure(subject)]
+        except Exception as error:
+            said = " ".join(str(error).split())[:300]
+            reason = f"crashed: {type(error).__name__}: {said}" if said else f"crashed: {type(error).__name__}"
+            rows += [Measurement(one.group, row, None, applies=False, reason=reason, timing=one.timing, crashed=True) for row in one.names]
+    return sorted(rows, key=lambda row: GROUPS.index(row.group))
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _finite(row: Measurement) -> Measurement:
+    """A row whose value is no number says so; points of its picture that are none are left out."""
+    if row.plot is not None:
+        lines: dict[str, Any] = {
+            name: [value if math.isfinite(value) else None for value in values] for name, values in row.plot.lines.items()
+        }
+        row = row._replace(plot=row.plot._replace(lines=lines))
+    if row.value is None or math.isfinite(row.value):
+        return row
+    return Measurement(row.group, row.name, None, how=row.how, applies=False, reason="the value is no finite number.", timing=row.timing)

@@ -1,0 +1,90 @@
+"""Answers token by token, the true ones before each given: whether it is right, its loss, and how sure the model is.
+
+tokens = tokens_of(subject, "test")        # asked once
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from assay.core.tree import PyTree, widened
+from assay.data.source import content_hash
+from assay.diagnostics.subject import Subject
+from assay.models.model import Batch, Model
+from assay.tasks.task import is_likeliest
+
+MOST_EXAMPLES = 256
+MOST = 4096  # tokens that a row is of
+ROWS = 32  # examples in a call
+PLACES = 1 << 20  # more than an input has
+
+
+class Tokens(NamedTuple):
+    """Of every token that is asked for, [tokens]."""
+
+    row: np.ndarray  # of the batch
+    place: np.ndarray  # in what is answered
+    right: np.ndarray  # 0 or 1
+    loss: np.ndarray  # nats
+    confidence: np.ndarray  # of the likeliest answer
+    ids: np.ndarray  # uint64
+    groups: np.ndarray  # what is drawn together: the example, or what its examples are drawn together with
+    batch: Batch
+
+
+def tokens_of(subject: Subject, split: str) -> Tokens:
+    """Of a share of a split's examples. Only of models that answer in tokens."""
+    name = f"tokens/{split}"
+    if name not in subject.asked:
+        most = min(subject.examples, MOST_EXAMPLES)
+        batch, groups = subject.first(most, split), subject.groups(most, split)
+        right, loss, confidence = _in_parts(subject, batch)
+        row, place = np.nonzero(np.asarray(batch["mask"]) > 0)
+        numbers = content_hash(np.asarray(batch["inputs"])) >> np.uint64(20)
+        right, loss, confidence = (np.asarray(values[row, place], float) for values in (right, loss, confidence))
+        subject.asked[name] = Tokens(
+            row=row,
+            place=place,
+            right=right,
+            loss=loss,
+            confidence=confidence,
+            ids=numbers[row] * np.uint64(PLACES) + place.astype(np.uint64),
+            groups=row.astype(str) if groups is None else groups[row],
+            batch=batch,
+        )
+    return subject.asked[name]
+
+
+def taken(tokens: Tokens, chosen: np.ndarray) -> Tokens:
+    """Some of them, by number."""
+    return tokens._replace(**{name: values[chosen] for name, values in tokens._asdict().items() if name != "batch"})
+
+
+def spread(n: int) -> np.ndarray:
+    """MOST of n tokens, spread evenly, by number; all where there are no more."""
+    return np.linspace(0, n - 1, min(MOST, n)).round().astype(int)
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _in_parts(subject: Subject, batch: Batch) -> list[np.ndarray]:
+    """Of ROWS examples at a time: a large vocabulary has logits of megabytes for each. The last part is filled up with its last example."""
+    program, n = _by_token(subject.model), len(batch["weight"])
+    rows, found = min(ROWS, n), []
+    for start in range(0, n, rows):
+        places = np.minimum(np.arange(start, start + rows), n - 1)
+        found.append(jax.device_get(program(subject.params, {name: np.asarray(array)[places] for name, array in batch.items()})))
+    return [np.concatenate(parts)[:n] for parts in zip(*found, strict=True)]
+
+
+def _by_token(model: Model):
+    def answer(params: PyTree, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
+        logits = widened(model.apply(params, batch).logits)
+        log_probability = jax.nn.log_softmax(logits, axis=-1)
+        loss = -jnp.take_along_axis(log_probability, batch["targets"][..., None], axis=-1)[..., 0]
+        return is_likeliest(logits, batch["targets"]), loss, jnp.exp(log_probability.max(axis=-1))
+
+    return jax.jit(answer)

@@ -1,0 +1,122 @@
+"""A grid of tasks against models on one page: accuracy out of distribution in each cell, coloured from chance to all right, with the
+curve of accuracy against length behind the number; a cell that was not run says so.
+
+`render(title, cells, command)` computes the page; `read_cell` reads one from the folder of a finished run. The same cells give the same
+bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from markupsafe import Markup
+
+from assay.evals.rows import mean_rows
+from assay.reports.drawings.plots import Curve, accuracy_by_length
+from assay.reports.page import template
+from assay.reports.terminal.run import format_seed
+
+WIDTH, HEIGHT = 100.0, 40.0  # of the curve in a cell, in units of its viewBox
+CURVE_POINTS = 60  # of the curve in a cell: neighbours are averaged
+
+
+class Cell(NamedTuple):
+    """One model on one task. `rows`: its rows of results.json, of all seeds; none where it was not run."""
+
+    task: str  # as the page calls it
+    model: str
+    split: str  # out of distribution
+    metric: str
+    rows: Sequence[Mapping[str, Any]] = ()
+    link: str = ""  # to its report, relative to the page
+    why: str = ""  # why it was not run
+
+
+def render(title: str, summary: str, cells: Sequence[Cell], command: str) -> str:
+    """The page. Tasks and models stand in the order in which they come."""
+    tasks, models = (list(dict.fromkeys(getattr(cell, name) for cell in cells)) for name in ("task", "model"))
+    found = {(cell.task, cell.model): cell for cell in cells}
+    lines = [(task, [_shown(found.get((task, model))) for model in models]) for task in tasks]
+    sections = [_section(task, [cell for cell in cells if cell.task == task and cell.rows]) for task in tasks]
+    return template("grid.html.j2").render(
+        title=title,
+        summary=summary,
+        models=models,
+        lines=lines,
+        sections=[section for section in sections if section is not None],
+        command=command,
+    )
+
+
+def headline(cell: Cell, split: str) -> Mapping[str, Any] | None:
+    """The row of a split: the mean over seeds where there are several. None where it was not measured."""
+    rows = [row for row in cell.rows if (row["split"], row["metric"]) == (split, cell.metric)]
+    return next(iter([*mean_rows(rows), *rows]), None)
+
+
+def curve_of(cell: Cell) -> dict[int, float]:
+    """Accuracy by length over all splits, mean over seeds."""
+    values: dict[int, list[float]] = {}
+    for row in cell.rows:
+        if row["metric"] == cell.metric and isinstance(row["seed"], int):
+            for length, value in (row.get("by_length") or {}).items():
+                values.setdefault(int(length), []).append(value)
+    return {length: float(np.mean(values[length])) for length in sorted(values)}
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _shown(cell: Cell | None) -> dict[str, Any]:
+    """What the template needs of a cell."""
+    if cell is None:
+        return {"text": "", "share": None, "note": "", "path": "", "link": "", "detail": ""}
+    row = headline(cell, cell.split)
+    if row is None:
+        return {"text": "not run", "share": None, "note": "", "path": "", "link": "", "detail": cell.why}
+    chance = (row.get("baselines") or {}).get("chance", 0.0)
+    trained = headline(cell, "iid") or headline(cell, "train")
+    interval = row["interval"]
+    spread = "" if interval is None else f", 95 % interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
+    detail = f"{cell.metric.replace('_', ' ')} on {row['split']}{spread}; n {row['n']:,}; seed {format_seed(row['seed'])}"
+    detail += f"; {row['steps']:,} updates"
+    return {
+        "text": f"{100 * row['value']:.1f}",
+        "share": round(100 * max(0.0, (row["value"] - chance) / max(1 - chance, 1e-9))),
+        "note": "" if trained is None else f"in {100 * trained['value']:.0f}",
+        "path": Markup(_spark(curve_of(cell))),
+        "link": cell.link,
+        "detail": detail,
+    }
+
+
+def _spark(curve: Mapping[int, float]) -> str:
+    """The points of a polyline: accuracy from 0 at the bottom to 1 at the top, against length."""
+    if len(curve) < 3:
+        return ""
+    lengths, values = np.array(list(curve)), np.array(list(curve.values()))
+    parts = np.array_split(np.arange(len(lengths)), min(CURVE_POINTS, len(lengths)))
+    x = (np.array([lengths[part].mean() for part in parts]) - lengths[0]) / max(lengths[-1] - lengths[0], 1)
+    y = np.array([values[part].mean() for part in parts])
+    return " ".join(f"{WIDTH * a:.1f},{HEIGHT * (1 - b):.1f}" for a, b in zip(x, y, strict=True))
+
+
+def _section(task: str, cells: Sequence[Cell]) -> dict[str, Any] | None:
+    """The curves of one task in full size, and what its rows say of published numbers."""
+    drawn = {cell.model: curve_of(cell) for cell in cells}
+    rows = [row for row in (headline(cell, cell.split) for cell in cells) if row is not None]
+    if not rows:
+        return None
+    curves = [Curve(name, list(curve), list(curve.values())) for name, curve in drawn.items() if len(curve) > 2]
+    chance = next((row["baselines"]["chance"] for row in rows if "chance" in (row.get("baselines") or {})), None)
+    trained = [int(length) for cell in cells for row in cell.rows if row["split"] == "iid" for length in row.get("by_length") or {}]
+    span = (min(trained), max(trained)) if trained else None
+    figure = Markup(accuracy_by_length(curves, cells[0].metric, chance, span)) if curves else ""
+    published = dict.fromkeys(_published(cell, row["model"]) for row in rows for cell in row["published"])
+    notes = dict.fromkeys(row["note"] for row in rows if row.get("note"))
+    return {"task": task, "figure": figure, "published": list(published), "notes": list(notes)}
+
+
+def _published(cell: Mapping[str, Any], model: str) -> str:
+    kind = "best" if cell["statistic"] == "max" else "mean"
+    return f"{100 * cell['value']:.1f} % ({kind}, {model}; {cell['source']}) [{cell['tag']}]"

@@ -1,0 +1,141 @@
+"""The README's tables of what was measured: every file of a folder of results, one line a task, run and metric.
+
+    <!-- results -->
+    ...
+    <!-- /results -->
+
+A study of several seeds shows their mean, and each. Splits of training do not stand there, but accuracy on the trained lengths ("iid")
+does, beside what was asked beyond them, or alone where nothing was: a model that is at chance there and has not learnt its own lengths
+shows nothing, and is marked "not fitted". What was planned and has no file stands last, marked "not run".
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from assay.core.errors import UserError
+from assay.reports.terminal.run import DASH, format_seed, format_value
+from assay.train.workdir import write_text
+
+Row = Mapping[str, Any]
+
+MARKS = ("<!-- results -->", "<!-- /results -->")
+TEST = "test (95 % interval; n)"
+COLUMNS = ("task", "run", "metric", "trained lengths", TEST, "seeds", "updates", "published", "from")
+NOT_TESTS = ("train", "valid", "iid")
+HEADLINES = ("verified", "answer_accuracy", "accuracy", "bits_per_byte", "token_accuracy")  # the first that a run has
+ALWAYS = ("exact_match", "bleu")
+FITTED = 0.9  # accuracy on the trained lengths from which on a model is said to have learnt them
+EACH = 10  # so many seeds are shown one by one
+NOT_RUN = "not run"
+AREAS = {"reason": "Reasoning", "text": "Texts", "vision": "Images", "translate": "Sequence to sequence", "generalise": "Generalisation"}
+
+
+def render(readme: str | Path, folder: str | Path, planned: Sequence[tuple[str, str]] = ()) -> None:
+    """Writes the tables of all published results between the marks of the README, and what was `planned`, as (task, experiment), and not
+    run. Raises UserError where it has no marks."""
+    path = Path(readme)
+    if not path.is_file():
+        raise UserError(f"no file {str(readme)!r} to write into. Set --readme.")
+    before, start, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not (start and end):
+        raise UserError(f"{readme} has no {MARKS[0]} and {MARKS[1]} to write between.")
+    write_text(path, f"{before}{start}\n{tables(Path(folder), planned)}\n{end}{after}")
+
+
+def tables(folder: Path, planned: Sequence[tuple[str, str]] = ()) -> str:
+    """One table an area of the experiments, under its heading."""
+    areas: dict[str, list[str]] = {}
+    have: set[tuple[str, str]] = set()
+    for path in sorted(folder.glob("*.json")):
+        results = json.loads(path.read_text(encoding="utf-8"))
+        have |= {(row["task"], row["experiment"]) for row in results.get("rows", ())}
+        made = f"[{path.stem}]({folder.as_posix()}/{path.name}), `{(results.get('environment', {}).get('commit') or '')[:7]}`"
+        for area, line in lines(results.get("rows", ())):
+            areas.setdefault(area, []).append(f"| {line} | {made} |")
+    missing: dict[tuple[str, str], list[str]] = {}
+    for task, experiment in planned:
+        if (task, experiment) not in have:
+            area, _, name = experiment.partition("/")
+            missing.setdefault((area, task), []).append(name)
+    for (area, task), names in missing.items():  # a line a task
+        cells = [task, "<br>".join(names), *(DASH for _ in COLUMNS[2:])]
+        cells[COLUMNS.index(TEST)] = NOT_RUN
+        areas.setdefault(area, []).append(f"| {' | '.join(cells)} |")
+    head = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
+    known = [area for area in AREAS if area in areas] + sorted(area for area in areas if area not in AREAS)
+    return "\n\n".join("\n".join([f"### {AREAS.get(area, area.capitalize())}\n\n{head}", *areas[area]]) for area in known)
+
+
+def lines(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
+    """(area, all cells but the last) of each task, run, treatment and metric that is shown."""
+    runs: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        runs.setdefault((row["task"], row["experiment"], row["treatment"]), []).append(row)
+    for (task, experiment, treatment), group in runs.items():
+        several = any(not isinstance(row["seed"], int) for row in group)
+        shown = [row for row in group if not (several and isinstance(row["seed"], int))]
+        single = [row for row in group if several and isinstance(row["seed"], int)]
+        area, _, name = experiment.partition("/")
+        for metric in metrics(shown):
+            own = [row for row in shown if row["metric"] == metric]
+            tests = [row for row in own if row["split"] not in NOT_TESTS] or [row for row in own if row["split"] == "iid"]
+            if tests:
+                trained = next((fitted(row) for row in own if row["split"] == "iid"), DASH)
+                seeds, updates = format_seed(tests[0]["seed"]), f"{tests[0]['steps']:,}"
+                published = "<br>".join(filter(None, (_published(row) for row in tests))) or DASH
+                told = "<br>".join(tested(row, each(row, single)) for row in tests)
+                run = name if treatment == "none" else f"{name}<br>+ {treatment}"
+                cells = (task, run, metric, trained, told, seeds, updates, published)
+                yield area, " | ".join(cells)
+
+
+def metrics(rows: Sequence[Row]) -> list[str]:
+    """Those with a published cell, or else the first headline; and those that are always told."""
+    have = dict.fromkeys(row["metric"] for row in rows)
+    cited = {row["metric"] for row in rows if row["published"]}
+    told = cited or {next((metric for metric in HEADLINES if metric in have), None)}
+    return [metric for metric in have if metric in told or metric in ALWAYS]
+
+
+def fitted(row: Row) -> str:
+    """The value on the trained lengths, with a mark where they have not been learnt."""
+    short = row["metric"].endswith("accuracy") and row["value"] < FITTED
+    return f"{value(row)}, not fitted in {row['steps']:,} updates" if short else value(row)
+
+
+def each(row: Row, single: Sequence[Row]) -> Sequence[Row]:
+    """The same figure of each seed, where `row` is a mean over few."""
+    same = [one for one in single if (one["split"], one["metric"]) == (row["split"], row["metric"])]
+    return same if len(same) <= EACH else ()
+
+
+def tested(row: Row, seeds: Sequence[Row] = ()) -> str:
+    """The split, the value, and in brackets its interval, each of several seeds or the best, and n."""
+    ends = f" {DASH} ".join(_plain(row, end) for end in row["interval"] or ())
+    best = f"best {_plain(row, row['best'])}" if row.get("best") is not None else ""
+    if seeds:
+        best = f"each {', '.join(_plain(one, one['value']).removesuffix(' %') for one in seeds)}"
+    told = "; ".join(part for part in (ends, best, f"{row['n']:,}") if part)
+    return f"{row['split']}: **{value(row)}** ({told})"
+
+
+def value(row: Row) -> str:
+    return format_value(row["value"], row["unit"], row["metric"])
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _plain(row: Row, number: float) -> str:
+    return format_value(number, row["unit"], row["metric"], plain=True)
+
+
+def _published(row: Row) -> str:
+    """Values with their tags; the sources stand in the file."""
+    cells = "; ".join(
+        f"{100 * cell['value']:.1f} % {'best' if cell['statistic'] == 'max' else 'mean'} [{cell['tag']}]" for cell in row["published"]
+    )
+    return f"{row['split']}: {cells}" if cells else ""

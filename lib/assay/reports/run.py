@@ -1,0 +1,348 @@
+"""The report of one run, or of several side by side: one self-contained HTML page that opens offline.
+
+`render([read_run(path), ...], title)` computes the page: a summary computed from the rows, the results table, accuracy against length,
+loss, attention, what each run was, and the command. The same input gives the same bytes: no date, no random id. Every text is escaped;
+only the drawings of plots.py are marked safe.
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from markupsafe import Markup
+
+from assay.core.errors import UserError
+from assay.reports.drawings import plots
+from assay.reports.page import template
+from assay.reports.terminal.run import DASH, UNTREATED, arrange, format_seed, format_value, is_fraction
+
+HEADLINES = ("verified", "answer_accuracy", "exact_match", "accuracy", "bits_per_byte", "token_accuracy")  # the first that a task has
+LENGTHS = re.compile(r"(\d+)-(\d+)")
+LENGTHS_AVERAGED, STEPS_AVERAGED = 21, 9  # with 8 examples a length, a point of the line stands on 168
+
+
+class Attention(NamedTuple):
+    """Weights [layers, heads, query, key] in [0, 1] for one input, its tokens, and what the picture shows."""
+
+    weights: np.ndarray
+    tokens: list[str]
+    caption: str
+
+
+class RunView(NamedTuple):
+    """What a report shows of a work directory. Runs with the same label are seeds of one another."""
+
+    label: str
+    config: Mapping
+    rows: list[dict]
+    metrics: list[dict]
+    environment: Mapping
+    attention: Attention | None = None
+    timing: Mapping | None = None
+
+
+class Figure(NamedTuple):
+    """A drawing for wide pages and one for phones (or the same twice), and what it shows."""
+
+    title: str
+    wide: Markup
+    narrow: Markup
+    caption: str
+
+
+def read_run(path: str | os.PathLike, label: str | None = None) -> RunView:
+    """Reads config.json, results.json and, if there, metrics.jsonl. The label is the folder's name, or its parent's for seed_N."""
+    path = Path(path).resolve()
+    results = _read_json(path, "results.json")
+    if results.get("schema") != 1:
+        wrong = f"{path / 'results.json'} has schema {results.get('schema')!r}; known: 1."
+        raise UserError(f"{wrong} Train it anew in another --workdir.")
+    lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if (path / "metrics.jsonl").exists() else []
+    label = label or (path.parent if re.fullmatch(r"seed_\d+", path.name) else path).name
+    timing = _read_json(path, "timing.json") if (path / "timing.json").exists() else None
+    metrics = list(_parse(lines, path))
+    return RunView(label, _read_json(path, "config.json"), results["rows"], metrics, results["environment"], timing=timing)
+
+
+def render(runs: Sequence[RunView], title: str, command: str = "", notes: Sequence[str] = ()) -> str:
+    """The page. `command` is the line that makes these runs again; `notes` are sentences that stand beneath the table."""
+    return template("report.html.j2").render(
+        title=title,
+        summary=summarise(runs),
+        table=arrange(runs),
+        notes=notes,
+        accuracy=_accuracy_figures(runs),
+        scores=_score_figures(runs),
+        loss=_loss_figures(runs),
+        looks=_look_figures(runs),
+        gradients=_gradient_figures(runs),
+        attention=_attention_figures(runs),
+        runs=[_describe(run) for run in runs if run.config or run.environment or run.metrics],
+        command=command,
+    )
+
+
+def summarise(runs: Sequence[RunView]) -> str:
+    """One sentence: the headline metric of every run, on the lengths (or the split) that training had not seen."""
+    rows: dict[str, dict[str, list[dict]]] = {}
+    for run in runs:
+        for row in run.rows:
+            rows.setdefault(row["task"], {}).setdefault(run.label, []).append(row)
+    if not rows:
+        return "There are no results yet."
+    clauses = [_task_clause(task, labels) for task, labels in rows.items()]
+    return "; ".join(clauses[:3]) + (f"; and {len(clauses) - 3} more tasks" if len(clauses) > 3 else "") + "."
+
+
+def look_curves(runs: Sequence[RunView]) -> tuple[list[plots.Curve], str]:
+    """The curves of the metric by which runs looked at `valid` while they learnt, also on the batches of training, and its name."""
+    curves, metric = [], ""
+    for run in runs:
+        looks = [(line["step"], name, value) for line in run.metrics for name, value in line.items() if name.startswith("valid_")]
+        if len(looks) < 2 or not is_fraction("fraction", looks[0][1].removeprefix("valid_")):
+            continue
+        metric = looks[0][1].removeprefix("valid_")
+        batches = [(line["step"], line[metric]) for line in run.metrics if line.get(metric) is not None]
+        curves += [plots.Curve(f"{run.label}, training batches", *zip(*batches, strict=True))] if batches else []
+        curves.append(plots.Curve(f"{run.label}, valid", *zip(*((step, value) for step, _, value in looks), strict=True)))
+    return curves, metric
+
+
+def _task_clause(task: str, labels: Mapping[str, Sequence[dict]]) -> str:
+    every = [row for rows in labels.values() for row in rows]
+    metrics = list(dict.fromkeys(row["metric"] for row in every))
+    metric = next((name for name in HEADLINES if name in metrics), metrics[0])
+    splits = list(dict.fromkeys(row["split"] for row in every if row["metric"] == metric))
+    split = next((name for name in splits if LENGTHS.fullmatch(name)), "test" if "test" in splits else splits[-1])
+    found = {label: [row for row in rows if (row["split"], row["metric"]) == (split, metric)] for label, rows in labels.items()}
+    found = {label: rows for label, rows in found.items() if rows}
+    where = f"lengths {split.replace('-', DASH)}" if LENGTHS.fullmatch(split) else f"split {split}"
+    chance = _agreed(row["baselines"]["chance"] for rows in found.values() for row in rows if "chance" in (row.get("baselines") or {}))
+    means = {format_seed(row["seed"]) for rows in found.values() for row in rows if not isinstance(row["seed"], int)}
+    remarks = [next(iter(means)).replace("mean", "means of seeds")] if len(means) == 1 else []
+    remarks += [] if chance is None else [f"chance {format_value(chance, every[0]['unit'], metric)}"]
+    tail = f" ({'; '.join(remarks)})" if remarks else ""
+    parts = [f"{label} {_headline(rows)}" for label, rows in found.items()]
+    if len(parts) > 4:
+        order = sorted(found, key=lambda label: max(row["value"] or 0 for row in found[label]))
+        parts = [f"from {order[0]} {_headline(found[order[0]])} to {order[-1]} {_headline(found[order[-1]])}, {len(order)} runs"]
+    return f"{metric.replace('_', ' ').capitalize()} on {task}, {where}: {', '.join(parts)}{tail}"
+
+
+def _headline(rows: Sequence[dict]) -> str:
+    """The mean row where there is one, else the value, else the range over seeds."""
+    means = [row for row in rows if not isinstance(row["seed"], int)]
+    if means or len(rows) == 1:
+        row = (means or rows)[0]
+        return format_value(row["value"], row["unit"], row["metric"])
+    ordered = sorted(rows, key=lambda row: row["value"] or 0)
+    low, high = (format_value(row["value"], row["unit"], row["metric"]) for row in (ordered[0], ordered[-1]))
+    return f"{low} to {high} ({len(rows)} seeds)"
+
+
+def _accuracy_figures(runs: Sequence[RunView]) -> list[Figure]:
+    """One figure a task and metric: answer accuracy where the task has it, else each metric that rows have by length."""
+    groups: dict[tuple[str, str], list[tuple[str, dict]]] = {}
+    for run in runs:
+        for row in run.rows:
+            if row.get("by_length") and row["split"] not in ("train", "valid") and is_fraction(row["unit"], row["metric"]):
+                groups.setdefault((row["task"], row["metric"]), []).append((run.label, row))
+    answered = {task for task, metric in groups if metric == "answer_accuracy"}
+    figures = []
+    for (task, metric), rows in groups.items():
+        if task in answered and metric != "answer_accuracy":
+            continue
+        curves = _length_curves(rows)
+        chance = _agreed(row["baselines"]["chance"] for _, row in rows if "chance" in (row.get("baselines") or {}))
+        trained = [int(length) for _, row in rows if row["split"] == "iid" for length in row["by_length"]]
+        span = (min(trained), max(trained)) if trained else None
+        faint = _faint(curves, "faint points are single lengths")
+        caption = f"{task}: {metric.replace('_', ' ')} in per cent against length in tokens."
+        caption += f" Lines are moving averages over up to {LENGTHS_AVERAGED} lengths, never across the border of two splits{faint}."
+        caption += f" Shaded: the lengths seen in training, {span[0]}{DASH}{span[1]} tokens." if span else ""
+        wide, narrow = (plots.accuracy_by_length(curves, metric, chance, span, LENGTHS_AVERAGED, wide) for wide in (True, False))
+        figures.append(Figure(f"{task}, {metric.replace('_', ' ')}", Markup(wide), Markup(narrow), caption))
+    return figures
+
+
+def _score_figures(runs: Sequence[RunView]) -> list[Figure]:
+    """One figure a task and split that is no range of lengths: the headline of every run, each seed and their mean."""
+    groups: dict[tuple[str, str], dict[str, list[dict]]] = {}
+    for run in runs:
+        for row in run.rows:
+            ranged = row.get("by_length") and (row["split"] == "iid" or row["split"][:1].isdigit())
+            if not ranged and row["split"] not in ("train", "valid") and is_fraction(row["unit"], row["metric"]):
+                groups.setdefault((row["task"], row["split"]), {}).setdefault(run.label, []).append(row)
+    figures = []
+    for (task, split), labels in groups.items():
+        metrics = {row["metric"] for rows in labels.values() for row in rows}
+        metric = next((name for name in HEADLINES if name in metrics), min(metrics))
+        points = []
+        for label, rows in labels.items():
+            same = [row for row in rows if row["metric"] == metric]
+            means = [row for row in same if not isinstance(row["seed"], int)]
+            for row in [*(row for row in same if isinstance(row["seed"], int)), *means]:
+                strong = row in means or len(same) == 1
+                interval = (row["interval"][0], row["interval"][1]) if row["interval"] else None
+                points.append(plots.Point(label, row["value"], interval, strong))
+        chance = _agreed(row["baselines"]["chance"] for rows in labels.values() for row in rows if "chance" in (row.get("baselines") or {}))
+        faint = "" if all(point.strong for point in points) else "; faint points beneath them are single seeds"
+        caption = f"{task}, split {split}: {metric.replace('_', ' ')} in per cent. Bars are 95 % intervals{faint}."
+        wide, narrow = (plots.scores(points, metric, chance, wide) for wide in (True, False))
+        figures.append(Figure(f"{task}, {split}", Markup(wide), Markup(narrow), caption))
+    return figures
+
+
+def _length_curves(rows: Sequence[tuple[str, dict]]) -> list[plots.Curve]:
+    """Joins the splits of each (label, seed) to one curve. A mean over seeds is drawn only where its seeds are not."""
+    single = {label for label, row in rows if isinstance(row["seed"], int)}
+    splits: dict[tuple[str, str], dict[str, dict[int, float]]] = {}
+    for label, row in rows:
+        if isinstance(row["seed"], int) or label not in single:
+            points = {int(length): value for length, value in row["by_length"].items() if value is not None}
+            splits.setdefault((label, str(row["seed"])), {})[row["split"]] = points
+    curves = []
+    for (label, _), parts in splits.items():
+        joined = sorted((length, value) for part in parts.values() for length, value in part.items())
+        breaks = sorted(min(part) for part in parts.values() if part)
+        curves.append(plots.Curve(label, [length for length, _ in joined], [value for _, value in joined], breaks))
+    return curves
+
+
+def _loss_figures(runs: Sequence[RunView]) -> list[Figure]:
+    curves = []
+    for run in runs:
+        points = [(line["step"], line["loss"]) for line in run.metrics if line.get("loss") is not None]
+        if points:
+            curves.append(plots.Curve(run.label, *zip(*points, strict=True)))
+    if not curves:
+        return []
+    plain = all(str(row["treatment"] or "none") in UNTREATED for run in runs for row in run.rows)
+    unit = "nats" if plain else ""  # a treatment may add a term to the cross-entropy
+    faint = _faint(curves, "faint lines are the logged values")
+    caption = f"Training loss{' in nats' if unit else ''}, on a logarithmic scale, against training step."
+    caption += f" Lines are geometric moving averages over up to {STEPS_AVERAGED} logged steps{faint}."
+    wide, narrow = (plots.loss_by_step(curves, unit, STEPS_AVERAGED, wide) for wide in (True, False))
+    return [Figure("Loss", Markup(wide), Markup(narrow), caption)]
+
+
+def _look_figures(runs: Sequence[RunView]) -> list[Figure]:
+    """The headline while training goes on, on the training batches and on `valid`, for runs that looked at it."""
+    curves, metric = look_curves(runs)
+    if not curves:
+        return []
+    caption = f"{metric.replace('_', ' ').capitalize()} in per cent, on the batches of training and on the split valid, against step."
+    wide, narrow = (plots.score_by_step(curves, metric, wide) for wide in (True, False))
+    return [Figure("While it learns", Markup(wide), Markup(narrow), caption + " Steps are on a logarithmic scale.")]
+
+
+def _gradient_figures(runs: Sequence[RunView]) -> list[Figure]:
+    """How far the gradient reaches at the first logged step, for runs under the treatment `gradients`."""
+    curves = []
+    for run in runs:
+        line = next((line for line in run.metrics if any(name.startswith("gradient/") for name in line)), {})
+        norms = {name: value for name, value in line.items() if name.startswith("gradient/")}
+        for part in sorted({name.rpartition("block_")[0] for name in norms}):  # an encoder-decoder has two stacks
+            blocks = sorted((int(name.rpartition("_")[2]), value) for name, value in norms.items() if name.startswith(f"{part}block_"))
+            half = part.removeprefix("gradient/").strip("/")
+            curves.append(plots.Curve(f"{run.label} {half}".strip(), *zip(*blocks, strict=True)))
+    if not curves:
+        return []
+    caption = "Norm of the gradient of each block's parameters at the first logged step, on a logarithmic scale; block 0 reads the input."
+    wide, narrow = (plots.gradient_by_block(curves, wide) for wide in (True, False))
+    return [Figure("Gradient", Markup(wide), Markup(narrow), caption)]
+
+
+def _faint(curves: Sequence[plots.Curve], singles: str) -> str:
+    """The part of a caption that says what is drawn faintly, if anything is."""
+    labels = {curve.label for curve in curves}
+    if len(labels) < len(curves):
+        return "; thin lines are single seeds, strong lines the means over seeds"
+    return f"; {singles}" if len(labels) <= plots.POINTS_UP_TO else ""
+
+
+def _attention_figures(runs: Sequence[RunView]) -> list[Figure]:
+    figures = []
+    for run in runs:
+        if run.attention is not None:
+            drawn = Markup(plots.attention_picture(run.attention.weights, run.attention.tokens))
+            figures.append(Figure(run.label, drawn, drawn, run.attention.caption))
+    return figures
+
+
+def _describe(run: RunView) -> dict:
+    """What the page says of one run: its name, facts in a line, configuration and environment as (path, value) pairs."""
+    seeds = list(dict.fromkeys(format_seed(row["seed"]) for row in run.rows if isinstance(row["seed"], int)))
+    facts = [f"seed {', '.join(seeds)}"] if seeds else []
+    if run.metrics:
+        last = run.metrics[-1]
+        facts.append(f"{last['step']:,} training steps")
+        seconds = [line["elapsed_seconds"] for line in run.metrics if line.get("elapsed_seconds") is not None]
+        if seconds:
+            facts.append(f"trained for {_duration(seconds[-1])}")
+        speeds = [line["examples_per_second"] for line in run.metrics if line.get("examples_per_second") is not None]
+        if speeds:
+            facts.append(f"median {np.median(speeds):,.0f} examples per second")
+    if run.timing:
+        facts.append(_split(run.timing))
+    if run.environment.get("commit"):
+        facts.append(f"commit {run.environment['commit']}")
+    return {"label": run.label, "facts": facts, "config": list(_flatten(run.config)), "environment": list(_flatten(run.environment))}
+
+
+def _split(timing: Mapping) -> str:
+    """Where the time of a step went; compiling is said apart."""
+    seconds = dict(timing["seconds"])
+    compiled = seconds.pop("compile")
+    whole = max(sum(seconds.values()), 1e-9)
+    shares = ", ".join(f"{kind} {100 * value / whole:.0f} %" for kind, value in seconds.items())
+    return f"a step {1e3 * whole / max(timing['steps'], 1):.3g} ms ({shares}), {compiled:.1f} s until the first call was compiled"
+
+
+def _flatten(tree: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted path, value) of a nested dict; lists of plain values stay one value."""
+    if isinstance(tree, Mapping) and tree:
+        for key, value in tree.items():
+            yield from _flatten(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(tree, list) and any(isinstance(value, Mapping | list) for value in tree):
+        for index, value in enumerate(tree):
+            yield from _flatten(value, f"{path}.{index}" if path else str(index))
+    elif path:
+        yield path, tree if isinstance(tree, str) else json.dumps(tree, default=str)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, hours = divmod(round(seconds), 60), divmod(round(seconds / 60), 60)
+    return f"{minutes[0]} min {minutes[1]} s" if seconds < 7200 else f"{hours[0]} h {hours[1]} min"
+
+
+def _agreed(values: Iterator[float]) -> float | None:
+    """The value that all have, or None."""
+    found = {value for value in values if value is not None and math.isfinite(value)}
+    return found.pop() if len(found) == 1 else None
+
+
+def _read_json(folder: Path, name: str) -> dict:
+    try:
+        return json.loads((folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder} holds no {name}; a finished run has config.json and results.json. Set it with --workdir.") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{folder / name} is not JSON ({error}). Run again with --workdir={folder}.") from None
+
+
+def _parse(lines: Sequence[str], folder: Path) -> Iterator[dict]:
+    """One object a line; a last line that a killed run left half-written is left out."""
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise UserError(f"{folder / 'metrics.jsonl'}, line {number} is not JSON ({error}). Mend or remove that line.") from None

@@ -1,0 +1,152 @@
+"""The card in the terminal: a line for each row of a run after, and of several the side-effect matrix, rows by treatments.
+
+print_card(card)
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from assay.core.number import DASH, MINUS, change, limits, number
+from assay.verdicts.card import HELD, MISSED, UNSHOWN
+from assay.verdicts.verdict import BETTER, OPEN, SAME, WORSE
+
+SIGNS = {BETTER: "✓", WORSE: "✕", SAME: "=", OPEN: "?", "": " "}  # as on the page
+STYLES = {BETTER: "blue", WORSE: "yellow", SAME: "", OPEN: "dim", "": "dim"}
+PLAIN = str.maketrans(  # for a console without them
+    {"✓": "+", "✕": "x", MINUS: "-", DASH: "-", "±": "+-", "\N{MULTIPLICATION SIGN}": "x", "µ": "u", "∞": "inf", "·": "-"}
+)
+WIDTH = 120  # of a pipe, at least
+
+
+def print_card(card: Mapping[str, Any], console: Console | None = None) -> None:
+    """Group by group. The last lines say what does not apply, why rows are open, how many rows got which verdict, and what predictions came
+    to. A pipe gets the table's own width."""
+    names = list(card["after"])
+    piped = console is None and not Console().is_terminal
+    console = console or Console()
+    show = Shown(console.encoding)
+    table = _lines(card, names[0], show) if len(names) == 1 else _matrix(card, names, show)
+    if piped:
+        wide = console.options.update(max_width=1000, width=1000)
+        console = Console(width=max(WIDTH, Measurement.get(console, wide, table).maximum))
+    quick = ", quick: few examples" if card["quick"] else ""
+    console.print(show(f"{card['task']} · split {card['split']}{quick} · before: {_told(card['before'])}"))
+    for name in names:
+        console.print(show(f"{name}: {_told(card['after'][name])}"))
+    console.print(table)
+    if len(names) > 1:
+        console.print(show("   ".join(f"{SIGNS[word]} {word}" for word in (BETTER, WORSE, SAME, OPEN)), "dim"))
+    console.print()
+    for remark in _remarks(card, names):
+        console.print(show(remark, "dim"))
+    for name, counts in card["counts"].items():
+        console.print(show(f"{name}: " + ", ".join(f"{count} {word}" for word, count in counts.items() if count)))
+    for one in card["predictions"]:
+        console.print(show(_prediction(one)))
+    console.print(show(f"Verdicts: p below {card['level']} after Holm's correction, or an interval within the row's margin.", "dim"))
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+class Shown:
+    """Text as the console can print it, without control characters, which would command the terminal."""
+
+    def __init__(self, encoding: str):
+        self.encoding = encoding
+
+    def __call__(self, text: str, style: str = "") -> Text:
+        text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+        if not self.encoding.lower().startswith("utf"):
+            text = text.translate(PLAIN).encode(self.encoding, "replace").decode(self.encoding)
+        return Text(text, style=style)
+
+
+def _lines(card: Mapping[str, Any], name: str, show: Shown) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("row", "before", "after", "difference", "95 %", "p (Holm)"):
+        table.add_column(column, justify="left" if column == "row" else "right", overflow="fold")
+    table.add_column("verdict", no_wrap=True, min_width=max(map(len, SIGNS)))
+    for group, rows in _grouped(card["rows"]):
+        table.add_row(show(group, "bold"))
+        for row in rows:
+            one, unit = row["after"][name], row["unit"]
+            p_value = DASH if one["adjusted"] is None else "< 0.0001" if one["adjusted"] < 1e-4 else f"{one['adjusted']:.4f}"
+            cells = (number(row["before"]["value"], unit), number(one["value"], unit), _change(one, row), _ends(one, row), p_value)
+            table.add_row(show(f"  {_label(row)}"), *(show(cell) for cell in cells), show(one["verdict"], STYLES[one["verdict"]]))
+    return table
+
+
+def _matrix(card: Mapping[str, Any], names: Sequence[str], show: Shown) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("row", overflow="fold")
+    for name in ("before", *names):
+        table.add_column(show(name), justify="right", overflow="fold")
+    for group, rows in _grouped(card["rows"]):
+        table.add_row(show(group, "bold"))
+        for row in rows:
+            cells = []
+            for one in (row["after"][name] for name in names):
+                moved = "" if one["difference"] is None else f"{_change(one, row)} "
+                cells.append(show(f"{moved}{SIGNS[one['verdict']]}", STYLES[one["verdict"]]))
+            table.add_row(show(f"  {_label(row)}"), show(number(row["before"]["value"], row["unit"])), *cells)
+    return table
+
+
+def _remarks(card: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """What applies to no run, and why rows are inconclusive that have no p-value."""
+    without = [_label(row) for row in card["rows"] if not _applies(row)]
+    told = [f"Does not apply, and the page says why: {', '.join(without)}."] if without else []
+    for name in names:
+        reasons: dict[str, list[str]] = {}
+        for row in card["rows"]:
+            one = row["after"][name]
+            if one["verdict"] == OPEN and one["adjusted"] is None:
+                reasons.setdefault(one["why"], []).append(_label(row))
+        beside = f"{name}, " if len(names) > 1 else ""
+        told += [f"{beside}{OPEN}, {why}: {', '.join(rows)}." for why, rows in reasons.items()]
+    return told
+
+
+def _applies(row: Mapping[str, Any]) -> bool:
+    return any(one["verdict"] for one in row["after"].values())
+
+
+def _change(one: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    return change(one["difference"], row["unit"], one["relative"])
+
+
+def _ends(one: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    return limits(one["interval"], row["unit"], one["relative"], signed=True)
+
+
+def _prediction(one: Mapping[str, Any]) -> str:
+    wanted = number(abs(one["effect"]), one["unit"] or "").replace("%", "points") if one["effect"] is not None else ""
+    was = "" if one["difference"] is None else f", it was {change(one['difference'], one['unit'] or '', one['relative'])}"
+    outcome = {HELD: "the prediction held", MISSED: "the prediction did not hold", UNSHOWN: "the prediction was not shown"}[one["outcome"]]
+    why = f" ({one['why']})" if one["why"] else ""
+    return f"{one['after']}: {one['treatment']} was to make {one['row']} {one['expects']} by {wanted}{was}: {outcome}{why}"
+
+
+def _grouped(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """The rows that apply to any run."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in filter(_applies, rows):
+        groups.setdefault(row["group"], []).append(row)
+    return list(groups.items())
+
+
+def _label(row: Mapping[str, Any]) -> str:
+    return str(row["name"]).replace("_", " ")
+
+
+def _told(about: Mapping[str, Any]) -> str:
+    """What a run is, in a line."""
+    treatments = ", ".join(about["treatments"]) or "no treatment"
+    parts = (str(about.get("workdir") or about["experiment"]), str(about["model"]), treatments)
+    return " · ".join(dict.fromkeys(parts))

@@ -1,0 +1,50 @@
+"""A diagnosis in the terminal: a line a row, group by group, and what to try."""
+
+from rich.console import Console
+from rich.table import Table
+
+from assay.core.number import DASH, limits, number
+from assay.reports.terminal.card import Shown
+from assay.verdicts.diagnosis import Diagnosis
+
+
+def print_diagnosis(found: Diagnosis, console: Console | None = None) -> None:
+    """Rows that do not apply are counted, and those that failed say how."""
+    if console is None:
+        console = Console(highlight=False)
+        console.width = max(console.width, 170)
+    show = Shown(console.encoding)
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "value", "95 %", "n"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    table.add_column("what it means", ratio=1)
+    group = ""
+    for row in found.rows:
+        if not row.applies and not row.crashed:
+            continue
+        if row.group != group:
+            group = row.group
+            table.add_row(show(group, "bold"))
+        if row.crashed:
+            table.add_row(show(f"  {row.name}"), "failed", show(DASH), show(DASH), show(row.reason), style="bold")
+        else:
+            cells = (
+                f"  {row.name}",
+                number(row.value, row.unit),
+                "exact" if row.exact else limits(row.interval, row.unit),
+                f"{row.n:,}",
+                row.meaning,
+            )
+            table.add_row(*(show(cell) for cell in cells))
+    console.print(table)
+    silent = [row for row in found.rows if not row.applies and not row.crashed]
+    quick = " Few examples were taken (--quick)." if found.about["quick"] else ""
+    console.print(
+        show(f"{found.about['task']}, measured on {found.about['split']}. {len(silent)} rows do not apply; the page says why.{quick}")
+    )
+    for note in found.about.get("notes", ()):
+        console.print(show(note, "bold"))
+    for one in found.suggestions:
+        console.print(show(f"try {one['number']}: {one['treatment']}  {one['rule']}"))
+    if found.suggestions:
+        console.print(show("python -m experiments.treat --from=WORKDIR --apply=N --workdir=OTHER does it."))

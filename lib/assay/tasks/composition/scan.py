@@ -1,0 +1,193 @@
+"""SCAN: commands such as `jump around left twice` to sequences of actions (Lake and Baroni, ICML 2018, arXiv 1711.00350).
+
+The grammar gives 20,910 pairs; the splits are those of the paper (`simple` is a random 80/20 of our own, since the published one is a
+file), and ask whether a model that has seen the parts can put them together:
+
+length     trained on at most 22 actions, tested on 24 to 48
+jump       `jump` is seen alone only (a tenth of the training lines), tested inside commands
+turn_left  `turn left` is seen alone only (a tenth of the training lines), tested inside commands
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+
+from assay.config.typed import require
+from assay.core.errors import unknown
+from assay.core.rng import example_keys
+from assay.data.source import Examples, Source, in_memory, padded
+from assay.models.model import Vocabulary
+from assay.tasks.sequence import prompted, score_tokens, translation, vocabulary
+from assay.tasks.task import Published, Task, find_split
+
+WORDS = ("walk", "look", "run", "jump", "turn", "left", "right", "opposite", "around", "twice", "thrice", "and", "after")
+ACTIONS = ("I_WALK", "I_LOOK", "I_RUN", "I_JUMP", "I_TURN_LEFT", "I_TURN_RIGHT")
+CUTOFF = 22  # actions: of `length`, the longest training answer
+END = len(ACTIONS)  # the class that ends an answer; the decoder begins with the id after it
+LONGEST_COMMAND = 9
+SPLITS = ("train", "test")  # and valid, where a share of the training pairs is held out
+PRIMITIVE_SHARE = 0.1  # of the lines of the jump and turn_left training sets
+DEFAULTS = {"valid_share": 0.0, "layout": "translation", "cutoff": CUTOFF}
+ABOUT = {
+    "simple": "a command -> its actions; a random 80/20",
+    "length": "a command -> its actions; longer answers in test",
+    "jump": "a command -> its actions; `jump` only alone in training",
+    "turn_left": "a command -> its actions; `turn left` only alone in training",
+}
+
+LAYOUTS: Mapping[str, Mapping[str, Any]] = {  # keys of Task
+    "translation": {
+        "vocabulary": Vocabulary(len(WORDS), len(ACTIONS) + 1),
+        "encode": partial(translation, begin=END + 1, source_width=LONGEST_COMMAND),
+        "width": lambda length: length,
+        "read": lambda answers, batch: _actions(answers),
+    },
+    "prompted": {
+        "vocabulary": vocabulary(len(WORDS), len(ACTIONS) + 1),
+        "encode": partial(prompted, empty=len(WORDS)),
+        "width": lambda length: LONGEST_COMMAND + length,
+        "answer_to_input": len(WORDS) + 1,
+        "read": lambda answers, batch: _actions(answers[int(np.argmax(batch["mask"] > 0)) :]),
+    },
+}
+
+Pair = tuple[str, str]  # command, actions; words joined by single spaces
+
+
+SHIFTS = {  # what commands of `test` are other in
+    "scan/length": "longer answers",
+    "scan/jump": "commands with a verb that was seen alone",
+    "scan/turn_left": "a turn in new company",
+}
+
+
+@dataclass(frozen=True)
+class ScanConfig:
+    name: str  # scan/simple, scan/length, scan/jump, scan/turn_left
+    valid_share: float  # of the training pairs, held out for choices; 0: none, as in the paper
+    layout: str = "translation"  # translation: for encoder_decoder; prompted: a model in one stream reads the command and writes on
+    cutoff: int = CUTOFF  # scan/length: actions of the longest training answer; fewer leave lengths to make choices on
+
+    def __post_init__(self):
+        if self.layout not in LAYOUTS:
+            raise unknown("layout", self.layout, LAYOUTS, "--config.task.layout")
+        require(0.0 <= self.valid_share < 1.0, "task.valid_share", self.valid_share, "a share in [0, 1)")
+        require(1 <= self.cutoff <= CUTOFF, "task.cutoff", self.cutoff, f"actions from 1 to {CUTOFF}")
+        standard = self.cutoff == CUTOFF or self.name == "scan/length"
+        require(standard, "task.cutoff", self.cutoff, f"{CUTOFF}, since {self.name} is not split by length")
+
+
+def build(config: ScanConfig, seed: int) -> Task:
+    """The task. Its splits do not depend on the run's seed."""
+    del seed
+    train, test = split(config.name.removeprefix("scan/"), config.cutoff)
+    held = _held_out(train, config.valid_share)
+    parts = {"train": [pair for pair in train if pair not in held], "valid": [pair for pair in train if pair in held], "test": test}
+    sources = {name: partial(_source, name, tuple(pairs)) for name, pairs in parts.items() if pairs}
+
+    return Task(
+        name=config.name,
+        **LAYOUTS[config.layout],
+        splits=tuple(sources),
+        source=lambda name: find_split(sources, name)(),
+        score=partial(score_tokens, metrics=("exact_match", "token_accuracy")),
+        metrics=("exact_match", "token_accuracy", "forced_token_accuracy", "bleu"),
+        chance=1.0 / (len(ACTIONS) + 1),
+        shown="test",
+        free_running=1,
+        shifted=SHIFTS.get(config.name, ""),
+        published=_published(config.name.removeprefix("scan/")) if config.cutoff == CUTOFF else (),
+        symbols=WORDS,
+        classes=(*ACTIONS, "END"),
+    )
+
+
+def pairs() -> list[Pair]:
+    """All 20,910 commands with their actions."""
+    single = [(command, actions) for verb, act in _verbs() for command, actions in _repeated(verb, act)]
+    joined = [(f"{a} and {b}", f"{x} {y}") for a, x in single for b, y in single]
+    swapped = [(f"{a} after {b}", f"{y} {x}") for a, x in single for b, y in single]
+    return single + joined + swapped
+
+
+@cache
+def split(name: str, cutoff: int = CUTOFF) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+    """(training lines, test lines) of a split; the training lines of jump and turn_left repeat the primitive, as published."""
+    every = pairs()
+    if name == "simple":
+        order = np.argsort(example_keys("scan/simple", 0, np.arange(len(every))))
+        cut = len(every) * 4 // 5
+        return tuple(every[i] for i in order[:cut]), tuple(every[i] for i in order[cut:])
+    if name == "length":
+        short = [pair for pair in every if pair[1].count(" ") < cutoff]
+        return tuple(short), tuple(pair for pair in every if pair[1].count(" ") >= cutoff)
+    primitive = {"jump": ("jump", "I_JUMP"), "turn_left": ("turn left", "I_TURN_LEFT")}[name]
+    others = [pair for pair in every if primitive[0] not in pair[0]]
+    copies = round(len(others) * PRIMITIVE_SHARE / (1 - PRIMITIVE_SHARE))
+    tested = tuple(pair for pair in every if primitive[0] in pair[0] and pair != primitive)
+    return (*others, *(primitive,) * copies), tested
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _verbs() -> list[Pair]:
+    verbs = []
+    for word, act in (*zip(WORDS[:4], ACTIONS[:4], strict=True), ("turn", "")):
+        if act:
+            verbs.append((word, act))
+        for side in ("left", "right"):
+            turn = f"I_TURN_{side.upper()}"
+            verbs.append((f"{word} {side}", f"{turn} {act}".strip()))
+            verbs.append((f"{word} opposite {side}", f"{turn} {turn} {act}".strip()))
+            verbs.append((f"{word} around {side}", " ".join([f"{turn} {act}".strip()] * 4)))
+    return verbs
+
+
+def _repeated(command: str, actions: str) -> list[Pair]:
+    return [(command, actions), (f"{command} twice", f"{actions} {actions}"), (f"{command} thrice", f"{actions} {actions} {actions}")]
+
+
+def _held_out(train: tuple[Pair, ...], share: float) -> set[Pair]:
+    different = [pair for pair, copies in Counter(train).items() if copies == 1]
+    order = np.argsort(example_keys("scan/valid", 0, np.arange(len(different))))
+    return {different[i] for i in order[: int(share * len(different))]}
+
+
+@cache
+def _source(name: str, lines: tuple[Pair, ...]) -> Source:
+    inputs, input_length = padded([[WORDS.index(word) for word in command.split()] for command, _ in lines])
+    targets, target_length = padded([[*(ACTIONS.index(action) for action in actions.split()), END] for _, actions in lines])
+    ids = np.arange(len(lines))
+
+    def describe(examples: Examples, i: int) -> dict[str, Any]:
+        command, actions = lines[int(examples.id[i]) % len(lines)]
+        return {"input": command, "target": actions}
+
+    return in_memory(name, Examples(ids, target_length, inputs, input_length, targets, target_length, target_length), describe)
+
+
+def _actions(answers: np.ndarray) -> str:
+    """What was written before the first end."""
+    ends = np.flatnonzero(answers == END)
+    return " ".join(ACTIONS[i] for i in answers[: ends[0] if len(ends) else None].tolist())
+
+
+PAPER = "Lake and Baroni 2018 (arXiv 1711.00350), mean of 5 runs"
+NOTE = "published: recurrent sequence-to-sequence models, 100,000 updates on single examples"
+_CELLS: Mapping[str, tuple[tuple[float, str], ...]] = {
+    "simple": ((0.997, "2-layer LSTM"), (0.998, "best architecture")),
+    "length": ((0.138, "2-layer LSTM"), (0.208, "best architecture")),
+    "jump": ((0.0008, "2-layer LSTM"), (0.012, "best architecture")),
+    "turn_left": ((0.900, "2-layer LSTM"), (0.903, "best architecture")),
+}
+
+
+def _published(name: str) -> tuple[Published, ...]:
+    cell: Callable[..., Published] = partial(Published, ("encoder_decoder", "lstm", "gru"), "test", "exact_match")
+    note = f"{NOTE}; their random split is another one" if name == "simple" else NOTE
+    return tuple(cell(value, None, "mean", f"{PAPER}, {which}", "V", note) for value, which in _CELLS[name])

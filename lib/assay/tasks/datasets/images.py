@@ -1,0 +1,112 @@
+"""Images and their classes: `digits` (scikit-learn's 1,797 handwritten digits, 8 x 8), and any image data set of TFDS by name.
+
+digits: the documented split, the first 898 for training and the last 899 for `test`; `valid` is the last 180 of the 898. A TFDS data set
+keeps its splits; where it has no validation split, the last tenth of its training examples is `valid`.
+
+`colour`: a spurious colour, after Coloured MNIST (Arjovsky et al. 2019, arXiv 1907.02893). Grey images are painted, each in one of as many
+hues as there are classes: on `train` and `valid` in its class's with that probability, otherwise, and on `test` always, in any.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+
+from assay.config.typed import require
+from assay.core.errors import UserError
+from assay.core.rng import example_keys, integers
+from assay.data import tfds
+from assay.data.source import Examples, Source, in_memory
+from assay.tasks.datasets import classify
+from assay.tasks.task import Task
+
+DIGITS_VALID = 180  # of the 898
+VALID_SHARE = 0.1  # of the training examples, where a data set comes without a validation split
+PALEST = 0.2  # of a hue's light, in the channel that has least
+HIGHEST = {"digits": 16.0}  # grey levels; 255 elsewhere
+
+
+@dataclass(frozen=True)
+class ImagesConfig(classify.LabelsConfig):
+    data_dir: str  # TFDS's folder; "": $TFDS_DATA_DIR, else ~/tensorflow_datasets
+    colour: float = field(default=0.0, kw_only=True)  # how often train and valid are painted in their class's hue; 0: images are grey
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(0 <= self.colour <= 1, "task.colour", self.colour, "a probability, or 0 for images as they are")
+
+
+def build(config: ImagesConfig, seed: int) -> Task:
+    """The task. Its splits do not depend on the run's seed. Raises UserError where the data cannot be had."""
+    del seed
+    name = config.name.removeprefix("tfds/")
+    pool, own, test = tfds.split_names(name, config.data_dir)
+    opened = tfds.open_split(name, pool, data_dir=config.data_dir)
+    classes: list[Any] = list(range(len(opened.classes)))
+
+    @cache
+    def columns(split: str) -> Mapping[str, Any]:
+        found = tfds.load_split(name, split, data_dir=config.data_dir)
+        if not config.colour:
+            return found
+        images, labels = found["image"], found["label"]
+        if images.shape[-1] != 1:
+            raise UserError(f"config.task.colour={config.colour} paints grey images, and those of {config.name} have colours. Set it to 0.")
+        own = 0.0 if split == test else config.colour
+        return {**found, "image": painted(images, hues(labels, len(classes), own, split) / len(classes))}
+
+    @cache
+    def parts() -> dict[str, np.ndarray]:
+        size = opened.size
+        held = np.arange(size - (DIGITS_VALID if name == "digits" else round(VALID_SHARE * size)), size)
+        return classify.chosen(config, columns(pool)["label"], np.zeros(0, np.int64) if own and not config.folds else held)
+
+    @cache
+    def source(split: str) -> Source:
+        if split == "test" or (split == "valid" and own and not config.folds):
+            data = columns(test if split == "test" else own)
+            return _source(split, data["image"], data["label"])
+        rows = parts()[split]
+        known = np.isin(rows, parts()["labelled"]) if split == "train" and config.unlabelled else None
+        return _source(split, columns(pool)["image"][rows], columns(pool)["label"][rows], known)
+
+    splits = [split for split in ("train", "valid", "test") if split != "test" or test]
+    sources: Mapping[str, Callable[[], Source]] = {split: partial(source, split) for split in splits}
+    highest = HIGHEST.get(name, 255.0)
+    encoding = partial(encode, highest=highest)
+    made = classify.task(config.name, sources, classes, classify.knowing(encoding) if config.unlabelled else encoding)
+    return replace(made, shifted="colours that do not go with the classes") if config.colour else made
+
+
+def encode(examples: Examples, width: int, highest: float) -> dict[str, np.ndarray]:
+    """inputs float32 [n, height, width, channels], from -1 (black) to 1; targets int32 [n]; weight."""
+    del width
+    return {
+        "inputs": examples.input.astype(np.float32) * np.float32(2 / highest) - np.float32(1),
+        "targets": examples.target[:, 0],
+        "weight": np.ones(len(examples.id), np.float32),
+    }
+
+
+def hues(labels: np.ndarray, classes: int, probability: float, split: str) -> np.ndarray:
+    """The hue of each example, a number below `classes`: its label with a probability, else any. The same in every run."""
+    keys = example_keys(f"images/colour/{split}", 0, np.arange(len(labels)))
+    own = integers(keys, "own", 1, 2**32)[:, 0] < probability * 2**32
+    return np.where(own, labels, integers(keys, "hue", 1, classes)[:, 0])
+
+
+def painted(images: np.ndarray, turns: np.ndarray) -> np.ndarray:
+    """Grey images [n, height, width, 1] in colour, [n, height, width, 3]; black stays. `turns`: each one's hue, a share of the circle."""
+    ramps = np.stack([(place + 6 * turns) % 6 for place in (5, 3, 1)], axis=-1)
+    light = 1 - (1 - PALEST) * np.clip(np.minimum(ramps, 4 - ramps), 0, 1)
+    return np.round(images * light[:, None, None, :]).astype(images.dtype)
+
+
+def _source(split: str, images: np.ndarray, labels: np.ndarray, known: np.ndarray | None = None) -> Source:
+    def describe(examples: Examples, i: int) -> dict[str, Any]:
+        image = examples.input[i]
+        return {"input": (image[..., 0] if image.shape[-1] == 1 else image).tolist(), "target": int(examples.target[i, 0])}
+
+    return in_memory(split, classify.labelled(labels, images, known=known), describe)

@@ -1,0 +1,168 @@
+"""Texts and their classes: `stdlib/package` (a passage of Python's standard library -> its package), `csv` files, text data sets of TFDS.
+
+stdlib/package: split by file, so that no file is in two splits; intervals resample files. csv: rows of the training file whose text stands
+in the test file too are left out of training, and `valid` is a tenth of the different training texts, chosen by their content; where the
+text of a row has been seen, the first row counts.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from assay.config.typed import require
+from assay.core.errors import UserError
+from assay.core.rng import stable_hash
+from assay.data import csv, tfds
+from assay.data.augment_text import alphabet_of
+from assay.data.language import padded
+from assay.data.source import Examples, Source, in_memory
+from assay.data.tokenizers import Tokenizer, symbols, tokenizer
+from assay.tasks.datasets import classify
+from assay.tasks.task import Task
+
+VALID_ONE_IN = 10  # of the different training texts
+
+
+@dataclass(frozen=True)
+class TextsConfig(classify.LabelsConfig):
+    data_dir: str  # TFDS's folder; "": $TFDS_DATA_DIR, else ~/tensorflow_datasets
+    tokenizer: str  # bytes, characters, words, wordpiece, bpe
+    tokenizer_size: int  # how many ids it learns at most, from the training texts
+    tokenizer_file: str  # a tokenizer.json to read in place of learning; "": none
+    max_length: int  # tokens of a text that are read; what is longer loses its end
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.tokenizer_size >= 1, "task.tokenizer_size", self.tokenizer_size, "it is at least 1")
+        require(self.max_length >= 1, "task.max_length", self.max_length, "it is at least 1")
+
+
+@dataclass(frozen=True)
+class CSVConfig(TextsConfig):
+    train: str  # path of the training file
+    test: str  # path of the test file; "": none
+    text: str  # name of the column of texts
+    label: str  # name of the column of labels
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.train:
+            raise UserError("the task csv needs a training file. Set it with --config.task.train=FILE.csv.")
+
+
+class Texts(NamedTuple):
+    """Texts with their classes' numbers, what they are resampled by, if not one by one, and which have a label, if not all."""
+
+    texts: Sequence[str]
+    labels: np.ndarray
+    groups: Sequence[str] | None = None
+    known: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray, known: np.ndarray | None = None) -> "Texts":
+        groups = None if self.groups is None else [self.groups[i] for i in rows]
+        return Texts([self.texts[i] for i in rows], self.labels[rows], groups, known)
+
+    def parts(self, rows: Mapping[str, np.ndarray]) -> "dict[str, Texts]":
+        """train and valid, as `classify.chosen` says."""
+        known = np.isin(rows["train"], rows["labelled"])
+        return {"train": self.take(rows["train"], None if known.all() else known), "valid": self.take(rows["valid"])}
+
+
+def build_tfds(config: TextsConfig, seed: int) -> Task:
+    """A text data set of TFDS, or the standard library's passages."""
+    del seed
+    name = "stdlib_text/package" if config.name == "stdlib/package" else config.name.removeprefix("tfds/")
+    also = ("file",) if config.name == "stdlib/package" else ()
+    pool, own, test = tfds.split_names(name, config.data_dir)
+    classes = tfds.open_split(name, pool, data_dir=config.data_dir).classes
+
+    @cache
+    def read(split: str) -> Texts:
+        columns = tfds.load_split(name, split, data_dir=config.data_dir, also=also)
+        return Texts(columns["text"], columns["label"], columns.get("file"))
+
+    @cache
+    def parts() -> dict[str, Texts]:
+        every = read(pool)
+        if own and not config.folds:
+            rows = classify.chosen(config, every.labels, np.zeros(0, np.int64))
+            return {**every.parts(rows), "valid": read(own)}
+        held = np.array([i for i, text in enumerate(every.texts) if stable_hash(text) % VALID_ONE_IN == 0], np.int64)
+        return every.parts(classify.chosen(config, every.labels, held, every.groups))
+
+    return _task(config, classes, lambda split: read(test) if split == "test" else parts()[split], bool(test))
+
+
+def build_csv(config: CSVConfig, seed: int) -> Task:
+    """A task of two CSV files. Raises UserError naming file, line and reason for what cannot be read."""
+    del seed
+    rows = csv.read_csv(config.train, config.text, config.label)
+    classes = csv.classes_of(rows)
+    if len(classes) < 2:
+        raise UserError(f"{config.train} has one label only, {classes[0]!r}; a classifier needs two at least. Change --config.task.train.")
+    tested = csv.read_csv(config.test, config.text, config.label) if config.test else []
+    test = Texts([row.text for row in tested], csv.class_ids(config.test, tested, classes) if tested else np.zeros(0, np.int64))
+    labels = csv.class_ids(config.train, rows, classes)
+    tested_texts = set(test.texts)
+    first = sorted({row.text: i for i, row in reversed(list(enumerate(rows))) if row.text not in tested_texts}.values())
+    if not first:
+        raise UserError(f"every text of {config.train} stands in {config.test} too, so nothing is left to train on.")
+    every = Texts([rows[i].text for i in first], labels[first])
+    held = np.array([i for i, text in enumerate(every.texts) if stable_hash(text) % VALID_ONE_IN == 0], np.int64)
+    parts = every.parts(classify.chosen(config, every.labels, held))
+    if not len(parts["train"].texts):
+        raise UserError(f"{config.train} has too few different texts to hold some out for choices. Give it more rows.")
+    return _task(config, classes, lambda split: test if split == "test" else parts[split], bool(tested), bool(len(parts["valid"].texts)))
+
+
+def encode(examples: Examples, width: int) -> dict[str, np.ndarray]:
+    """inputs int32 [n, width], length, targets int32 [n], weight."""
+    inputs = np.zeros((len(examples.id), width), np.int32)
+    shown = min(width, examples.input.shape[1])
+    inputs[:, :shown] = examples.input[:, :shown]
+    length = np.minimum(examples.input_length, width).astype(np.int32)
+    return {"inputs": inputs, "length": length, "targets": examples.target[:, 0], "weight": np.ones(len(length), np.float32)}
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _task(config: TextsConfig, classes: Sequence[str], read: Callable[[str], Texts], test: bool, valid: bool = True) -> Task:
+    tokens = tokenizer(config.tokenizer, read("train").texts, config.tokenizer_size, config.tokenizer_file)
+
+    @cache
+    def source(split: str) -> Source:
+        data = read(split)
+
+        def describe(examples: Examples, i: int) -> dict[str, Any]:
+            at = int(examples.id[i]) % len(data.texts)
+            return {"input": data.texts[at], "target": classes[int(data.labels[at])]}
+
+        return in_memory(split, _examples(data.texts, data.labels, tokens, config.max_length, data.known), describe, data.groups)
+
+    splits = ["train", *(["valid"] if valid else []), *(["test"] if test else [])]
+    sources: Mapping[str, Callable[[], Source]] = {split: partial(source, split) for split in splits}
+
+    def unlabelled(texts: Sequence[str]) -> Examples:
+        return _examples(texts, np.zeros(len(texts), np.int64), tokens, config.max_length)
+
+    encoding = classify.knowing(encode) if config.unlabelled else encode
+    made = classify.task(config.name, sources, classes, encoding, tokens.size, unlabelled)
+    return replace(made, symbols=symbols(tokens), alphabet=alphabet_of(tokens), data=_hash(read("train"), classes))
+
+
+def _hash(training: Texts, classes: Sequence[str]) -> str:
+    whole = hashlib.blake2b(repr(tuple(classes)).encode("utf-8", "surrogatepass"), digest_size=8)
+    for text, label in zip(training.texts, training.labels.tolist(), strict=True):
+        whole.update(f"{label} {len(text)} {text}".encode("utf-8", "surrogatepass"))
+    return whole.hexdigest()
+
+
+def _examples(texts: Sequence[str], labels: np.ndarray, tokens: Tokenizer, max_length: int, known: np.ndarray | None = None) -> Examples:
+    ids = [tokens.encode(text)[:max_length] or [tokens.unknown] for text in texts]  # an empty text is one token, so that it can be read
+    inputs, lengths = padded(ids, max(map(len, ids)), tokens.pad)
+    return classify.labelled(labels, inputs, lengths, known)

@@ -1,0 +1,101 @@
+"""Induction heads (Gu and Dao, "Mamba", arXiv 2312.00752, section 4.1): a trigger stands once among random tokens and once at the end;
+the answer is the token that followed it the first time.
+
+    f c T a d b c T  ->  a
+
+The answer is read at the last trigger itself: what a causal model predicts when it has read the whole input, which has exactly `length`
+tokens. No token is added. The trigger is the last id, so that there are `vocabulary - 1` answers.
+
+Splits: `train`, `valid` and `iid` have the training length; `512` is length 512, as any other number, and `65-128` a range. Lengths with
+at most 2**10 inputs (up to 4 tokens, of the paper's 16) are shared by the splits, of longer ones each string is in one role.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from assay.config.typed import LONGEST, require, span
+from assay.core.errors import UserError, unknown
+from assay.core.rng import integers
+from assay.data.source import Source, generated
+from assay.models.model import Vocabulary
+from assay.tasks.lengths import SPLIT_KEY
+from assay.tasks.sequence import answer_inside, last_token, score_tokens
+from assay.tasks.task import Task
+
+SHORTEST = 3  # trigger, answer, trigger
+POWERS = tuple(2**power for power in range(6, 11))  # longer ones can be named too
+SHARED_BELOW = 10  # an eighth of 2**10 strings is enough to draw from
+METRICS = ("answer_accuracy",)
+SPLITS = ("train", "valid", "iid", "128", "256", "512", "1024")  # and any other length
+ABOUT = {"induction": "tokens with a trigger inside and at the end -> what followed it the first time"}
+DEFAULTS = {"vocabulary": 16, "length": 64, "seed": 0}
+
+
+@dataclass(frozen=True)
+class InductionConfig:
+    name: str  # recall/induction
+    vocabulary: int  # ids, the trigger included
+    length: int  # tokens of a training input; 256 in the paper
+    seed: int  # of the valid and test examples: the same for all runs that are to be compared
+
+    def __post_init__(self):
+        require(self.vocabulary >= 3, "task.vocabulary", self.vocabulary, "at least 3: a trigger and two tokens to choose from")
+        require(SHORTEST <= self.length <= LONGEST, "task.length", self.length, f"a number of tokens, from {SHORTEST} to {LONGEST:,}")
+        require(self.seed >= 0, "task.seed", self.seed, "a non-negative integer")
+
+
+def build(config: InductionConfig, seed: int) -> Task:
+    """The task, its training examples drawn with `seed`."""
+    splits = ("train", "valid", "iid", *(str(length) for length in POWERS if length > config.length))
+    trigger = config.vocabulary - 1
+
+    def source(split: str) -> Source:
+        lengths, role = (config.length, config.length), {"train": "train", "valid": "valid", "iid": "test"}.get(split, "")
+        if not role:
+            lengths, role = _named(split, splits), "test"
+            split = str(lengths[0]) if lengths[0] == lengths[1] else f"{lengths[0]}-{lengths[1]}"
+        make, size = partial(generate, vocabulary=config.vocabulary), partial(_log2_inputs, config.vocabulary)
+        return generated(config.name, split, role, seed if role == "train" else config.seed, lengths, make, size, SHARED_BELOW)
+
+    return Task(
+        name=config.name,
+        vocabulary=Vocabulary(config.vocabulary, trigger),
+        splits=splits,
+        source=source,
+        encode=lambda examples, width: answer_inside(examples, width, last_token(examples)),
+        width=lambda length: length,
+        score=partial(score_tokens, metrics=METRICS),
+        metrics=METRICS,
+        chance=1.0 / trigger,
+        symbols=(*(str(token) for token in range(trigger)), "T"),
+    )
+
+
+def generate(keys: np.ndarray, length: int, vocabulary: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Inputs [n, length], answers [n, 1], and how many count. The first trigger is uniform over the places that leave it a successor."""
+    rows, trigger = np.arange(len(keys)), vocabulary - 1
+    inputs = integers(keys, "tokens", length, trigger).astype(np.int32)
+    place = integers(keys, "place", 1, length - 2)[:, 0]
+    inputs[rows, place] = inputs[:, -1] = trigger
+    return inputs, inputs[rows, place + 1][:, None], np.ones(len(keys), np.int64)
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _named(split: str, splits: tuple[str, ...]) -> tuple[int, int]:
+    """The lengths of a split such as 512 or 65-128."""
+    if not split[:1].isdigit():
+        known = unknown("split", split, splits, SPLIT_KEY)
+        raise UserError(f"{known} Or a length such as 512, or a range such as 65-128.")
+    first, last = span(f"{split}:{split}" if split.isdecimal() else split, SPLIT_KEY)
+    if first < SHORTEST:
+        raise UserError(f"the split {split!r} starts below length {SHORTEST}, the shortest input. Choose another with {SPLIT_KEY}.")
+    return first, last
+
+
+def _log2_inputs(vocabulary: int, length: int) -> float:
+    return math.log2(length - 2) + (length - 2) * math.log2(vocabulary - 1)

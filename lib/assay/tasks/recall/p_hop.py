@@ -1,0 +1,159 @@
+"""p-hop induction (Sanford et al. 2024, arXiv 2402.09268; Saunshi et al., ICLR 2025, arXiv 2502.17416, Table 1): from the last token hop to
+where its symbol stood latest before, and one on; p times; the answer is the symbol reached.
+
+    hop(i) = the latest j < i with x[j - 1] = x[i];  the answer is x[hop^p(n - 1)]            a d c b a c b  ->  1 hop: a, 2 hops: d
+
+Inputs are made so that p hops exist: p places, no two neighbours, uniform among all such choices; symbols of the chain, each other than the
+one before; and around them random symbols that match nothing closer. No place of the chain follows its own symbol, so that it does not
+matter whether j = i counts. The answer is read at the last token. The number of hops is nowhere told: one model learns one.
+
+Splits: `train`, `valid`, `iid`; `512` is length 512 with the same hops, and `hops-24` 24 hops at the training length, for models that are
+given more loops. Settings with at most 2**10 inputs are shared by the splits; of others each string is in one role.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from assay.config.typed import LONGEST, require
+from assay.core.errors import UserError, unknown
+from assay.core.rng import integers
+from assay.data.source import Source, generated
+from assay.models.model import Vocabulary
+from assay.tasks.lengths import SPLIT_KEY
+from assay.tasks.sequence import answer_inside, last_token, score_tokens
+from assay.tasks.task import PLAIN, Published, Task
+
+SHARED_BELOW = 10  # an eighth of 2**10 strings is enough to draw from
+METRICS = ("answer_accuracy",)
+SPLITS = ("train", "valid", "iid", "128", "hops-8")
+ABOUT = {"p_hop": "symbols -> the one reached by p hops, each to what followed the same symbol before"}
+DEFAULTS = {"hops": 4, "length": 64, "alphabet": 4, "seed": 0}
+
+
+@dataclass(frozen=True)
+class PHopConfig:
+    name: str  # recall/p_hop
+    hops: int  # 16 or 32 in the paper
+    length: int  # tokens of a training input; 256 in the paper
+    alphabet: int  # symbols; 4 in the paper
+    seed: int  # of the valid and test examples: the same for all runs that are to be compared
+
+    def __post_init__(self):
+        require(self.alphabet >= 3, "task.alphabet", self.alphabet, "at least 3 symbols: of two, the answer follows from the last token")
+        require(self.hops >= 1, "task.hops", self.hops, "it is at least 1")
+        allowed = f"a number of tokens, from 2 * config.task.hops + 1 to {LONGEST:,}"
+        require(shortest(self.hops) <= self.length <= LONGEST, "task.length", self.length, allowed)
+        require(self.seed >= 0, "task.seed", self.seed, "a non-negative integer")
+
+
+def build(config: PHopConfig, seed: int) -> Task:
+    """The task, its training examples drawn with `seed`."""
+    longer, further = str(2 * config.length), f"hops-{2 * config.hops}"
+    splits = ("train", "valid", "iid", longer, *([further] if shortest(2 * config.hops) <= config.length else []))
+
+    def source(split: str) -> Source:
+        length, hops, role = config.length, config.hops, {"train": "train", "valid": "valid", "iid": "test"}.get(split, "")
+        if not role:
+            length, hops = _named(split, config, splits)
+            split, role = f"hops-{hops}" if split.startswith("hops") else str(length), "test"
+        make, size = partial(generate, hops=hops, alphabet=config.alphabet), partial(_log2_inputs, hops, config.alphabet)
+        drawn = seed if role == "train" else config.seed
+        return generated(config.name, split, role, drawn, (length, length), make, size, SHARED_BELOW)
+
+    return Task(
+        name=config.name,
+        vocabulary=Vocabulary(config.alphabet, config.alphabet),
+        splits=splits,
+        source=source,
+        encode=lambda examples, width: answer_inside(examples, width, last_token(examples)),
+        width=lambda length: length,
+        score=partial(score_tokens, metrics=METRICS),
+        metrics=METRICS,
+        chance=1.0 / config.alphabet,
+        published=published(config),
+    )
+
+
+def generate(keys: np.ndarray, length: int, hops: int, alphabet: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Inputs [n, length], answers [n, 1], and how many count."""
+    rows = np.arange(len(keys))[:, None]
+    # Subsets of so many fewer places, spread by one each: p places of which no two are neighbours, from the left; the first is not 0.
+    subset = np.argsort(integers(keys, "places", length - 1 - hops, 1 << 32), axis=1, kind="stable")[:, :hops]
+    places = np.sort(subset, axis=1) + np.arange(1, hops + 1)
+    # The chain from the right: the last token's symbol, then that of each place, other than the one before.
+    steps = np.concatenate([integers(keys, "last", 1, alphabet), 1 + integers(keys, "chain", hops, alphabet - 1)], axis=1)
+    chain = np.cumsum(steps, axis=1) % alphabet
+    # From a place up to the next token of the chain, that token's symbol would be a closer match; left of all places nothing would.
+    passed = np.zeros((len(keys), length), np.int64)
+    passed[rows, places] = 1
+    passed = np.cumsum(passed, axis=1)
+    free = passed == 0
+    drawn = (integers(keys, "filling", length, 1 << 32) * (alphabet - 1 + free)) >> 32
+    tokens = np.where(free, drawn, (chain[rows, hops - passed] + 1 + drawn) % alphabet)
+    tokens[rows, places] = chain[:, :0:-1]
+    tokens[rows, places - 1] = chain[:, -2::-1]
+    tokens[:, -1] = chain[:, 0]
+    return tokens.astype(np.int32), chain[:, -1:].astype(np.int32), np.ones(len(keys), np.int64)
+
+
+def shortest(hops: int) -> int:
+    """Tokens of the shortest input that has so many hops."""
+    return 2 * hops + 1
+
+
+# -- published cells --------------------------------------------------------------------------------------------------------
+# Table 1: layers, times that they are looped, and the accuracies at 16 and 32 hops.
+
+PAPER = "Saunshi et al. 2025 (arXiv 2502.17416), Table 1, ({depth} x {loops})"
+NOTE = "published: width 128, 8 heads, 200,000 updates of 256 examples, 4 million training examples, Adafactor"
+HOPS = (16, 32)
+_CELLS: dict[tuple[int, int], tuple[float, float]] = {
+    (6, 1): (0.999, 0.996),
+    (1, 1): (0.489, 0.490),
+    (1, 6): (0.999, 0.995),
+    (2, 1): (0.688, 0.594),
+    (2, 3): (0.999, 0.998),
+    (3, 1): (0.972, 0.730),
+    (3, 2): (0.999, 0.995),
+}
+
+
+def published(config: PHopConfig) -> tuple[Published, ...]:
+    """The cells of this setting; none but for the paper's own settings."""
+    if (config.length, config.alphabet) != (256, 4) or config.hops not in HOPS:
+        return ()
+    found = []
+    for (depth, loops), values in _CELLS.items():
+        value, source = values[HOPS.index(config.hops)], PAPER.format(depth=depth, loops=loops)
+        settings = {**PLAIN, "depth": (depth,), "loops": (loops,), "test_loops": (0, loops), "positions": ("rotary",), "randomised": (0,)}
+        found.append(Published(("decoder",), "iid", METRICS[0], value, None, "mean", source, "V", NOTE, settings))
+    return tuple(found)
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _named(split: str, config: PHopConfig, splits: tuple[str, ...]) -> tuple[int, int]:
+    """Length and hops of a split such as 512 or hops-24."""
+    found = re.fullmatch(r"(hops-)?(\d+)", re.sub(r"^(\d+)-\1$", r"\1", split))  # 512-512 is 512
+    if not found:
+        known = unknown("split", split, splits, SPLIT_KEY)
+        raise UserError(f"{known} Or a length such as 512, or a number of hops such as hops-24; a range is none.")
+    number = int(found[2])
+    length, hops = (config.length, number) if found[1] else (number, config.hops)
+    if hops < 1 or not shortest(hops) <= length <= LONGEST:
+        raise UserError(
+            f"the split {split!r} is not possible: there is at least one hop, and {hops} hops need {shortest(hops)} to {LONGEST:,} tokens, "
+            f"not {length}. Choose another with {SPLIT_KEY}, or change config.task.length."
+        )
+    return length, hops
+
+
+def _log2_inputs(hops: int, alphabet: int, length: int) -> float:
+    """At least: not counting that what is left of all places may be any symbol."""
+    places = math.log2(math.comb(length - 1 - hops, hops))
+    return places + math.log2(alphabet) + (length - 1 - hops) * math.log2(alphabet - 1)

@@ -1,0 +1,148 @@
+"""Pruning: weights become zeros, or whole parts of a model are removed.
+
+    --treat=prune:sparsity=0.8                 the smallest of all kernels' weights are zero (treatments/compression/mask.py)
+    --treat=prune:sparsity=0.9,ramp=400        gradually, over 400 steps
+    --treat=prune:nm=2:4                       two of four in a row stay
+    --treat=prune:sparsity=0.8,rewind=0        the lottery ticket (Frankle and Carbin 2019, arXiv 1803.03635): what stays begins anew
+    --treat=prune:heads=0.5,units=0.5          half of the heads and of the feed-forward units are cut out of the arrays (treatments/compression/surgery.py)
+
+Zeros save neither time nor memory by themselves; a model that lost heads, units, channels or layers is smaller and faster.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from assay.core import rng
+from assay.core.tree import PyTree, merge
+from assay.models.model import Batch, Model
+from assay.tasks.task import Task
+from assay.train.objective import supervised
+from assay.train.treatment import Treatment
+from assay.treatments.compression import surgery
+from assay.treatments.compression.batches import batches
+from assay.treatments.compression.mask import LEARNED, SCORES, Pruning, applied, chosen, keeping, pruned, within
+from assay.treatments.option import check, pattern
+
+SCOPES = ("global", "layer")
+PARTS = ("heads", "units", "channels", "layers")
+TAYLOR_EXAMPLES = 512  # of training, that importance by gradients is a mean over
+
+
+def prune(
+    sparsity: float = 0.0,
+    nm: str = "",
+    heads: float = 0.0,
+    units: float = 0.0,
+    channels: float = 0.0,
+    layers: float = 0.0,
+    score: str = "magnitude",
+    scope: str = "global",
+    ramp: int = 0,
+    rewind: int = -1,
+    from_: str = "",
+    paths: str = r"/(kernel|recurrent)(/factor_[ab])?$",
+) -> Treatment:
+    """`sparsity`: share of the weights at `paths` that becomes zero. `nm`: N:M. `heads` ... `layers`: the share of them that is removed.
+    `score`: magnitude, movement, snip or random of weights; magnitude, taylor or random of parts. `scope`: whether weights are ranked over
+    all layers (global) or in each (layer). `ramp`: steps over which sparsity grows. `rewind`: the step whose values the weights that stay
+    go back to, in the run `from`; -1: they keep their own."""
+    shares = {"heads": heads, "units": units, "channels": channels, "layers": layers}
+    for option, share in {"sparsity": sparsity, **shares}.items():
+        check(0 <= share < 1, "prune", option, share, "a share in [0, 1)")
+    asked = {part: share for part, share in shares.items() if share}
+    masks = bool(sparsity or nm)
+    check(masks != bool(asked), "prune", "sparsity", sparsity, "give sparsity or nm, for zeros, or some of heads, units, channels, layers")
+    if asked:
+        check(score in surgery.SCORERS, "prune", "score", score, f"one of {', '.join(surgery.SCORERS)} where parts are removed")
+        check(ramp == 0 and rewind < 0, "prune", "ramp", ramp, "parts are removed at once, without ramp and rewind")
+        return _surgery(asked, score)
+    check(not (sparsity and nm), "prune", "nm", nm, "a pattern has its own sparsity; leave out sparsity")
+    check(score in SCORES, "prune", "score", score, f"one of {', '.join(SCORES)}")
+    check(scope in SCOPES, "prune", "scope", scope, f"one of {', '.join(SCOPES)}")
+    check(ramp >= 0, "prune", "ramp", ramp, "a number of steps, or 0 for all at once")
+    check(score != "movement" or ramp > 0, "prune", "ramp", ramp, "movement needs steps over which it is summed")
+    check(not (nm and ramp), "prune", "ramp", ramp, "a pattern comes all at once")
+    check(rewind < 0 or not (ramp or score in LEARNED), "prune", "rewind", rewind, "a ticket is drawn at once, by magnitude or random")
+    pattern("prune", "paths", paths)
+    kept, group = _pattern_of(nm) if nm else (0, 0)
+    how = Pruning(1 - kept / group if kept else sparsity, score, scope == "global", kept, group, ramp, paths)
+    treatment = Treatment(
+        model=partial(pruned, how=how),
+        optimizer=partial(keeping, how=how),
+        final=_zeroed,
+        steps=0 if how.at_once else max(ramp, 1),
+        name="prune",
+    )
+    if rewind < 0:
+        return treatment
+    check(bool(from_), "prune", "rewind", rewind, "say the run whose values the weights go back to with from=WORKDIR")
+    return treatment._replace(
+        convert=partial(_rewound, how=how, step=rewind, workdir=from_), prepare=partial(_there, from_, rewind), finished=True
+    )
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _pattern_of(nm: str) -> tuple[int, int]:
+    kept, colon, group = nm.partition(":")
+    numbers = kept.isdecimal() and group.isdecimal()
+    check(bool(colon) and numbers and 0 < int(kept) < int(group), "prune", "nm", nm, "N:M, such as 2:4, with N below M")
+    return int(kept), int(group)
+
+
+def _zeroed(state: Any, params: PyTree) -> PyTree:
+    """The parameters with zeros where the masks are, which an average over steps would fill."""
+    for _, mask in optax.tree.get_all_with_path(state.opt_state, "mask"):
+        params = merge(params, applied(mask, within(params, mask)))
+    return params
+
+
+def _there(workdir: str, step: int) -> None:
+    """Raises UserError where the run has no checkpoint to go back to."""
+    from assay.treatments.pipeline.load import check_early
+
+    check_early(workdir, step)
+
+
+def _rewound(model: Model, params: PyTree, how: Pruning, step: int, workdir: str) -> PyTree:
+    """The mask of these parameters over those that the run had at `step`."""
+    from assay.treatments.pipeline.load import early  # which reads the table of treatments, and so this file
+
+    _, zeros = pruned(model, params, how)
+    mask = jax.tree.map(lambda leaf: leaf != 0, chosen({"model": zeros}, how.paths))
+    before = {"model": early(workdir, step)}
+    return merge(before, applied(mask, chosen(before, how.paths)))["model"]
+
+
+def _surgery(asked: dict[str, float], score: str) -> Treatment:
+    tasks: list[Task] = []
+
+    def remember(task: Task) -> Task:
+        tasks.append(task)
+        return task
+
+    def smaller(model: Model, params: PyTree) -> tuple[Model, PyTree]:
+        for part, share in asked.items():
+            model, params = surgery.cut(model, params, part, share)
+        return model, params
+
+    def by_importance(model: Model, params: PyTree) -> PyTree:
+        objective = supervised(tasks[-1].score)
+        for part, share in asked.items():
+
+            def loss(params: PyTree, batch: Batch, model: Model = model) -> jax.Array:
+                return objective.loss(model, {"model": params}, batch, jax.random.key(0), jnp.zeros((), jnp.int32))[0]
+
+            shown = batches(tasks[-1], "train", TAYLOR_EXAMPLES)
+            evidence = surgery.Evidence(loss=loss, batches=shown, key=rng.stream(jax.random.key(0), part))
+            found = surgery.importance(model, params, part, score, evidence)
+            model, params = surgery.cut(model, params, part, share, found)
+        return params
+
+    by_data = score != "magnitude"
+    return Treatment(task=remember, model=smaller, convert=by_importance if by_data else None, finished=by_data, name="prune")

@@ -1,0 +1,271 @@
+"""Structured pruning by surgery: a model and its parameters with whole heads, units, channels or layers really removed.
+
+    smaller, fewer = cut(model, params, "heads", 0.5)             # the half of each block's heads with the least weights is gone
+    fewer = masked(model, params, "heads", 0.5)                   # the same answers from the large model: those parts have no effect
+
+Which parts stay is by importance: the L2 norm of their weights, or `scores`, such as those of Taylor's first order (Molchanov et al. 2017,
+arXiv 1611.06440; of heads, Michel et al. 2019, arXiv 1905.10650). How many depends on shapes alone, equally many in each block, so that all
+runs under `jit` and `eval_shape`. What can be cut where is in treatments/compression/parts.py.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from assay.core import rng
+from assay.core.errors import Inapplicable, UserError, unknown
+from assay.core.tree import PyTree, paths, widened
+from assay.models.model import Batch, Model
+from assay.treatments.compression.parts import PARTS, WAYS, Group, Piece, Stack, Way
+from assay.treatments.option import KEY
+
+Scores = Mapping[str, Array]  # of each group by name, [parts]: the higher, the more important
+Sums = Callable[[PyTree], dict[str, Array]]  # a tree like the parameters -> the sum of its numbers over each part, by group
+Loss = Callable[[PyTree, Batch], Array]  # (params, batch) -> scalar
+
+
+class Evidence(NamedTuple):
+    """What scores may look at beside the parameters."""
+
+    loss: Loss | None = None
+    batches: Iterable[Batch] = ()
+    key: Array | None = None
+
+
+Scorer = Callable[[Sums, PyTree, Evidence], dict[str, Array]]
+
+
+def applies(model: Model, part: str) -> str:
+    """Why parts of this kind, one of PARTS, cannot be cut from the model, as "does not apply: ..."; "" where they can."""
+    reason = _refused(model, part)
+    return f"does not apply: {reason}" if reason else ""
+
+
+def cut(model: Model, params: PyTree, part: str, share: float, scores: Scores | None = None) -> tuple[Model, PyTree]:
+    """The smaller model and its parameters: `share` in (0, 1) of the parts of each group are gone, the least important.
+
+    Raises UserError where the part does not apply to the model, and for a share that removes no part or all.
+    """
+    way, flat, groups = _opened(model, params, part)
+    kept = {group.name: _kept(group, part, share) for group in groups}
+    stay = _stay(groups, kept, importance(model, params, part) if scores is None else scores)
+    for (path, axis), alive in _alive(groups, stay).items():
+        size = flat[path].shape[axis] - sum(
+            int((piece.owner == 0).sum()) * (group.parts - kept[group.name])
+            for group in groups
+            for piece in group.pieces
+            if (piece.path, piece.axis) == (path, axis)
+        )
+        flat[path] = jnp.take(flat[path], jnp.nonzero(alive, size=size)[0], axis=axis)
+    assert model.remake is not None
+    smaller = model.remake(way.settings(model.settings, tuple(kept.values())))
+    return smaller, _closed(flat, way.stacks(model), kept)
+
+
+def masked(model: Model, params: PyTree, part: str, share: float, scores: Scores | None = None) -> PyTree:
+    """The parameters of the large model in which the parts that `cut` would remove have no effect: zero, a gate that is closed, or the
+    identity where a layer has no residual branch."""
+    way, flat, groups = _opened(model, params, part)
+    stay = _stay(
+        groups,
+        {group.name: _kept(group, part, share) for group in groups},
+        importance(model, params, part) if scores is None else scores,
+    )
+    for group in groups:
+        for piece in group.pieces:
+            leaf = flat[piece.path]
+            alive = _slices(piece.owner, stay[group.name])
+            alive = alive.reshape([-1 if axis == piece.axis else 1 for axis in range(leaf.ndim)])
+            flat[piece.path] = jnp.where(alive, leaf, jnp.asarray(piece.neutral, leaf.dtype))
+    return _closed(flat, way.stacks(model), {group.name: group.parts for group in groups})
+
+
+# -- importance -----------------------------------------------------------------------------------------------------------
+
+
+def importance(
+    model: Model,
+    params: PyTree,
+    part: str,
+    score: str = "magnitude",
+    evidence: Evidence = Evidence(),  # noqa: B008
+) -> dict[str, Array]:
+    """Scores of each group by name, [parts] in float32; `score` is a name in SCORERS. Raises UserError where the part does not apply."""
+    if score not in SCORERS:
+        raise unknown("score", score, SCORERS, "--config.treatments")
+    way, _, groups = _opened(model, params, part)
+
+    def sums(tree: PyTree) -> dict[str, Array]:
+        flat = _viewed(widened(tree), way.stacks(model))
+        return {group.name: _sums(group, flat) for group in groups}
+
+    return SCORERS[score](sums, params, evidence)
+
+
+def taylor_scores(model: Model, params: PyTree, part: str, loss: Loss, batches: Iterable[Batch]) -> dict[str, Array]:
+    """Scores of Taylor's first order, see `taylor`."""
+    return importance(model, params, part, "taylor", Evidence(loss, batches))
+
+
+def magnitude(sums: Sums, params: PyTree, evidence: Evidence) -> dict[str, Array]:
+    """The L2 norm of all weights of a part."""
+    del evidence
+    return jax.tree.map(jnp.sqrt, sums(jax.tree.map(jnp.square, widened(params))))
+
+
+def taylor(sums: Sums, params: PyTree, evidence: Evidence) -> dict[str, Array]:
+    """|sum over a part of w dL/dw|, the first-order change of the loss without it, as a mean over the batches."""
+    loss, total, count = evidence.loss, None, 0
+    if loss is None:
+        raise ValueError("the score 'taylor' needs a loss")
+
+    @jax.jit
+    def change(params: PyTree, batch: Batch) -> dict[str, Array]:
+        grads = jax.grad(loss)(params, batch)
+        return jax.tree.map(jnp.abs, sums(jax.tree.map(jnp.multiply, widened(params), widened(grads))))
+
+    for batch in evidence.batches:
+        found, count = change(params, batch), count + 1
+        total = found if total is None else jax.tree.map(jnp.add, total, found)
+    if total is None:
+        raise UserError(f"the score 'taylor' needs at least one batch of examples, and there is none. {KEY}")
+    return jax.tree.map(lambda leaf: leaf / count, total)
+
+
+def random(sums: Sums, params: PyTree, evidence: Evidence) -> dict[str, Array]:
+    """Numbers of the key: the control that a score has to beat."""
+    key = evidence.key
+    if key is None:
+        raise ValueError("the score 'random' needs a key")
+    return {name: jax.random.uniform(rng.stream(key, name), leaf.shape) for name, leaf in jax.eval_shape(sums, params).items()}
+
+
+SCORERS: Mapping[str, Scorer] = {"magnitude": magnitude, "taylor": taylor, "random": random}
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _refused(model: Model, part: str) -> str:
+    if part not in PARTS:
+        raise unknown("part", part, PARTS, "--config.treatments")
+    if model.settings is None or model.remake is None:
+        return "the parameters are no longer those of a family, as after quantize or lora, which come after prune"
+    if type(model.settings) not in WAYS:
+        return f"treatments/compression/parts.py does not know {type(model.settings).__name__}"
+    return WAYS[type(model.settings)][part].refused(model)
+
+
+def _opened(model: Model, params: PyTree, part: str) -> tuple[Way, dict[str, Array], tuple[Group, ...]]:
+    """How the part is cut, the parameters by path, and the groups. Raises UserError where it does not apply."""
+    reason = _refused(model, part)
+    if not reason and any(jnp.ndim(leaf) != 1 for path, leaf in _flat(params).items() if path.endswith("/bias")):
+        reason = "the parameters have an axis of members, as those of an ensemble, which comes after prune"
+    if reason:
+        raise Inapplicable(f"does not apply: {reason}. {KEY}")
+    way = WAYS[type(model.settings)][part]
+    flat = _viewed(params, way.stacks(model))
+    return way, flat, way.groups(model, {path: leaf.shape for path, leaf in flat.items()})
+
+
+def _kept(group: Group, part: str, share: float) -> int:
+    """How many parts of a group stay: all but share * parts, rounded to the nearest number and halves up, beside the
+    fixed ones."""
+    parts, what = group.parts + group.fixed, group.what or part
+    if not 0 <= share < 1:
+        raise UserError(f"share={share} is not a share of the {parts} {what} of {group.name}: it lies in [0, 1). {KEY}")
+    removed = math.floor(share * parts + 0.5)
+    if not 0 < removed < parts:
+        allowed = f"{1 / parts:.3g} removes one" if parts > 1 else "at least one stays"
+        raise UserError(f"share={share} removes {'all' if removed else 'none'} of the {parts} {what} of {group.name}: {allowed}. {KEY}")
+    return group.parts - removed
+
+
+def _stay(groups: tuple[Group, ...], kept: Mapping[str, int], scores: Scores) -> dict[str, Bool[Array, " parts"]]:
+    """Which parts stay: the most important, and of equals the first."""
+    for group in groups:
+        if scores[group.name].shape != (group.parts,):
+            raise ValueError(f"scores of {group.name} have shape {scores[group.name].shape}, but there are {group.parts} parts")
+    order = {group.name: jnp.argsort(scores[group.name], descending=True, stable=True)[: kept[group.name]] for group in groups}
+    return {group.name: jnp.zeros(group.parts, bool).at[order[group.name]].set(True) for group in groups}
+
+
+def _slices(owner: np.ndarray, stay: Bool[Array, " parts"]) -> Bool[Array, " length"]:
+    """Which slices of an axis stay."""
+    return jnp.append(stay, True)[owner]  # -1, what belongs to no part, is the last
+
+
+def _alive(groups: tuple[Group, ...], stay: Mapping[str, Array]) -> dict[tuple[str, int], Bool[Array, " length"]]:
+    """Which slices stay, by path and axis: several groups may share an axis, as two directions do, or a parameter."""
+    found: dict[tuple[str, int], Array] = {}
+    for group in groups:
+        for piece in group.pieces:
+            place, alive = (piece.path, piece.axis), _slices(piece.owner, stay[group.name])
+            found[place] = found[place] & alive if place in found else alive
+    return found
+
+
+def _sums(group: Group, flat: Mapping[str, Array]) -> Float[Array, " parts"]:
+    """The sum over each part, in which each number counts once, also where both its row and its column are of the part."""
+    total, seen = jnp.zeros(group.parts), dict[str, Piece]()
+    for piece in group.pieces:
+        leaf = jnp.moveaxis(flat[piece.path], piece.axis, 0).reshape(len(piece.owner), -1)
+        if piece.path in seen:  # a matrix
+            leaf = jnp.where(piece.owner[:, None] == seen[piece.path].owner[None, :], 0.0, leaf)
+        by_slice = leaf.sum(axis=1)
+        total = total + jnp.zeros(group.parts + 1).at[piece.owner].add(by_slice)[:-1]  # -1 is the last
+        seen[piece.path] = piece
+    return total
+
+
+# -- layers as an axis ----------------------------------------------------------------------------------------------------
+
+
+def _flat(params: PyTree) -> dict[str, Any]:
+    return dict(zip(paths(params), jax.tree.leaves(params), strict=True))
+
+
+def _viewed(params: PyTree, stacks: tuple[Stack, ...]) -> dict[str, Array]:
+    """The parameters by path; those of a stack's blocks have its parts as their first axis."""
+    flat = _flat(params)
+    for stack in stacks:
+        for number in range(stack.period if stack.parts else 0):
+            blocks = [f"{stack.half}block_{stack.first + part * stack.period + number}/" for part in range(stack.parts)]
+            for name in [path.removeprefix(blocks[0]) for path in flat if path.startswith(blocks[0])]:
+                flat[f"{stack.name}/{number}/{name}"] = jnp.stack([flat.pop(block + name) for block in blocks])
+    return flat
+
+
+def _closed(flat: Mapping[str, Array], stacks: tuple[Stack, ...], kept: Mapping[str, int]) -> dict[str, Any]:
+    """Nested dicts again, with the blocks that are left counting up."""
+
+    def counted(half: str, number: int) -> int:
+        before = (stack for stack in stacks if stack.half == half and stack.first < number)
+        return number - sum((stack.parts - kept[stack.name]) * stack.period for stack in before)
+
+    whole: dict[str, Array] = {}
+    for path, leaf in flat.items():
+        stack = next((stack for stack in stacks if path.startswith(f"{stack.name}/")), None)
+        block = re.fullmatch(r"(encoder/|decoder/|)block_(\d+)/(.*)", path)
+        if stack is not None:
+            number, _, name = path.removeprefix(f"{stack.name}/").partition("/")
+            first = counted(stack.half, stack.first) + int(number)
+            whole |= {f"{stack.half}block_{first + part * stack.period}/{name}": leaf[part] for part in range(len(leaf))}
+        elif block is not None:
+            whole[f"{block[1]}block_{counted(block[1], int(block[2]))}/{block[3]}"] = leaf
+        else:
+            whole[path] = leaf
+    nested: dict[str, Any] = {}
+    for path, leaf in whole.items():
+        *parents, name = path.split("/")
+        node = nested
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = leaf
+    return nested

@@ -1,0 +1,26 @@
+"""Go on from another run: its treated model and its parameters, whole. It is how a stage of a pipeline takes over from the one before.
+
+    --config.treatments=prune:heads=0.5,inherit:from=runs/pruned,quantize:int8
+
+Treatments of the model that are listed before it are those that the other run had: they are replayed for their shapes, so that a run
+which goes on, or is loaded, needs no other run. Those listed after it change what was inherited.
+"""
+
+from functools import partial
+
+from assay.core.tree import PyTree
+from assay.models.model import Model
+from assay.train.treatment import Treatment
+
+
+def inherit(from_: str) -> Treatment:
+    """`from`: a work directory."""
+    return Treatment(inherit=partial(inherited, from_), name="inherit")
+
+
+def inherited(workdir: str) -> tuple[Model, PyTree]:
+    """The other run's treated model and parameters."""
+    from assay.treatments.pipeline.load import load  # which reads the table of treatments, and so this file
+
+    model, params, _ = load(workdir)
+    return model, params

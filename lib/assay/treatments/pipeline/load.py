@@ -1,0 +1,94 @@
+"""A finished or half-finished run as values, for notebooks and for verbs that do not train.
+
+model, params, task = assay.load("runs/demo/lstm/seed_0")
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from assay.core.errors import UserError
+from assay.core.tree import PyTree
+from assay.dist.mesh import MeshConfig, make_mesh
+from assay.dist.shard import place
+from assay.models.model import Model
+from assay.tasks.task import Task
+from assay.train.checkpoint import Checkpointer
+from assay.train.experiment import Experiment, assemble
+from assay.train.state import TrainState, all_params, final_params
+from assay.train.treatment import Treatment, links
+from assay.train.workdir import EXTRA, WorkDir
+from assay.treatments.table import treatments
+
+
+def load(workdir: str | Path, treated: Sequence[Treatment] | None = None) -> tuple[Model, PyTree, Task]:
+    """The treated model, its newest parameters and the task of a work directory. Raises UserError where there is no checkpoint.
+
+    `treated`: the run's treatments, where it was given some that its config does not name (those of a notebook).
+    """
+    made = rebuild(workdir, treated=treated)
+    state = restore(made, workdir)
+    return made.model, final_params(state, made.treatment)["model"], made.task
+
+
+def rebuild(
+    workdir: str | Path, changes: Mapping[str, Mapping[str, Any]] | None = None, treated: Sequence[Treatment] | None = None
+) -> Experiment:
+    """The run's experiment from its config.json, with `changes` laid over groups of the config."""
+    folder = WorkDir(workdir)
+    for kind, below in (("study", "*/seed_*"), ("suite", "*/*/seed_*")):
+        if not folder.config.exists() and any(folder.path.glob(below)):
+            runs = ", ".join(str(path.relative_to(folder.path)) for path in sorted(folder.path.glob(below))[:5])
+            raise UserError(f"{workdir} holds a {kind}, not a run. Give --workdir one of its runs: {runs}.")
+    written = folder.read_config()
+    config = {key: value for key, value in written.items() if key not in EXTRA}
+    treated = treatments(config["treatments"]) if treated is None else treated
+    if links(treated) != written["composition"]:
+        raise UserError(
+            f"{workdir} was trained with treatments {written['composition']}, not {links(treated)}. Hand them to load(workdir, [...])."
+        )
+    for group, values in (changes or {}).items():
+        config[group] = {**config[group], **values}
+    made = assemble(config, treated)
+    if made.task.data != written.get("data", ""):
+        raise folder.other_data()
+    return made
+
+
+def check_early(workdir: str | Path, step: int) -> None:
+    """Raises UserError where a run has no checkpoint of a step; its start, step 0, needs none."""
+    kept = sorted(int(path.name) for path in WorkDir(workdir).checkpoints.glob("*") if path.name.isdecimal())
+    WorkDir(workdir).read_config()
+    if step and step not in kept:
+        raise UserError(
+            f"{workdir} has no checkpoint of step {step}, to which prune:rewind goes back; it has {', '.join(map(str, kept))}, and 0 "
+            "is its start. Train with --config.checkpoint.keep high enough."
+        )
+
+
+def early(workdir: str | Path, step: int) -> PyTree:
+    """The model's parameters after `step` steps of a run; 0: those that it began with. Raises UserError where no checkpoint has them."""
+    check_early(workdir, step)
+    made, folder = rebuild(workdir), WorkDir(workdir)
+    if step == 0:
+        start = jax.jit(made.init_state)(made.key, made.given(loaded=False), made.first_batch(), made.started())
+        return all_params(start)["model"]
+    with Checkpointer(folder.checkpoints, made.settings.checkpoint) as checkpointer:
+        return all_params(checkpointer.restore(step, place(made.abstract(), make_mesh(MeshConfig(-1, 1, 1))))[0])["model"]
+
+
+def restore(made: Experiment, workdir: str | Path) -> TrainState:
+    """The state that the run answers with, spread over the devices that are here: the newest, or the best look's."""
+    folder = WorkDir(workdir)
+    nothing = UserError(f"no checkpoint in {folder.path}. Train it first: python -m experiments.main --config=... --workdir={workdir}")
+    if not folder.checkpoints.is_dir():
+        raise nothing
+    looked = made.settings.train.patience and folder.best.is_dir() and any(path.name.isdecimal() for path in folder.best.iterdir())
+    answering = folder.best if looked else folder.checkpoints
+    with Checkpointer(answering, made.settings.checkpoint) as checkpointer:
+        step = checkpointer.latest()
+        if step is None:
+            raise nothing
+        return checkpointer.restore(step, place(made.abstract(), make_mesh(MeshConfig(-1, 1, 1))))[0]

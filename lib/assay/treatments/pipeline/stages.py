@@ -1,0 +1,215 @@
+"""A pipeline: treatments done to a finished run one after another, each a run of its own that goes on from the one before.
+
+    distill:student=small,T=4    prune:heads=0.5,steps=200    quantize:int8
+
+A stage is a config: that of the run before it, in which `inherit` takes over its parameters, and the new treatment. What was done to the
+model before stands ahead of `inherit`, for its shapes. Besides its own options a treatment takes those of its stage:
+
+    steps     updates in which the model recovers; given none, SHARE of the run's own
+    rate      the peak of the learning rate, which then falls as a cosine; given none, RATE of the run's own
+    student   distill alone: `small` or another variant of the run's config, FILE.py:variant, or `itself`, the model as it is
+"""
+
+import importlib.util
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from assay.config import typed as configs
+from assay.core.errors import UserError, unknown
+from assay.train.workdir import EXTRA
+from assay.treatments.table import FACTORIES
+
+SHARE: Mapping[str, float] = {"prune": 0.25, "lowrank": 0.25, "lora": 0.5, "quantize": 0.0, "merge": 0.0}  # of the run's steps; others: all
+RATE = 0.3
+SMALL, ITSELF = "small", "itself"
+TASK = ("couple", "curriculum", "recombine", "reverse", "scratchpad", "supervise")  # treatments that say what the task is
+MASKS = ("sparsity", "nm", "paths", "scope", "heads", "units", "channels", "layers")  # options of `prune` that say what is gone
+MODEL = ("ensemble", "prune", "quantize", "lowrank", "lora", "merge")  # treatments that stay with a model once it has them
+ONCE = ("init", "inherit", "distill")  # treatments that a later stage does not repeat
+PENALTIES = ("l1", "l2", "rate")  # of parameters by their paths, which records in place of matrices do not have
+RECORDS = ("quantize", "lowrank", "lora")
+TRAINED_FROM = ("ensemble", "init", "inherit")  # what only a run from the start can have
+FOLDER = "stages"
+
+
+class Stage(NamedTuple):
+    name: str  # 1_distill
+    spec: str  # as it was asked for
+    config: dict[str, Any]
+    workdir: str
+    experiment: str  # of the rows
+
+
+def plan(workdir: str, specs: Sequence[str], target: str, overrides: Mapping[str, str], base: Mapping[str, Any]) -> list[Stage]:
+    """The stages that do `specs` to the run in `workdir`, whose config.json is `base`; the last lies in `target` itself, the others below
+    it. Raises UserError for what can be seen to be wrong without running them."""
+    if not specs:
+        raise UserError("nothing to do: name a treatment with --treat, such as --treat=quantize:int8.")
+    sizes = [key for key in overrides if key.split(".")[0] == "model"]
+    if "treatments" in overrides:
+        raise UserError("a stage has its own treatments: name them with --treat, and leave out --config.treatments.")
+    config = {key: value for key, value in base.items() if key not in EXTRA}
+    own = config  # of the run whose steps and rate a stage goes by: the one that is treated, or its newest student
+    workdir, target = os.path.abspath(workdir), os.path.abspath(target)
+    stages: list[Stage] = []
+    before = workdir
+    for i, spec in enumerate(specs):
+        name, _, text = spec.partition(":")
+        if name not in FACTORIES or name in TRAINED_FROM:
+            raise unknown("treatment", name, set(FACTORIES) - set(TRAINED_FROM), "--treat")
+        options, stage = _split(text)
+        folder = target if i == len(specs) - 1 else f"{target}/{FOLDER}/{i + 1}_{name}"
+        fresh = name == "distill" and stage.get("student") != ITSELF
+        if fresh:
+            config = _fresh(config, own, base["experiment"], options, stage, before)
+        else:
+            config = _recovering(config, own, name, options, stage, before, workdir)
+        wanted = {key: value for key, value in overrides.items() if fresh or key not in sizes}
+        config = configs.to_dict(configs.override(configs.locked(config), wanted))
+        own = config if fresh else own
+        stages.append(Stage(f"{i + 1}_{name}", spec, config, folder, base["experiment"]))
+        before = folder
+    if sizes and not any(stage.name.endswith("_distill") and "inherit:" not in str(stage.config["treatments"]) for stage in stages):
+        raise UserError(f"a stage takes over a model as it is: config.{sizes[0]} can be changed for a student of distill only.")
+    return stages
+
+
+def find_config(experiment: str) -> str:
+    """The path of the file that an experiment such as `vision/cnn_digits:cnn` is in, with its variant. Raises UserError."""
+    name, _, variant = experiment.partition(":")
+    here = Path("experiments") / f"{name}.py"
+    spec = importlib.util.find_spec("experiments")
+    installed = [Path(folder) / f"{name}.py" for folder in (spec.submodule_search_locations or [])] if spec else []
+    for path in (here, *installed):
+        if path.is_file():
+            return f"{path}:{variant}"
+    raise UserError(f"the config file of {experiment!r} is not here ({here}). Name the student's with distill:student=FILE.py:variant.")
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _split(text: str) -> tuple[list[str], dict[str, str]]:
+    """The options of the treatment, and those of its stage."""
+    own: list[str] = []
+    stage: dict[str, str] = {}
+    last = ""
+    for pair in (pair for pair in text.split(",") if pair):
+        key, equals, value = pair.partition("=")
+        if key in ("steps", "rate", "student") and equals:
+            stage[key], last = value, key
+        elif last == "student" and not equals:  # a variant has a comma of its own: cnn,tiny
+            stage["student"] += f",{pair}"
+        else:
+            own.append(pair)
+            last = ""
+    return own, stage
+
+
+def _fresh(
+    config: Mapping[str, Any], own: Mapping[str, Any], experiment: str, options: list[str], stage: Mapping[str, str], before: str
+) -> dict[str, Any]:
+    """A student that is drawn anew and taught by the run before."""
+    student = stage.get("student", "")
+    task, others = _parted([spec for spec in config["treatments"] if _name(spec) not in (*ONCE, *MODEL)])
+    made = {**config, "train": own["train"], "optimizer": own["optimizer"]}
+    made["treatments"] = [*task, _taught_by(before, options), *others]
+    if student.partition(":")[0].endswith(".py"):
+        other = configs.to_dict(configs.load(student))
+        if other["task"].get("name") != config["task"].get("name"):
+            raise UserError(
+                f"the student {student} is a model for {other['task'].get('name')}, and its teacher {before} was trained on "
+                f"{config['task'].get('name')}: their labels and vocabularies differ. Name a config of the teacher's task."
+            )
+        made |= {group: other[group] for group in ("model", "optimizer", "train", "precision")}
+    elif student:
+        file, _, variant = find_config(experiment).partition(":")
+        if student == SMALL:
+            student = f"{variant},{SMALL}" if variant else SMALL
+        elif variant.endswith("tiny") and not student.endswith("tiny"):
+            student = f"{student},tiny"
+        made["model"] = configs.to_dict(configs.load(f"{file}:{student}"))["model"]
+    return _timed(made, stage, int(made["train"]["steps"]), None)
+
+
+def _recovering(
+    config: Mapping[str, Any], own: Mapping[str, Any], name: str, options: list[str], stage: Mapping[str, str], before: str, first: str
+) -> dict[str, Any]:
+    """The model as it is, with a treatment more."""
+    if "student" in stage and name != "distill":
+        raise UserError(f"a student is taught by distill, and {name!r} has none. Leave out student={stage['student']}.")
+    there = [spec for spec in config["treatments"] if _name(spec) not in ONCE]
+    model = _of_model(there)
+    records = name in RECORDS or any(_name(spec) in RECORDS for spec in model)
+    left_out = (*MODEL, name, *(PENALTIES if records else ()))
+    task, others = _parted([spec for spec in there if _name(spec) not in left_out])
+    if name == "prune" and any(pair.startswith("rewind=") for pair in options) and not any(pair.startswith("from=") for pair in options):
+        options = [*options, f"from={before}"]
+    new = _taught_by(first, options) if name == "distill" else f"{name}:{','.join(options)}" if options else name
+    listed = [new, *others] if name == "distill" else [*others, new]
+    made = {**config, "treatments": [*model, f"inherit:from={before}", *task, *listed]}
+    training = name == "quantize" and "train=true" in [pair.lower() for pair in options]
+    share = SHARE["prune"] if training else SHARE.get(name, 1.0)
+    return _timed(made, stage, round(share * int(own["train"]["steps"])), RATE * float(own["optimizer"]["learning_rate"]))
+
+
+def _parted(specs: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Treatments that say what the task is, which stand before a teacher is asked, and all others."""
+    task = [spec for spec in specs if _name(spec) in TASK]
+    return task, [spec for spec in specs if spec not in task]
+
+
+def _timed(config: dict[str, Any], stage: Mapping[str, str], steps: int, rate: float | None) -> dict[str, Any]:
+    """The config with the steps and the rate of its stage."""
+    for key, kind in (("steps", int), ("rate", float)):
+        try:
+            kind(stage.get(key, "0"))
+        except ValueError:
+            raise UserError(f"the stage has {key}={stage[key]}, which is not of type {kind.__name__}. Change it in --treat.") from None
+    steps = int(stage.get("steps", steps))
+    for key, fine, allowed in (("steps", steps >= 0, "at least 0"), ("rate", float(stage.get("rate", 1.0)) > 0, "above 0")):
+        if not fine:
+            raise UserError(f"the stage has {key}={stage[key]}, and it is {allowed}. Change it in --treat.")
+    train, optimizer = {**config["train"], "steps": steps}, dict(config["optimizer"])
+    if rate is not None:  # it recovers: a short run from where another ended
+        train |= {"patience": 0, "validate_every": train["validate_every"] if train["validate_every"] <= steps else 0}
+        optimizer |= {"schedule": "cosine", "decay_steps": 0, "warmup_steps": min(optimizer["warmup_steps"], steps // 10)}
+        optimizer["learning_rate"] = rate
+    if "rate" in stage:
+        optimizer["learning_rate"] = float(stage["rate"])
+    return {**config, "train": train, "optimizer": optimizer}
+
+
+def _taught_by(teacher: str, own: Sequence[str]) -> str:
+    said = [pair for pair in own if pair.startswith("from=")]
+    named = "+".join(os.path.abspath(path) for path in said[0].removeprefix("from=").split("+") if path) if said else teacher
+    return "distill:" + ",".join([f"from={named}", *(pair for pair in own if pair not in said)])
+
+
+def _of_model(specs: Sequence[str]) -> list[str]:
+    """What was done to the model, as far as it still shows: where `lora` was merged, and nothing quantised below it, neither does."""
+    found = [_settled(spec) for spec in specs if _name(spec) in MODEL and not _in_training(spec)]
+    names = [_name(spec) for spec in found]
+    if "merge" in names and "quantize" not in names:
+        return [spec for spec in found if _name(spec) not in ("lora", "merge")]
+    return found
+
+
+def _in_training(spec: str) -> bool:
+    """Whether it is rounding in training, which leaves parameters as they were."""
+    return _name(spec) == "quantize" and "train=true" in spec.lower().partition(":")[2].split(",")
+
+
+def _settled(spec: str) -> str:
+    """A treatment of the model as it stands once it was done: a mask does not grow again."""
+    name, _, text = spec.partition(":")
+    if name != "prune":
+        return spec
+    kept = [pair for pair in text.split(",") if pair.partition("=")[0] in MASKS]
+    return f"{name}:{','.join(kept)}"
+
+
+def _name(spec: str) -> str:
+    return spec.partition(":")[0]

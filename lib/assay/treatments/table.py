@@ -1,0 +1,82 @@
+"""The table of treatments. `config.treatments` lists them in order, each `name` or `name:key=value,key=value`."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from assay.core.errors import UserError, unknown
+from assay.train.treatment import Treatment
+from assay.treatments.compression.distill import distill
+from assay.treatments.compression.lora import lora, merge
+from assay.treatments.compression.lowrank import lowrank
+from assay.treatments.compression.prune import prune
+from assay.treatments.compression.quantize import quantize
+from assay.treatments.option import parse
+from assay.treatments.pipeline.inherit import inherit
+from assay.treatments.reasoning.couple import couple
+from assay.treatments.reasoning.curriculum import curriculum
+from assay.treatments.reasoning.recombine import recombine
+from assay.treatments.reasoning.reverse import reverse
+from assay.treatments.reasoning.scratchpad import scratchpad
+from assay.treatments.reasoning.supervise import supervise
+from assay.treatments.training.accumulate import accumulate
+from assay.treatments.training.augment import augment
+from assay.treatments.training.average import average
+from assay.treatments.training.clip import clip
+from assay.treatments.training.ensemble import ensemble
+from assay.treatments.training.gradients import gradients
+from assay.treatments.training.initial import initial
+from assay.treatments.training.penalty import l1, l2
+from assay.treatments.training.rate import rate
+from assay.treatments.training.smooth import smooth
+
+FACTORIES: Mapping[str, Callable[..., Treatment]] = {
+    "accumulate": accumulate,
+    "augment": augment,
+    "average": average,
+    "clip": clip,
+    "couple": couple,
+    "curriculum": curriculum,
+    "distill": distill,
+    "ensemble": ensemble,
+    "gradients": gradients,
+    "inherit": inherit,
+    "init": initial,
+    "l1": l1,
+    "l2": l2,
+    "lora": lora,
+    "lowrank": lowrank,
+    "merge": merge,
+    "prune": prune,
+    "quantize": quantize,
+    "rate": rate,
+    "recombine": recombine,
+    "reverse": reverse,
+    "scratchpad": scratchpad,
+    "smooth": smooth,
+    "supervise": supervise,
+}
+
+REPEATABLE = ("init", "l1", "l2", "prune", "rate")  # each for paths, or parts, of its own
+
+
+def treatments(specs: Sequence[str]) -> list[Treatment]:
+    """The treatments that a config names. Raises UserError for an unknown one or an option that it does not take."""
+    made: list[Treatment] = []
+    for spec in joined(specs):
+        name, _, options = spec.partition(":")
+        if name not in FACTORIES:
+            raise unknown("treatment", name, FACTORIES, "--config.treatments")
+        if name not in REPEATABLE and any(name == other.name.partition(":")[0] for other in made):
+            raise UserError(f"the treatment {name!r} is named twice, and once is what it is for. Change --config.treatments.")
+        made.append(FACTORIES[name](**parse(name, FACTORIES[name], options))._replace(name=spec))
+    return made
+
+
+def joined(specs: Sequence[str]) -> list[str]:
+    """The specs with their options together again: a list on the command line was cut at every comma, those between options too."""
+    whole: list[str] = []
+    for piece in specs:
+        if whole and "=" in piece.partition(":")[0]:
+            whole[-1] += f",{piece}" if ":" in whole[-1] else f":{piece}"
+        else:
+            whole.append(piece)
+    return whole

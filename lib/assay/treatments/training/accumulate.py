@@ -1,0 +1,57 @@
+"""Gradient accumulation: a batch goes through the model in parts, one after the other, so that activations of one part lie in memory.
+
+The gradient is that of the whole batch: parts combine as means weighted by what they are means of (tokens or examples).
+
+    --config.treatments=accumulate:parts=4
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from assay.core import rng
+from assay.core.errors import UserError
+from assay.core.tree import PyTree
+from assay.models.model import Batch
+from assay.train.objective import Aux
+from assay.train.treatment import Gradient, Treatment
+from assay.treatments.option import check
+
+
+def accumulate(parts: int = 2) -> Treatment:
+    check(parts >= 1, "accumulate", "parts", parts, "it is at least 1")
+    return Treatment(gradient=partial(accumulated, parts=parts), name="accumulate")
+
+
+def accumulated(gradient: Gradient, parts: int) -> Gradient:
+    """The gradient of a batch from `parts` equal parts of it, under one scan. Each part draws its own randomness."""
+
+    def joined(params: PyTree, batch: Batch, key: jax.Array) -> tuple[PyTree, Aux]:
+        split = jax.tree.map(partial(_split, parts=parts), dict(batch))
+
+        def add(total: tuple[PyTree, Aux], part: tuple[jax.Array, Batch]) -> tuple[tuple[PyTree, Aux], None]:
+            return jax.tree.map(jnp.add, total, weighted(*part)), None
+
+        def weighted(i: jax.Array, part: Batch) -> tuple[PyTree, Aux]:
+            grads, aux = gradient(params, part, rng.stream(key, "part", i))
+            return jax.tree.map(lambda leaf: leaf * aux.weight, grads), aux._replace(output=None)
+
+        one = jax.eval_shape(weighted, jnp.int32(0), jax.tree.map(lambda array: array[0], split))
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), one)
+        (grads, aux), _ = jax.lax.scan(add, nothing, (jnp.arange(parts), split))
+        return jax.tree.map(lambda leaf: leaf / jnp.maximum(aux.weight, 1e-9), grads), aux
+
+    return joined
+
+
+def _split(array: Any, parts: int) -> Any:
+    """[batch, ...] -> [parts, batch / parts, ...]. Rows are dealt out in turn, so that each device keeps a share of every part."""
+    rows = array.shape[0]
+    if rows % parts:
+        raise UserError(
+            f"a batch of {rows} examples does not divide into {parts} equal parts. "
+            "Change accumulate:parts in --config.treatments, or --config.train.batch_size."
+        )
+    return jnp.swapaxes(jnp.reshape(array, (rows // parts, parts, *array.shape[1:])), 0, 1)

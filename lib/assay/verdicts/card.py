@@ -1,0 +1,239 @@
+"""The card: every row of one run's diagnosis before, of one or more after, and what the two say, as plain data.
+
+    build(before, {"small": after, "int8": other}, times=retime("runs/A", {...}, seconds=20))
+
+    {"schema": 1, "task", "split", "quick", "level",
+     "before": about, "after": {name: about},            about: that of the diagnosis, and "workdir"
+     "rows": [{"group", "name", "unit", "better", "margin", "relative", "timing", "how", "meaning",
+               "before": {"value", "interval", "n", "applies", "reason", "crashed", "meaning"},
+               "after": {name: {"value", "value_interval", "difference", "interval", "relative", "n", "p_value", "adjusted", "agreement",
+                                "verdict", "why", "applies", "reason", "crashed", "meaning"}},
+               "plots": {"before": plot or None, name: plot or None}}],
+     "predictions": [{"after", "from", "number", "treatment", "rule", "row", "expects", "effect", "unit", "difference", "interval",
+                      "relative", "verdict", "outcome", "why"}],
+     "counts": {name: {verdict: rows}}, "environment"}
+
+Of a run after, `interval` is that of the difference, and `n` the examples or turns that are paired. In a row `relative` says that the
+margin is a share of the value before; beside a difference, that the difference is one. A row that applies to neither run has the verdict
+"". What is not finite is None.
+"""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from assay.core.errors import UserError
+from assay.diagnostics.measurement import GROUPS, HIGHER, Measurement, inapplicable
+from assay.train.workdir import environment
+from assay.verdicts.diagnosis import Diagnosis
+from assay.verdicts.turns import CRASHED, Times
+from assay.verdicts.verdict import BETTER, LEVEL, OPEN, SAME, WORSE, Pair, Verdict, judge
+
+SCHEMA = 1
+BEFORE = "before"  # no name of a run after
+VERDICTS = (BETTER, WORSE, SAME, OPEN)
+TRAIN = "train"  # the one set that may differ: two models need not have learnt from the same examples
+HELD, MISSED, UNSHOWN = "held", "did not hold", "not shown"
+
+
+def build(
+    before: Diagnosis,
+    afters: Mapping[str, Diagnosis],
+    times: Mapping[str, Times] = {},
+    applied: Mapping[str, Mapping[str, Any]] = {},
+    workdirs: Mapping[str, str] = {},
+) -> dict[str, Any]:
+    """The card of `before` and each run after it, by name. `times` and `applied` (what applied.json says) are of the runs that have them,
+    `workdirs` of all, that of the run before by the name "before".
+
+    Raises UserError where two diagnoses ask different questions: other tasks, splits, examples or vocabularies, or fewer examples.
+    """
+    for name, after in afters.items():
+        check(before, after, name)
+    order = _order([before, *afters.values()])
+    groups = {name: examples.groups for name, examples in before.sets.items()}
+    verdicts = {}
+    for name, after in afters.items():
+        timed = times.get(name, Times({}, {}, {}))
+        pairs = [_pair(key, before, after, timed, _differing(before, after)) for key in order]
+        verdicts[name] = judge(pairs, groups, timed.changes, timed.one_program, timed.untimed)
+    rows = [_row({name: each[i] for name, each in verdicts.items()}) for i in range(len(order))]
+    return {
+        "schema": SCHEMA,
+        "task": before.about["task"],
+        "split": before.about["split"],
+        "quick": before.about["quick"],
+        "level": LEVEL,
+        "before": _about(before, workdirs.get(BEFORE)),
+        "after": {name: _about(after, workdirs.get(name)) for name, after in afters.items()},
+        "rows": rows,
+        "predictions": [
+            _prediction(name, said, workdirs.get(BEFORE), verdicts[name]) for name, said in applied.items() if name in verdicts
+        ],
+        "counts": {name: {word: sum(one.verdict == word for one in each) for word in VERDICTS} for name, each in verdicts.items()},
+        "environment": environment(),
+    }
+
+
+def crashed(card: Mapping[str, Any]) -> list[str]:
+    """The rows that failed in a diagnosis, or as they were timed in turns."""
+    return [
+        row["name"]
+        for row in card["rows"]
+        if row["before"]["crashed"] or any(one["crashed"] or one["why"].startswith(CRASHED) for one in row["after"].values())
+    ]
+
+
+def check(before: Diagnosis, after: Diagnosis, name: str) -> None:
+    """Raises UserError where the run `name` was asked other questions than the one before."""
+    for key, what in (("task", "tasks"), ("split", "splits"), ("vocabulary", "vocabularies")):
+        one, other = before.about[key], after.about[key]
+        if key == "vocabulary":  # what is answered: one layout of a task may read other tokens than another
+            one, other = one[1:], other[1:]
+        if one != other:
+            raise different(what, one, other, name)
+    if before.about["quick"] != after.about["quick"]:
+        quick, full = ("before", name) if before.about["quick"] else (name, "before")
+        raise UserError(
+            f"the diagnosis of {quick} is a quick one, with fewer examples than that of {full}. Diagnose both alike: "
+            "python -m experiments.diagnose --workdir=..., with --quick for both or for neither."
+        )
+    asked = [one for one in _differing(before, after) if TRAIN not in one.split("+") and "," not in one]  # not tokens, nor parts
+    differing = [one for one in asked if not (_numbered(before.sets[one].ids) and _numbered(after.sets[one].ids))]
+    if differing:
+        raise UserError(
+            f"{name} was measured on other examples of {differing[0]!r} than the run before, so that they cannot be paired. "
+            "Give --before and --after runs whose config.task asks for the same test examples, and diagnose both anew."
+        )
+
+
+def different(what: str, before: object, after: object, name: str) -> UserError:
+    """The error for a run that cannot stand beside the one before."""
+    return UserError(
+        f"the runs have different {what}: {before!r} before, and {after!r} in {name}. Give --before and --after runs of one task."
+    )
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _about(found: Diagnosis, workdir: str | None) -> dict[str, Any]:
+    return {**{key: value for key, value in found.about.items() if key != "schema"}, "workdir": workdir}
+
+
+def _differing(before: Diagnosis, after: Diagnosis) -> list[str]:
+    """Sets of one name with other examples."""
+    both = [name for name in before.sets if name in after.sets]
+    return [name for name in both if not np.array_equal(before.sets[name].ids, after.sets[name].ids)]
+
+
+def _numbered(ids: np.ndarray) -> bool:
+    """Whether they are parts by number, such as batches, and not examples."""
+    return np.array_equal(ids, np.arange(len(ids)))
+
+
+def _order(found: Sequence[Diagnosis]) -> list[tuple[str, str]]:
+    """(group, name) of all rows, by group, and there as they come."""
+    keys = list(dict.fromkeys((row.group, row.name) for one in found for row in one.rows))
+    return sorted(keys, key=lambda key: GROUPS.index(key[0]) if key[0] in GROUPS else len(GROUPS))
+
+
+def _pair(key: tuple[str, str], before: Diagnosis, after: Diagnosis, timed: Times, differing: Sequence[str]) -> Pair:
+    """A row of both, with the values of the turns where there are some, and without columns of examples that only one was asked."""
+    rows = []
+    for found, values in ((before, timed.before), (after, timed.after)):
+        row = next((row for row in found.rows if (row.group, row.name) == key), inapplicable(*key, "not in this diagnosis"))
+        if row.applies and row.timing and key[1] in timed.changes:
+            row = values[key[1]]._replace(how=f"{values[key[1]].how}; in turns with the other runs, in one process")
+        rows.append(row)
+    one, other = rows
+    if any(column.rpartition("/")[0] in differing for column in other.columns):  # training sets: what is paired must be the same
+        other = other._replace(columns={})
+    return Pair(*key, one, other)
+
+
+def _row(verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
+    """A row of the card. What it is about is told by the first run that it applies to."""
+    first = next(iter(verdicts.values()))
+    every = [first.before, *(one.after for one in verdicts.values())]
+    told = next((row for row in every if row.applies), first.before)
+    before = next((one.before for one in verdicts.values() if one.relative), first.before)  # as timed, if it was
+    return {
+        "group": first.group,
+        "name": first.name,
+        "unit": told.unit,
+        "better": told.better,
+        "margin": told.margin,
+        "relative": told.relative,
+        "timing": told.timing,
+        "how": before.how or told.how,
+        "meaning": told.meaning,
+        "before": {**_status(before), "value": _finite(before.value), "interval": _ends(before.interval), "n": before.n},
+        "after": {name: _after(one) for name, one in verdicts.items()},
+        "plots": {BEFORE: _plot(before), **{name: _plot(one.after) for name, one in verdicts.items()}},
+    }
+
+
+def _after(one: Verdict) -> dict[str, Any]:
+    value, ends = _finite(one.after.value), _ends(one.after.interval)
+    return {"value": value, "value_interval": ends, **_evidence(one), **_status(one.after), "n": one.n or one.after.n}
+
+
+def _evidence(one: Verdict) -> dict[str, Any]:
+    return {
+        "difference": _finite(one.difference),
+        "interval": _ends(one.interval),
+        "relative": one.relative,
+        "p_value": _finite(one.p_value),
+        "adjusted": _finite(one.adjusted),
+        "agreement": _finite(one.agreement),
+        "verdict": one.verdict,
+        "why": one.why,
+    }
+
+
+def _status(row: Measurement) -> dict[str, Any]:
+    return {"applies": row.applies, "reason": row.reason, "crashed": row.crashed, "meaning": row.meaning}
+
+
+def _plot(row: Measurement) -> dict[str, Any] | None:
+    if row.plot is None:
+        return None
+    lines = {name: list(values) for name, values in row.plot.lines.items()}
+    return {**row.plot._asdict(), "x": list(row.plot.x), "lines": lines, "labels": list(row.plot.labels)}
+
+
+def _prediction(name: str, applied: Mapping[str, Any], before: str | None, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Whether what a suggestion expected came true. It held where its row is better, and moved as expected."""
+    said = applied["suggestion"]
+    found = next((one for one in verdicts if f"{one.group}/{one.name}" == said["row"]), None)
+    known = {"after": name, "from": applied["from"], **{key: said.get(key) for key in ("number", "treatment", "rule", "row")}}
+    known |= {key: said.get(key) for key in ("expects", "effect", "unit")}
+    if found is None:
+        none = {"difference": None, "interval": None, "relative": False, "verdict": ""}
+        return {**known, **none, "outcome": UNSHOWN, "why": f"{said['row']} is no row of these diagnoses"}
+    evidence = {key: value for key, value in _evidence(found).items() if key in ("difference", "interval", "relative", "verdict")}
+    difference = found.difference or 0.0
+    as_expected = difference > 0 if said["expects"] == HIGHER else difference < 0
+    if found.verdict == BETTER and as_expected and abs(difference) >= abs(said.get("effect") or 0.0):
+        outcome, why = HELD, ""
+    elif found.verdict == BETTER and as_expected:
+        outcome, why = MISSED, "in the expected direction, by less than predicted"
+    elif found.verdict in (BETTER, WORSE, SAME):
+        outcome, why = MISSED, f"expected to be {said['expects']}"
+    else:
+        outcome, why = UNSHOWN, found.why
+    if before is not None and os.path.abspath(before) != os.path.abspath(applied["from"]):
+        why = "; ".join([*([why] if why else []), f"it was made for {applied['from']}, and {before} is what stands before"])
+    return {**known, **evidence, "outcome": outcome, "why": why}
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _ends(interval: tuple[float, float] | None) -> list[float | None] | None:
+    return None if interval is None else [_finite(end) for end in interval]

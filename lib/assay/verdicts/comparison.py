@@ -1,0 +1,202 @@
+"""Runs against a baseline on the same examples: paired differences with their intervals, corrected for how many are made.
+
+    compare(runs_of(["runs/overfitting"]), "none", "test", "accuracy")        # none: a variant of the study
+
+What is compared is in predictions/SPLIT.jsonl: the score of each example, paired by id, its mean over the seeds that both have. The
+interval and the p-value resample examples (whole groups where a split has some): they say what other examples would, for these seeds.
+The interval over seeds says what other seeds would.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from assay.core.errors import UserError, unknown
+from assay.core.stats import Difference, holm, over_seeds, paired_bootstrap
+from assay.evals.rows import HEADLINES, LOWER_IS_BETTER
+from assay.reports.terminal.run import DASH, format_seed
+from assay.train.workdir import WorkDir
+
+LEVEL = 0.05  # of all comparisons together
+
+Runs = Mapping[str, Mapping[int, Sequence[Path]]]  # variant -> seed -> its runs, several where folds stand side by side
+
+
+class Comparison(NamedTuple):
+    """One variant against the baseline. Scores are means over examples and seeds."""
+
+    name: str
+    baseline: str
+    split: str
+    metric: str
+    seeds: list[int]  # that both have
+    n: int  # examples of each seed
+    value: float
+    baseline_value: float
+    difference: Difference  # value - baseline_value, over examples
+    over_seeds: tuple[float, float] | None  # Student's 95 % interval of the difference; None for a single seed
+    gap: float | None  # score of `train` less that of the split; None where `train` was not evaluated
+    baseline_gap: float | None
+    adjusted: float  # the p-value after Holm
+    verdict: str  # better, worse, inconclusive
+
+
+class Scores(NamedTuple):
+    """A metric of every example of a split, in the order of their ids."""
+
+    ids: list[Any]  # (id, input, or target of one whose input is not written): what makes two examples the same
+    values: np.ndarray
+    groups: list[str] | None
+
+
+def runs_of(workdirs: Sequence[str | Path]) -> Runs:
+    """Every run below the work directories, each a run or a study, by variant and seed. Raises UserError where there is none."""
+    found: dict[str, dict[int, list[Path]]] = {}
+    for workdir in workdirs:
+        root = Path(workdir).absolute()
+        paths = [root] if WorkDir(root).config.exists() else sorted(root.glob("*/seed_*"))
+        if not paths:
+            deeper = sorted({str(path.parent.parent) for path in root.glob("*/*/seed_*")})
+            hint = f" It holds a suite; each of its tasks is a study, such as --workdir={deeper[0]}." if deeper else ""
+            raise UserError(f"no run in {workdir}. Give --workdir the folder of a finished run or study.{hint}")
+        for path in paths:
+            name = path.parent.name if path.name.startswith("seed_") else path.name
+            found.setdefault(name, {}).setdefault(int(WorkDir(path).read_config()["seed"]), []).append(path)
+    return found
+
+
+def compare(runs: Runs, baseline: str, split: str, metric: str = "") -> list[Comparison]:
+    """Every other variant against `baseline`, in order. Raises UserError where runs have not answered the same examples."""
+    if baseline not in runs:
+        raise unknown("variant", baseline, runs, "--baseline")
+    if len(runs) < 2:
+        raise UserError(f"{baseline!r} is the only variant, so there is nothing to compare it with. Give --workdir once for each folder.")
+    tasks = {WorkDir(path).read_config()["task"].get("name", "") for seeds in runs.values() for paths in seeds.values() for path in paths}
+    if len(tasks) > 1:
+        raise UserError(
+            f"runs of different tasks ({', '.join(sorted(tasks))}) answer different questions. Give --workdir runs of one task."
+        )
+    metric = metric or headline(next(iter(runs[baseline].values()))[0], split)
+    measured = [_measured(runs, name, baseline, split, metric) for name in runs if name != baseline]
+    adjusted = holm([one.difference.p_value for one in measured]).tolist()
+    return [one._replace(adjusted=p, verdict=_verdict(one.difference.value, p, metric)) for one, p in zip(measured, adjusted, strict=True)]
+
+
+def print_comparison(comparisons: Sequence[Comparison], console: Console | None = None) -> None:
+    """A line for each variant, and one for the baseline."""
+    first = comparisons[0]
+    table = Table(box=None, pad_edge=False)
+    for column in ("variant", "seeds", "n", first.metric, "gap", f"less {first.baseline}", "95 % over examples", "over seeds", "p", "Holm"):
+        table.add_column(column, justify="left" if column == "variant" else "right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_row(first.baseline, _seeds(first), str(first.n), _number(first.baseline_value, sign=False), _number(first.baseline_gap))
+    for one in comparisons:
+        low, high = one.over_seeds or (None, None)
+        cells = [one.name, _seeds(one), str(one.n), _number(one.value, sign=False), _number(one.gap), _number(one.difference.value)]
+        cells += [_span(one.difference.low, one.difference.high), _span(low, high)]
+        table.add_row(*cells, f"{one.difference.p_value:.4f}", f"{one.adjusted:.4f}", one.verdict)
+    if console is None:
+        console = Console()
+        console.width = max(console.width, 140)  # a pipe has no width to keep to
+    console.print(table)
+    console.print(f"Split {first.split}, paired by example; gap: train less {first.split}. Verdicts: Holm's p below {LEVEL}.")
+
+
+def as_json(one: Comparison) -> dict[str, Any]:
+    """A comparison as plain data."""
+    return {**one._asdict(), "difference": one.difference._asdict()}
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _measured(runs: Runs, name: str, baseline: str, split: str, metric: str) -> Comparison:
+    seeds = sorted(set(runs[name]) & set(runs[baseline]))
+    if not seeds:
+        raise UserError(f"{name!r} and {baseline!r} have no seed in common. Train both with the same --seeds.")
+    pairs = [(_scores(runs[name][seed], split, metric), _scores(runs[baseline][seed], split, metric)) for seed in seeds]
+    reference = pairs[0][1]
+    for seed, pair in zip(seeds, pairs, strict=True):
+        if any(scores.ids != reference.ids for scores in pair):
+            raise UserError(
+                f"{name!r} and {baseline!r} (seed {seed}) have not answered the same examples of {split!r}. "
+                "Evaluate both with the same config.task and config.evaluate, or choose another --split."
+            )
+    first, second = (np.stack([pair[i].values for pair in pairs]) for i in (0, 1))
+    difference = paired_bootstrap(first.mean(axis=0), second.mean(axis=0), reference.groups)
+    deltas = (first.mean(axis=1) - second.mean(axis=1)).tolist()
+    interval = over_seeds(deltas, (-np.inf, np.inf))
+    value, other = float(first.mean()), float(second.mean())
+    gap, other_gap = (_gap([runs[one][seed] for seed in seeds], metric, mean) for one, mean in ((name, value), (baseline, other)))
+    n = len(reference.ids)
+    return Comparison(name, baseline, split, metric, seeds, n, value, other, difference, interval, gap, other_gap, 1.0, "")
+
+
+def _gap(runs: Sequence[Sequence[Path]], metric: str, value: float) -> float | None:
+    """How much higher the runs score on `train` than `value`."""
+    if not all(WorkDir(path).predictions("train").exists() for paths in runs for path in paths):
+        return None
+    return float(np.mean([_scores([path], "train", metric).values.mean() for paths in runs for path in paths])) - value
+
+
+def _scores(paths: Sequence[Path], split: str, metric: str) -> Scores:
+    """Of the runs of one seed: their mean."""
+    every = [_records(path, split) for path in paths]
+    known = every[0][0]["scores"]
+    if metric not in known:
+        raise unknown("metric", metric, known, "--metric")
+    keys = [[(record["id"], json.dumps(record.get("input", record["target"]))) for record in records] for records in every]
+    if any(key != keys[0] for key in keys):
+        raise UserError(f"{paths[0]} and others of its name and seed answered different examples of {split!r}. Choose another --split.")
+    values = np.mean([[record["scores"][metric] for record in records] for records in every], axis=0)
+    groups = [record["group"] for record in every[0]] if "group" in every[0][0] else None
+    return Scores(keys[0], values, groups)
+
+
+def scores(path: str | Path, split: str, metric: str) -> np.ndarray:
+    """A metric of each example of a split, in the order of their ids."""
+    return _scores([Path(path)], split, metric).values
+
+
+def example_groups(path: str | Path, split: str) -> list[str] | None:
+    """What each example is drawn together with, in the order of their ids; None where nothing is."""
+    records = _records(Path(path), split)
+    return [record["group"] for record in records] if "group" in records[0] else None
+
+
+def _records(path: Path, split: str) -> list[dict[str, Any]]:
+    file = WorkDir(path).predictions(split)
+    if not file.exists():
+        there = ", ".join(sorted(other.stem for other in file.parent.glob("*.jsonl"))) or "none"
+        raise UserError(f"{path} has no predictions of {split!r} (it has {there}). Choose another --split, or evaluate it.")
+    records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return sorted(records, key=lambda record: record["id"])
+
+
+def headline(path: Path, split: str) -> str:
+    """The score that a split's examples are compared by, if nobody names one."""
+    known = _records(path, split)[0]["scores"]
+    return next((name for name in HEADLINES if name in known), next(iter(known)))
+
+
+def _verdict(difference: float, p_value: float, metric: str) -> str:
+    if p_value >= LEVEL:
+        return "inconclusive"
+    return "better" if (difference > 0) != (metric in LOWER_IS_BETTER) else "worse"
+
+
+def _seeds(one: Comparison) -> str:
+    return str(one.seeds[0]) if len(one.seeds) == 1 else format_seed(one.seeds).removeprefix("mean ")
+
+
+def _number(value: float | None, sign: bool = True) -> str:
+    return DASH if value is None else f"{value:{'+' if sign else ''}.4f}"
+
+
+def _span(low: float | None, high: float | None) -> str:
+    return DASH if low is None else f"{_number(low)} to {_number(high)}"

@@ -1,0 +1,168 @@
+"""Which treatment applies to which family of models: every pair is tried, as shapes, on a small model of the family.
+
+A pair works where a state is made and, for what is trained, a step is taken; otherwise the treatment says in a line why it does not apply.
+Treatments of the task (a scratchpad, position coupling, ...) depend on the task and not on the family, and are left out.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from assay.core.errors import Inapplicable
+from assay.core.tree import PyTree
+from assay.models.model import Model
+from assay.train.experiment import Experiment, assemble
+from assay.train.state import all_params
+from assay.train.step import make_step
+from assay.train.treatment import Treatment, links
+from assay.treatments.compression.distill import taught
+from assay.treatments.compression.match import parse_matches
+from assay.treatments.compression.outputs import with_answers
+from assay.treatments.compression.teacher import Teacher
+from assay.treatments.table import treatments
+
+SPECS = (
+    "distill",
+    "distill:hidden=TAP",
+    "distill:attention=TAP",
+    "distill:sequence=True",
+    "prune:sparsity=0.5",
+    "prune:nm=2:4",
+    "prune:heads=0.5",
+    "prune:units=0.5",
+    "prune:channels=0.5",
+    "prune:layers=0.5",
+    "quantize:int8",
+    "quantize:int4,block=8",
+    "quantize:nf4",
+    "quantize:fp8",
+    "quantize:int8,activations=dynamic",
+    "quantize:int8,activations=static",
+    "quantize:int4,method=gptq",
+    "quantize:int4,method=awq",
+    "quantize:int4,train=True",
+    "lowrank:rank=2",
+    "lora:rank=2",
+    "quantize:nf4 + lora:rank=2",
+    "lora:rank=2 + merge",
+    "prune:sparsity=0.5 + quantize:int8",
+    "prune:sparsity=0.5 + lora:rank=2",
+    "prune:sparsity=0.5 + lowrank:rank=2",
+    "prune:units=0.5 + lowrank:rank=1 + quantize:int8",
+    "ensemble:members=2",
+    "ensemble:members=2 + quantize:int8",
+    "average",
+    "accumulate:parts=2",
+    "clip",
+    "smooth",
+    "l1",
+    "l2",
+    "rate:times=0.5,paths=head",
+    "gradients",
+)
+
+
+class Cell(NamedTuple):
+    """A treatment on a family."""
+
+    spec: str
+    family: str
+    reason: str  # why it does not apply; "" where it works
+
+
+def matrix(families: Mapping[str, Mapping[str, Any]], specs: Sequence[str] = SPECS) -> Iterator[Cell]:
+    """Each treatment on each family's config, a small one. What is neither possible nor refused as inapplicable raises what it raises."""
+    for family, config in families.items():
+        plain = assemble(config, [])
+        for spec in specs:
+            yield Cell(spec, family, tried(config, plain, spec))
+
+
+def tried(config: Mapping[str, Any], plain: Experiment, spec: str) -> str:
+    """Why the treatment does not apply to the config; "" where it does."""
+    try:
+        named = [_distil(plain, spec)] if spec.startswith("distill") else treatments(spec.split(" + "))
+        made = assemble(config, named)
+        batch = made.first_batch()
+        state = jax.eval_shape(made.init_state, made.key, made.given(), batch)
+        if set(links(named)) <= {"model", "task", "init"}:  # what is trained is not another thing
+            jax.eval_shape(made.model.apply, all_params(state)["model"], batch)
+        elif made.settings.train.steps:
+            jax.eval_shape(make_step(made.model, made.objective, made.treatment.gradient, made.optimizer), state, batch)
+    except Inapplicable as told:
+        text = str(told).partition("does not apply")[2]
+        return text.lstrip(":").strip().partition(". ")[0]
+    return ""
+
+
+def print_matrix(cells: Sequence[Cell], console: Console | None = None) -> None:
+    """A row a treatment, a column a family; reasons beneath, by letter."""
+    families = list(dict.fromkeys(cell.family for cell in cells))
+    letters: dict[str, str] = {}
+    for cell in cells:
+        if cell.reason and cell.reason not in letters:
+            letters[cell.reason] = _letter(len(letters))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("treatment", no_wrap=True)
+    for family in families:
+        table.add_column(family, justify="center")
+    of = {(cell.spec, cell.family): cell for cell in cells}
+    for spec in dict.fromkeys(cell.spec for cell in cells):
+        row = [of[spec, family] for family in families]
+        table.add_row(spec, *("yes" if not cell.reason else letters[cell.reason] for cell in row))
+    if console is None:
+        console = Console(highlight=False)
+        console.width = max(console.width, 190)
+    console.print(table, markup=False)
+    console.print("\nA letter: it does not apply, because")
+    for reason, letter in letters.items():
+        console.print(f"  {letter}  {reason}", markup=False, soft_wrap=True)
+    console.print(
+        "Treatments of the task (couple, curriculum, recombine, reverse, scratchpad, supervise, augment) depend on the task alone."
+    )
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+class _Stand(NamedTuple):
+    """A teacher that is no run: the untrained model itself."""
+
+    made: Experiment
+
+    @property
+    def model(self) -> Model:
+        return self.made.model
+
+    def shapes(self) -> PyTree:
+        return self.made.abstract().params["model"]
+
+
+def _distil(plain: Experiment, spec: str) -> Treatment:
+    stand: Any = _Stand(plain)
+    if "sequence" in spec:
+        return Treatment(task=partial(with_answers, teacher=Teacher("")), objective=lambda objective: objective, name="distill")
+    kind = "hidden" if "hidden" in spec else "attention" if "attention" in spec else ""
+    pairs = parse_matches(kind, _tap(plain, kind)) if kind else []
+    objective: Callable[..., Any] = partial(taught, named=[stand], temperature=2.0, hard=0.5, matches=pairs)
+    given = {} if plain.model.fit is not None else {"teacher_0": stand.shapes}
+    return Treatment(objective=objective, given=given, frozen="^teacher_0/", name="distill")
+
+
+def _tap(plain: Experiment, kind: str) -> str:
+    """The first tap of the kind. Raises Inapplicable where the model has none."""
+    if plain.model.fit is not None:
+        return "counts"
+    taps = jax.eval_shape(plain.model.apply, plain.abstract().params["model"], plain.first_batch()).taps
+    found = [path for path, tap in taps.items() if (kind == "attention") == path.endswith("/weights") and len(tap.shape) > 1]
+    if not found:
+        raise Inapplicable(f"does not apply: the model taps no {'attention' if kind == 'attention' else 'hidden states'}.")
+    return found[0]
+
+
+def _letter(number: int) -> str:
+    return chr(ord("a") + number % 26) + (str(number // 26) if number >= 26 else "")

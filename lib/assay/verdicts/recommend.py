@@ -1,0 +1,132 @@
+"""From a diagnosis to treatments: an ordered list, each with the rule that proposes it and the effect that it predicts.
+
+    suggest(rows, facts)          pure: rules (rules.py) read rows of a diagnosis and facts of its run
+    recommend(workdir, rows)      the same, of those only that can be done to the run in `workdir`
+
+The list is ordered by what is at stake, so that no rule comes first by itself. Rows are those of examples that choices are made by
+(`valid`), never of a test split. A prediction names a row of the card, the way it moves, and by how much at least, so that the next
+diagnosis can say whether it held.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assay.cli.treat import check_stage
+from assay.core.errors import UserError
+from assay.diagnostics.measurement import Measurement
+from assay.train.experiment import Experiment
+from assay.train.workdir import WorkDir
+from assay.treatments.pipeline.load import rebuild
+from assay.treatments.pipeline.stages import plan
+from assay.verdicts.rules import RULES, Facts, Remedy
+
+MOST = 5  # suggestions
+NEXT = 0.6  # what a rule's next remedy counts, of the one before it
+
+
+def suggest(rows: Sequence[Measurement], facts: Facts) -> list[dict[str, Any]]:
+    """{number, treatment, rule, row, expects, effect, unit}, in order; a treatment stands once. Nothing that the run has already."""
+    named = {f"{row.group}/{row.name}": row for row in rows if row.applies and row.value is not None}
+    listed: list[tuple[float, str, dict[str, Any]]] = []
+    for name, rule in RULES.items():
+        found = rule(named, facts)
+        if found is None:
+            continue
+        fresh = [remedy for remedy in found.remedies if remedy.spec and not _there(remedy.spec, facts)]
+        for place, remedy in enumerate(fresh):
+            said = {
+                "number": 0,
+                "treatment": _staged(remedy, facts),
+                "rule": f"{name}: {found.why}",
+                "row": found.row,
+                "expects": found.expects,
+                "effect": float(f"{remedy.effect:.3g}"),
+                "unit": found.unit,
+            }
+            listed.append((found.stake * NEXT**place, remedy.spec, said))
+    ordered: dict[str, dict[str, Any]] = {}
+    for _, spec, said in sorted(listed, key=lambda one: -one[0]):  # stable: of equal ones the first rule's
+        ordered.setdefault(spec, said)
+    return _numbered(ordered.values())
+
+
+def recommend(workdir: str | Path, rows: Sequence[Measurement]) -> list[dict[str, Any]]:
+    """The suggestions that can be done to the run, at most MOST. Raises UserError where there is no run."""
+    facts = facts_of(rebuild(workdir))._replace(loss=late_loss(WorkDir(workdir).metrics))
+    possible = (said for said in suggest(rows, facts) if applies(workdir, said["treatment"]))
+    return _numbered(said for said, _ in zip(possible, range(MOST), strict=False))
+
+
+def applies(workdir: str | Path, spec: str) -> bool:
+    """Whether the treatment can be done to the run: its stage is assembled, and traced as far as a step of training."""
+    try:
+        (stage,) = plan(str(workdir), [spec], f"{workdir}/treated", {}, WorkDir(workdir).read_config())
+        check_stage(stage)
+    except UserError:
+        return False
+    except Exception as error:  # whatever stands in its way, it is no suggestion
+        print(f"{spec} is not suggested, as it failed: {type(error).__name__}: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def facts_of(made: Experiment) -> Facts:
+    """Of an assembled run."""
+    task, batch, source = made.task, made.first_batch(), made.source
+    pictures = task.vocabulary.inputs == 0 and batch["inputs"].ndim == 4
+    places = 0
+    if task.couples is not None:
+        last = source.lengths[1]
+        places = int(task.couples(source.fetch(source.index_of(np.zeros(1), last)), task.width(last)).max(initial=0))
+    texts = task.alphabet is not None and task.vocabulary.pooled
+    return Facts(
+        kind="images" if pictures else "text" if texts else "tokens" if task.vocabulary.inputs else "numbers",
+        model=made.settings.model,
+        optimizer={name: getattr(made.settings.optimizer, name) for name in ("name", "learning_rate", "schedule", "clip_norm")},
+        treatments=made.settings.treatments,
+        side=min(batch["inputs"].shape[1:3]) if pictures else 0,
+        states=task.states is not None,
+        steps=bool(task.free_running),
+        outputs=task.vocabulary.outputs,
+        places=places,
+        lengths=source.lengths,
+        updates=made.settings.train.steps,
+    )
+
+
+def late_loss(path: Path) -> float:
+    """The median of the last quarter of the logged training losses, without penalties; 0 where none are logged."""
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+        try:
+            said = json.loads(line)
+            found.append(float(said["loss"]) - sum(float(said.get(penalty, 0.0)) for penalty in ("l1", "l2")))
+        except (ValueError, KeyError, TypeError, AttributeError):  # a look at `valid`, or a line that a kill cut short
+            continue
+    return float(np.median(found[-max(1, len(found) // 4) :])) if found else 0.0
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _numbered(listed: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**said, "number": number} for number, said in enumerate(listed, 1)]
+
+
+def _staged(remedy: Remedy, facts: Facts) -> str:
+    """The treatment with the steps and the rate of its stage."""
+    if not (remedy.again and facts.updates):
+        return remedy.spec
+    options = f"rate={facts.optimizer['learning_rate']:g},steps={round(remedy.again * facts.updates)}"
+    return f"{remedy.spec}{',' if ':' in remedy.spec else ':'}{options}"
+
+
+def _there(spec: str, facts: Facts) -> bool:
+    """Whether the run has the treatment; an augmentation names what it adds."""
+    name = spec.partition(":")[0]
+    return name != "augment" and any(one.partition(":")[0] == name for one in facts.treatments)

@@ -1,0 +1,192 @@
+"""What the rows of two diagnoses say of two models: better, worse, no difference, or inconclusive, with the evidence.
+
+    judge([Pair("generalisation", "score", before, after), ...])
+
+Differences are after - before, paired by example (core/paired.py); p-values are corrected by Holm over all rows of the two that have one.
+Times have no examples: where both models were timed in turns, a difference is a share of the time before (verdicts/turns.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from assay.core.number import number
+from assay.core.paired import Together, difference_of
+from assay.core.stats import holm
+from assay.diagnostics.measurement import HIGHER, NEITHER, STATISTICS, WITHOUT, Measurement
+
+BETTER, WORSE, SAME, OPEN = "better", "worse", "no difference", "inconclusive"
+LEVEL = 0.05  # of all rows of a card together
+ONCE = "measured once for each, and not in turns"
+INFINITE = "some values are not finite"
+ONE_PROGRAM = "the same program and the same parameters"
+
+
+class Pair(NamedTuple):
+    """A row of both diagnoses."""
+
+    group: str
+    name: str
+    before: Measurement
+    after: Measurement
+
+
+class Change(NamedTuple):
+    """Of a time, measured in turns: (after - before) / before."""
+
+    value: float
+    interval: tuple[float, float] | None  # at least 95 %; None of few turns
+    p_value: float
+    turns: int
+
+
+class Verdict(NamedTuple):
+    """Of a row. `verdict` is "" where the row applies to neither model."""
+
+    group: str
+    name: str
+    before: Measurement
+    after: Measurement
+    difference: float | None  # after - before
+    interval: tuple[float, float] | None  # of it, 95 %
+    p_value: float | None  # two-sided; 0 of numbers that no sample stands behind
+    adjusted: float | None  # after Holm
+    agreement: float | None  # share of the examples on which right or wrong is the same of both
+    verdict: str
+    why: str
+    relative: bool = False  # whether the difference is a share of `before`
+    n: int = 0  # examples or turns that are paired
+
+
+def judge(
+    pairs: Sequence[Pair],
+    groups: Mapping[str, Together] = {},
+    changes: Mapping[str, Change] = {},
+    one_program: bool = False,
+    untimed: str = ONCE,
+    resamples: int = 2000,
+    flips: int = 10_000,
+) -> list[Verdict]:
+    """A verdict for each pair, in order. `groups` are those of examples by set, `changes` those of times by the names of their rows.
+
+    In this order: **no difference** where all examples are answered alike, or the 95 % interval of the difference lies within the row's
+    margin, even where p is below 0.05: it is then too small to matter. **better** or **worse** where p is below 0.05 after Holm's
+    correction and the row has a better direction. **inconclusive** else, also where a row applies to one model only. A number without a
+    sample (a size) is exact: within the margin there is no difference, beyond it p is 0, and Holm's correction does not count it.
+    `one_program`: the models are one and the same, and so are their times; `untimed` says why times are not compared.
+    """
+    found = [_compared(pair, groups, changes, one_program, untimed, resamples, flips) for pair in pairs]
+    tested = [one for one in found if one.p_value is not None and not _exact(one)]
+    adjusted = dict(zip(map(id, tested), holm([one.p_value for one in tested if one.p_value is not None]).tolist(), strict=True))
+    return [_judged(one._replace(adjusted=adjusted.get(id(one), one.p_value))) for one in found]
+
+
+def margin(row: Measurement) -> float:
+    """Within which a difference from this row is none, in its unit."""
+    return row.margin * abs(row.value or 0.0) if row.relative else row.margin
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _compared(
+    pair: Pair,
+    groups: Mapping[str, Together],
+    changes: Mapping[str, Change],
+    one_program: bool,
+    untimed: str,
+    resamples: int,
+    flips: int,
+) -> Verdict:
+    """A verdict of what needs no p-value, else "" with the difference and the p-value."""
+    before, after = pair.before, pair.after
+    plain = Verdict(pair.group, pair.name, before, after, None, None, None, None, None, "", "")
+    told = [not row.applies or row.value is None for row in (before, after)]
+    if all(told):
+        return plain._replace(why=before.reason or after.reason)
+    if any(told):
+        reason = (before.reason or after.reason or "no value").removeprefix("does not apply: ").rstrip(".")
+        return plain._replace(verdict=OPEN, why=f"only {'after' if told[0] else 'before'}: {reason}")
+    assert before.value is not None and after.value is not None
+    if before.timing or after.timing:
+        if one_program:
+            return plain._replace(verdict=SAME, why=ONE_PROGRAM)
+        if pair.name not in changes:
+            return plain._replace(verdict=OPEN, why=untimed)
+        change = changes[pair.name]
+        return plain._replace(difference=change.value, interval=change.interval, p_value=change.p_value, relative=True, n=change.turns)
+    if (before.statistic, before.unit, before.measures) != (after.statistic, after.unit, after.measures):
+        return plain._replace(verdict=OPEN, why="measured in another way after than before")
+    n = min(before.n, after.n)
+    if not before.statistic:
+        difference = 0.0 if _alike(before.value, after.value) else after.value - before.value
+        if _exact(plain):
+            if not np.isfinite(difference):
+                return plain._replace(verdict=OPEN, why=INFINITE)
+            return plain._replace(difference=difference, p_value=0.0 if difference else None, n=n)
+        alike = not difference and before.interval == after.interval
+        why = "the same number and interval" if alike else "no examples that could be paired stand behind it"
+        return plain._replace(difference=difference, verdict=SAME if alike else OPEN, why=why, n=n)
+    sizes = [{key: len(values) for key, values in row.columns.items()} for row in (before, after)]
+    if sizes[0] != sizes[1]:
+        return plain._replace(verdict=OPEN, why="measured on other examples after than before")
+    agreement = _agreement(before, after)
+    if all(np.array_equal(values, after.columns[key], equal_nan=True) for key, values in before.columns.items()):
+        same = plain._replace(difference=0.0, interval=(0.0, 0.0), p_value=1.0, agreement=agreement, verdict=SAME, n=n)
+        return same._replace(why=f"the same on each of {n} examples")
+    found = difference_of(STATISTICS[before.statistic], after.columns, before.columns, groups, resamples=resamples, flips=flips)
+    known = np.isfinite([found.low, found.high]).all() and before.statistic not in WITHOUT
+    interval = (found.low, found.high) if known else None
+    value = found.value if np.isfinite(found.value) else None
+    return plain._replace(difference=value, interval=interval, p_value=found.p_value, agreement=agreement, n=n)
+
+
+def _judged(one: Verdict) -> Verdict:
+    """With its verdict, where it has none yet."""
+    if one.verdict or (one.difference is None and one.p_value is None):
+        return one
+    row, difference = one.before, one.difference or 0.0
+    within = row.margin if one.relative else margin(row)
+    share = one.relative or row.relative
+    size = f"±{number(row.margin, 'fraction')}" if share else f"±{number(within, row.unit).replace('%', 'points')}"
+    if _exact(one):
+        if not difference or abs(difference) <= within:
+            return one._replace(verdict=SAME, p_value=None, adjusted=None, why=f"within {size}" if difference else "the same number")
+        if row.better == NEITHER:
+            return one._replace(verdict=OPEN, p_value=None, adjusted=None, why="it differs, and neither direction is to be preferred")
+        return one._replace(verdict=_direction(difference, row), why=f"beyond {size}, without sampling error" if within else "exact")
+    if one.interval is not None and -within <= one.interval[0] and one.interval[1] <= within:
+        return one._replace(verdict=SAME, why=f"the interval lies within {size}")
+    if one.adjusted is not None and one.adjusted < LEVEL:
+        if row.better == NEITHER:
+            return one._replace(verdict=OPEN, why="it differs, and neither direction is to be preferred")
+        return one._replace(verdict=_direction(difference, row), why=f"p < {LEVEL} after Holm's correction")
+    if one.difference is None:
+        return one._replace(verdict=OPEN, why=INFINITE)
+    return one._replace(
+        verdict=OPEN, why=f"p is not below {LEVEL}" + (f", and the interval goes beyond {size}" if within and one.interval else "")
+    )
+
+
+def _direction(difference: float, row: Measurement) -> str:
+    return BETTER if (difference > 0) == (row.better == HIGHER) else WORSE
+
+
+def _exact(one: Verdict) -> bool:
+    """Whether no sample stands behind the number: a size, a count of operations."""
+    rows = (one.before, one.after)
+    return not one.relative and all(row.exact for row in rows)
+
+
+def _alike(one: float, other: float) -> bool:
+    return one == other or (np.isnan(one) and np.isnan(other))
+
+
+def _agreement(before: Measurement, after: Measurement) -> float | None:
+    """Over the scores, where they are zeros and ones of both."""
+    keys = [key for key in before.columns if key.rpartition("/")[2] == "score"]
+    if not keys:
+        return None
+    one, other = (np.concatenate([row.columns[key] for key in keys]) for row in (before, after))
+    return float(np.mean(one == other)) if np.isin(one, (0, 1)).all() and np.isin(other, (0, 1)).all() else None

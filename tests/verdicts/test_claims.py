@@ -1,0 +1,64 @@
+"""Claims of treatments, from predictions that are made up: shares, paired points and ratios that can be counted by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from assay.core.errors import UserError
+from assay.verdicts.claims import change, over_seeds, recovered, runs, times
+
+
+def write(folder, right: list[list[int]], groups: bool = False) -> None:
+    """Runs of as many seeds as lists, each with who is right."""
+    for seed, answers in enumerate(right):
+        path = folder / f"seed_{seed}"
+        (path / "predictions").mkdir(parents=True)
+        records = [
+            {"id": i, "input": i, "target": 0, "scores": {"accuracy": float(value)}, **({"group": str(i // 2)} if groups else {})}
+            for i, value in enumerate(answers)
+        ]
+        (path / "predictions" / "test.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        (path / "results.json").write_text("{}")
+
+
+@pytest.mark.parametrize("groups", [False, True])
+def test_the_share_that_is_recovered(tmp_path, groups):
+    n = 40
+    write(tmp_path / "teacher", [[1] * n, [1] * n], groups)
+    write(tmp_path / "alone", [[1] * 20 + [0] * 20] * 2, groups)
+    write(tmp_path / "distilled", [[1] * 30 + [0] * 10, [1] * 34 + [0] * 6], groups)
+    found = recovered(tmp_path / "teacher", tmp_path / "alone", tmp_path / "distilled")
+    np.testing.assert_allclose(found["value"], (0.8 - 0.5) / (1.0 - 0.5))
+    assert (found["n"], found["seeds"], found["alone"]) == (n, 2, 0.5)
+    low, high = found["interval"]
+    assert 0.2 < low < found["value"] < high <= 1.0
+
+
+def test_points_are_paired_by_example_and_seed(tmp_path):
+    write(tmp_path / "before", [[1, 1, 0, 0] * 25, [1, 1, 1, 0] * 25])
+    write(tmp_path / "after", [[1, 0, 0, 0] * 25, [1, 1, 1, 0] * 25])
+    found = change(tmp_path / "before", tmp_path / "after")
+    np.testing.assert_allclose([found["value"], *found["each"], found["before"]], [-12.5, -25.0, 0.0, 62.5])
+    assert found["interval"][0] < -12.5 < found["interval"][1] < 0
+    np.testing.assert_allclose(over_seeds(tmp_path / "before", "test")[:4], [1, 1, 0.5, 0])
+
+
+def test_ratios_are_those_of_the_last_stage(tmp_path):
+    for seed, size in enumerate((100, 80)):
+        path = tmp_path / f"seed_{seed}"
+        path.mkdir()
+        rows = [
+            {"cost": {"bytes_on_disk": 400}, "speed": {"throughput_ratio": 1.0, "latency_ratio": 1.0}},
+            {"cost": {"bytes_on_disk": 200}, "speed": {"throughput_ratio": 1.5, "latency_ratio": 1.2}},
+            {"cost": {"bytes_on_disk": size}, "speed": {"throughput_ratio": 3.0 + seed, "latency_ratio": 0.5}},
+        ]
+        (path / "stages.json").write_text(json.dumps({"rows": rows}))
+    assert times(tmp_path, "smaller")["each"] == [4.0, 5.0] and times(tmp_path, "smaller")["value"] == 4.5
+    assert times(tmp_path, "fast")["range"] == [3.0, 4.0] and times(tmp_path, "quick")["value"] == 0.5
+    assert times(tmp_path, "fast", 1)["value"] == 1.5
+
+
+def test_what_was_not_run_is_told(tmp_path):
+    with pytest.raises(UserError, match="no finished run"):
+        runs(tmp_path)

@@ -1,0 +1,217 @@
+"""Rules on rows made by hand: which fires, what it predicts, what the order is by, and what a run has already."""
+
+import json
+
+import numpy as np
+import pytest
+
+from assay.diagnostics.measurement import Measurement
+from assay.treatments.table import treatments
+from assay.verdicts import recommend
+from assay.verdicts.recommend import suggest
+from assay.verdicts.rules import RULES, Facts
+
+CNN = {"name": "cnn", "filters": [32, 64], "dense": 512}
+LSTM = {"name": "lstm", "width": 64}
+OPTIMIZER = {"name": "adam", "schedule": "cosine", "clip_norm": 1.0, "learning_rate": 0.002}
+IMAGES = Facts("images", CNN, OPTIMIZER, side=8, outputs=10)
+TOKENS = Facts("tokens", LSTM, OPTIMIZER, lengths=(1, 40))
+TEXT = Facts("text", LSTM, OPTIMIZER)
+HEALTHY = {"generalisation/score": 0.97, "generalisation/train_test_gap": 0.02, "calibration/calibration_error": 0.02}
+UNITS = {"cost/parameters": "", "cost/bytes_on_disk": "bytes", "calibration/nll": "nats", "optimisation health/largest_gradient": "times"}
+
+
+def rows(values: dict[str, float], **changes: float) -> list[Measurement]:
+    """Of names group/name; a gap has an interval half of it wide."""
+    made = []
+    for name, value in {**values, **changes}.items():
+        group, _, row = name.partition("/")
+        interval = (value / 2, 1.5 * value) if row == "train_test_gap" else None
+        made.append(Measurement(group, row, value, unit=UNITS.get(name, "fraction"), interval=interval))
+    return made
+
+
+def first(values: dict[str, float], facts: Facts) -> dict:
+    return suggest(rows(values), facts)[0]
+
+
+def test_nothing_is_wrong():
+    for facts in (IMAGES, TOKENS, TEXT):
+        assert suggest(rows(HEALTHY), facts) == [] and suggest([], facts) == []
+
+
+def test_an_over_fitted_model():
+    values = HEALTHY | {"generalisation/score": 0.75, "generalisation/train_test_gap": 0.25}
+    found = suggest(rows(values), IMAGES)
+    assert [one["treatment"].partition(":")[0] for one in found] == ["augment", "l2", "smooth", "average"]
+    assert [one["number"] for one in found] == [1, 2, 3, 4]
+    assert found[0] == {
+        "number": 1,
+        "treatment": "augment:images=shift:1+rotate:12",
+        "rule": "over-fitting: training examples score 25.0 points above held-out ones",
+        "row": "generalisation/train_test_gap",
+        "expects": "lower",
+        "effect": 0.0125,
+        "unit": "fraction",
+    }
+    staged = suggest(rows(values), IMAGES._replace(updates=300))
+    assert staged[0]["treatment"] == "augment:images=shift:1+rotate:12,rate=0.002,steps=1200", "what was learnt by heart takes time"
+    assert staged[1]["treatment"] == "l2:weight=1e-3", "the stage's own"
+    assert first(values, TEXT)["treatment"] == "augment:text=dropout:0.1"
+    assert first(values, TOKENS)["treatment"] == "recombine"
+    assert first(values, IMAGES._replace(kind="numbers"))["treatment"] == "l2:weight=1e-3"
+    assert first(values, IMAGES._replace(side=32))["treatment"] == "augment:images=shift:2+rotate:12"
+
+
+def test_what_a_run_has_is_not_suggested():
+    values = HEALTHY | {"generalisation/train_test_gap": 0.25}
+    has = IMAGES._replace(treatments=("augment:images=shift:2+rotate:5", "l2:weight=1e-5"))
+    assert first(values, has)["treatment"] == "smooth:share=0.1"
+    half = IMAGES._replace(treatments=("augment:images=crop:2+rotate:5",))
+    assert first(values, half)["treatment"] == "augment:images=crop:2+rotate:5+shift:1", "a second augment would replace the first"
+    assert suggest(rows(values), IMAGES._replace(treatments=("augment:images=shift+rotate", "l2", "smooth", "average"))) == []
+
+
+def test_a_gap_that_may_be_chance_is_none():
+    gap = Measurement("generalisation", "train_test_gap", 0.09, unit="fraction", interval=(-0.01, 0.2))
+    assert suggest([*rows({"generalisation/score": 0.6}), gap], IMAGES) == []
+    squared = Measurement("generalisation", "train_test_gap", -200.0, unit="", interval=(-300.0, -100.0))
+    assert suggest([*rows({"generalisation/score": 3000.0}), squared], IMAGES._replace(kind="numbers")) == [], "an error is no score"
+
+
+def test_a_spurious_colour():
+    values = HEALTHY | {"generalisation/corruption: colour": 0.47, "generalisation/corruption: blur": 0.9}
+    found = first(values, IMAGES)
+    assert found["treatment"] == "augment:images=colour:1" and found["row"] == "generalisation/corruption: colour"
+    assert (found["expects"], found["effect"]) == ("higher", 0.15)
+    assert suggest(rows(values | {"generalisation/corruption: colour": 0.9}), IMAGES) == []
+
+
+def test_the_worst_corruption_is_named():
+    images = HEALTHY | {f"generalisation/corruption: {name}": 0.97 - lost for name, lost in (("blur", 0.3), ("shift", 0.5))}
+    assert first(images, IMAGES)["treatment"] == "augment:images=shift:2"
+    assert first(images | {"generalisation/corruption: gaussian_noise": 0.3}, IMAGES)["treatment"] == "augment:images=noise:0.3"
+    texts = HEALTHY | {"generalisation/corruption: drop": 0.6, "generalisation/corruption: replace": 0.5}
+    assert first(texts, TEXT)["treatment"] == "augment:text=noise:0.1"
+
+
+def test_longer_inputs():
+    values = {"reasoning/in_distribution": 1.0, "reasoning/above_baseline": 0.5, "reasoning/out_of_distribution": 0.52} | HEALTHY
+    found = suggest(rows(values), TOKENS._replace(states=True))
+    assert [one["treatment"] for one in found] == ["scratchpad", "supervise", "curriculum:examples=20000"]
+    assert found[0]["row"] == "reasoning/out_of_distribution" and found[0]["effect"] == pytest.approx(0.048)
+    assert suggest(rows(values), TOKENS._replace(states=True, updates=300))[0]["treatment"] == "scratchpad:rate=0.002,steps=600"
+    sums = TOKENS._replace(places=9, steps=True, lengths=(3, 8))
+    assert [one["treatment"].partition(":")[0] for one in suggest(rows(values), sums)][:2] == ["couple", "reverse"]
+    assert suggest(rows(values | {"reasoning/out_of_distribution": 0.95}), TOKENS) == []
+    guess = suggest(rows(values | {"reasoning/in_distribution": 0.51, "reasoning/above_baseline": 0.01}), TOKENS._replace(states=True))
+    assert guess[0]["rule"].startswith("not learnt") and guess[0]["row"] == "reasoning/in_distribution"
+
+
+def test_a_needlessly_wide_model():
+    values = HEALTHY | {"cost/parameters": 200_000, "optimisation health/effective_rank": 32.0, "optimisation health/dead_units": 0.1}
+    found = suggest(rows(values), IMAGES)
+    assert [one["treatment"] for one in found] == ["prune:channels=0.5", "distill:student=small"]
+    assert found[0]["row"] == "cost/parameters" and 0 < found[0]["effect"] < 100_000
+    assert first(values | {"optimisation health/effective_rank": 10.0}, TOKENS)["treatment"] == "prune:units=0.5"
+    assert suggest(rows(values | {"optimisation health/effective_rank": 200.0}), IMAGES) == []
+    assert suggest(rows(values | {"generalisation/score": 0.7}), IMAGES) == [], "there is a score to win first"
+    silent = first(values | {"optimisation health/effective_rank": 200.0, "optimisation health/dead_units": 0.5}, IMAGES)
+    assert "50 % of the units say nothing" in silent["rule"]
+
+
+def test_exploding_gradients():
+    loose = IMAGES._replace(optimizer={**OPTIMIZER, "clip_norm": 0.0})
+    values = {"generalisation/score": 0.4, "generalisation/train_test_gap": 0.01, "optimisation health/largest_gradient": 90.0}
+    found = first(values, loose)
+    assert found["treatment"] == "clip:norm=1.0" and found["row"] == "generalisation/score" and found["expects"] == "higher"
+    assert suggest(rows(values), IMAGES) == [], "it is clipped"
+    assert suggest(rows(values | {"generalisation/score": 0.97}), loose) == [], "training came to its end"
+    away = values | {"optimisation health/largest_gradient": 4.0, "optimisation health/gradient_norm": 6.0, "calibration/nll": 12.3}
+    assert suggest(rows(away), loose) == []
+    found = first(away, loose._replace(loss=11.0))
+    assert found["treatment"] == "clip:norm=1.0" and found["row"] == "calibration/nll" and found["effect"] == pytest.approx(3.0, abs=0.01)
+    assert suggest(rows(away), loose._replace(loss=2.3)) == [], "an even guess of ten classes has as much"
+
+
+def test_vanishing_gradients():
+    values = {"generalisation/score": 0.2, "generalisation/train_test_gap": 0.0, "optimisation health/gradient_balance": -3.5}
+    assert first(values, TOKENS)["treatment"] == "prune:layers=0.5"
+    assert suggest(rows(values | {"optimisation health/gradient_balance": -0.6}), TOKENS) == []
+    assert suggest(rows(values | {"optimisation health/dead_units": 0.97}), TOKENS) == [], "dead units do not come back"
+
+
+def test_confidence_that_is_not_earned():
+    def row(confidence: float) -> Measurement:
+        columns = {"valid/confidence": np.full(100, confidence), "valid/score": np.r_[np.ones(70), np.zeros(30)]}
+        return Measurement("calibration", "calibration_error", abs(confidence - 0.7), unit="fraction", columns=columns)
+
+    (found,) = suggest([row(0.95)], TEXT)
+    assert found["treatment"] == "smooth:share=0.1" and found["effect"] == 0.025
+    assert suggest([row(0.45)], TEXT) == [], "smoothing makes what is too cautious worse"
+    assert suggest([row(0.74)], TEXT) == []
+
+
+def test_size_and_a_noisy_end():
+    assert first(HEALTHY | {"cost/bytes_on_disk": 4e6}, TEXT) | {"rule": ""} == {
+        "number": 1,
+        "treatment": "quantize:int8",
+        "rule": "",
+        "row": "cost/bytes_on_disk",
+        "expects": "lower",
+        "effect": 2e6,
+        "unit": "bytes",
+    }
+    slope = Measurement("generalisation", "learning_curve_slope", 0.0, unit="nats", interval=(-0.3, 0.3))
+    unsteady = [slope, *rows(HEALTHY | {"calibration/nll": 0.2})]
+    assert suggest(unsteady, TEXT) == []
+    (found,) = suggest(unsteady, TEXT._replace(optimizer={**OPTIMIZER, "schedule": "constant"}))
+    assert found["treatment"] == "average:decay=0.99"
+
+
+def test_the_order_is_by_what_is_at_stake():
+    """Not by the rule: of the same two faults the larger one comes first."""
+    colour, fitted = "generalisation/corruption: colour", "generalisation/train_test_gap"
+    for lost, gap, wanted in ((0.5, 0.2, "spurious colour"), (0.2, 0.5, "over-fitting")):
+        values = {"generalisation/score": 0.8, colour: 0.8 - lost, fitted: gap}
+        assert first(values, IMAGES)["rule"].startswith(wanted)
+
+
+def test_rows_that_do_not_apply_are_not_read():
+    made = [row._replace(applies=False) for row in rows({"generalisation/train_test_gap": 0.5})]
+    missing = [row._replace(value=None) for row in rows({"generalisation/train_test_gap": 0.5})]
+    assert suggest(made, IMAGES) == suggest(missing, IMAGES) == []
+
+
+def test_what_is_suggested_can_be_parsed_and_written():
+    """Of all rules that can fire together."""
+    bad = {
+        "generalisation/score": 0.5,
+        "generalisation/train_test_gap": 0.3,
+        "generalisation/corruption: colour": 0.1,
+        "generalisation/corruption: blur": 0.1,
+        "reasoning/in_distribution": 0.5,
+        "reasoning/above_baseline": 0.3,
+        "reasoning/out_of_distribution": 0.1,
+        "optimisation health/largest_gradient": 100.0,
+        "optimisation health/gradient_balance": -4.0,
+        "calibration/calibration_error": 0.3,
+        "cost/bytes_on_disk": 5e6,
+    }
+    facts = IMAGES._replace(optimizer={**OPTIMIZER, "clip_norm": 0.0}, states=True, lengths=(1, 9))
+    found = suggest(rows(bad), facts)
+    rules = {one["rule"].partition(":")[0] for one in found}
+    assert "smooth:share=0.1" in [one["treatment"] for one in found], "once, by the rule that has more at stake"
+    assert rules == set(RULES) - {"needlessly wide", "not learnt", "noisy end", "over-confident"}
+    assert json.loads(json.dumps(found)) == found and len({one["treatment"] for one in found}) == len(found)
+    for one in found:
+        if not one["treatment"].startswith(("distill", "prune")):
+            treatments([one["treatment"]])
+
+
+def test_late_losses_are_read_without_penalties(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert recommend.late_loss(path) == 0.0
+    lines = [{"step": i, "loss": 9.0} for i in range(6)] + [{"step": 7, "loss": 3.0, "l2": 1.0}, {"step": 8, "loss": 2.0}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 8, "valid_accuracy": 0.5}\n{"step": 9, "lo')
+    assert recommend.late_loss(path) == 2.0
