@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 import assay
+from assay.config.older import completed
 from assay.config.typed import differences
 from assay.core.errors import UserError
 from assay.dist.launch import leader
@@ -69,7 +70,8 @@ class WorkDir:
 
     def read_config(self) -> dict[str, Any]:
         hint = "It is written when a run starts; give --workdir the folder of a run."
-        return self._read(self.config, hint, {"experiment": str, "composition": dict, "task": dict, "model": dict, "treatments": list})
+        parts = {"experiment": str, "composition": dict, "task": dict, "model": dict, "treatments": list}
+        return completed(self._read(self.config, hint, parts))
 
     def read_results(self) -> dict[str, Any]:
         hint = "It is written when a run ends: run the same command again to finish it."

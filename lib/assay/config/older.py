@@ -1,0 +1,24 @@
+"""Keys that configs of older versions lack, each with the value that means what the older version did.
+
+A work directory written before a key existed still loads, evaluates and resumes: `completed(config)` adds the keys that are missing.
+Add a line here whenever a key is added to a config.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+# Group of the config -> the keys added later. Keys of `model` depend on the family, by the value of model.name.
+GROUPS: Mapping[str, Mapping[str, Any]] = {}
+MODELS: Mapping[str, Mapping[str, Any]] = {}
+
+
+def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the config with every missing key of GROUPS and MODELS set to its older meaning; keys that are present stay."""
+    found = dict(config)
+    for group, values in GROUPS.items():
+        if isinstance(found.get(group), Mapping):
+            found[group] = {**values, **found[group]}
+    model = found.get("model")
+    if isinstance(model, Mapping):
+        found["model"] = {**MODELS.get(str(model.get("name")), {}), **model}
+    return found
