@@ -33,7 +33,7 @@ from assay.dist import launch as process
 from assay.dist.mesh import AXES
 from assay.train.experiment import assemble
 from assay.train.workdir import WorkDir, environment, write_text
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 from experiments.benches import steps
 from experiments.peers import turns
 from experiments.peers.works import ON_GPU, WORKS

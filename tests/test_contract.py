@@ -19,7 +19,7 @@ from assay.dist.shard import place
 from assay.train.experiment import Experiment, assemble
 from assay.train.state import all_params
 from assay.train.step import make_step, repeat
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 ROOT = Path(__file__).resolve().parents[1]
 KEYS = {"seed", "task", "model", "objective", "optimizer", "train", "evaluate", "checkpoint", "mesh", "precision", "treatments"}

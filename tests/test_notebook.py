@@ -14,7 +14,7 @@ from assay.config.typed import load
 from assay.nn.positions import POSITIONS
 from assay.train.experiment import assemble
 from assay.train.step import make_step, repeat
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "colab" / "quickstart.ipynb"

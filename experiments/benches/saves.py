@@ -10,7 +10,7 @@ from assay.dist.mesh import make_mesh
 from assay.train.checkpoint import CheckpointConfig, Checkpointer
 from assay.train.experiment import assemble
 from assay.train.loop import start
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 
 def memory(root: Path, saves: int, told: Callable[[str], None] = lambda line: None) -> dict:

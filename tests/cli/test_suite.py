@@ -12,7 +12,7 @@ from assay.cli.suites import SUITES
 from assay.config.typed import load, override
 from assay.core.errors import UserError
 from assay.reports.grid import Cell, curve_of, render
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 PARITY = "experiments/reason/parity.py:tiny"
 

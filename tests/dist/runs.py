@@ -21,7 +21,7 @@ from assay.dist import launch
 from assay.train import loop
 from assay.train.experiment import assemble
 from assay.treatments.pipeline.load import rebuild, restore
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 LIMIT = 1e-5
 

@@ -19,7 +19,7 @@ from assay.tasks.table import build
 from assay.train.experiment import assemble
 from assay.train.loop import run
 from assay.train.step import make_step
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 PARITY, CYCLE, PAIRS = "chomsky/parity_check", "chomsky/cycle_navigation", "chomsky/even_pairs"
 SHARED = {"convention": "code", "lengths": "1:6", "seed": 0}

@@ -9,7 +9,7 @@ from assay.dist.mesh import make_mesh
 from assay.train import loop
 from assay.train.experiment import assemble
 from assay.train.step import make_call, make_step
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 
 def assembled(spec: str, **changes: str):

@@ -13,7 +13,7 @@ from assay.config.typed import load, override
 from assay.core.errors import UserError
 from assay.diagnostics import table as diagnostics
 from assay.train import loop
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 from assay.verdicts import diagnosis
 from assay.verdicts.card import build
 

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from assay.config.models import cnn, mlp, recurrent, transformer
 from assay.config.typed import load, to_dict
 from assay.train import loop
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 from assay.verdicts import diagnosis
 
 FAULTS = ("exploding", "vanishing", "spurious", "over-fitting", "longer inputs", "not learnt", "over-confident")

@@ -15,7 +15,7 @@ from assay.data.source import Source
 from assay.tasks.table import TASKS, find
 from assay.tasks.task import Task, text
 from assay.train.treatment import compose
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 CHUNK = 256  # examples made at a time
 

@@ -22,7 +22,7 @@ from assay.reports.run import read_run
 from assay.train.experiment import assemble
 from assay.train.loop import FREE
 from assay.train.workdir import WorkDir, write_text
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 FIXED = {  # keys that a cell of the grid is known by
     "seed": "it takes its seeds from --seeds=FIRST:LAST",

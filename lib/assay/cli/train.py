@@ -15,8 +15,7 @@ from assay.train import loop
 from assay.train.measure import labels_of, measure
 from assay.train.state import final_params
 from assay.train.workdir import WorkDir, write_text
-from assay.treatments.pipeline.load import load, rebuild, restore
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import load, rebuild, restore, treatments
 
 
 def run(

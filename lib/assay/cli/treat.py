@@ -35,9 +35,8 @@ from assay.train.workdir import WorkDir, environment, write_text
 from assay.treatments.compression.distill import distill
 from assay.treatments.compression.teacher import check_same, teachers
 from assay.treatments.option import parse
-from assay.treatments.pipeline.load import load, rebuild
+from assay.treatments.pipeline.load import load, rebuild, treatments
 from assay.treatments.pipeline.stages import Stage, plan
-from assay.treatments.table import treatments
 from assay.verdicts.comparison import Comparison, compare, headline, scores
 
 STAGES, PICTURE, TAKEN = "stages.json", "pareto.svg", "taken_over.json"  # the last: of which checkpoint a stage goes on

@@ -23,7 +23,7 @@ from assay.treatments.compression.distill import taught
 from assay.treatments.compression.match import parse_matches
 from assay.treatments.compression.outputs import with_answers
 from assay.treatments.compression.teacher import Teacher
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 SPECS = (
     "distill",

@@ -22,7 +22,7 @@ from assay.tasks.datasets.regression import Scale, score_numbers, split, standar
 from assay.tasks.table import build
 from assay.train.experiment import assemble
 from assay.train.loop import run
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 from assay.treatments.training.ensemble import ensemble
 from assay.treatments.training.smooth import smooth
 

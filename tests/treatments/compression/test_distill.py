@@ -19,8 +19,7 @@ from assay.treatments.compression.distill import divergence
 from assay.treatments.compression.match import by_example, parse_matches
 from assay.treatments.compression.teacher import mean_log_probability
 from assay.treatments.pipeline.load import load as open_run
-from assay.treatments.pipeline.load import rebuild
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import rebuild, treatments
 
 KEY = jax.random.key(0)
 PARITY = "experiments/reason/parity.py"

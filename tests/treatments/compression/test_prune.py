@@ -19,7 +19,7 @@ from assay.train.state import final_params, init_state
 from assay.train.step import make_step
 from assay.train.treatment import compose
 from assay.treatments.compression.mask import EVERY, Pruning, grouped, ranked, sparsity_after
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 KEY = jax.random.key(0)
 SHAPES = {"block_0": (6, 20), "block_1": (20, 12), "head": (12, 5)}

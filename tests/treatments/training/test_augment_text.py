@@ -22,7 +22,7 @@ from assay.train.experiment import assemble
 from assay.train.loop import run
 from assay.train.objective import supervised
 from assay.train.treatment import compose, links
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 KEY, STEP = jax.random.key(3), jnp.int32(0)
 WORDS = ("red", "green", "blue", "grey", "white", "black", "pink", "brown")
