@@ -25,8 +25,8 @@ import numpy as np
 from absl import flags
 from jax.sharding import Mesh
 
+from assay import config as configs
 from assay.cli.command import launch
-from assay.config import typed as configs
 from assay.core.errors import UserError, unknown
 from assay.diagnostics.cost.plan import memory_on_each
 from assay.dist import launch as process

@@ -20,8 +20,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"  # what is planned for is not here, and libt
 import jax
 from absl import flags
 
+from assay import config as configs
 from assay.cli.command import launch
-from assay.config import typed as configs
 from assay.core.errors import UserError, unknown
 from assay.diagnostics.cost.chips import topology
 from assay.diagnostics.cost.plan import PHASES, plan, search

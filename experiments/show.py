@@ -12,7 +12,7 @@ from absl import flags
 
 from assay.cli import show as browse
 from assay.cli.command import launch
-from assay.config.typed import span
+from assay.config.schema import span
 from assay.core.errors import UserError
 
 TASK = flags.DEFINE_string("task", "", "Name of a task, or list.")

@@ -11,7 +11,9 @@ import jax
 import numpy as np
 import pytest
 
-from assay.config.typed import load, override, to_dict
+from assay.config.files import load
+from assay.config.overrides import override
+from assay.config.schema import to_dict
 from assay.core.errors import UserError
 from assay.core.tree import paths
 from assay.dist.mesh import MeshConfig, abstract_mesh, batch_sharding, check_divides

@@ -10,7 +10,7 @@ import pytest
 from jax import export
 from nbclient import NotebookClient
 
-from assay.config.typed import load
+from assay.config.files import load
 from assay.nn.positions import POSITIONS
 from assay.train.experiment import assemble
 from assay.train.step import make_step, repeat

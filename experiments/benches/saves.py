@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from assay.config.typed import load, to_dict
+from assay.config.files import load
+from assay.config.schema import to_dict
 from assay.dist import launch
 from assay.dist.mesh import make_mesh
 from assay.train.checkpoint import CheckpointConfig, Checkpointer

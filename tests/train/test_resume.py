@@ -15,7 +15,8 @@ import jax
 import numpy as np
 import pytest
 
-from assay.config.typed import load, override
+from assay.config.files import load
+from assay.config.overrides import override
 from assay.core.errors import Terminated, UserError
 from assay.dist.mesh import make_mesh
 from assay.train import loop

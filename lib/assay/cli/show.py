@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from assay.config.typed import override, typed
+from assay.config.overrides import override
+from assay.config.schema import typed
 from assay.core.errors import UserError
 from assay.data.source import Source
 from assay.tasks.table import TASKS, find

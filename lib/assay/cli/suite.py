@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from assay import config as configs
 from assay.cli import train as conduct
-from assay.config import typed as configs
 from assay.core.errors import UserError
 from assay.reports.grid import Cell, headline, render
 from assay.reports.run import read_run

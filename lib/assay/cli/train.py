@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from assay.config import typed as configs
+from assay import config as configs
 from assay.core.errors import UserError
 from assay.diagnostics.attention import picture
 from assay.dist import launch

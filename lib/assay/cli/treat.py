@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from assay.cli import train as conduct
-from assay.config.typed import pipeline
+from assay.config.files import pipeline
 from assay.core.errors import UserError
 from assay.diagnostics.cost.cost import cost, example_batch
 from assay.diagnostics.cost.speed import MANY, ONE, speed

@@ -1,7 +1,7 @@
 """How treatments read other runs: functions that the loader hands to the factories as one value.
 
-A teacher, a run to resume from, or the start of a lottery ticket is another work directory. Reading one needs the table of treatments, since
-the other run has treatments of its own. Factories therefore take a parameter `runs: Runs` instead of importing the loader.
+A teacher, a run to resume from, or the start of a lottery ticket is another work directory. Reading one needs the table of
+treatments, since the other run has treatments of its own. Factories therefore take a parameter `runs: Runs` and import no loader.
 """
 
 from collections.abc import Callable

@@ -61,8 +61,10 @@ REPEATABLE = ("init", "l1", "l2", "prune", "rate")  # each for paths, or parts, 
 
 
 def build(specs: Sequence[str], runs: Runs) -> list[Treatment]:
-    """Builds the treatments that a config names; `runs` reads the runs that they name. Raises UserError for an unknown treatment, and for an
-    option that a treatment does not take."""
+    """Builds the treatments that a config names; `runs` reads the runs that they name.
+
+    Raises UserError for an unknown treatment, and for an option that a treatment does not take.
+    """
     made: list[Treatment] = []
     for spec in joined(specs):
         name, _, options = spec.partition(":")

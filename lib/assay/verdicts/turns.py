@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from assay.config.typed import differences
+from assay.config.schema import differences
 from assay.core.errors import UserError
 from assay.core.paired import sign_test
 from assay.diagnostics.cost.speed import median_interval

@@ -9,7 +9,9 @@ import pytest
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
-from assay.config.typed import load, override, to_dict
+from assay.config.files import load
+from assay.config.overrides import override
+from assay.config.schema import to_dict
 from assay.core.errors import UserError
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.evals.evaluate import EvaluateConfig, evaluate, make_answer

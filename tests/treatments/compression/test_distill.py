@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assay.config.typed import load, override, to_dict
+from assay.config.files import load
+from assay.config.overrides import override
+from assay.config.schema import to_dict
 from assay.core.errors import UserError
 from assay.core.tree import paths
 from assay.train import loop

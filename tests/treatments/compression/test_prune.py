@@ -189,7 +189,9 @@ def test_n_of_m_in_a_row_along_the_inputs(shape, kept, group):
 
 
 def test_a_ticket_has_the_mask_of_the_trained_and_the_values_of_the_start(tmp_path):
-    from assay.config.typed import load, override, to_dict
+    from assay.config.files import load
+    from assay.config.overrides import override
+    from assay.config.schema import to_dict
     from assay.train import loop
     from assay.treatments.pipeline.load import early
     from assay.treatments.pipeline.load import load as open_run

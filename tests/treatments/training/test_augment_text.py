@@ -7,10 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assay.config.defaults import defaults
-from assay.config.models import recurrent
-from assay.config.tasks import texts
-from assay.config.typed import to_dict
+from assay.config import defaults, recurrent, texts
+from assay.config.schema import to_dict
 from assay.core import rng
 from assay.core.errors import UserError
 from assay.data.augment_text import PLACED, TEXT, Alphabet, alphabet_of, make_augment

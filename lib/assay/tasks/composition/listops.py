@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from assay.config.typed import require, span
+from assay.config.schema import require, span
 from assay.core.rng import integers
 from assay.data.source import Source, finite, generated
 from assay.tasks.composition.csordas import cells
@@ -32,8 +32,6 @@ ABOUT = {
     "depth": "nested MIN, MAX, MED, SM of digits -> the value; by the depth that it needs",
     "lra": "the same in 501-1,999 tokens -> the value",
 }
-DEFAULTS = {"lengths": "1:5", "seed": 0}
-LRA_DEFAULTS = {"tokens": "501:1999", "train_examples": 96_000, "test_examples": 2_000, "seed": 0}
 DIGITS, CLOSE = 10, 14
 MIN, MAX, MED, SUM = range(4)
 OPENING = np.arange(10, 14)  # the tokens of the operators

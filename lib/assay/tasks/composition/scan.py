@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.config.typed import require
+from assay.config.schema import require
 from assay.core.errors import unknown
 from assay.core.rng import example_keys
 from assay.data.source import Examples, Source, in_memory, padded
@@ -31,7 +31,6 @@ END = len(ACTIONS)  # the class that ends an answer; the decoder begins with the
 LONGEST_COMMAND = 9
 SPLITS = ("train", "test")  # and valid, where a share of the training pairs is held out
 PRIMITIVE_SHARE = 0.1  # of the lines of the jump and turn_left training sets
-DEFAULTS = {"valid_share": 0.0, "layout": "translation", "cutoff": CUTOFF}
 ABOUT = {
     "simple": "a command -> its actions; a random 80/20",
     "length": "a command -> its actions; longer answers in test",

@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 
-from assay.config.typed import require, span
+from assay.config.schema import require, span
 from assay.core.rng import integers
 from assay.data.source import Examples, Source
 from assay.tasks.lengths import by_length
@@ -28,7 +28,6 @@ SHARED_BELOW = 7  # bits: length 1 has 100 inputs, length 2 has 8,100 or 10,000
 SCORES = ("exact_match", "token_accuracy")
 SPLITS = ("train", "valid", "iid", "9-16", "16-16", "20-20")
 ABOUT = {"addition": "two numbers, highest digits first -> the digits of their sum"}
-DEFAULTS = {"lengths": "3:3", "pad": True, "balanced": False, "seed": 0}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from functools import partial
 
 import numpy as np
 
-from assay.config.typed import LONGEST, require, span
+from assay.config.schema import LONGEST, require, span
 from assay.core.errors import UserError, unknown
 from assay.core.rng import integers
 from assay.data.source import Source, generated
@@ -31,7 +31,6 @@ SHARED_BELOW = 10  # an eighth of 2**10 strings is enough to draw from
 METRICS = ("answer_accuracy",)
 SPLITS = ("train", "valid", "iid", "128", "256", "512", "1024")  # and any other length
 ABOUT = {"induction": "tokens with a trigger inside and at the end -> what followed it the first time"}
-DEFAULTS = {"vocabulary": 16, "length": 64, "seed": 0}
 
 
 @dataclass(frozen=True)

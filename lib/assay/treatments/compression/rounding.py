@@ -2,8 +2,8 @@
 
 W ~ scale * q,  scale = max |W| / (2^(bits - 1) - 1/2)      over the numbers that share a scale
 
-`quantized` stores the rounded numbers; `rounded` keeps the parameters and computes with their rounded values, for training. The factory of the
-treatment is in quantize.py; what needs data (static scales, GPTQ, AWQ) is in calibrate.py.
+`quantized` stores the rounded numbers; `rounded` keeps the parameters and computes with their rounded values, for training. The factory of
+the treatment is in quantize.py; what needs data (static scales, GPTQ, AWQ) is in calibrate.py.
 """
 
 from collections.abc import Mapping
