@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from assay.config.schema import flat
 from assay.core.errors import UserError
 
 
@@ -39,7 +40,7 @@ def override(config: ConfigDict, assignments: Mapping[str, str]) -> ConfigDict:
 
 
 def _unknown_key(key: str, config: ConfigDict, group: str) -> UserError:
-    every = _flat(config)
+    every = flat(config)
     last = key.rsplit(".", 1)[-1]
     near = difflib.get_close_matches(key, every, n=1, cutoff=0.6) or [name for name in every if name.rsplit(".", 1)[-1] == last][:1]
     guess = f" Did you mean --config.{near[0]}?" if near else ""
@@ -63,14 +64,6 @@ def _group(key: str, text: str, group: ConfigDict) -> dict[str, str]:
             f"--config.{key} is a group; set one of its keys ({keys}), or several, each once, as --config.{key}={some}. Got {text!r}."
         )
     return {f"{key}.{name}": value for name, _, value in parts}
-
-
-def _flat(config: ConfigDict, path: str = "") -> list[str]:
-    names: list[str] = []
-    for name, value in config.items():
-        here = f"{path}.{name}" if path else name
-        names += _flat(value, here) if isinstance(value, ConfigDict) else [here]
-    return names
 
 
 def _parse(text: str, current: Any, key: str) -> Any:

@@ -36,7 +36,7 @@ def typed(cls: type, values: Mapping[str, Any], path: str) -> Any:
 
 def to_dict(config: ConfigDict) -> dict[str, Any]:
     """The config as plain JSON data (tuples become lists). Raises UserError for a value that JSON does not have."""
-    for name in _flat(config):
+    for name in flat(config):
         value = config
         for part in name.split("."):
             value = value[part]
@@ -45,6 +45,15 @@ def to_dict(config: ConfigDict) -> dict[str, Any]:
         except (TypeError, ValueError):
             raise UserError(f"config.{name}={value!r} is not possible: only finite numbers, strings, booleans and lists are.") from None
     return json.loads(config.to_json())
+
+
+def flat(config: ConfigDict, path: str = "") -> list[str]:
+    """Returns the dotted names of all keys."""
+    names: list[str] = []
+    for name, value in config.items():
+        here = f"{path}.{name}" if path else name
+        names += flat(value, here) if isinstance(value, ConfigDict) else [here]
+    return names
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> dict[str, tuple[Any, Any]]:

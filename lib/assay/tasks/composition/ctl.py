@@ -14,6 +14,7 @@ from functools import partial
 
 import numpy as np
 
+from assay.config.generated import CTL
 from assay.config.schema import require, span
 from assay.core.rng import example_keys, integers
 from assay.tasks.composition.csordas import cells
@@ -21,6 +22,7 @@ from assay.tasks.lengths import by_length
 from assay.tasks.sequence import answer_after, score_tokens, vocabulary
 from assay.tasks.task import Published, Task
 
+DEFAULTS = CTL
 SPLITS = ("train", "valid", "iid", "6-8", "9-10")  # 6-8 is the paper's validation, 9-10 its test
 ABOUT = {
     "forward": "a symbol, then tables in the order of their use -> the symbol that they lead to",

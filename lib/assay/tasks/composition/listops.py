@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from assay.config.generated import LISTOPS, LISTOPS_LRA
 from assay.config.schema import require, span
 from assay.core.rng import integers
 from assay.data.source import Source, finite, generated
@@ -26,6 +27,8 @@ from assay.tasks.lengths import by_length
 from assay.tasks.sequence import answer_after, score_tokens, vocabulary
 from assay.tasks.task import PLAIN, TRANSFORMERS, Published, Task, find_split
 
+DEFAULTS = LISTOPS
+LRA_DEFAULTS = LISTOPS_LRA
 SPLITS = ("train", "valid", "iid", "6-6", "7-8")  # of listops/depth; 6-6 is the paper's validation, 7-8 its test
 LRA_SPLITS = ("train", "valid", "test")
 ABOUT = {

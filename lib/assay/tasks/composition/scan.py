@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from assay.config.generated import SCAN
 from assay.config.schema import require
 from assay.core.errors import unknown
 from assay.core.rng import example_keys
@@ -26,9 +27,10 @@ from assay.tasks.task import Published, Task, find_split
 
 WORDS = ("walk", "look", "run", "jump", "turn", "left", "right", "opposite", "around", "twice", "thrice", "and", "after")
 ACTIONS = ("I_WALK", "I_LOOK", "I_RUN", "I_JUMP", "I_TURN_LEFT", "I_TURN_RIGHT")
-CUTOFF = 22  # actions: of `length`, the longest training answer
+CUTOFF = SCAN["cutoff"]  # actions: of `length`, the longest training answer
 END = len(ACTIONS)  # the class that ends an answer; the decoder begins with the id after it
 LONGEST_COMMAND = 9
+DEFAULTS = SCAN
 SPLITS = ("train", "test")  # and valid, where a share of the training pairs is held out
 PRIMITIVE_SHARE = 0.1  # of the lines of the jump and turn_left training sets
 ABOUT = {

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from assay.config.generated import GYM
 from assay.config.schema import require
 from assay.core.errors import UserError
 from assay.data.source import Examples, Source, in_memory, padded
@@ -27,6 +28,7 @@ from assay.tasks.puzzles.gym_items import BLOCK, BLOCKS, Item
 from assay.tasks.sequence import prompted, score_tokens, vocabulary
 from assay.tasks.task import Task, find_split
 
+DEFAULTS = GYM
 SPLITS = ("train", "valid", "test")  # and harder, where the family has a curriculum that goes on
 ORDER = ("test", "harder", "valid", "train")  # a question that is drawn for several splits stays in the first of these
 ABOUT = "puzzles with verifiers, by family: --task=gym/chain_sum"

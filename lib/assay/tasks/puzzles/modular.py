@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from assay.config.generated import MODULAR
 from assay.config.schema import require
 from assay.core.rng import example_keys
 from assay.data.source import Examples, Source, in_memory
@@ -24,6 +25,7 @@ from assay.tasks.task import Task, find_split
 INPUT = 3  # tokens: x, the operation, y
 VALID_SHARE = 0.1  # of the equations that are not for training
 METRICS = ("answer_accuracy",)
+DEFAULTS = MODULAR
 SPLITS = ("train", "valid", "test")
 
 

@@ -16,6 +16,7 @@ from functools import partial
 
 import numpy as np
 
+from assay.config.generated import PATH_STAR
 from assay.config.schema import require
 from assay.core.rng import integers
 from assay.data.source import Source, finite, generated
@@ -24,6 +25,7 @@ from assay.tasks.task import Task, find_split
 
 SHARED_BELOW = 10  # bits: an eighth of 2**10 strings is enough to draw from; the paper's setting has above 2**60
 SCORES = ("exact_match", "token_accuracy")
+DEFAULTS = PATH_STAR
 SPLITS = ("train", "valid", "test")
 ABOUT = {"path_star": "the edges of a star, its centre and the end of an arm -> the path from one to the other"}
 
