@@ -87,7 +87,7 @@ P_HOP = {
     "alphabet": 4,  # symbols; 4 in the paper
     "seed": 0,
 }
-SCAN = {
+SCAN: dict[str, Any] = {
     "valid_share": 0.0,  # share of the training pairs that is held out for choices; 0: none, as in the paper
     "layout": "translation",  # translation: for encoder_decoder; prompted: one stream reads the command and continues with the answer
     "cutoff": 22,  # scan/length: actions of the longest training answer; fewer leave lengths to make choices on
