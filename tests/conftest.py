@@ -61,7 +61,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., dict[str, Any]]:
     """`tiny("lstm", {"train.steps": "3"})`: the resolved config of experiments/reason/parity.py:lstm,tiny, with keys changed."""
-    from assay.config.typed import load, override, to_dict
+    from assay.config.files import load
+    from assay.config.overrides import override
+    from assay.config.schema import to_dict
 
     def make(variant: str, changes: dict[str, str] | None = None) -> dict[str, Any]:
         return to_dict(override(load(f"{EXPERIMENTS}/reason/parity.py:{variant},tiny"), changes or {}))

@@ -9,11 +9,12 @@ from conftest import EXPERIMENTS
 from verb_server import verb  # noqa: F401 - a fixture
 
 from assay.cli.compare import card_of
-from assay.config.typed import load, override
+from assay.config.files import load
+from assay.config.overrides import override
 from assay.core.errors import UserError
 from assay.diagnostics import table as diagnostics
 from assay.train import loop
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 from assay.verdicts import diagnosis
 from assay.verdicts.card import build
 

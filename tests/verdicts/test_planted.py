@@ -10,10 +10,11 @@ import pytest
 from conftest import EXPERIMENTS
 from ml_collections import ConfigDict
 
-from assay.config.models import cnn, mlp, recurrent, transformer
-from assay.config.typed import load, to_dict
+from assay.config import cnn, mlp, recurrent, transformer
+from assay.config.files import load
+from assay.config.schema import to_dict
 from assay.train import loop
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 from assay.verdicts import diagnosis
 
 FAULTS = ("exploding", "vanishing", "spurious", "over-fitting", "longer inputs", "not learnt", "over-confident")

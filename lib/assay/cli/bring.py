@@ -4,7 +4,7 @@
     save(found, "mine")                                       # diagnosis.json, .npz and .html
     card = build(found, {"other": examined(bring(apply, other, data), "other")})
 
-It has no folder with a config, so nothing can be done to it by `experiments.treat`, and nothing is suggested. Two diagnoses are compared
+It has no folder with a config, so nothing can be done to it by `assay treat`, and nothing is suggested. Two diagnoses are compared
 where both were brought with the same data and names.
 """
 
@@ -16,13 +16,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from assay.cli.diagnose import write
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
 from assay.diagnostics.subject import Subject
 from assay.diagnostics.table import examine
 from assay.reports.diagnosis import diagnosis_page
 from assay.train.workdir import environment
-from assay.verdicts.diagnosis import SCHEMA, Diagnosis, example_sets, write
+from assay.verdicts.diagnosis import SCHEMA, Diagnosis, example_sets
 
 COMMAND = "examined(bring(apply, params, data))"  # what made the diagnosis, as the page says it
 

@@ -1,30 +1,10 @@
-"""Data as configs name them: every key of `config.task`, with its unit or effect. `texts("csv", train="train.csv")` changes some."""
+"""Every key of the tasks that come from data, with its unit or effect. `texts("csv", train="train.csv")` changes some."""
 
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import changed
-
-
-def chomsky(name: str, **changes: Any) -> ConfigDict:
-    """A task of the Chomsky-hierarchy benchmark, `chomsky/NAME`."""
-    return changed(
-        {
-            "name": f"chomsky/{name}",  # python -m experiments.show --task=list prints all
-            "convention": "code",  # "code" or "paper", where the published code and paper disagree
-            "lengths": "1:40",  # training lengths, both included
-            "seed": 0,  # of valid and test examples
-        },
-        changes,
-    )
-
-
-def reasoning(name: str, **changes: Any) -> ConfigDict:
-    """Any generated task, such as `ctl/forward` or `addition`; its keys are commented in its own module, lib/assay/tasks/."""
-    from assay.tasks.table import find
-
-    return changed({"name": name, **find(name).defaults}, changes)
+from assay.config.groups import changed
 
 
 def digits(**changes: Any) -> ConfigDict:

@@ -15,9 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from assay.core.errors import UserError
-from assay.reports.terminal.run import DASH, format_seed, format_value
-from assay.train.workdir import write_text
+from assay.reports.table import DASH, format_seed, format_value
 
 Row = Mapping[str, Any]
 
@@ -31,19 +29,6 @@ FITTED = 0.9  # accuracy on the trained lengths from which on a model is said to
 EACH = 10  # so many seeds are shown one by one
 NOT_RUN = "not run"
 AREAS = {"reason": "Reasoning", "text": "Texts", "vision": "Images", "translate": "Sequence to sequence", "generalise": "Generalisation"}
-
-
-def render(readme: str | Path, folder: str | Path, planned: Sequence[tuple[str, str]] = ()) -> None:
-    """Writes the tables of all published results between the marks of the page `readme`, and what was `planned`, as (task, experiment),
-    and not run. Links are relative to the page. Raises UserError where it has no marks."""
-    path = Path(readme)
-    if not path.is_file():
-        raise UserError(f"no file {str(readme)!r} to write into. Set --readme.")
-    before, start, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
-    if not (start and end):
-        raise UserError(f"{readme} has no {MARKS[0]} and {MARKS[1]} to write between.")
-    write_text(path, f"{before}{start}\n{tables(Path(folder), planned, path.parent)}\n{end}{after}")
 
 
 def tables(folder: Path, planned: Sequence[tuple[str, str]] = (), beside: Path = Path()) -> str:

@@ -6,7 +6,7 @@ What it holds decides what the task is: images and their classes (images.py), or
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from assay.config.typed import require
+from assay.config.schema import require
 from assay.core.errors import UserError
 from assay.data import tfds
 from assay.tasks.datasets import images, texts

@@ -20,7 +20,13 @@ from assay.train.experiment import Experiment, assemble
 from assay.train.state import TrainState, all_params, final_params
 from assay.train.treatment import Treatment, links
 from assay.train.workdir import EXTRA, WorkDir
-from assay.treatments.table import treatments
+from assay.treatments.runs import Runs
+from assay.treatments.table import build
+
+
+def treatments(specs: Sequence[str]) -> list[Treatment]:
+    """Builds the treatments that a config names, with the readers of this file for the runs that they name. Raises UserError."""
+    return build(specs, RUNS)
 
 
 def load(workdir: str | Path, treated: Sequence[Treatment] | None = None) -> tuple[Model, PyTree, Task]:
@@ -92,3 +98,6 @@ def restore(made: Experiment, workdir: str | Path) -> TrainState:
         if step is None:
             raise nothing
         return checkpointer.restore(step, place(made.abstract(), make_mesh(MeshConfig(-1, 1, 1))))[0]
+
+
+RUNS = Runs(load, rebuild, early, check_early)
