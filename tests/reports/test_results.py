@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from assay.cli.publish import publish
+from assay.cli.publish import publish, render
 from assay.core.errors import UserError
-from assay.reports.results import EACH, FITTED, MARKS, NOT_RUN, lines, render, tables
+from assay.reports.results import EACH, FITTED, MARKS, NOT_RUN, lines, tables
 from assay.reports.terminal.run import DASH
 
 CELL = {"value": 0.52, "spread": None, "statistic": "max", "source": "a paper", "tag": "V2"}
