@@ -32,8 +32,8 @@ READINGS = {
     np.ndarray: np.ndarray | np.generic,  # NumPy's functions return scalars where arrays have no axes
     jax.Array: jax.Array | np.ndarray,  # what is traced from the host's side gets host arrays
 }
-# Not card, which takes arrays as Sequence[float].
-CHECKED = ("core", "dist", "nn", "models", "data", "tasks", "infer", "evals", "train", "treat")
+# Not the floors above, which take arrays as Sequence[float].
+CHECKED = ("core", "config", "dist", "nn", "models", "data", "tasks", "infer", "evals", "train", "treatments")
 _beartype = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True, hint_overrides=beartype.FrozenDict(READINGS)))
 
 

@@ -38,7 +38,7 @@ from assay.treatments.pipeline.load import rebuild, restore
 from assay.verdicts.diagnosis import COLUMNS, PAGE, ROWS, SCHEMA, Diagnosis, as_json, example_sets, packed
 from assay.verdicts.recommend import recommend
 
-FULL, QUICK = (512, 20.0), (128, 4.0)  # examples of a split, and seconds for timing
+FULL, FEW = (512, 20.0), (128, 4.0)  # examples of a split, and seconds for timing
 
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a finished run.", flag_values=FLAGS)
@@ -49,7 +49,7 @@ def diagnose(workdir: str | Path, quick: bool = False) -> Diagnosis:
     """Measures a run, and writes its diagnosis into its folder. Raises UserError where there is no checkpoint."""
     made, folder = rebuild(workdir), WorkDir(workdir)
     state = restore(made, workdir)
-    examples, seconds = QUICK if quick else FULL
+    examples, seconds = FEW if quick else FULL
     params = final_params(state, made.treatment)["model"]
     subject = Subject(made.model, params, made.task, held_out(made.task), examples, _history(folder), _begun(made), seconds)
     check_writable(workdir)

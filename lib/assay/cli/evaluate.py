@@ -72,7 +72,7 @@ def evaluate(
 
 
 def main(overrides: dict[str, str]) -> None:
-    changes = {
+    changes: dict[str, float] = {
         "per_length": PER_LENGTH.value,
         "batch_size": BATCH_SIZE.value,
         "samples": SAMPLES.value,

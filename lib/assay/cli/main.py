@@ -25,6 +25,14 @@ VERBS: Mapping[str, str] = {
     "publish": "write a finished study as files small enough to commit",
 }
 ALIASES = {"main": "train"}
+USAGE = """Trains models in JAX, measures what holds each one back, applies a remedy, and measures again.
+
+usage: assay VERB [--flag=value ...]
+
+{verbs}
+
+Begin with a run of seconds:   assay train --config=parity:tiny --workdir=runs/tiny
+The flags of a verb:           assay VERB --help"""
 COMPILING = ("diagnose", "compare")  # verbs that compile more than they compute: see core/allocator.py
 
 
@@ -32,20 +40,7 @@ def usage() -> str:
     """Returns the help of the command."""
     width = max(map(len, VERBS))
     lines = [f"  {verb:<{width}}  {about}" for verb, about in VERBS.items()]
-    return "\n".join(
-        [
-            "Trains models in JAX, measures what holds each one back, applies a remedy, and measures again.",
-            "",
-            "usage: assay VERB [--flag=value ...]",
-            "",
-        ]
-        + lines
-        + [
-            "",
-            "assay VERB --help    the flags of a verb, with examples",
-            "assay train --config=parity:tiny --workdir=runs/tiny    a run of seconds",
-        ]
-    )
+    return USAGE.format(verbs="\n".join(lines))
 
 
 def main() -> None:
