@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from absl import flags
 
 from assay.cli.command import launch
@@ -40,6 +41,7 @@ from assay.verdicts.recommend import recommend
 
 FULL, FEW = (512, 20.0), (128, 4.0)  # examples of a split, and seconds for timing
 
+COMMAND = "examined(bring(apply, params, data))"  # what made the diagnosis, as the page says it
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a finished run.", flag_values=FLAGS)
 QUICK = flags.DEFINE_bool("quick", False, "Fewer examples and less time: half a minute in place of up to three.", flag_values=FLAGS)
@@ -89,6 +91,41 @@ def write(found: Diagnosis, workdir: str | Path, command: str = "") -> None:
     write_text(
         folder / PAGE, diagnosis_page(found, command or f"python -m experiments.diagnose --workdir={shlex.quote(str(workdir))}{quick}")
     )
+
+
+def examined(subject: Subject, model: str = "yours", on_done: Callable[[int, str], None] = lambda done, name: None) -> Diagnosis:
+    """Measures a subject. `model`: how pages and tables name it; `on_done(done, name)` is told before each diagnostic."""
+    rows = examine(subject, on_done=on_done)
+    about = {
+        "schema": SCHEMA,
+        "task": subject.task.name,
+        "experiment": model,
+        "model": model,
+        "treatments": [],
+        "split": subject.split,
+        "quick": False,
+        "run": False,
+        "checkpoint": _fingerprint(subject.params),
+        "vocabulary": list(astuple(subject.task.vocabulary)),
+        "notes": [],
+        "failed": [],
+        "environment": environment(),
+    }
+    return Diagnosis(about, rows, example_sets(subject, rows), [])
+
+
+def page(found: Diagnosis) -> str:
+    """The diagnosis as one HTML page that opens offline."""
+    return diagnosis_page(found, COMMAND)
+
+
+def save(found: Diagnosis, folder: str | Path) -> None:
+    """Writes diagnosis.json, .npz and .html into a folder, which is made; `read` of verdicts/diagnosis.py reads them."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}. Choose another.") from None
+    write(found, folder, COMMAND)
 
 
 def main(overrides: dict[str, str]) -> None:
@@ -169,3 +206,12 @@ def _begun(made: Experiment) -> Callable[[], PyTree]:
         return all_params(start)["model"]
 
     return begun
+
+
+def _fingerprint(params: PyTree) -> str:
+    """A hash of the parameters."""
+    found = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        found.update(jax.tree_util.keystr(path).encode())
+        found.update(np.asarray(leaf).tobytes())
+    return f"sha256 {found.hexdigest()[:16]}"

@@ -60,13 +60,15 @@ SECONDS = flags.DEFINE_float(
 )
 
 
-def treat(source: str, specs: Sequence[str], workdir: str, overrides: Mapping[str, str], seconds: float) -> None:
+def treat(
+    source: str, specs: Sequence[str], workdir: str, overrides: Mapping[str, str], seconds: float, summary: bool = True
+) -> None:
     """Does the treatments, or those that FILE.py:NAME lists, to the run `source`, or to every run `seed_*` below it. Raises UserError."""
     specs = [one for spec in specs for one in (pipeline(spec) if spec.partition(":")[0].endswith(".py") else [spec])]
     root = Path(source)
     seeds = [] if WorkDir(root).config.exists() else sorted(root.glob("seed_*"))
     for path in seeds or [root]:
-        _treat_run(str(path), specs, f"{workdir}/{path.name}" if seeds else workdir, overrides, seconds)
+        _treat_run(str(path), specs, f"{workdir}/{path.name}" if seeds else workdir, overrides, seconds, summary)
 
 
 def measured(runs: Mapping[str, str], split: str, seconds: float) -> list[dict[str, Any]]:
@@ -139,7 +141,7 @@ def start() -> None:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _treat_run(source: str, specs: Sequence[str], workdir: str, overrides: Mapping[str, str], seconds: float) -> None:
+def _treat_run(source: str, specs: Sequence[str], workdir: str, overrides: Mapping[str, str], seconds: float, summary: bool) -> None:
     if Path(workdir).resolve() == Path(source).resolve():
         raise UserError(f"--workdir={workdir} is the run that is treated, which stays as it is. Give another folder.")
     try:
@@ -172,7 +174,7 @@ def _treat_run(source: str, specs: Sequence[str], workdir: str, overrides: Mappi
         WorkDir.write_json(path, {**found, "environment": environment()})
         if leader():
             write_text(Path(workdir) / PICTURE, standalone(pareto(stages_of([workdir]))))
-    if leader():
+    if summary and leader():
         print_stages(json.loads(path.read_text()))
         print(f"stages: {path}\npicture: {Path(workdir) / PICTURE}\nreport: {WorkDir(workdir).report}")
 

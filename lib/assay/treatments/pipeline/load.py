@@ -30,9 +30,18 @@ def treatments(specs: Sequence[str]) -> list[Treatment]:
 
 
 def load(workdir: str | Path, treated: Sequence[Treatment] | None = None) -> tuple[Model, PyTree, Task]:
-    """The treated model, its newest parameters and the task of a work directory. Raises UserError where there is no checkpoint.
+    """Returns the treated model, its newest parameters and the task of a run.
 
-    `treated`: the run's treatments, where it was given some that its config does not name (those of a notebook).
+    Args:
+      workdir: the folder of the run.
+      treated: the run's treatments, where it was given some that its config does not name (those of a notebook).
+
+    Raises UserError where there is no checkpoint.
+
+    >>> model, params, task = assay.load("runs/tiny")
+    >>> batch = task.encode(task.source("iid").fetch(np.arange(2)), task.width(8))
+    >>> model.apply(params, batch).logits.shape
+    (2, 9, 2)
     """
     made = rebuild(workdir, treated=treated)
     state = restore(made, workdir)
