@@ -1,11 +1,11 @@
-"""Fault tests: behaviour of a run that is killed repeatedly, and memory growth. Prints JSON; exits with code 1 on failure.
+"""Fault tests: a run that is killed repeatedly, and memory growth over checkpoints. Prints JSON; exits with code 1 on failure.
 
     python -m experiments.faults kills --cycles=50 --out=experiments/results/bench/kills.json     (about 10 min)
     python -m experiments.faults memory --saves=300 --out=experiments/results/bench/memory.json   (about 2 min)
 
-kills   kills one run with `kill -9` at random moments drawn from a seed: during training, during a checkpoint and at startup. Each restart
-        must resume from the latest complete checkpoint, and logged metrics must equal those of an uninterrupted run. The end must be
-        bit-equal: parameters, optimizer state, random state, logged losses, results.
+kills   kills one run repeatedly with `kill -9` at random moments drawn from a seed: during training, during a checkpoint and at startup.
+        Each restart must resume from the latest complete checkpoint, and logged metrics must equal those of an uninterrupted run. The end
+        must be bit-equal: parameters, optimizer state, random state, logged losses, results.
 memory  resident memory of a process that saves checkpoints repeatedly without training, from the 20th checkpoint to the last
 """
 

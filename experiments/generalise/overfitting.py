@@ -1,13 +1,13 @@
 """Which treatment closes the gap between training and test accuracy of a network trained on 200 labelled digits?
 
 Command:   python -m experiments.study --config=experiments/generalise/overfitting.py:none \\
-               --config=experiments/generalise/overfitting.py:augment --seeds=0:4 --workdir=runs/overfitting     (one --config a variant)
+               --config=experiments/generalise/overfitting.py:augment --seeds=0:4 --workdir=runs/overfitting     (one --config per variant)
            python -m experiments.compare --workdir=runs/overfitting --baseline=none --split=test --plot=differences.svg
 Variants:  none            a CNN that memorizes its 200 images
            l1, l2          a penalty on the size of the weights
            dropout         drops half of the head's features
            augment         shifts images by up to one pixel and rotates them by up to 12 degrees
-           early_stopping  restores the best of the validations on the 180 images of `valid`, which are additional labels
+           early_stopping  restores the checkpoint with the best validation on the 180 images of `valid`, which add as many labels
            ensemble        five networks at once, with averaged probabilities
            average         an exponential moving average of the parameters
            kfold           `valid` is one of five folds: run one study per fold 0 to 4 with --config.task.fold=FOLD and its own --workdir;
