@@ -60,9 +60,7 @@ SECONDS = flags.DEFINE_float(
 )
 
 
-def treat(
-    source: str, specs: Sequence[str], workdir: str, overrides: Mapping[str, str], seconds: float, summary: bool = True
-) -> None:
+def treat(source: str, specs: Sequence[str], workdir: str, overrides: Mapping[str, str], seconds: float, summary: bool = True) -> None:
     """Does the treatments, or those that FILE.py:NAME lists, to the run `source`, or to every run `seed_*` below it. Raises UserError."""
     specs = [one for spec in specs for one in (pipeline(spec) if spec.partition(":")[0].endswith(".py") else [spec])]
     root = Path(source)
