@@ -79,10 +79,8 @@ def _watch(children: Sequence[subprocess.Popen[bytes]], received: Sequence[int])
             if code < 0 and not received:
                 name = signal.Signals(-code).name
                 _say(
-                    _say(
-                        f"process {first} of {len(children)} was ended by {name}, so the others stop. "
-                        "The same command resumes from the last checkpoint"
-                    )
+                    f"process {first} of {len(children)} was ended by {name}, so the others stop. "
+                    "The same command resumes from the last checkpoint"
                 )
         if all(code is not None for code in codes):
             return failed
