@@ -141,7 +141,7 @@ def test_texts_use_the_terms_of_the_field():
     [
         ('"""Counts looks at the\nsplit `valid`."""', 1, "a validation"),
         ('"""Counts.\n\nA look at `valid`, then another."""', 3, "a validation"),
-        ("x = 0  # two looks without a better value", 1, "a validation"),
+        ("x = 0  # two looks without a better value", 1, "validations"),
         ("# It is known by\n# heart then.\nx = 0", 1, "memorized"),
         ('x = 1\nraise ValueError(f"step {x}; the same command "\n"goes on from there")', 2, "resumes"),
         ('"""The stage that a run goes on with."""', 1, "resumes"),

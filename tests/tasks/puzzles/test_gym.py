@@ -26,7 +26,7 @@ from assay.tasks.puzzles import gym, gym_items
 from assay.tasks.puzzles.gym import DEFAULTS, IMPOSSIBLE, UNENDED, GymConfig
 from assay.train.experiment import assemble
 
-EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
+EXPERIMENTS = Path(__file__).resolve().parents[3] / "experiments"
 FAMILIES = (
     "chain_sum",
     "basic_arithmetic",
