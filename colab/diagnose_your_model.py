@@ -128,7 +128,7 @@ params = train()
 # interval, how it was measured and what it means. Rows that do not apply say why, on the page below.
 
 # %% tags=["diagnosis"]
-from assay.cli.bring import examined
+from assay.cli.diagnose import examined
 from assay.diagnostics.bring import bring
 from assay.reports.terminal.diagnosis import print_diagnosis
 
@@ -160,7 +160,7 @@ from pathlib import Path
 
 from IPython.display import IFrame
 
-from assay.cli.bring import save
+from assay.cli.diagnose import save
 
 save(found, "plain")
 page = Path("plain/diagnosis.html").read_text()

@@ -25,15 +25,15 @@ import numpy as np
 from absl import flags
 from jax.sharding import Mesh
 
+from assay import config as configs
 from assay.cli.command import launch
-from assay.config import typed as configs
 from assay.core.errors import UserError, unknown
 from assay.diagnostics.cost.plan import memory_on_each
 from assay.dist import launch as process
 from assay.dist.mesh import AXES
 from assay.train.experiment import assemble
 from assay.train.workdir import WorkDir, environment, write_text
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 from experiments.benches import steps
 from experiments.peers import turns
 from experiments.peers.works import ON_GPU, WORKS

@@ -1,37 +1,6 @@
-"""Starts a command in several processes on this machine, which compute together as those of a cluster do.
+"""Starts a command in several processes: the same as `assay launch`. The verb is lib/assay/cli/launch.py; --help prints its flags."""
 
-    python -m experiments.launch --processes=2 -- python -m experiments.main --config=experiments/reason/parity.py:tiny --workdir=/tmp/two
-    python -m experiments.launch --processes=2 --devices=2 -- ...      (each with two simulated CPU devices)
-
-Process 0 writes the files and speaks. SIGTERM and Ctrl-C are handed on: all save at the same step and stop. Where one process dies, the
-others are stopped within 20 s, and the same command goes on from the last checkpoint.
-
-On a cluster, whatever starts the processes takes this verb's place; each verb has the flags
-    --coordinator=HOST:PORT --processes=16 --process=3      where nobody else knows
-    --coordinator=auto                                      under Slurm, Open MPI, Kubernetes or on TPUs, where JAX finds it out
-"""
-
-import sys
-
-from absl import flags
-
-from assay.cli.command import launch
-from assay.core.errors import UserError
-from assay.dist import local
-
-DEVICES = flags.DEFINE_integer("devices", 0, "Simulated CPU devices of each process; 0: what there is.")
-
-
-def main(overrides: dict[str, str], command: list[str]) -> None:
-    if overrides:
-        raise UserError("launch takes no --config overrides of its own. Write -- before the command that it starts.")
-    text = flags.FLAGS["processes"].value or "2"
-    if not text.isdecimal():
-        raise UserError(f"--processes={text!r} is no number.")
-    sys.exit(local.run(command, int(text), DEVICES.value))
-
+from assay.cli.launch import start
 
 if __name__ == "__main__":
-    at = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    given, sys.argv = sys.argv[at + 1 :], sys.argv[:at]
-    launch(lambda overrides: main(overrides, given), __doc__)
+    start()

@@ -32,8 +32,8 @@ READINGS = {
     np.ndarray: np.ndarray | np.generic,  # NumPy's functions return scalars where arrays have no axes
     jax.Array: jax.Array | np.ndarray,  # what is traced from the host's side gets host arrays
 }
-# Not card, which takes arrays as Sequence[float].
-CHECKED = ("core", "dist", "nn", "models", "data", "tasks", "infer", "evals", "train", "treat")
+# Not the floors above, which take arrays as Sequence[float].
+CHECKED = ("core", "config", "dist", "nn", "models", "data", "tasks", "infer", "evals", "train", "treatments")
 _beartype = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True, hint_overrides=beartype.FrozenDict(READINGS)))
 
 
@@ -61,7 +61,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., dict[str, Any]]:
     """`tiny("lstm", {"train.steps": "3"})`: the resolved config of experiments/reason/parity.py:lstm,tiny, with keys changed."""
-    from assay.config.typed import load, override, to_dict
+    from assay.config.files import load
+    from assay.config.overrides import override
+    from assay.config.schema import to_dict
 
     def make(variant: str, changes: dict[str, str] | None = None) -> dict[str, Any]:
         return to_dict(override(load(f"{EXPERIMENTS}/reason/parity.py:{variant},tiny"), changes or {}))

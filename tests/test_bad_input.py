@@ -224,7 +224,9 @@ def test_evaluate_needs_a_checkpoint(verb, run, tmp_path):
 
 
 def test_evaluate_beyond_learned_positions(verb, tmp_path):
-    from assay.config.typed import load, override, to_dict
+    from assay.config.files import load
+    from assay.config.overrides import override
+    from assay.config.schema import to_dict
 
     config = override(load(f"{ROOT}/{CONFIG}:transformer,tiny"), {"model.positions": "learned", "model.max_length": "17"})
     (tmp_path / "config.json").write_text(json.dumps({"experiment": "learned", "composition": {}, **to_dict(config)}))

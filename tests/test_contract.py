@@ -11,7 +11,9 @@ import jax
 import numpy as np
 import pytest
 
-from assay.config.typed import load, override, to_dict
+from assay.config.files import load
+from assay.config.overrides import override
+from assay.config.schema import to_dict
 from assay.core.errors import UserError
 from assay.core.tree import paths
 from assay.dist.mesh import MeshConfig, abstract_mesh, batch_sharding, check_divides
@@ -19,7 +21,7 @@ from assay.dist.shard import place
 from assay.train.experiment import Experiment, assemble
 from assay.train.state import all_params
 from assay.train.step import make_step, repeat
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 ROOT = Path(__file__).resolve().parents[1]
 KEYS = {"seed", "task", "model", "objective", "optimizer", "train", "evaluate", "checkpoint", "mesh", "precision", "treatments"}

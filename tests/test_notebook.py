@@ -10,11 +10,11 @@ import pytest
 from jax import export
 from nbclient import NotebookClient
 
-from assay.config.typed import load
+from assay.config.files import load
 from assay.nn.positions import POSITIONS
 from assay.train.experiment import assemble
 from assay.train.step import make_step, repeat
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "colab" / "quickstart.ipynb"

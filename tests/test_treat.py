@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from verb_server import ROOT, contents, refused, verb  # noqa: F401 - a fixture
 
-from assay.cli.treat import print_stages
 from assay.core.errors import UserError
 from assay.core.tree import count, paths
 from assay.infer.export import exported_bytes
+from assay.reports.terminal.stages import print_stages
 from assay.treatments.pipeline.load import load, rebuild
 from assay.treatments.pipeline.stages import plan
 

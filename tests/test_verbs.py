@@ -16,7 +16,7 @@ import pytest
 import assay
 from assay.cli import show as browse
 from assay.cli import train as conduct
-from assay.config.typed import load
+from assay.config.files import load
 from assay.tasks.table import TASKS
 from assay.train import loop
 from assay.train.state import all_params

@@ -4,13 +4,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from assay.config.typed import load, to_dict
+from assay.config.files import load
+from assay.config.schema import to_dict
 from assay.dist import launch
 from assay.dist.mesh import make_mesh
 from assay.train.checkpoint import CheckpointConfig, Checkpointer
 from assay.train.experiment import assemble
 from assay.train.loop import start
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 
 def memory(root: Path, saves: int, told: Callable[[str], None] = lambda line: None) -> dict:

@@ -17,7 +17,7 @@ from assay.train.experiment import Experiment, assemble
 from assay.train.measure import labels_of
 from assay.train.step import make_step
 from assay.train.workdir import WorkDir
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 WARM = 20  # steps before the clock starts
 LOADER_SECONDS = 0.5  # for which a loader runs alone

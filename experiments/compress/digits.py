@@ -15,10 +15,7 @@ Reference: Hinton et al. 2015 (arXiv 1503.02531)
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import cnn
-from assay.config.students import sized
-from assay.config.tasks import digits
+from assay.config import cnn, defaults, digits, sized, variant
 
 VARIANTS = ("teacher", "wide", "alone")
 MODELS = {

@@ -15,10 +15,7 @@ Reference: Hinton et al. 2015 (arXiv 1503.02531); Tang et al. 2019 (arXiv 1903.1
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import recurrent, transformer
-from assay.config.students import sized
-from assay.config.tasks import texts
+from assay.config import defaults, recurrent, sized, texts, transformer, variant
 
 VARIANTS = ("teacher", "alone")
 

@@ -12,10 +12,7 @@ Reference: Lake and Baroni, ICML 2018 (arXiv 1711.00350), for the task
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import transformer
-from assay.config.students import sized
-from assay.config.tasks import reasoning
+from assay.config import defaults, reasoning, sized, transformer, variant
 
 VARIANTS = ("wide", "student")
 TAUGHT = "distill:student=experiments/compress/scan.py:student,T=2,hard=0.3,cache=True"

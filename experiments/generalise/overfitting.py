@@ -21,10 +21,7 @@ Reference: Goodfellow et al. 2016, "Deep Learning", chapter 7
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import cnn
-from assay.config.students import sized
-from assay.config.tasks import digits
+from assay.config import cnn, defaults, digits, sized, variant
 
 TREATMENTS = {
     "l1": ("l1:weight=1e-4",),

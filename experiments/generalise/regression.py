@@ -13,10 +13,7 @@ Reference: Efron et al. 2004, "Least angle regression", whose data these are
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import mlp
-from assay.config.students import sized
-from assay.config.tasks import diabetes
+from assay.config import defaults, diabetes, mlp, sized, variant
 
 VARIANTS = ("mlp", "ensemble")
 

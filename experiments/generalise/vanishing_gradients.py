@@ -15,9 +15,7 @@ Reference: Xiong et al. 2020 (arXiv 2002.04745) for the place of the norm; Radfo
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import transformer
-from assay.config.students import sized
+from assay.config import defaults, sized, transformer, variant
 
 VARIANTS = ("post", "post_scaled", "pre")
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from assay.config.models import recurrent, resnet, transformer
+from assay.config import recurrent, resnet, transformer
 from assay.core.tree import count
 from assay.diagnostics.cost.flops import flops
 from assay.dist import launch

@@ -14,10 +14,7 @@ Reference: Lee et al. 2023 (arXiv 2307.03381), figures only; Cho et al. 2024 (ar
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import transformer
-from assay.config.students import sized
-from assay.config.tasks import reasoning
+from assay.config import defaults, reasoning, sized, transformer, variant
 
 VARIANTS = ("plain", "reversed", "alone", "coupled")
 TREATMENTS = {"plain": (), "reversed": ("reverse",), "alone": ("reverse",), "coupled": ("reverse", "couple:span=48")}

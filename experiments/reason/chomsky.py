@@ -26,10 +26,7 @@ Reference: Deletang et al., ICLR 2023 (arXiv 2207.02098), Table 2
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import memory_rnn, recurrent, transformer
-from assay.config.students import sized
-from assay.config.tasks import chomsky
+from assay.config import chomsky, defaults, memory_rnn, recurrent, sized, transformer, variant
 
 POSITIONS = {"transformer": "rotary", "none": "none", "sinusoidal": "sinusoidal", "alibi": "alibi", "relative": "transformer_xl"}
 VARIANTS = (

@@ -12,10 +12,7 @@ Reference: Power et al. 2022 (arXiv 2201.02177)
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import transformer
-from assay.config.students import sized
-from assay.config.tasks import reasoning
+from assay.config import defaults, reasoning, sized, transformer, variant
 
 VARIANTS = ("decay", "none")
 

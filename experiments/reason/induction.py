@@ -13,10 +13,7 @@ Reference: Gu and Dao 2023 (arXiv 2312.00752), section 4.1, where it is trained 
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import transformer
-from assay.config.students import sized
-from assay.config.tasks import reasoning
+from assay.config import defaults, reasoning, sized, transformer, variant
 
 VARIANTS = ("rotary", "learned", "alibi", "none", "randomised", "local")
 CHANGES = {

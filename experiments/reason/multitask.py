@@ -14,10 +14,7 @@ Reference: Caruana 1997, "Multitask learning"; Deletang et al., ICLR 2023 (arXiv
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import recurrent
-from assay.config.students import sized
-from assay.config.tasks import multi
+from assay.config import defaults, multi, recurrent, sized, variant
 
 VARIANTS = ("together", "parity", "cycle")
 MEMBERS = {"parity": ("chomsky/parity_check",), "cycle": ("chomsky/cycle_navigation",)}

@@ -12,10 +12,7 @@ Reference: Deletang et al., ICLR 2023 (arXiv 2207.02098), Table 2: LSTM 1.00, Tr
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import recurrent, transformer
-from assay.config.students import sized
-from assay.config.tasks import chomsky
+from assay.config import chomsky, defaults, recurrent, sized, transformer, variant
 
 VARIANTS = ("lstm", "transformer", "scratchpad")
 

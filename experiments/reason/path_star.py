@@ -13,10 +13,7 @@ Reference: Bachmann and Nagarajan 2024 (arXiv 2403.06963)
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import transformer
-from assay.config.students import sized
-from assay.config.tasks import reasoning
+from assay.config import defaults, reasoning, sized, transformer, variant
 
 VARIANTS = ("forward", "reversed")
 

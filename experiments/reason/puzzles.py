@@ -12,10 +12,7 @@ Reference: Stojanovski et al. 2025 (arXiv 2505.24760), whose figures are those o
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import transformer
-from assay.config.students import sized
-from assay.config.tasks import reasoning
+from assay.config import defaults, reasoning, sized, transformer, variant
 
 VARIANTS = ("transformer", "reversed")
 

@@ -14,10 +14,7 @@ Reference: Arora et al. 2024 (arXiv 2312.04927), figure 2; Saunshi et al. 2025 (
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import recurrent, transformer
-from assay.config.students import sized
-from assay.config.tasks import reasoning
+from assay.config import defaults, reasoning, recurrent, sized, transformer, variant
 
 VARIANTS = ("attention", "lstm", "flat", "looped")
 

@@ -14,10 +14,7 @@ Reference: Bengio et al. 2009, "Curriculum learning"; the scratchpad, which feed
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import recurrent
-from assay.config.students import sized
-from assay.config.tasks import chomsky
+from assay.config import chomsky, defaults, recurrent, sized, variant
 
 TREATMENTS = {"none": (), "supervise": ("supervise",), "curriculum": ("curriculum:examples=20000",)}
 VARIANTS = ("none", "supervise", "curriculum")

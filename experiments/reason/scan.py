@@ -21,10 +21,7 @@ Reference: Lake and Baroni, ICML 2018 (arXiv 1711.00350): 100,000 updates on sin
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import recurrent, transformer
-from assay.config.students import sized
-from assay.config.tasks import reasoning
+from assay.config import defaults, reasoning, recurrent, sized, transformer, variant
 
 VARIANTS = ("lstm", "transformer", "relative", "universal", "words", "phrases", "hybrid")
 TREATMENTS = {"words": ("recombine",), "phrases": ("recombine:of=phrases,draws=200000",)}

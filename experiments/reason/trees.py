@@ -14,10 +14,7 @@ Reference: Csordas et al. 2021 (arXiv 2110.07732v1), Tables 2 and 3
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import recurrent, transformer
-from assay.config.students import sized
-from assay.config.tasks import reasoning
+from assay.config import defaults, reasoning, recurrent, sized, transformer, variant
 
 VARIANTS = ("lstm", "universal", "geometric")
 CHANGES = {

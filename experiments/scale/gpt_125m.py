@@ -10,8 +10,7 @@ Reference: Radford et al. 2019
 
 from ml_collections import ConfigDict
 
-from assay.config.students import sized
-from experiments.scaling import gpt
+from assay.config import gpt, sized
 
 VARIANTS = ("full",)
 

@@ -10,8 +10,7 @@ Reference: Grattafiori et al. 2024 (arXiv 2407.21783), and the model card of Lla
 
 from ml_collections import ConfigDict
 
-from assay.config.students import sized
-from experiments.scaling import llama
+from assay.config import llama, sized
 
 VARIANTS = ("full",)
 

@@ -10,8 +10,7 @@ Reference: Touvron et al. 2023 (arXiv 2307.09288)
 
 from ml_collections import ConfigDict
 
-from assay.config.students import sized
-from experiments.scaling import llama
+from assay.config import llama, sized
 
 VARIANTS = ("full",)
 

@@ -12,10 +12,7 @@ Reference: embedding 128, hidden 256, 2 layers, dropout 0.5, Adam 1e-3, 10 epoch
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import recurrent
-from assay.config.students import sized
-from assay.config.tasks import texts
+from assay.config import defaults, recurrent, sized, texts, variant
 
 VARIANTS = ("package", "imdb", "csv")
 

@@ -15,10 +15,7 @@ Reference: Devlin et al. 2019 (arXiv 1810.04805), section 4
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.students import sized
-from assay.config.tasks import texts
-from experiments.text.masked_lm import encoder
+from assay.config import defaults, sized, texts, transformer, variant
 
 VARIANTS = ("scratch_50", "scratch_200", "scratch_all", "pretrained_50", "pretrained_200", "pretrained_all")
 
@@ -29,8 +26,7 @@ def get_config(given: str = "") -> ConfigDict:
     start, _, labels = name.partition("_")
     config = defaults()
     config.task = texts("stdlib/package", tokenizer="bytes", max_length=256, labels=0 if labels == "all" else int(labels))
-    config.model = encoder()
-    config.model.dropout = 0.1
+    config.model = transformer("encoder", depth=3, width=128, mlp=512, dropout=0.1)  # the network of masked_lm.py
     config.optimizer.update({"name": "adamw", "learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 20, "weight_decay": 0.01})
     config.train.update({"steps": {"50": 100, "200": 200, "all": 600}[labels], "batch_size": 32})
     if start == "pretrained":

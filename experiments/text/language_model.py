@@ -14,10 +14,7 @@ Reference: Chen and Goodman 1999 (Kneser-Ney)
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import ngram, transformer
-from assay.config.students import sized
-from assay.config.tasks import language
+from assay.config import defaults, language, ngram, sized, transformer, variant
 
 VARIANTS = ("transformer", "ngram3", "ngram4", "ngram5", "ngram6")
 

@@ -10,10 +10,7 @@ Reference: Devlin et al. 2019 (arXiv 1810.04805): 15 % of the tokens, of which 8
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import transformer
-from assay.config.students import sized
-from assay.config.tasks import language
+from assay.config import defaults, language, sized, transformer, variant
 
 VARIANTS = ("masked_lm",)
 

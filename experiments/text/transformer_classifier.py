@@ -12,10 +12,7 @@ Reference: the classic settings are those of introductory JAX Transformers
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import transformer
-from assay.config.students import sized
-from assay.config.tasks import texts
+from assay.config import defaults, sized, texts, transformer, variant
 
 VARIANTS = ("classic", "tuned")
 

@@ -13,9 +13,7 @@ Reference: Lake and Baroni, ICML 2018 (arXiv 1711.00350): 0.997 (2-layer LSTM) o
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import transformer
-from assay.config.students import sized
+from assay.config import defaults, sized, transformer, variant
 
 VARIANTS = ("simple", "length", "jump", "turn_left")
 

@@ -11,10 +11,7 @@ Reference: scikit-learn's example "Recognizing hand-written digits"; its SVC(gam
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import cnn
-from assay.config.students import sized
-from assay.config.tasks import digits
+from assay.config import cnn, defaults, digits, sized, variant
 
 VARIANTS = ("cnn", "plain")
 

@@ -10,10 +10,7 @@ Reference: LeNet-5 on MNIST: 0.95 % test error without distortions (LeCun's MNIS
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import cnn
-from assay.config.students import sized
-from assay.config.tasks import digits, images
+from assay.config import cnn, defaults, digits, images, sized, variant
 
 VARIANTS = ("cnn",)
 

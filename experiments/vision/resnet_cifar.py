@@ -11,10 +11,7 @@ Reference: He et al. 2016: test error 8.75 % (ResNet-20), 6.97 % (ResNet-56), qu
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
-from assay.config.models import resnet
-from assay.config.students import sized
-from assay.config.tasks import digits, images
+from assay.config import defaults, digits, images, resnet, sized, variant
 
 VARIANTS = ("resnet20", "resnet56")
 

@@ -1,22 +1,54 @@
 """Assay trains models in JAX, measures what holds each one back, applies a remedy, and measures again.
 
-model, params, task = assay.load("runs/demo/lstm/seed_0")
-output = model.apply(params, task.encode(task.source("iid").fetch(indices), width))
+assay.run("parity:tiny", "runs/tiny")                      trains, evaluates and reports
+model, params, task = assay.load("runs/tiny")              pure functions over plain trees
+assay.suggest("runs/tiny")                                 remedies, from the diagnosis of the run
+assay.treat("runs/tiny", "quantize:int8", "runs/small")    applies one
+assay.compare("runs/tiny", "runs/small")                   every row before and after, with a verdict each
+
+What is not in `__all__` is private and may change.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from assay import config
+    from assay.cli.api import compare, diagnose, register, run, suggest, treat
+    from assay.models.model import Model
+    from assay.tasks.task import Task
+    from assay.train.treatment import Treatment
     from assay.treatments.pipeline.load import load
 
-__all__ = ["load"]
+__all__ = ["Model", "Task", "Treatment", "compare", "config", "diagnose", "load", "register", "run", "suggest", "treat"]
 __version__ = "0.1.0"
+
+_PLACES = {  # name -> its module; "" where it is a module itself
+    "Model": "assay.models.model",
+    "Task": "assay.tasks.task",
+    "Treatment": "assay.train.treatment",
+    "compare": "assay.cli.api",
+    "config": "",
+    "diagnose": "assay.cli.api",
+    "load": "assay.treatments.pipeline.load",
+    "register": "assay.cli.api",
+    "run": "assay.cli.api",
+    "suggest": "assay.cli.api",
+    "treat": "assay.cli.api",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Imports on use, so that `import assay` costs nothing and the allocator can be set before JAX comes in."""
-    if name == "load":
-        from assay.treatments.pipeline.load import load
+    """Imports on use, so that `import assay` costs nothing and the allocator can be set before JAX is imported."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'assay' has no attribute {name!r}")
+    from importlib import import_module
 
-        return load
-    raise AttributeError(f"module 'assay' has no attribute {name!r}")
+    if not _PLACES[name]:
+        return import_module(f"assay.{name}")
+    value = getattr(import_module(_PLACES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assay.cli.bring import COMMAND, examined, page, save
+from assay.cli.diagnose import COMMAND, examined, page, save
 from assay.core.errors import UserError
 from assay.diagnostics.bring import bring
 from assay.verdicts.card import build

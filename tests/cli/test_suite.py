@@ -8,11 +8,12 @@ import pytest
 
 from assay.cli import suite
 from assay.cli.suite import Entry, folder_of, seconds_of
-from assay.cli.suites import SUITES
-from assay.config.typed import load, override
+from assay.config.files import load
+from assay.config.overrides import override
+from assay.config.suites import SUITES
 from assay.core.errors import UserError
 from assay.reports.grid import Cell, curve_of, render
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 PARITY = "experiments/reason/parity.py:tiny"
 

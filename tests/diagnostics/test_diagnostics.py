@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assay.config.tasks import chomsky, digits
+from assay.config import chomsky, digits
 from assay.diagnostics import calibration, generalisation, health, long_range, reasoning
 from assay.diagnostics import table as diagnostics
 from assay.diagnostics.bring import bring

@@ -14,14 +14,16 @@ import jax
 import numpy as np
 import optax
 
-from assay.config.typed import load, override, to_dict
+from assay.config.schema import to_dict
+from assay.config.overrides import override
+from assay.config.files import load
 from assay.core.errors import Alone, Terminated, UserError
 from assay.core.tree import map_with_path
 from assay.dist import launch
 from assay.train import loop
 from assay.train.experiment import assemble
 from assay.treatments.pipeline.load import rebuild, restore
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 LIMIT = 1e-5
 

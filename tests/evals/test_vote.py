@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assay.config.models import transformer
+from assay.config import transformer
 from assay.core.errors import UserError
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.evals.evaluate import EvaluateConfig, batches, evaluate, make_answer
@@ -130,7 +130,8 @@ def test_votes_and_bests_are_those_of_the_records_samples(path_star):
 
 
 def test_tasks_that_read_an_answer_at_once_are_refused(tmp_path):
-    from assay.config.typed import load, override
+    from assay.config.files import load
+    from assay.config.overrides import override
     from assay.train import loop
 
     config = override(load("experiments/reason/parity.py:tiny"), {"evaluate.samples": "4"})

@@ -18,7 +18,7 @@ from assay.tasks.datasets.classify import score_classes
 from assay.train.experiment import assemble
 from assay.train.state import init_state
 from assay.train.step import make_step, repeat
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 from assay.treatments.training.accumulate import accumulated
 
 KEY = jax.random.key(0)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assay.config.models import recurrent, transformer
+from assay.config import recurrent, transformer
 from assay.core.errors import UserError
 from assay.models.families import build
 from assay.models.model import Vocabulary

@@ -15,7 +15,9 @@ from assay.core.errors import UserError
 from assay.diagnostics.cost.cost import Cost
 from assay.diagnostics.cost.speed import Speed
 from assay.reports.drawings.labels import Box, place_labels
-from assay.reports.drawings.pareto import BYTES, SECONDS, as_json, front, fronts, pareto, print_stages, quantity, stages_of
+from assay.reports.drawings.pareto import BYTES, SECONDS, fronts, pareto, quantity
+from assay.reports.terminal.stages import print_fronts
+from assay.verdicts.pareto import as_json, front, stages_of
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = {  # score, bytes, seconds, times faster
@@ -109,7 +111,7 @@ def test_a_lower_score_is_better_where_it_is(tmp_path):
 def test_the_table_says_who_is_slower(tmp_path):
     found = stages_of([write(tmp_path / "a")])
     console = Console(width=160, record=True)
-    print_stages(found, console)
+    print_fronts(found, console)
     lines = {line.split("  ")[0]: line for line in console.export_text().splitlines()}
     assert re.search(r"0\.9400 .* 1 MB +4\.00 +2\.5 ms +0\.80 \(slower\) +size", lines["int8"])
     assert "16.00" in lines["distil + int8"] and "slower" not in lines["distil"] and lines["distil"].rstrip().endswith("latency")

@@ -13,9 +13,12 @@ import pytest
 from rich.console import Console
 
 from assay.core.errors import UserError
+from assay.diagnostics.attention import Attention
 from assay.reports.drawings import plots
-from assay.reports.run import Attention, RunView, read_run, render, summarise
-from assay.reports.terminal.run import DASH, arrange, format_seed, format_value, print_table
+from assay.reports.run import RunView, render, summarise
+from assay.reports.table import format_seed, format_value
+from assay.reports.terminal.run import DASH, arrange, print_table
+from assay.reports.view import read_run
 
 HOSTILE = "<script>alert('x')</script>\"onload=x&[bold]$\\frac$"
 SOURCE = "Deletang et al., ICLR 2023, arXiv 2207.02098, Table 2"

@@ -6,7 +6,8 @@ import time
 import pytest
 from test_resume import train
 
-from assay.reports.run import read_run, render
+from assay.reports.run import render
+from assay.reports.view import read_run
 from assay.train.clock import KINDS, TRACED, TRACED_FROM, Clock, Trace
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from assay.train.experiment import assemble
 from assay.train.step import make_step, repeat
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 GOLDEN = Path(__file__).with_name("golden.json")
 

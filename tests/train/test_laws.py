@@ -23,7 +23,8 @@ from assay.train.optim import OptimizerConfig, make_optimizer, make_schedule
 from assay.train.state import all_params, init_params, init_state
 from assay.train.step import make_step, repeat
 from assay.train.treatment import Treatment, compose, links
-from assay.treatments.table import FACTORIES, treatments
+from assay.treatments.pipeline.load import treatments
+from assay.treatments.table import FACTORIES
 
 ROWS, FEATURES, CLASSES = 8, 4, 3
 KEY = jax.random.key(0)

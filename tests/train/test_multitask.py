@@ -7,10 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assay.config.defaults import defaults
-from assay.config.models import recurrent, transformer
-from assay.config.tasks import multi
-from assay.config.typed import to_dict
+from assay.config import defaults, multi, recurrent, transformer
+from assay.config.schema import to_dict
 from assay.core.errors import UserError
 from assay.data.source import Examples, in_memory
 from assay.models.model import Output, Vocabulary
@@ -19,7 +17,7 @@ from assay.tasks.table import build
 from assay.train.experiment import assemble
 from assay.train.loop import run
 from assay.train.step import make_step
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 PARITY, CYCLE, PAIRS = "chomsky/parity_check", "chomsky/cycle_navigation", "chomsky/even_pairs"
 SHARED = {"convention": "code", "lengths": "1:6", "seed": 0}

@@ -15,14 +15,14 @@ import jax
 import numpy as np
 import pytest
 
-from assay.config.typed import load, override
+from assay.config.files import load
+from assay.config.overrides import override
 from assay.core.errors import Terminated, UserError
 from assay.dist.mesh import make_mesh
 from assay.train import loop
 from assay.train.checkpoint import Checkpointer
 from assay.train.experiment import Experiment
-from assay.treatments.pipeline.load import rebuild, restore
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import rebuild, restore, treatments
 
 ROOT = Path(__file__).parents[2]
 CONFIG = f"{ROOT}/experiments/reason/parity.py"

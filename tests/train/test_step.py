@@ -4,12 +4,14 @@ import jax
 import numpy as np
 import pytest
 
-from assay.config.typed import load, override, to_dict
+from assay.config.files import load
+from assay.config.overrides import override
+from assay.config.schema import to_dict
 from assay.dist.mesh import make_mesh
 from assay.train import loop
 from assay.train.experiment import assemble
 from assay.train.step import make_call, make_step
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 
 def assembled(spec: str, **changes: str):

@@ -11,7 +11,9 @@ import pytest
 
 import assay
 from assay.cli import train as conduct
-from assay.config.typed import load, override, to_dict
+from assay.config.files import load
+from assay.config.overrides import override
+from assay.config.schema import to_dict
 from assay.core.errors import UserError
 from assay.dist.mesh import make_mesh
 from assay.evals.evaluate import batches, evaluate, make_answer

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 from verb_server import refused, verb  # noqa: F401 - fixtures
 
-from assay.cli.compare import card_of, check_run, diagnosed, short_names, write_card
+from assay.cli.compare import card_of, check_run, diagnosed, one_program, retime, short_names, write_card
+from assay.cli.diagnose import write
 from assay.core.errors import UserError
 from assay.core.number import DASH, MINUS
 from assay.core.paired import sign_test
@@ -21,8 +22,8 @@ from assay.diagnostics.cost.speeds import Timed, picture
 from assay.diagnostics.measurement import HIGHER, LOWER, NATS, POINT, SHARE, Measurement, Plot, inapplicable, sample
 from assay.reports.terminal.card import print_card
 from assay.verdicts.card import BEFORE, build, crashed
-from assay.verdicts.diagnosis import Diagnosis, ExampleSet, write
-from assay.verdicts.turns import one_program, retime, times
+from assay.verdicts.diagnosis import Diagnosis, ExampleSet
+from assay.verdicts.turns import times
 from assay.verdicts.verdict import BETTER, OPEN, SAME, WORSE
 
 N = 300

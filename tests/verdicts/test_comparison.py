@@ -11,7 +11,8 @@ import pytest
 from assay.core.errors import UserError
 from assay.core.stats import holm, paired_bootstrap
 from assay.reports.drawings.differences import differences
-from assay.verdicts.comparison import as_json, compare, print_comparison, runs_of
+from assay.reports.terminal.comparison import print_comparison
+from assay.verdicts.comparison import as_json, compare, runs_of
 
 ROOT = Path(__file__).resolve().parents[2]
 N = 60

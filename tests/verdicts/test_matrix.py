@@ -7,9 +7,10 @@ import pytest
 from assay.config.families import families
 from assay.core.errors import UserError
 from assay.models.families import FAMILIES
+from assay.reports.terminal.matrix import print_matrix
 from assay.train.experiment import assemble
 from assay.treatments.table import FACTORIES
-from assay.verdicts.matrix import SPECS, Cell, matrix, print_matrix, tried
+from assay.verdicts.matrix import SPECS, Cell, matrix, tried
 
 OF_THE_TASK = {"couple", "curriculum", "recombine", "reverse", "scratchpad", "supervise", "augment"}
 OF_A_RUN = {"init", "inherit"}  # take over what another run has

@@ -10,11 +10,12 @@ import pytest
 from conftest import EXPERIMENTS
 from ml_collections import ConfigDict
 
-from assay.config.models import cnn, mlp, recurrent, transformer
-from assay.config.typed import load, to_dict
+from assay.cli import diagnose as verb
+from assay.config import cnn, mlp, recurrent, transformer
+from assay.config.files import load
+from assay.config.schema import to_dict
 from assay.train import loop
-from assay.treatments.table import treatments
-from assay.verdicts import diagnosis
+from assay.treatments.pipeline.load import treatments
 
 FAULTS = ("exploding", "vanishing", "spurious", "over-fitting", "longer inputs", "not learnt", "over-confident")
 SHIFTS = "augment:images=shift:1+rotate:12"
@@ -125,13 +126,13 @@ HEALTHY = {
 @pytest.fixture
 def suggested(tmp_path, monkeypatch):
     """Trains a run, diagnoses it, and returns what is suggested. What takes time is measured for a moment only: no rule reads it."""
-    monkeypatch.setattr(diagnosis, "QUICK", (diagnosis.QUICK[0], 0.1))
+    monkeypatch.setattr(verb, "FEW", (verb.FEW[0], 0.1))
 
     def make(config: ConfigDict, seed: int) -> list[dict[str, Any]]:
         config.seed = seed
         made = to_dict(config.lock())
         loop.run(made, str(tmp_path / "run"), treatments(made["treatments"]), "reason/parity:transformer", quiet=True)
-        return diagnosis.diagnose(tmp_path / "run", quick=True).suggestions
+        return verb.diagnose(tmp_path / "run", quick=True).suggestions
 
     return make
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from assay.diagnostics.measurement import Measurement
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 from assay.verdicts import recommend
 from assay.verdicts.recommend import suggest
 from assay.verdicts.rules import RULES, Facts

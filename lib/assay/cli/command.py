@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 another process of the run is gone; 2 a mistake that the u
 
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 
 from absl import app, flags
@@ -43,33 +44,48 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
     return rest, overrides
 
 
-def launch(main: Callable[..., None], usage: str, required: Sequence[str] = (), subjects: Sequence[str] = ()) -> None:
-    """Runs `main(overrides)` with absl's flags parsed, and ends the process where it fails. `usage` is the verb's docstring.
+def launch(
+    main: Callable[..., None],
+    usage: str,
+    required: Sequence[str] = (),
+    subjects: Sequence[str] = (),
+    given: flags.FlagValues = flags.FLAGS,
+) -> None:
+    """Runs `main(overrides)` with absl's flags parsed, and ends the process where it fails.
 
-    A verb with `subjects` takes one of them as its first word: `main(overrides, subject)`.
+    Args:
+      main: the verb. With `subjects` it is called as `main(overrides, subject)`.
+      usage: the verb's docstring, which --help prints.
+      required: names of flags that must be given.
+      subjects: the words of which the command line starts with one.
+      given: the verb's own flags. Each verb of the package has its own, so that all can be imported in one process.
     """
 
+    given.unparse_flags()
     for name, about in SHARED.items():
-        if name not in flags.FLAGS:
-            flags.DEFINE_string(name, "", about)
+        if name not in given:
+            flags.DEFINE_string(name, "", about, flag_values=given)
+    if given is not flags.FLAGS:
+        flags.FLAGS.append_flag_values(given)
 
     def parse(arguments: Sequence[str]) -> list[str]:
         if any(argument in ("--help", "-h", "-help", "--helpshort") for argument in arguments[1:]):
-            print(f"{usage.strip()}\n\nFlags:{flags.FLAGS.module_help(sys.argv[0])}")
+            print(f"{usage.strip()}\n\nFlags:\n{_described(given)}")
             sys.exit(0)
         rest, overrides = split_overrides(arguments)
         left = flags.FLAGS(rest)[1:]
+        given.mark_as_parsed()
         if subjects and (not left or left[0] not in subjects):
             raise UserError(f"expected one of {', '.join(subjects)} as the first word, got {left[0] if left else 'nothing'!r}. See --help.")
         subject, left = left[: len(subjects[:1])], left[len(subjects[:1]) :]
         if left:
             raise UserError(f"unexpected argument {left[0]!r}. Flags are written --name=value; --help lists them.")
-        missing = [f"--{name}" for name in required if not flags.FLAGS[name].value]
+        missing = [f"--{name}" for name in required if not given[name].value]
         if missing:
             raise UserError(f"missing {' and '.join(missing)}. See --help.")
         for name in SHARED:
-            if flags.FLAGS[name].value:
-                os.environ[f"ASSAY_{name.upper()}"] = str(flags.FLAGS[name].value)
+            if given[name].value:
+                os.environ[f"ASSAY_{name.upper()}"] = str(given[name].value)
         main(overrides, *subject)
         return list(arguments[:1])
 
@@ -104,3 +120,21 @@ def launch(main: Callable[..., None], usage: str, required: Sequence[str] = (), 
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
+    finally:
+        if given is not flags.FLAGS:
+            flags.FLAGS.remove_flag_values(given)
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _described(given: flags.FlagValues) -> str:
+    """The help of each flag, those of every verb last."""
+    if given is flags.FLAGS:
+        return str(given.module_help(sys.argv[0]))
+    lines = []
+    for name in [*(name for name in given if name not in SHARED), *SHARED]:
+        flag = given[name]
+        default = "" if flag.default in (None, "", []) else f" (default: {flag.default_as_str})"
+        lines += textwrap.wrap(f"--{name}: {flag.help}{default}", 110, initial_indent="  ", subsequent_indent="      ")
+    return "\n".join(lines)

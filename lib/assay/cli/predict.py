@@ -1,4 +1,11 @@
-"""New inputs answered by a finished run: one JSON line each, with the label and every label's probability."""
+"""Answers new inputs with a finished run of a classifier of texts.
+
+    assay predict --workdir=runs/package --text="import asyncio"
+    assay predict --workdir=runs/package --input=new.csv > answers.jsonl
+
+Prints one JSON object a line: {"id", "text", "label", "probabilities": {label: probability}}. --input is a CSV file with a header; the
+column of texts is --column, or the one that the run was trained on.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,15 +14,24 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import flags
 
+from assay.cli.command import launch
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
 from assay.data.csv import read_csv
-from assay.dist import launch
+from assay.dist import launch as processes
 from assay.models.model import Batch, Model
 from assay.tasks.task import Task
 from assay.train.workdir import WorkDir
 from assay.treatments.pipeline.load import load
+
+FLAGS = flags.FlagValues()
+WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a run that has a checkpoint.", flag_values=FLAGS)
+TEXT = flags.DEFINE_multi_string("text", [], "A text; may be given several times.", flag_values=FLAGS)
+INPUT = flags.DEFINE_string("input", "", "A CSV file of texts.", flag_values=FLAGS)
+COLUMN = flags.DEFINE_string("column", "", "Its column of texts; empty: as the run's config says, else text.", flag_values=FLAGS)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Texts in one compiled call.", lower_bound=1, flag_values=FLAGS)
 
 
 def predict(workdir: str | Path, texts: Sequence[str], file: str, column: str, batch_size: int, overrides: Mapping[str, str]) -> None:
@@ -24,7 +40,7 @@ def predict(workdir: str | Path, texts: Sequence[str], file: str, column: str, b
         raise UserError("predict takes no --config overrides: the run's own hold. Use --text, --input, --column, --batch_size.")
     if not texts and not file:
         raise UserError("nothing to answer: give --text=TEXT or --input=FILE.csv.")
-    launch.start()
+    processes.start()
     model, params, task = load(workdir)
     if task.examples is None:
         raise UserError(f"{workdir} was trained on {task.name}, which is no classification of texts; predict answers those only.")
@@ -53,3 +69,12 @@ def answers(model: Model, params: PyTree, task: Task, texts: Sequence[str], batc
         for i, row in zip(chosen.tolist(), found, strict=False):
             shares = {str(name): round(float(share), 6) for name, share in zip(task.classes, row, strict=True)}
             yield {"id": i, "text": texts[i], "label": str(task.classes[int(row.argmax())]), "probabilities": shares}
+
+
+def main(overrides: dict[str, str]) -> None:
+    predict(WORKDIR.value, TEXT.value, INPUT.value, COLUMN.value, BATCH_SIZE.value, overrides)
+
+
+def start() -> None:
+    """Runs the verb from the command line."""
+    launch(main, __doc__, given=FLAGS, required=("workdir",))

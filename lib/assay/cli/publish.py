@@ -1,4 +1,8 @@
-"""A finished study as files small enough to commit: its rows as JSON, its plots as SVG, its table as Markdown."""
+"""Makes a finished study small enough to commit: experiments/results/NAME.json and NAME.svg, and a Markdown table on the terminal.
+
+assay publish --workdir=runs/demo --name=parity_demo
+assay publish --readme=experiments/results/README.md    writes the tables of all published results into that page
+"""
 
 import json
 import re
@@ -6,13 +10,39 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from absl import flags
+
+from assay.cli.command import launch
+from assay.config.suites import PLANNED
 from assay.core.errors import UserError
 from assay.reports.drawings.plots import Curve, accuracy_by_length, score_by_step, standalone
-from assay.reports.run import look_curves, read_run
-from assay.reports.terminal.run import DASH, format_seed, format_value
+from assay.reports.results import MARKS, tables
+from assay.reports.run import look_curves
+from assay.reports.table import DASH, format_seed, format_value
+from assay.reports.view import read_run
 from assay.train.workdir import write_text
 
 DRAWN = ("answer_accuracy", "token_accuracy", "exact_match")  # the first that a study has
+
+
+FLAGS = flags.FlagValues()
+WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a finished study.", flag_values=FLAGS)
+NAME = flags.DEFINE_string("name", "", "Name of the files.", flag_values=FLAGS)
+README = flags.DEFINE_string("readme", "", "A page whose tables of results are written from the folder of the files.", flag_values=FLAGS)
+OUT = flags.DEFINE_string("out", "experiments/results", "Folder of the files.", flag_values=FLAGS)
+
+
+def render(readme: str | Path, folder: str | Path, planned: Sequence[tuple[str, str]] = ()) -> None:
+    """Writes the tables of all published results between the marks of the page `readme`, and what was `planned`, as (task, experiment),
+    and not run. Links are relative to the page. Raises UserError where it has no marks."""
+    path = Path(readme)
+    if not path.is_file():
+        raise UserError(f"no file {str(readme)!r} to write into. Set --readme.")
+    before, start, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not (start and end):
+        raise UserError(f"{readme} has no {MARKS[0]} and {MARKS[1]} to write between.")
+    write_text(path, f"{before}{start}\n{tables(Path(folder), planned, path.parent)}\n{end}{after}")
 
 
 def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
@@ -85,3 +115,20 @@ def _picture(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     chance = next((row["baselines"]["chance"] for row in rows if "chance" in row.get("baselines", {})), None)
     return standalone(accuracy_by_length(curves, metric, chance, span))
+
+
+def main(overrides: dict[str, str]) -> None:
+    if overrides:
+        raise UserError("publish takes no --config overrides: it reads what a study has written.")
+    if not (WORKDIR.value and NAME.value) and not README.value:
+        raise UserError("nothing to publish: give --workdir and --name of a study, or --readme=experiments/results/README.md.")
+    if WORKDIR.value or NAME.value:
+        print(publish(WORKDIR.value, NAME.value, OUT.value))
+    if README.value:
+        planned = [(task, f"{experiment}:{name}") for tasks, experiment, variants in PLANNED for task in tasks for name in variants]
+        render(README.value, OUT.value, planned)
+
+
+def start() -> None:
+    """Runs the verb from the command line."""
+    launch(main, __doc__, given=FLAGS)

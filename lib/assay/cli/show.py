@@ -1,23 +1,45 @@
-"""Looking at the data: tasks and their examples, printed for people or as JSON lines."""
+"""Looks at the data: prints examples of a task.
+
+    assay show --task=list                                                   every task with its splits
+    assay show --task=chomsky/reverse_string --split=train --n=5
+    assay show --task=chomsky/parity_check --split=41-500 --n=5 --format=jsonl
+    assay show --task=chomsky/parity_check --treatment=scratchpad --lengths=8:8
+
+--format=jsonl prints one JSON object a line with id, length, input and target. --n=-1 prints all of a finite split.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from absl import flags
 from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from assay.config.typed import override, typed
+from assay.cli.command import launch
+from assay.config.overrides import override
+from assay.config.schema import span, typed
 from assay.core.errors import UserError
 from assay.data.source import Source
 from assay.tasks.table import TASKS, find
 from assay.tasks.task import Task, text
 from assay.train.treatment import compose
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 CHUNK = 256  # examples made at a time
+
+FLAGS = flags.FlagValues()
+TASK = flags.DEFINE_string("task", "", "Name of a task, or list.", flag_values=FLAGS)
+SPLIT = flags.DEFINE_string(
+    "split", "", "train (where nothing is said), valid, iid, or a range of lengths such as 41-500.", flag_values=FLAGS
+)
+LENGTHS = flags.DEFINE_string("lengths", "", "FIRST:LAST: the same as --split with a range.", flag_values=FLAGS)
+N = flags.DEFINE_integer("n", 5, "How many examples; -1: all of a finite split.", flag_values=FLAGS)
+SEED = flags.DEFINE_integer("seed", 0, "Of the training examples.", lower_bound=0, flag_values=FLAGS)
+FORMAT = flags.DEFINE_enum("format", "text", ["text", "jsonl"], "Readable text, or one JSON object a line.", flag_values=FLAGS)
+TREATMENT = flags.DEFINE_multi_string("treatment", [], "Treatments that change what is asked, such as scratchpad.", flag_values=FLAGS)
 
 
 def print_tasks() -> None:
@@ -78,3 +100,18 @@ def _made(source: Source, total: int) -> Iterator[dict[str, Any]]:
         found = source.fetch(np.arange(start, min(start + CHUNK, total)))
         for i in range(len(found.id)):
             yield {"id": int(found.id[i]), "length": int(found.length[i]), **source.describe(found, i)}
+
+
+def main(overrides: dict[str, str]) -> None:
+    if TASK.value == "list":
+        print_tasks()
+    else:
+        if LENGTHS.value and SPLIT.value:
+            raise UserError("--split and --lengths both name a split. Give one of them.")
+        split = "{}-{}".format(*span(LENGTHS.value, "--lengths")) if LENGTHS.value else SPLIT.value or "train"
+        print_examples(TASK.value, split, N.value, SEED.value, FORMAT.value, TREATMENT.value, overrides)
+
+
+def start() -> None:
+    """Runs the verb from the command line."""
+    launch(main, __doc__, given=FLAGS, required=("task",))

@@ -10,19 +10,21 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from assay.cli import train as conduct
-from assay.config import typed as configs
+from assay import config as configs
+from assay.cli.train import run as train
+from assay.config.seeds import seeds_text
+from assay.config.suites import Entry
 from assay.core.errors import UserError
 from assay.reports.grid import Cell, headline, render
-from assay.reports.run import read_run
+from assay.reports.view import read_run
 from assay.train.experiment import assemble
 from assay.train.loop import FREE
 from assay.train.workdir import WorkDir, write_text
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 FIXED = {  # keys that a cell of the grid is known by
     "seed": "it takes its seeds from --seeds=FIRST:LAST",
@@ -30,18 +32,6 @@ FIXED = {  # keys that a cell of the grid is known by
     "evaluate.splits": "each of its cells is judged by a split",
 }
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-class Entry(NamedTuple):
-    """One cell of the grid: a config with some keys changed, and the split and metric that it is judged by."""
-
-    task: str  # as the page calls it
-    model: str
-    spec: str  # FILE.py:variant
-    overrides: Mapping[str, str]
-    split: str  # out of distribution
-    metric: str
-    seconds: float  # of a seed on two CPU cores, evaluation included
 
 
 def seconds_of(text: str) -> float:
@@ -73,7 +63,7 @@ def run(
     planned = [(entry, seed, folder_of(root, entry, seed)) for seed in seeds for entry in entries]
     there = [_is_there(path, entry, {**overrides, "seed": str(seed)}) for entry, seed, path in planned]  # before the first run starts
     command = " ".join(
-        [f"python -m experiments.study --suite={name}", *([f"--budget={budget}"] if budget else []), f"--seeds={conduct.seeds_text(seeds)}"]
+        [f"python -m experiments.study --suite={name}", *([f"--budget={budget}"] if budget else []), f"--seeds={seeds_text(seeds)}"]
         + [f"--config.{key}={value}" for key, value in overrides.items()]
         + [f"--workdir={workdir}"]
     )
@@ -92,7 +82,7 @@ def run(
         print(f"{title}: about {expected:.0f} s", flush=True)
         started = time.monotonic()
         try:
-            conduct.run(entry.spec, {**entry.overrides, **overrides, "seed": str(seed)}, path, summary=False)
+            train(entry.spec, {**entry.overrides, **overrides, "seed": str(seed)}, path, summary=False)
         except UserError as error:  # the others can go on
             why[path] = f"{title}: {error}"
             failed.append(why[path])

@@ -1,8 +1,16 @@
-"""Treats a finished run: each stage is trained, converted and evaluated as a run, and then all are measured alike.
+"""Treats a finished run: distils, prunes, quantises, factorises it, stage by stage, and measures what each stage buys and costs.
 
-What is written beside the runs is `stages.json`: {"schema": 1, "task", "metric", "split", "rows": [{name, spec, workdir, score, interval,
-difference, difference_interval, p_value, n, cost, speed}], "environment"}. Scores are paired with those of the run that was treated, on the
-same examples. Latency and throughput are measured in turns in this process, so that a slow minute of the machine hits all alike.
+    assay treat --from=runs/teacher --treat=quantize:int8 --workdir=runs/small
+    assay treat --from=runs/teacher --treat=distill:student=small,T=4 --treat=prune:units=0.5 --treat=quantize:int8 \\
+        --workdir=runs/small
+    assay treat --from=runs/X --apply=1 --workdir=runs/mended     # suggestion 1 of its diagnosis (assay diagnose)
+
+--treat names a treatment with its options, once for each stage, in order, or a list of them in a config file, FILE.py:NAME, such as
+experiments/compress/scan.py:small. `assay list --matrix` prints which apply to which models. A stage also takes steps=N and
+rate=R (its updates and its learning rate), and distill student=small, another variant, FILE.py:variant, or itself.
+The run that is treated stays as it is. WORKDIR is the treated run, with the stages before it in WORKDIR/stages/; stages.json and
+pareto.svg hold the comparison, and with --apply, applied.json the suggestion and what it predicts. The same command goes on where it was
+stopped. --config.KEY=VALUE changes a key of every stage.
 """
 
 import json
@@ -13,46 +21,52 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-from rich.console import Console
-from rich.table import Table
+from absl import flags
 
-from assay.cli import train as conduct
-from assay.config.typed import pipeline
+from assay.cli.command import launch
+from assay.cli.train import report
+from assay.config.files import pipeline
 from assay.core.errors import UserError
 from assay.diagnostics.cost.cost import cost, example_batch
 from assay.diagnostics.cost.speed import MANY, ONE, speed
-from assay.dist import launch
-from assay.reports.drawings.pareto import pareto, stages_of
+from assay.dist.launch import leader
+from assay.reports.drawings.pareto import pareto
 from assay.reports.drawings.plots import standalone
-from assay.reports.terminal.run import is_fraction
+from assay.reports.terminal.stages import print_stages
 from assay.train import loop
 from assay.train.checkpoint import fingerprint
-from assay.train.experiment import assemble
 from assay.train.progress import bar
-from assay.train.step import make_step
 from assay.train.workdir import WorkDir, environment, write_text
-from assay.treatments.compression.distill import distill
-from assay.treatments.compression.teacher import check_same, teachers
-from assay.treatments.option import parse
-from assay.treatments.pipeline.load import load, rebuild
+from assay.treatments.pipeline.check import check_stage
+from assay.treatments.pipeline.load import load, rebuild, treatments
 from assay.treatments.pipeline.stages import Stage, plan
-from assay.treatments.table import treatments
 from assay.verdicts.comparison import Comparison, compare, headline, scores
+from assay.verdicts.diagnosis import read
+from assay.verdicts.pareto import stages_of
 
 STAGES, PICTURE, TAKEN = "stages.json", "pareto.svg", "taken_over.json"  # the last: of which checkpoint a stage goes on
+APPLIED = "applied.json"  # beside a treated run: {"from": WORKDIR, "suggestion": {...}}, so that its diagnosis can be held against it
 UNTREATED = "untreated"
-TITLES = ("parameters", "not zero", "on disk", "smaller", "FLOPs", "latency p50", "faster", "verdict", "batch of 64")
-DETAILS = ("in memory", "folder", "peak memory", "XLA FLOPs", "compile", "latency p90", "examples/s", "in batches of 64")
+
+FLAGS = flags.FlagValues()
+FROM = flags.DEFINE_string("from", "", "Work directory of a finished run, or a folder of its seeds.", flag_values=FLAGS)
+TREAT = flags.DEFINE_multi_string(
+    "treat", [], "NAME or NAME:option=value,..., or FILE.py:NAME of a list; may be given several times.", flag_values=FLAGS
+)
+APPLY = flags.DEFINE_integer("apply", None, "In place of --treat: which suggestion of the diagnosis of --from is done.", flag_values=FLAGS)
+WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the treated run.", flag_values=FLAGS)
+SECONDS = flags.DEFINE_float(
+    "seconds", 20.0, "Time for measuring latency and throughput, all stages together.", lower_bound=0.0, flag_values=FLAGS
+)
 
 
-def treat(source: str, specs: Sequence[str], workdir: str, overrides: Mapping[str, str], seconds: float) -> None:
+def treat(source: str, specs: Sequence[str], workdir: str, overrides: Mapping[str, str], seconds: float, summary: bool = True) -> None:
     """Does the treatments, or those that FILE.py:NAME lists, to the run `source`, or to every run `seed_*` below it. Raises UserError."""
     specs = [one for spec in specs for one in (pipeline(spec) if spec.partition(":")[0].endswith(".py") else [spec])]
     root = Path(source)
     seeds = [] if WorkDir(root).config.exists() else sorted(root.glob("seed_*"))
     for path in seeds or [root]:
-        _treat_run(str(path), specs, f"{workdir}/{path.name}" if seeds else workdir, overrides, seconds)
+        _treat_run(str(path), specs, f"{workdir}/{path.name}" if seeds else workdir, overrides, seconds, summary)
 
 
 def measured(runs: Mapping[str, str], split: str, seconds: float) -> list[dict[str, Any]]:
@@ -75,66 +89,57 @@ def measured(runs: Mapping[str, str], split: str, seconds: float) -> list[dict[s
     return [row | {"cost": costs[row["name"]]._asdict(), "speed": speeds[row["name"]]._asdict()} for row in rows]
 
 
-def check_stage(stage: Stage) -> None:
-    """What can be seen to be wrong with a stage is told before the first is trained. Raises UserError."""
-    made = assemble(stage.config, treatments(stage.config["treatments"]))
-    for spec in stage.config["treatments"]:
-        if spec.startswith("distill:"):
-            named = teachers(parse("distill", distill, spec.partition(":")[2])["from_"])
-            for teacher in named:
-                if WorkDir(teacher.workdir).config.exists():  # a stage before this one is not there yet
-                    check_same(teacher, made.task)
-    if made.treatment.given:  # of a teacher that may not be there yet
-        return
-    batch = made.first_batch()  # what is trained, and by what, fits
-    state = jax.eval_shape(made.init_state, made.key, {}, batch)
-    if made.settings.train.steps:
-        jax.eval_shape(make_step(made.model, made.objective, made.treatment.gradient, made.optimizer), state, batch)
-
-
-def print_stages(found: Mapping[str, Any], console: Console | None = None) -> None:
-    """A line for each stage: what it costs, what it scores, and whether it is faster or slower than the run that was treated."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("stage", no_wrap=True)
-    for name in (*TITLES, found["metric"], "change", "95 %"):
-        table.add_column(name, justify="right", no_wrap=True)
-    first, factor = found["rows"][0], 100.0 if is_fraction("", found["metric"]) else 1.0
-    for row in found["rows"]:
-        price, pace = row["cost"], row["speed"]
-        span = row["difference_interval"]
-        table.add_row(
-            row["name"],
-            f"{price['parameters']:,}",
-            f"{price['nonzero'] / max(price['parameters'], 1):.0%}",
-            _bytes(price["bytes_on_disk"]),
-            f"{first['cost']['bytes_on_disk'] / price['bytes_on_disk']:.2f}x",
-            "-" if price["flops_per_example"] is None else f"{price['flops_per_example']:.3g}",
-            f"{1e3 * pace['latency_p50_seconds']:.3g} ms",
-            f"{pace['latency_ratio']:.2f}x",
-            pace["verdict"],
-            f"{pace['throughput_ratio']:.2f}x",
-            f"{factor * row['score']:.4g}",
-            "" if row["difference"] is None else f"{factor * row['difference']:+.2f}",
-            "" if span is None else f"{factor * span[0]:+.2f} to {factor * span[1]:+.2f}",
+def suggestion(source: str, number: int) -> dict[str, Any]:
+    """Suggestion `number` of the diagnosis in `source`. Raises UserError where there is no diagnosis, or no such suggestion."""
+    root = Path(source)
+    if not WorkDir(root).config.exists() and (seeds := sorted(root.glob("seed_*"))):
+        raise UserError(
+            f"--apply={number} does what the diagnosis of a run suggests, and {source} holds {len(seeds)} runs. Give --from one of them, "
+            f"such as {seeds[0]}."
         )
-    if console is None:
-        console = Console()
-        console.width = max(console.width, 170)
-    console.print(table)
-    console.print(_details(found["rows"]))
-    slower = [row["name"] for row in found["rows"] if row["speed"]["verdict"] == "slower"]
-    note = f" Slower than {first['name']} on this device: {', '.join(slower)}." if slower else ""
-    unit = " in per cent" if factor > 1 else ""
-    console.print(
-        f"{found['metric']} on {found['split']}{unit}, n = {first['n']}, paired with {first['name']}. faster: of one example, and of "
-        f"batches of 64; below 1 it is slower.{note}"
-    )
+    found = read(source)
+    if found.about["checkpoint"] != fingerprint(source):
+        raise UserError(
+            f"{source} has been trained on since it was diagnosed. Diagnose it again: python -m experiments.diagnose --workdir={source}"
+        )
+    known = found.suggestions
+    for one in known:
+        if one["number"] == number:
+            return one
+    listed = "".join(f"\n  {one['number']}  {one['treatment']}  ({one['rule']})" for one in known)
+    told = f"It has:{listed}" if known else "It suggests nothing: name a treatment with --treat."
+    raise UserError(f"--apply={number} is no suggestion of the diagnosis in {source}. {told}")
+
+
+def apply(source: str, number: int, workdir: str, overrides: Mapping[str, str], seconds: float) -> None:
+    """Treats the run in `source` as suggestion `number` says, into `workdir`. Raises UserError."""
+    chosen = suggestion(source, number)
+    print(f"suggestion {number}: {chosen['treatment']}\n{chosen['rule']}")
+    treat(source, [chosen["treatment"]], workdir, overrides, seconds)
+    if leader():
+        WorkDir.write_json(Path(workdir) / APPLIED, {"from": os.path.abspath(source), "suggestion": chosen})
+
+
+def main(overrides: dict[str, str]) -> None:
+    if APPLY.value is not None and TREAT.value:
+        raise UserError(f"--apply={APPLY.value} and --treat={TREAT.value[0]} both say what is to be done. Give one of them.")
+    if APPLY.value is not None:
+        apply(FROM.value, APPLY.value, WORKDIR.value, overrides, SECONDS.value)
+    elif TREAT.value:
+        treat(FROM.value, TREAT.value, WORKDIR.value, overrides, SECONDS.value)
+    else:
+        raise UserError("missing --treat, or --apply=N for a suggestion of the run's diagnosis. See --help.")
+
+
+def start() -> None:
+    """Runs the verb from the command line."""
+    launch(main, __doc__, given=FLAGS, required=("from", "workdir"))
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _treat_run(source: str, specs: Sequence[str], workdir: str, overrides: Mapping[str, str], seconds: float) -> None:
+def _treat_run(source: str, specs: Sequence[str], workdir: str, overrides: Mapping[str, str], seconds: float, summary: bool) -> None:
     if Path(workdir).resolve() == Path(source).resolve():
         raise UserError(f"--workdir={workdir} is the run that is treated, which stays as it is. Give another folder.")
     try:
@@ -165,9 +170,9 @@ def _treat_run(source: str, specs: Sequence[str], workdir: str, overrides: Mappi
         rows = [{"name": row["name"], "spec": spec, **row} for row, spec in zip(rows, specs_of, strict=True)]
         found = {"schema": 1, "task": before["rows"][0]["task"], "metric": headline(Path(source), split), "split": split, "rows": rows}
         WorkDir.write_json(path, {**found, "environment": environment()})
-        if launch.leader():
+        if leader():
             write_text(Path(workdir) / PICTURE, standalone(pareto(stages_of([workdir]))))
-    if launch.leader():
+    if summary and leader():
         print_stages(json.loads(path.read_text()))
         print(f"stages: {path}\npicture: {Path(workdir) / PICTURE}\nreport: {WorkDir(workdir).report}")
 
@@ -195,7 +200,7 @@ def _run(stage: Stage, number: int, of: int, command: str, source: str, measured
     renewed = folder.results.stat().st_mtime_ns != stamp
     if renewed or not folder.report.exists():
         measured_in.unlink(missing_ok=True)
-        conduct.report(stage.workdir, command)
+        report(stage.workdir, command)
     return renewed
 
 
@@ -224,31 +229,3 @@ def _score(path: str, split: str, metric: str, compared: Comparison | None) -> d
         "p_value": compared.difference.p_value,
         "n": compared.n,
     }
-
-
-def _details(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """What else was measured of each stage, by itself."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("stage", no_wrap=True)
-    for name in DETAILS:
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        price, pace = row["cost"], row["speed"]
-        table.add_row(
-            row["name"],
-            *("-" if price[name] is None else _bytes(price[name]) for name in ("bytes_in_memory", "folder_bytes", "peak_memory_bytes")),
-            "-" if price["xla_flops_per_example"] is None else f"{price['xla_flops_per_example']:.3g}",
-            f"{pace['compile_seconds']:.2f} s",
-            f"{1e3 * pace['latency_p90_seconds']:.3g} ms",
-            f"{pace['examples_per_second']:.4g}",
-            f"{pace['batched_examples_per_second']:.4g}",
-        )
-    return table
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} GB"

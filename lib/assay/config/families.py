@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from assay.config.defaults import defaults
+from assay.config.generated import chomsky, reasoning
+from assay.config.groups import defaults
 from assay.config.models import cnn, memory_rnn, mlp, ngram, recurrent, resnet, transformer
-from assay.config.tasks import chomsky, digits, reasoning
-from assay.config.typed import to_dict
+from assay.config.schema import to_dict
+from assay.config.tasks import digits
 
 SMALL = {"width": 16, "heads": 2, "kv_heads": 2, "mlp": 32}
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import changed
+from assay.config.groups import changed
 
 
 def transformer(name: str, **changes: Any) -> ConfigDict:

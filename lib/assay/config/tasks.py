@@ -1,32 +1,10 @@
-"""Tasks as configs name them: every key of `config.task`, with its unit or effect. Example: `texts("csv", train="train.csv")`."""
+"""Every key of the tasks on existing data, with its unit or effect. Example: `texts("csv", train="train.csv")`."""
 
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import changed
-
-
-def chomsky(name: str, **changes: Any) -> ConfigDict:
-    """Returns the config of `chomsky/NAME`, a task of the Chomsky-hierarchy benchmark."""
-    return changed(
-        {
-            "name": f"chomsky/{name}",  # python -m experiments.show --task=list prints all names
-            "convention": "code",  # "code" or "paper", for where the published code and paper disagree
-            "lengths": "1:40",  # training lengths, both ends included
-            "seed": 0,  # seed of the valid and test examples
-        },
-        changes,
-    )
-
-
-def reasoning(name: str, **changes: Any) -> ConfigDict:
-    """Returns the config of any generated task, such as `ctl/forward` or `addition`; its module under lib/assay/tasks/
-    documents its keys.
-    """
-    from assay.tasks.table import find
-
-    return changed({"name": name, **find(name).defaults}, changes)
+from assay.config.groups import changed
 
 
 def digits(**changes: Any) -> ConfigDict:

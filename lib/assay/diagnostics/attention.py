@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -9,10 +10,17 @@ import numpy as np
 from assay.core.tree import PyTree
 from assay.infer.decode import free_running
 from assay.models.model import Model
-from assay.reports.run import Attention
 from assay.tasks.task import Task
 
 LENGTH = 10  # tokens of input that still read well on a page
+
+
+class Attention(NamedTuple):
+    """Weights [layers, heads, query, key] in [0, 1] for one input, its tokens, and what the picture shows."""
+
+    weights: np.ndarray
+    tokens: list[str]
+    caption: str
 
 
 def picture(model: Model, params: PyTree, task: Task) -> Attention | None:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
-from assay.config.typed import require
+from assay.config.schema import require
 from assay.core.errors import UserError
 
 AXES = ("data", "fsdp", "tensor")

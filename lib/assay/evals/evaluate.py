@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from assay.config.typed import require
+from assay.config.schema import require
 from assay.core.tree import PyTree
 from assay.data.loader import bucket_ends
 from assay.data.source import Examples, Source

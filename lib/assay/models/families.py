@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from assay.config.typed import typed
+from assay.config.schema import typed
 from assay.core.errors import UserError, unknown
 from assay.models.convnet import CNNConfig, ResNetConfig, cnn, resnet
 from assay.models.mlp import MLPConfig, mlp

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from assay.config.typed import require
+from assay.config.schema import require
 from assay.core.errors import UserError, unknown
 from assay.models.model import Batch, Decode, Model, Output, Vocabulary
 

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from assay.config.typed import require
+from assay.config.schema import require
 from assay.core.errors import unknown
 from assay.core.tree import PyTree, floats_as, widened
 from assay.models.model import Batch, Decode, Model, Output

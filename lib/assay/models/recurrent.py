@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from assay.config.typed import require
+from assay.config.schema import require
 from assay.core.errors import UserError
 from assay.core.tree import PyTree, widened
 from assay.dist.shard import constrain

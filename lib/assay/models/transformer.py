@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from assay.config.typed import require
+from assay.config.schema import require
 from assay.core import rng
 from assay.core.errors import UserError, unknown
 from assay.core.tree import PyTree, widened

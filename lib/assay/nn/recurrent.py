@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from assay.config.typed import require
+from assay.config.schema import require
 from assay.nn.automaton import STATES, Automata, automata_network, automaton, first_states, staying
 from assay.nn.lstm import State, lstm, lstm_scan
 from assay.nn.product import Dense

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from assay.evals.rows import mean_rows
 from assay.reports.drawings.plots import Curve, accuracy_by_length
 from assay.reports.page import template
-from assay.reports.terminal.run import format_seed
+from assay.reports.table import format_seed
 
 WIDTH, HEIGHT = 100.0, 40.0  # of the curve in a cell, in units of its viewBox
 CURVE_POINTS = 60  # of the curve in a cell: neighbours are averaged

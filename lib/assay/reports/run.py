@@ -7,43 +7,21 @@ only the drawings of plots.py are marked safe.
 
 import json
 import math
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from markupsafe import Markup
 
-from assay.core.errors import UserError
 from assay.reports.drawings import plots
 from assay.reports.page import template
-from assay.reports.terminal.run import DASH, UNTREATED, arrange, format_seed, format_value, is_fraction
+from assay.reports.table import DASH, UNTREATED, arrange, format_seed, format_value, is_fraction
+from assay.reports.view import RunView
 
 HEADLINES = ("verified", "answer_accuracy", "exact_match", "accuracy", "bits_per_byte", "token_accuracy")  # the first that a task has
 LENGTHS = re.compile(r"(\d+)-(\d+)")
 LENGTHS_AVERAGED, STEPS_AVERAGED = 21, 9  # with 8 examples a length, a point of the line stands on 168
-
-
-class Attention(NamedTuple):
-    """Weights [layers, heads, query, key] in [0, 1] for one input, its tokens, and what the picture shows."""
-
-    weights: np.ndarray
-    tokens: list[str]
-    caption: str
-
-
-class RunView(NamedTuple):
-    """What a report shows of a work directory. Runs with the same label are seeds of one another."""
-
-    label: str
-    config: Mapping
-    rows: list[dict]
-    metrics: list[dict]
-    environment: Mapping
-    attention: Attention | None = None
-    timing: Mapping | None = None
 
 
 class Figure(NamedTuple):
@@ -53,20 +31,6 @@ class Figure(NamedTuple):
     wide: Markup
     narrow: Markup
     caption: str
-
-
-def read_run(path: str | os.PathLike, label: str | None = None) -> RunView:
-    """Reads config.json, results.json and, if there, metrics.jsonl. The label is the folder's name, or its parent's for seed_N."""
-    path = Path(path).resolve()
-    results = _read_json(path, "results.json")
-    if results.get("schema") != 1:
-        wrong = f"{path / 'results.json'} has schema {results.get('schema')!r}; known: 1."
-        raise UserError(f"{wrong} Train it anew in another --workdir.")
-    lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if (path / "metrics.jsonl").exists() else []
-    label = label or (path.parent if re.fullmatch(r"seed_\d+", path.name) else path).name
-    timing = _read_json(path, "timing.json") if (path / "timing.json").exists() else None
-    metrics = list(_parse(lines, path))
-    return RunView(label, _read_json(path, "config.json"), results["rows"], metrics, results["environment"], timing=timing)
 
 
 def render(runs: Sequence[RunView], title: str, command: str = "", notes: Sequence[str] = ()) -> str:
@@ -327,22 +291,3 @@ def _agreed(values: Iterator[float]) -> float | None:
     """The value that all have, or None."""
     found = {value for value in values if value is not None and math.isfinite(value)}
     return found.pop() if len(found) == 1 else None
-
-
-def _read_json(folder: Path, name: str) -> dict:
-    try:
-        return json.loads((folder / name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder} holds no {name}; a finished run has config.json and results.json. Set it with --workdir.") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{folder / name} is not JSON ({error}). Run again with --workdir={folder}.") from None
-
-
-def _parse(lines: Sequence[str], folder: Path) -> Iterator[dict]:
-    """One object a line; a last line that a killed run left half-written is left out."""
-    for number, line in enumerate(lines, start=1):
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError as error:
-            if number < len(lines):
-                raise UserError(f"{folder / 'metrics.jsonl'}, line {number} is not JSON ({error}). Mend or remove that line.") from None

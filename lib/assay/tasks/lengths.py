@@ -6,7 +6,7 @@ digits, operands or hops.
 
 from collections.abc import Callable, Sequence
 
-from assay.config.typed import span
+from assay.config.schema import span
 from assay.core.errors import UserError, unknown
 from assay.data.source import Make, Source, generated
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from assay.config.typed import typed
+from assay.config.generated import CHOMSKY
+from assay.config.schema import typed
 from assay.core.errors import UserError, unknown
 from assay.tasks import multi
 from assay.tasks.composition import arithmetic, ctl, listops, scan
@@ -20,7 +21,6 @@ IMAGES = {**LABELS, "data_dir": "", "colour": 0.0}
 TEXTS = {**LABELS, "data_dir": "", "tokenizer": "bytes", "tokenizer_size": 8192, "tokenizer_file": "", "max_length": 512}
 FILES = {"train": "", "test": "", "text": "text", "label": "label"}
 LANGUAGE = {"tokenizer": "bytes", "tokenizer_size": 8192, "window": 256, "context": 128, "bytes": 0}
-CHOMSKY = {"convention": "code", "lengths": "1:40", "seed": 0}
 MULTI = {"members": ("chomsky/parity_check", "chomsky/cycle_navigation"), "weights": (1.0, 1.0), "shared": CHOMSKY}
 LABELLED = ("train", "valid", "test")
 
@@ -43,7 +43,7 @@ def _entries(prefix: str, module: ModuleType, config: type) -> dict[str, Entry]:
     return {f"{prefix}{name}": Entry(config, module.build, module.DEFAULTS, module.SPLITS, about) for name, about in module.ABOUT.items()}
 
 
-TASKS: Mapping[str, Entry] = {
+TASKS: dict[str, Entry] = {
     **{
         f"chomsky/{name}": Entry(chomsky.ChomskyConfig, chomsky.build, CHOMSKY, chomsky.SPLITS, chomsky.ABOUT[name])
         for name in RULES["code"]

@@ -22,7 +22,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from assay.config.typed import require
+from assay.config.schema import require
 from assay.core.errors import Alone, SaveError, UserError
 from assay.core.tree import PyTree
 from assay.dist import launch

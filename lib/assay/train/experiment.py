@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import optax
 
-from assay.config.typed import require, typed
+from assay.config.schema import require, typed
 from assay.core.errors import Inapplicable, UserError
 from assay.core.tree import PyTree
 from assay.data.loader import Sample, bucket_ends, sampler, stacked

@@ -14,7 +14,7 @@ import jax
 import optax
 import optax.contrib
 
-from assay.config.typed import require
+from assay.config.schema import require
 from assay.core.errors import UserError, unknown
 from assay.core.tree import PyTree, map_with_path, select
 

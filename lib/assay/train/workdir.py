@@ -12,7 +12,7 @@ import jax
 
 import assay
 from assay.config.older import completed
-from assay.config.typed import differences
+from assay.config.schema import differences
 from assay.core.errors import UserError
 from assay.dist.launch import leader
 

@@ -13,12 +13,14 @@ from typing import Any
 from assay.core.errors import UserError
 
 KEY = "Change it in --config.treatments."
+GIVEN = "runs"  # a factory's parameter that is no option: the readers of other runs, see runs.py
 WORDS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def parse(name: str, factory: Callable[..., Any], text: str) -> dict[str, Any]:
     """The factory's arguments. Raises UserError for an option that it does not take, that is missing, or that has another type."""
-    taken = {key.removesuffix("_"): parameter for key, parameter in inspect.signature(factory).parameters.items()}
+    parameters = inspect.signature(factory).parameters
+    taken = {key.removesuffix("_"): parameter for key, parameter in parameters.items() if key != GIVEN}
     known = f"It takes: {', '.join(taken) or 'no options'}."
     found: dict[str, Any] = {}
     for place, pair in enumerate(pair for pair in text.split(",") if pair):

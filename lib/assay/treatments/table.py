@@ -1,6 +1,7 @@
 """The table of treatments. `config.treatments` lists them in order, each `name` or `name:key=value,key=value`."""
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Sequence
 
 from assay.core.errors import UserError, unknown
 from assay.train.treatment import Treatment
@@ -9,7 +10,7 @@ from assay.treatments.compression.lora import lora, merge
 from assay.treatments.compression.lowrank import lowrank
 from assay.treatments.compression.prune import prune
 from assay.treatments.compression.quantize import quantize
-from assay.treatments.option import parse
+from assay.treatments.option import GIVEN, parse
 from assay.treatments.pipeline.inherit import inherit
 from assay.treatments.reasoning.couple import couple
 from assay.treatments.reasoning.curriculum import curriculum
@@ -17,6 +18,7 @@ from assay.treatments.reasoning.recombine import recombine
 from assay.treatments.reasoning.reverse import reverse
 from assay.treatments.reasoning.scratchpad import scratchpad
 from assay.treatments.reasoning.supervise import supervise
+from assay.treatments.runs import Runs
 from assay.treatments.training.accumulate import accumulate
 from assay.treatments.training.augment import augment
 from assay.treatments.training.average import average
@@ -28,7 +30,7 @@ from assay.treatments.training.penalty import l1, l2
 from assay.treatments.training.rate import rate
 from assay.treatments.training.smooth import smooth
 
-FACTORIES: Mapping[str, Callable[..., Treatment]] = {
+FACTORIES: dict[str, Callable[..., Treatment]] = {
     "accumulate": accumulate,
     "augment": augment,
     "average": average,
@@ -58,8 +60,11 @@ FACTORIES: Mapping[str, Callable[..., Treatment]] = {
 REPEATABLE = ("init", "l1", "l2", "prune", "rate")  # each for paths, or parts, of its own
 
 
-def treatments(specs: Sequence[str]) -> list[Treatment]:
-    """The treatments that a config names. Raises UserError for an unknown one or an option that it does not take."""
+def build(specs: Sequence[str], runs: Runs) -> list[Treatment]:
+    """Builds the treatments that a config names; `runs` reads the runs that they name.
+
+    Raises UserError for an unknown treatment, and for an option that a treatment does not take.
+    """
     made: list[Treatment] = []
     for spec in joined(specs):
         name, _, options = spec.partition(":")
@@ -67,7 +72,9 @@ def treatments(specs: Sequence[str]) -> list[Treatment]:
             raise unknown("treatment", name, FACTORIES, "--config.treatments")
         if name not in REPEATABLE and any(name == other.name.partition(":")[0] for other in made):
             raise UserError(f"the treatment {name!r} is named twice, and once is what it is for. Change --config.treatments.")
-        made.append(FACTORIES[name](**parse(name, FACTORIES[name], options))._replace(name=spec))
+        factory = FACTORIES[name]
+        given = {GIVEN: runs} if GIVEN in inspect.signature(factory).parameters else {}
+        made.append(factory(**parse(name, factory, options), **given)._replace(name=spec))
     return made
 
 

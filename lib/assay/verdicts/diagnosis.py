@@ -12,34 +12,20 @@ and not by the one that the rows are measured on.
 import hashlib
 import io
 import json
-import shlex
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from assay.core.errors import UserError
-from assay.core.tree import PyTree
 from assay.diagnostics.measurement import Measurement, Plot
-from assay.diagnostics.subject import Subject, choosing, held_out
-from assay.diagnostics.table import DIAGNOSTICS, examine
-from assay.reports.diagnosis import diagnosis_page
-from assay.train.checkpoint import fingerprint
-from assay.train.experiment import Experiment
-from assay.train.progress import bar
-from assay.train.state import all_params, final_params
-from assay.train.workdir import WorkDir, check_writable, environment, write_bytes, write_text
-from assay.treatments.pipeline.load import rebuild, restore
-from assay.verdicts.recommend import recommend
+from assay.diagnostics.subject import Subject
 
 SCHEMA = 1
 ROWS, COLUMNS, PAGE = "diagnosis.json", "diagnosis.npz", "diagnosis.html"
-FULL, QUICK = (512, 20.0), (128, 4.0)  # examples of a split, and seconds for timing
 ABOUT = ("task", "experiment", "model", "treatments", "split", "quick", "checkpoint", "vocabulary", "environment")  # what a card reads
 UNSAID = ("columns", "ids", "groups", "plot")  # of a measurement, written elsewhere or otherwise
 
@@ -56,52 +42,6 @@ class Diagnosis(NamedTuple):
     rows: list[Measurement]
     sets: Mapping[str, ExampleSet]
     suggestions: list[dict[str, Any]]
-
-
-def diagnose(workdir: str | Path, quick: bool = False) -> Diagnosis:
-    """Measures a run, and writes its diagnosis into its folder. Raises UserError where there is no checkpoint."""
-    made, folder = rebuild(workdir), WorkDir(workdir)
-    state = restore(made, workdir)
-    examples, seconds = QUICK if quick else FULL
-    params = final_params(state, made.treatment)["model"]
-    subject = Subject(made.model, params, made.task, held_out(made.task), examples, _history(folder), _begun(made), seconds)
-    check_writable(workdir)
-    with bar("diagnosis", len(DIAGNOSTICS) + 1, "parts") as update:
-        rows = examine(subject, on_done=lambda done, name: update(done, {}))
-        update(len(DIAGNOSTICS), {})
-        suggestions, failed = _suggestions(workdir, subject, rows)
-    about = {
-        "schema": SCHEMA,
-        "task": made.task.name,
-        "experiment": folder.read_config()["experiment"],
-        "model": made.settings.model["name"],
-        "treatments": list(made.settings.treatments),
-        "split": subject.split,
-        "quick": quick,
-        "checkpoint": fingerprint(workdir),
-        "vocabulary": json.loads(json.dumps(astuple(made.task.vocabulary))),  # as it is read again
-        "notes": _notes(folder, int(state.step)),
-        "failed": failed,
-        "environment": environment(),
-    }
-    found = Diagnosis(about, rows, example_sets(subject, rows), suggestions)
-    write(found, workdir)
-    return found
-
-
-def write(found: Diagnosis, workdir: str | Path, command: str = "") -> None:
-    """diagnosis.json, .npz and .html. `command`: what made it; not given, that of a run."""
-    folder = Path(workdir)
-    rows = [_as_json(row) for row in found.rows]
-    said = {key: value for key, value in found.about.items() if key != "environment"}
-    columns = _packed(found)
-    said["columns"] = hashlib.sha256(columns).hexdigest()[:32]
-    write_bytes(folder / COLUMNS, columns)
-    WorkDir.write_json(folder / ROWS, {**said, "rows": rows, "suggestions": found.suggestions, "environment": found.about["environment"]})
-    quick = " --quick" if found.about["quick"] else ""
-    write_text(
-        folder / PAGE, diagnosis_page(found, command or f"python -m experiments.diagnose --workdir={shlex.quote(str(workdir))}{quick}")
-    )
 
 
 def read(workdir: str | Path) -> Diagnosis:
@@ -161,63 +101,7 @@ def example_sets(subject: Subject, rows: Sequence[Measurement]) -> dict[str, Exa
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _for_choices(subject: Subject, rows: Sequence[Measurement]) -> list[Measurement]:
-    """The rows as a remedy is chosen by them: scores on the split for choices."""
-    split = choosing(subject.task)
-    if split == subject.split:
-        return list(rows)
-    names = [name for name, one in DIAGNOSTICS.items() if one.choosing]
-    of_scores = {(DIAGNOSTICS[name].group, row) for name in names for row in DIAGNOSTICS[name].names}
-    other = examine(replace(subject, split=split, choosing=True), names)
-    seen = {(row.group, row.name) for row in other}
-    return [row for row in rows if (row.group, row.name) not in seen | of_scores] + other
-
-
-def _suggestions(workdir: str | Path, subject: Subject, rows: Sequence[Measurement]) -> tuple[list[dict[str, Any]], list[str]]:
-    """What to try, and what went wrong on the way: then the rows stand as they are."""
-    try:
-        chosen = _for_choices(subject, rows)
-        known = {(row.group, row.name) for row in rows if row.crashed}
-        failed = [
-            f"{row.group}/{row.name} on {choosing(subject.task)}: {row.reason}"
-            for row in chosen
-            if row.crashed and (row.group, row.name) not in known
-        ]
-        return recommend(workdir, chosen), failed
-    except Exception as error:
-        return [], [f"the suggestions: {type(error).__name__}: {' '.join(str(error).split())[:300]}"]
-
-
-def _notes(folder: WorkDir, step: int) -> list[str]:
-    if folder.results.exists():
-        return []
-    steps = folder.read_config().get("train", {}).get("steps")
-    return [f"The run has not ended: measured is its checkpoint of step {step:,}{f' of {steps:,}' if steps else ''}."]
-
-
-def _history(folder: WorkDir) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl that are whole."""
-    found = []
-    if folder.metrics.exists():
-        for line in folder.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                break
-    return [line for line in found if isinstance(line, dict) and "step" in line]
-
-
-def _begun(made: Experiment) -> Callable[[], PyTree]:
-    """The parameters that the run began with."""
-
-    def begun() -> PyTree:
-        start = jax.jit(made.init_state)(made.key, made.given(loaded=False), made.first_batch(), made.started())
-        return all_params(start)["model"]
-
-    return begun
-
-
-def _as_json(row: Measurement) -> dict[str, Any]:
+def as_json(row: Measurement) -> dict[str, Any]:
     said = {key: value for key, value in row._asdict().items() if key not in UNSAID}
     said["interval"] = None if row.interval is None else [float(end) for end in row.interval]
     said["columns"] = sorted(row.columns)
@@ -232,7 +116,7 @@ def _as_row(said: Mapping[str, Any], kept: Mapping[str, np.ndarray]) -> Measurem
     return Measurement(**{**said, "columns": columns, "plot": plot, "interval": interval})
 
 
-def _packed(found: Diagnosis) -> bytes:
+def packed(found: Diagnosis) -> bytes:
     """diagnosis.npz; the same columns are the same bytes."""
     arrays = {f"{row.group}/{row.name}|{name}": values for row in found.rows for name, values in row.columns.items()}
     for name, examples in found.sets.items():

@@ -9,8 +9,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-from rich.console import Console
-from rich.table import Table
 
 from assay.core.errors import Inapplicable
 from assay.core.tree import PyTree
@@ -23,7 +21,7 @@ from assay.treatments.compression.distill import taught
 from assay.treatments.compression.match import parse_matches
 from assay.treatments.compression.outputs import with_answers
 from assay.treatments.compression.teacher import Teacher
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import RUNS, treatments
 
 SPECS = (
     "distill",
@@ -99,33 +97,6 @@ def tried(config: Mapping[str, Any], plain: Experiment, spec: str) -> str:
     return ""
 
 
-def print_matrix(cells: Sequence[Cell], console: Console | None = None) -> None:
-    """A row a treatment, a column a family; reasons beneath, by letter."""
-    families = list(dict.fromkeys(cell.family for cell in cells))
-    letters: dict[str, str] = {}
-    for cell in cells:
-        if cell.reason and cell.reason not in letters:
-            letters[cell.reason] = _letter(len(letters))
-    table = Table(box=None, pad_edge=False)
-    table.add_column("treatment", no_wrap=True)
-    for family in families:
-        table.add_column(family, justify="center")
-    of = {(cell.spec, cell.family): cell for cell in cells}
-    for spec in dict.fromkeys(cell.spec for cell in cells):
-        row = [of[spec, family] for family in families]
-        table.add_row(spec, *("yes" if not cell.reason else letters[cell.reason] for cell in row))
-    if console is None:
-        console = Console(highlight=False)
-        console.width = max(console.width, 190)
-    console.print(table, markup=False)
-    console.print("\nA letter: it does not apply, because")
-    for reason, letter in letters.items():
-        console.print(f"  {letter}  {reason}", markup=False, soft_wrap=True)
-    console.print(
-        "Treatments of the task (couple, curriculum, recombine, reverse, scratchpad, supervise, augment) depend on the task alone."
-    )
-
-
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
@@ -145,7 +116,7 @@ class _Stand(NamedTuple):
 def _distil(plain: Experiment, spec: str) -> Treatment:
     stand: Any = _Stand(plain)
     if "sequence" in spec:
-        return Treatment(task=partial(with_answers, teacher=Teacher("")), objective=lambda objective: objective, name="distill")
+        return Treatment(task=partial(with_answers, teacher=Teacher("", RUNS)), objective=lambda objective: objective, name="distill")
     kind = "hidden" if "hidden" in spec else "attention" if "attention" in spec else ""
     pairs = parse_matches(kind, _tap(plain, kind)) if kind else []
     objective: Callable[..., Any] = partial(taught, named=[stand], temperature=2.0, hard=0.5, matches=pairs)
@@ -162,7 +133,3 @@ def _tap(plain: Experiment, kind: str) -> str:
     if not found:
         raise Inapplicable(f"does not apply: the model taps no {'attention' if kind == 'attention' else 'hidden states'}.")
     return found[0]
-
-
-def _letter(number: int) -> str:
-    return chr(ord("a") + number % 26) + (str(number // 26) if number >= 26 else "")

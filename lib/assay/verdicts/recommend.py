@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from assay.cli.treat import check_stage
 from assay.core.errors import UserError
 from assay.diagnostics.measurement import Measurement
 from assay.train.experiment import Experiment
 from assay.train.workdir import WorkDir
+from assay.treatments.pipeline.check import check_stage
 from assay.treatments.pipeline.load import rebuild
 from assay.treatments.pipeline.stages import plan
 from assay.verdicts.rules import RULES, Facts, Remedy

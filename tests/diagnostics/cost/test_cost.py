@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import qwix
 
-from assay.config.models import recurrent, transformer
+from assay.config import recurrent, transformer
 from assay.core.errors import UserError
 from assay.core.tree import count
 from assay.diagnostics.cost.cost import Cost, bytes_in_memory, compiled_forward, cost, example_batch

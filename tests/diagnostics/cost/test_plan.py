@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import pytest
 from verb_server import refused, verb  # noqa: F401 - a fixture
 
-from assay.config.typed import load, override, to_dict
+from assay.config.files import load
+from assay.config.overrides import override
+from assay.config.schema import to_dict
 from assay.core.errors import UserError
 from assay.diagnostics.cost.chips import CHIPS, topology
 from assay.diagnostics.cost.collectives import Traffic, collectives, seconds

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from assay.cli import show as browse
-from assay.config.typed import load, to_dict
+from assay.config.files import load
+from assay.config.schema import to_dict
 from assay.core.errors import UserError
 from assay.evals.rows import value_of
 from assay.infer.decode import free_running

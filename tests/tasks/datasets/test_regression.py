@@ -9,7 +9,9 @@ import pytest
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
-from assay.config.typed import load, override, to_dict
+from assay.config.files import load
+from assay.config.overrides import override
+from assay.config.schema import to_dict
 from assay.core.errors import UserError
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.evals.evaluate import EvaluateConfig, evaluate, make_answer
@@ -22,7 +24,7 @@ from assay.tasks.datasets.regression import Scale, score_numbers, split, standar
 from assay.tasks.table import build
 from assay.train.experiment import assemble
 from assay.train.loop import run
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 from assay.treatments.training.ensemble import ensemble
 from assay.treatments.training.smooth import smooth
 

@@ -213,7 +213,7 @@ def test_a_run_knows_the_data_that_it_was_trained_on(verb, tmp_path):
     train.write_text("\n".join(["text,label", *rows]))
     spec = tmp_path / "mine.py"
     spec.write_text(
-        "from assay.config.tasks import texts\nfrom experiments.text.bilstm_classifier import get_config as base\n"
+        "from assay.config import texts\nfrom experiments.text.bilstm_classifier import get_config as base\n"
         "def get_config(variant):\n    config = base('tiny')\n    config.unlock()\n"
         f"    config.task = texts('csv', train={str(train)!r}, max_length=8, tokenizer_size=50)\n"
         "    config.evaluate.splits = ('train',)\n    return config\n"

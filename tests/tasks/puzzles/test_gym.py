@@ -14,7 +14,8 @@ import jax
 import numpy as np
 import pytest
 
-from assay.config.typed import load, to_dict
+from assay.config.files import load
+from assay.config.schema import to_dict
 from assay.core.errors import UserError
 from assay.core.stats import wilson
 from assay.dist.mesh import MeshConfig, make_mesh

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from assay.config.typed import typed
+from assay.config.schema import typed
 from assay.core.errors import UserError
 from assay.core.rng import example_keys
 from assay.data.source import ROLES, content_hash

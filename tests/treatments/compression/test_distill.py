@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assay.config.typed import load, override, to_dict
+from assay.config.files import load
+from assay.config.overrides import override
+from assay.config.schema import to_dict
 from assay.core.errors import UserError
 from assay.core.tree import paths
 from assay.train import loop
@@ -19,8 +21,7 @@ from assay.treatments.compression.distill import divergence
 from assay.treatments.compression.match import by_example, parse_matches
 from assay.treatments.compression.teacher import mean_log_probability
 from assay.treatments.pipeline.load import load as open_run
-from assay.treatments.pipeline.load import rebuild
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import rebuild, treatments
 
 KEY = jax.random.key(0)
 PARITY = "experiments/reason/parity.py"

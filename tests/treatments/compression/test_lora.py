@@ -19,7 +19,8 @@ from assay.train.state import all_params
 from assay.train.step import make_step
 from assay.train.treatment import Treatment
 from assay.treatments.compression.lora import adapted, lora, merge, merged
-from assay.treatments.compression.quantize import Spec, quantize, quantized
+from assay.treatments.compression.quantize import quantize
+from assay.treatments.compression.rounding import Spec, quantized
 
 KEY = jax.random.key(0)
 FAMILIES = {

@@ -15,7 +15,7 @@ from assay.models.precision import PrecisionConfig
 from assay.train.experiment import assemble
 from assay.train.step import make_step
 from assay.treatments.compression.lowrank import factorised, factors, lowrank
-from assay.treatments.compression.quantize import Spec, quantized
+from assay.treatments.compression.rounding import Spec, quantized
 
 KEY = jax.random.key(0)
 RECURRENT = {"depth": 1, "width": 32, "embedding": 0, "dropout": 0.0}

@@ -19,7 +19,7 @@ from assay.train.state import final_params, init_state
 from assay.train.step import make_step
 from assay.train.treatment import compose
 from assay.treatments.compression.mask import EVERY, Pruning, grouped, ranked, sparsity_after
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 KEY = jax.random.key(0)
 SHAPES = {"block_0": (6, 20), "block_1": (20, 12), "head": (12, 5)}
@@ -189,7 +189,9 @@ def test_n_of_m_in_a_row_along_the_inputs(shape, kept, group):
 
 
 def test_a_ticket_has_the_mask_of_the_trained_and_the_values_of_the_start(tmp_path):
-    from assay.config.typed import load, override, to_dict
+    from assay.config.files import load
+    from assay.config.overrides import override
+    from assay.config.schema import to_dict
     from assay.train import loop
     from assay.treatments.pipeline.load import early
     from assay.treatments.pipeline.load import load as open_run

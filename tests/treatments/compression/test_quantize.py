@@ -24,13 +24,13 @@ from assay.train.step import make_step
 from assay.train.treatment import Treatment
 from assay.treatments.compression import calibrate
 from assay.treatments.compression.calibrate import awq, gptq, statistics
-from assay.treatments.compression.quantize import (
+from assay.treatments.compression.quantize import quantize
+from assay.treatments.compression.rounding import (
     Rounded,
     Spec,
     applies,
     dequantized,
     fitting,
-    quantize,
     quantized,
     quantized_array,
     straight_through,

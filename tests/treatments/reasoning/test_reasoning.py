@@ -5,9 +5,9 @@ import pytest
 
 from assay.core.errors import UserError
 from assay.tasks.table import TASKS, build
+from assay.treatments.pipeline.load import treatments
 from assay.treatments.reasoning.curriculum import curriculum, growing, longest
 from assay.treatments.reasoning.supervise import supervise
-from assay.treatments.table import treatments
 
 
 def task_of(name: str):

@@ -10,8 +10,8 @@ from assay.data.recombine import exchangeable, exchanges, filled, substitutions,
 from assay.data.source import Examples, in_memory
 from assay.tasks.composition.scan import ACTIONS, WORDS, pairs, split
 from assay.tasks.table import TASKS, build
+from assay.treatments.pipeline.load import treatments
 from assay.treatments.reasoning.recombine import as_pairs, recombine, recombined
-from assay.treatments.table import treatments
 
 TRUTH = dict(pairs())
 JUMP = [line for line in split("jump")[0] if line[0].count(" ") < 4]  # fewer are faster to compare

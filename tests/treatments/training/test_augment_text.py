@@ -7,10 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assay.config.defaults import defaults
-from assay.config.models import recurrent
-from assay.config.tasks import texts
-from assay.config.typed import to_dict
+from assay.config import defaults, recurrent, texts
+from assay.config.schema import to_dict
 from assay.core import rng
 from assay.core.errors import UserError
 from assay.data.augment_text import PLACED, TEXT, Alphabet, alphabet_of, make_augment
@@ -22,7 +20,7 @@ from assay.train.experiment import assemble
 from assay.train.loop import run
 from assay.train.objective import supervised
 from assay.train.treatment import compose, links
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 KEY, STEP = jax.random.key(3), jnp.int32(0)
 WORDS = ("red", "green", "blue", "grey", "white", "black", "pink", "brown")

@@ -16,7 +16,7 @@ from assay.train.objective import Objective, supervised
 from assay.train.state import final_params, init_params, init_state
 from assay.train.step import make_step
 from assay.train.treatment import Treatment, compose
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import treatments
 
 KEY = jax.random.key(0)
 ROWS, FEATURES, CLASSES = 6, 4, 3

@@ -11,8 +11,7 @@ from assay.models.model import Model
 from assay.train import loop
 from assay.train.state import init_params
 from assay.train.treatment import Treatment, compose
-from assay.treatments.pipeline.load import load
-from assay.treatments.table import treatments
+from assay.treatments.pipeline.load import load, treatments
 
 
 def short(tiny, steps: str, **changes: str):

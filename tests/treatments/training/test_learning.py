@@ -16,7 +16,8 @@ from assay.train.objective import supervised
 from assay.train.state import final_params, init_params, init_state
 from assay.train.step import make_step
 from assay.train.treatment import compose
-from assay.treatments.table import FACTORIES, joined, treatments
+from assay.treatments.pipeline.load import treatments
+from assay.treatments.table import FACTORIES, joined
 
 ROWS, SEQ, FEATURES, CLASSES = 8, 6, 4, 3
 KEY = jax.random.key(0)

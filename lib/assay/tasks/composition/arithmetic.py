@@ -15,7 +15,8 @@ from functools import partial
 
 import numpy as np
 
-from assay.config.typed import require, span
+from assay.config.generated import ARITHMETIC
+from assay.config.schema import require, span
 from assay.core.rng import integers
 from assay.data.source import Source
 from assay.tasks.composition.csordas import cells
@@ -24,9 +25,9 @@ from assay.tasks.lengths import by_length
 from assay.tasks.sequence import answer_after, score_tokens, vocabulary
 from assay.tasks.task import Task
 
+DEFAULTS = ARITHMETIC
 SPLITS = ("train", "valid", "iid", "6-6", "7-8")  # 6-6 is the paper's validation, 7-8 its test
 ABOUT = {"nested": "nested sums and products of digits -> the value modulo 10"}
-DEFAULTS = {"lengths": "1:5", "seed": 0}
 DIGITS, OPEN, CLOSE, PLUS, TIMES = 10, 10, 11, 12, 13
 SYMBOLS = (*"0123456789()+*",)
 LONGEST = 50  # tokens

@@ -14,19 +14,20 @@ from functools import partial
 
 import numpy as np
 
-from assay.config.typed import require, span
+from assay.config.generated import CTL
+from assay.config.schema import require, span
 from assay.core.rng import example_keys, integers
 from assay.tasks.composition.csordas import cells
 from assay.tasks.lengths import by_length
 from assay.tasks.sequence import answer_after, score_tokens, vocabulary
 from assay.tasks.task import Published, Task
 
+DEFAULTS = CTL
 SPLITS = ("train", "valid", "iid", "6-8", "9-10")  # 6-8 is the paper's validation, 9-10 its test
 ABOUT = {
     "forward": "a symbol, then tables in the order of their use -> the symbol that they lead to",
     "backward": "tables, the last used first, then a symbol -> the symbol that they lead to",
 }
-DEFAULTS = {"lengths": "1:5", "tables_seed": 0, "seed": 0}
 SYMBOLS, TABLES, COMPOSED = 8, 11, 9
 SHARED_BELOW = 7  # bits: length 1 has 88 inputs, length 2 has 648
 

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from assay.config.typed import require, span
+from assay.config.generated import LISTOPS, LISTOPS_LRA
+from assay.config.schema import require, span
 from assay.core.rng import integers
 from assay.data.source import Source, finite, generated
 from assay.tasks.composition.csordas import cells
@@ -27,14 +28,14 @@ from assay.tasks.lengths import by_length
 from assay.tasks.sequence import answer_after, score_tokens, vocabulary
 from assay.tasks.task import PLAIN, TRANSFORMERS, Published, Task, find_split
 
+DEFAULTS = LISTOPS
+LRA_DEFAULTS = LISTOPS_LRA
 SPLITS = ("train", "valid", "iid", "6-6", "7-8")  # splits of listops/depth; 6-6 is the paper's validation, 7-8 its test
 LRA_SPLITS = ("train", "valid", "test")
 ABOUT = {
     "depth": "nested MIN, MAX, MED, SM of digits -> the value; by the depth that it needs",
     "lra": "the same in 501-1,999 tokens -> the value",
 }
-DEFAULTS = {"lengths": "1:5", "seed": 0}
-LRA_DEFAULTS = {"tokens": "501:1999", "train_examples": 96_000, "test_examples": 2_000, "seed": 0}
 DIGITS, CLOSE = 10, 14
 MIN, MAX, MED, SUM = range(4)
 OPENING = np.arange(10, 14)  # tokens of the operators

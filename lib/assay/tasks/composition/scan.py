@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from assay.config.typed import require
+from assay.config.generated import SCAN
+from assay.config.schema import require
 from assay.core.errors import unknown
 from assay.core.rng import example_keys
 from assay.data.source import Examples, Source, in_memory, padded
@@ -26,12 +27,12 @@ from assay.tasks.task import Published, Task, find_split
 
 WORDS = ("walk", "look", "run", "jump", "turn", "left", "right", "opposite", "around", "twice", "thrice", "and", "after")
 ACTIONS = ("I_WALK", "I_LOOK", "I_RUN", "I_JUMP", "I_TURN_LEFT", "I_TURN_RIGHT")
-CUTOFF = 22  # for `length`: number of actions of the longest training answer
+CUTOFF = SCAN["cutoff"]  # for `length`: number of actions of the longest training answer
 END = len(ACTIONS)  # class that ends an answer; the decoder begins with the id after it
 LONGEST_COMMAND = 9
+DEFAULTS = SCAN
 SPLITS = ("train", "test")  # and valid, if a share of the training pairs is held out
 PRIMITIVE_SHARE = 0.1  # share of the lines of the jump and turn_left training sets
-DEFAULTS = {"valid_share": 0.0, "layout": "translation", "cutoff": CUTOFF}
 ABOUT = {
     "simple": "a command -> its actions; a random 80/20",
     "length": "a command -> its actions; longer answers in test",

@@ -10,7 +10,8 @@ from functools import partial
 
 import numpy as np
 
-from assay.config.typed import LONGEST, require
+from assay.config.generated import CHAIN
+from assay.config.schema import LONGEST, require
 from assay.core.rng import integers
 from assay.data.source import Source, generated
 from assay.models.model import Vocabulary
@@ -18,9 +19,9 @@ from assay.tasks.datasets.language import encode, score_language
 from assay.tasks.task import Task, find_split
 
 FOLLOWS, OF = 9, 10  # a token follows the rule in FOLLOWS of OF cases
+DEFAULTS = CHAIN
 SPLITS = ("train", "valid", "test")
 ABOUT = {"lm": "tokens, most of which follow from the one before -> the next token"}
-DEFAULTS = {"vocabulary": 256, "window": 128, "seed": 0}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assay.config.typed import require
+from assay.config.schema import require
 from assay.core.errors import UserError
 from assay.core.tree import widened
 from assay.data.source import Examples, Source

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.config.typed import require
+from assay.config.schema import require
 from assay.core.errors import UserError
 from assay.core.rng import example_keys, integers
 from assay.data import tfds

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assay.config.typed import require
+from assay.config.schema import require
 from assay.core.rng import example_keys
 from assay.core.tree import widened
 from assay.data import language, tfds

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from assay.config.typed import require
+from assay.config.schema import require
 from assay.core.errors import UserError
 from assay.core.rng import stable_hash
 from assay.data import csv, tfds

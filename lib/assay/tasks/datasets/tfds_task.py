@@ -6,7 +6,7 @@ The data set's features determine the task: images and their classes (images.py)
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from assay.config.typed import require
+from assay.config.schema import require
 from assay.core.errors import UserError
 from assay.data import tfds
 from assay.tasks.datasets import images, texts

@@ -7,7 +7,7 @@ can be named. All runs share the evaluation examples; training examples change w
 from dataclasses import dataclass
 from functools import partial
 
-from assay.config.typed import require, span
+from assay.config.schema import require, span
 from assay.tasks.formal.chomsky_rules import RULES
 from assay.tasks.lengths import by_length
 from assay.tasks.sequence import answer_after, score_tokens, vocabulary

@@ -17,7 +17,8 @@ from functools import partial
 
 import numpy as np
 
-from assay.config.typed import require, span
+from assay.config.generated import ADDITION
+from assay.config.schema import require, span
 from assay.core.rng import integers
 from assay.data.source import Examples, Source
 from assay.tasks.lengths import by_length
@@ -28,9 +29,9 @@ PLUS, INPUTS = 10, 11  # after the digits
 END = 10  # class that ends a sum without leading zeros
 SHARED_BELOW = 7  # bits: length 1 has 100 inputs, length 2 has 8,100 or 10,000
 SCORES = ("exact_match", "token_accuracy")
+DEFAULTS = ADDITION
 SPLITS = ("train", "valid", "iid", "9-16", "16-16", "20-20")
 ABOUT = {"addition": "two numbers, highest digits first -> the digits of their sum"}
-DEFAULTS = {"lengths": "3:3", "pad": True, "balanced": False, "seed": 0}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from assay.config.typed import require
+from assay.config.generated import GYM
+from assay.config.schema import require
 from assay.core.errors import UserError
 from assay.data.source import Examples, Source, in_memory, padded
 from assay.tasks.puzzles import gym_items
@@ -27,10 +28,10 @@ from assay.tasks.puzzles.gym_items import BLOCK, BLOCKS, Item
 from assay.tasks.sequence import prompted, score_tokens, vocabulary
 from assay.tasks.task import Task, find_split
 
+DEFAULTS = GYM
 SPLITS = ("train", "valid", "test")  # and harder, if the family has a curriculum with a further level
 ORDER = ("test", "harder", "valid", "train")  # a question drawn for several splits stays in the first of these
 ABOUT = "puzzles with verifiers, by family: --task=gym/chain_sum"
-DEFAULTS = {"options": "", "size": 10_000, "test_size": 500, "max_prompt": 512, "max_answer": 128, "strip": True, "harder": True, "seed": 0}
 UNKNOWN = "<unk>"  # an input character that does not occur in training
 IMPOSSIBLE = -1  # class of an answer character that no training answer has; no model can predict it
 NO_ANSWER = "without an answer that the verifier accepts"

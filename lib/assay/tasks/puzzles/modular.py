@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from assay.config.typed import require
+from assay.config.generated import MODULAR
+from assay.config.schema import require
 from assay.core.rng import example_keys
 from assay.data.source import Examples, Source, in_memory
 from assay.tasks.sequence import answer_after, score_tokens, vocabulary
@@ -24,8 +25,8 @@ from assay.tasks.task import Task, find_split
 INPUT = 3  # tokens: x, the operation, y
 VALID_SHARE = 0.1  # share of the equations that are not for training
 METRICS = ("answer_accuracy",)
+DEFAULTS = MODULAR
 SPLITS = ("train", "valid", "test")
-DEFAULTS = {"modulus": 97, "share": 0.5, "split_seed": 0}
 
 
 class Operation(NamedTuple):

@@ -16,7 +16,8 @@ from functools import partial
 
 import numpy as np
 
-from assay.config.typed import require
+from assay.config.generated import PATH_STAR
+from assay.config.schema import require
 from assay.core.rng import integers
 from assay.data.source import Source, finite, generated
 from assay.tasks.sequence import prompted, score_tokens, vocabulary
@@ -24,9 +25,9 @@ from assay.tasks.task import Task, find_split
 
 SHARED_BELOW = 10  # bits: an eighth of 2**10 strings is enough to draw from; the paper's setting has more than 2**60
 SCORES = ("exact_match", "token_accuracy")
+DEFAULTS = PATH_STAR
 SPLITS = ("train", "valid", "test")
 ABOUT = {"path_star": "the edges of a star, its centre and the end of an arm -> the path from one to the other"}
-DEFAULTS = {"degree": 2, "path_length": 5, "nodes": 50, "train_size": 200_000, "test_size": 20_000, "seed": 0}
 
 
 @dataclass(frozen=True)

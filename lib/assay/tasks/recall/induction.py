@@ -17,7 +17,8 @@ from functools import partial
 
 import numpy as np
 
-from assay.config.typed import LONGEST, require, span
+from assay.config.generated import INDUCTION
+from assay.config.schema import LONGEST, require, span
 from assay.core.errors import UserError, unknown
 from assay.core.rng import integers
 from assay.data.source import Source, generated
@@ -30,9 +31,9 @@ SHORTEST = 3  # trigger, answer, trigger
 POWERS = tuple(2**power for power in range(6, 11))  # longer lengths can be named too
 SHARED_BELOW = 10  # an eighth of 2**10 strings is enough to draw from
 METRICS = ("answer_accuracy",)
+DEFAULTS = INDUCTION
 SPLITS = ("train", "valid", "iid", "128", "256", "512", "1024")  # and any other length
 ABOUT = {"induction": "tokens with a trigger inside and at the end -> what followed it the first time"}
-DEFAULTS = {"vocabulary": 16, "length": 64, "seed": 0}
 
 
 @dataclass(frozen=True)

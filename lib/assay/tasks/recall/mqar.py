@@ -17,7 +17,8 @@ from functools import partial
 
 import numpy as np
 
-from assay.config.typed import LONGEST, require
+from assay.config.generated import MQAR
+from assay.config.schema import LONGEST, require
 from assay.core.errors import UserError, unknown
 from assay.core.rng import integers
 from assay.data.source import Examples, Source, generated
@@ -31,9 +32,9 @@ GRID = ((64, 4), (128, 8), (256, 16), (512, 64))  # the paper's lengths and numb
 NOTHING = 0  # id of the filler between repeated keys, and of padding
 SHARED_BELOW = 10  # an eighth of 2**10 strings is enough to draw from
 METRICS = ("token_accuracy", "exact_match")
+DEFAULTS = MQAR
 SPLITS = ("train", "valid", "iid", "128x8", "256x16", "512x64")
 ABOUT = {"mqar": "pairs of key and value, then keys -> the value of each key"}
-DEFAULTS = {"vocabulary": 256, "pairs": 4, "length": 64, "seed": 0}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from functools import partial
 
 import numpy as np
 
-from assay.config.typed import LONGEST, require
+from assay.config.generated import P_HOP
+from assay.config.schema import LONGEST, require
 from assay.core.errors import UserError, unknown
 from assay.core.rng import integers
 from assay.data.source import Source, generated
@@ -30,9 +31,9 @@ from assay.tasks.task import PLAIN, Published, Task
 
 SHARED_BELOW = 10  # an eighth of 2**10 strings is enough to draw from
 METRICS = ("answer_accuracy",)
+DEFAULTS = P_HOP
 SPLITS = ("train", "valid", "iid", "128", "hops-8")
 ABOUT = {"p_hop": "symbols -> the one reached by p hops, each to what followed the same symbol before"}
-DEFAULTS = {"hops": 4, "length": 64, "alphabet": 4, "seed": 0}
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from assay.models.model import Model
 from assay.nn.product import product
 from assay.tasks.task import Task
 from assay.treatments.compression.batches import batches
-from assay.treatments.compression.quantize import FORMS, Record, Spec, fitting, library, quantized, quantized_array
 from assay.treatments.compression.record import inapplicable, multiplies, rewritten
+from assay.treatments.compression.rounding import FORMS, Record, Spec, fitting, library, quantized, quantized_array
 
 DAMPING = 0.01  # of GPTQ: the share of the mean of x'x's diagonal that is added to it
 STEP = 127.0  # the largest input in whole numbers

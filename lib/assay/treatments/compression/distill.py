@@ -29,10 +29,12 @@ from assay.treatments.compression.match import Match, check_taps, matched, parse
 from assay.treatments.compression.outputs import CLASSES, VALUES, fill, with_answers, with_outputs
 from assay.treatments.compression.teacher import check_same, mean_log_probability, teachers
 from assay.treatments.option import KEY, check
+from assay.treatments.runs import Runs
 
 
 def distill(
     from_: str,
+    runs: Runs,
     T: float = 4.0,
     hard: float = 0.5,
     hidden: str = "",
@@ -45,7 +47,7 @@ def distill(
     """`from`: work directories of teachers, joined by `+`. `T`: temperature. `hard`: share of the loss on the labels. `hidden` and
     `attention`: taps of the student -> taps of the first teacher, several separated by `;`, with the weight `match` each. `cache`: whether
     teachers answer once, to disk, keeping `top` classes; 0: all. `sequence`: whether the first teacher's own answers are the labels."""
-    named = teachers(from_)
+    named = teachers(from_, runs)
     check(bool(named), "distill", "from", from_, "a work directory, or several joined by +")
     check(0 < T < math.inf, "distill", "T", T, "a temperature above 0")
     check(0 <= hard <= 1, "distill", "hard", hard, "a share in [0, 1]")

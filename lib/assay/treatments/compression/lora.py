@@ -24,6 +24,7 @@ from assay.core.tree import PyTree, widened
 from assay.models.model import Model
 from assay.train.treatment import Treatment
 from assay.treatments.compression.record import BASE, Reading, chosen, inapplicable, parameters, reading, record, rewritten, shape_of
+from assay.treatments.compression.rounding import dequantized
 from assay.treatments.option import KEY, check
 
 PATHS = r"/kernel$"
@@ -84,8 +85,6 @@ def merged(model: Model, params: PyTree) -> tuple[Model, PyTree]:
 def _effective(node: Mapping[str, Any], scale: float) -> jax.Array:
     base = node[BASE]
     if isinstance(base, Mapping):
-        from assay.treatments.compression.quantize import dequantized  # which needs qwix
-
         base = dequantized(base)
     change = (widened(node["lora_a"]) @ widened(node["lora_b"])).reshape(base.shape)
     return (widened(base) + scale * change).astype(base.dtype)

@@ -1,10 +1,10 @@
 """Pruning: weights become zeros, or whole parts of a model are removed.
 
-    --treat=prune:sparsity=0.8                 the smallest of all kernels' weights are zero (treatments/compression/mask.py)
+    --treat=prune:sparsity=0.8                 the smallest of all kernels' weights are zero (see mask.py)
     --treat=prune:sparsity=0.9,ramp=400        gradually, over 400 steps
     --treat=prune:nm=2:4                       two of four in a row stay
     --treat=prune:sparsity=0.8,rewind=0        the lottery ticket (Frankle and Carbin 2019, arXiv 1803.03635): what stays begins anew
-    --treat=prune:heads=0.5,units=0.5          half of the heads and of the feed-forward units are cut out of the arrays (treatments/compression/surgery.py)
+    --treat=prune:heads=0.5,units=0.5          half of the heads and of the feed-forward units are removed (see surgery.py)
 
 Zeros save neither time nor memory by themselves; a model that lost heads, units, channels or layers is smaller and faster.
 """
@@ -26,6 +26,7 @@ from assay.treatments.compression import surgery
 from assay.treatments.compression.batches import batches
 from assay.treatments.compression.mask import LEARNED, SCORES, Pruning, applied, chosen, keeping, pruned, within
 from assay.treatments.option import check, pattern
+from assay.treatments.runs import Runs
 
 SCOPES = ("global", "layer")
 PARTS = ("heads", "units", "channels", "layers")
@@ -33,6 +34,7 @@ TAYLOR_EXAMPLES = 512  # of training, that importance by gradients is a mean ove
 
 
 def prune(
+    runs: Runs,
     sparsity: float = 0.0,
     nm: str = "",
     heads: float = 0.0,
@@ -81,7 +83,9 @@ def prune(
         return treatment
     check(bool(from_), "prune", "rewind", rewind, "say the run whose values the weights go back to with from=WORKDIR")
     return treatment._replace(
-        convert=partial(_rewound, how=how, step=rewind, workdir=from_), prepare=partial(_there, from_, rewind), finished=True
+        convert=partial(_rewound, how=how, step=rewind, workdir=from_, runs=runs),
+        prepare=partial(runs.check_early, from_, rewind),
+        finished=True,
     )
 
 
@@ -102,20 +106,11 @@ def _zeroed(state: Any, params: PyTree) -> PyTree:
     return params
 
 
-def _there(workdir: str, step: int) -> None:
-    """Raises UserError where the run has no checkpoint to go back to."""
-    from assay.treatments.pipeline.load import check_early
-
-    check_early(workdir, step)
-
-
-def _rewound(model: Model, params: PyTree, how: Pruning, step: int, workdir: str) -> PyTree:
-    """The mask of these parameters over those that the run had at `step`."""
-    from assay.treatments.pipeline.load import early  # which reads the table of treatments, and so this file
-
+def _rewound(model: Model, params: PyTree, how: Pruning, step: int, workdir: str, runs: Runs) -> PyTree:
+    """Returns the parameters that the run had at `step`, under the mask of these."""
     _, zeros = pruned(model, params, how)
     mask = jax.tree.map(lambda leaf: leaf != 0, chosen({"model": zeros}, how.paths))
-    before = {"model": early(workdir, step)}
+    before = {"model": runs.early(workdir, step)}
     return merge(before, applied(mask, chosen(before, how.paths)))["model"]
 
 

@@ -1,9 +1,9 @@
 """Records in place of parameters: a matrix that is stored as something smaller, or with something beside it, is a small dict of arrays at
 the matrix's own path, and a model is made to read it.
 
-    {"qvalue": int8, "qscale": float32}             quantised          (treatments/compression/quantize.py)
-    {"factor_a": [n, r], "factor_b": [r, m]}        of low rank        (treatments/compression/lowrank.py)
-    {"base": ..., "lora_a": [n, r], "lora_b": [r, m]}   adapted        (treatments/compression/lora.py)
+    {"qvalue": int8, "qscale": float32}             quantised          (rounding.py)
+    {"factor_a": [n, r], "factor_b": [r, m]}        of low rank        (lowrank.py)
+    {"base": ..., "lora_a": [n, r], "lora_b": [r, m]}   adapted        (lora.py)
 
 Trees stay nested dicts, so that paths, regexes, shardings and checkpoints need to know nothing of it.
 """

@@ -17,14 +17,16 @@ from assay.models.model import Model
 from assay.tasks.task import Task
 from assay.train.checkpoint import fingerprint
 from assay.train.experiment import Experiment
+from assay.treatments.runs import Runs
 
 
 class Teacher(NamedTuple):
     workdir: str
+    runs: Runs
 
     @property
     def experiment(self) -> Experiment:
-        return _opened(self.workdir)
+        return _opened(self.workdir, self.runs)
 
     @property
     def model(self) -> Model:
@@ -32,9 +34,7 @@ class Teacher(NamedTuple):
 
     def params(self) -> PyTree:
         """Those that it answers with. Raises UserError where there is no checkpoint."""
-        from assay.treatments.pipeline.load import load  # which reads the table of treatments, and so this file
-
-        return load(self.workdir)[1]
+        return self.runs.load(self.workdir)[1]
 
     def shapes(self) -> PyTree:
         """Of its parameters, from its config alone."""
@@ -46,9 +46,9 @@ class Teacher(NamedTuple):
         return fingerprint(self.workdir)
 
 
-def teachers(text: str) -> tuple[Teacher, ...]:
+def teachers(text: str, runs: Runs) -> tuple[Teacher, ...]:
     """`runs/a+runs/b` -> two teachers."""
-    return tuple(Teacher(part) for part in text.split("+") if part)
+    return tuple(Teacher(part, runs) for part in text.split("+") if part)
 
 
 def check_same(teacher: Teacher, task: Task) -> None:
@@ -80,10 +80,8 @@ def mean_log_probability(logits: Sequence[jax.Array], temperature: float) -> jax
 
 
 @cache
-def _opened(workdir: str) -> Experiment:
-    from assay.treatments.pipeline.load import rebuild
-
-    return rebuild(workdir)
+def _opened(workdir: str, runs: Runs) -> Experiment:
+    return runs.rebuild(workdir)
 
 
 def _brief(value: Any) -> str:

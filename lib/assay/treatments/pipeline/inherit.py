@@ -11,16 +11,15 @@ from functools import partial
 from assay.core.tree import PyTree
 from assay.models.model import Model
 from assay.train.treatment import Treatment
+from assay.treatments.runs import Runs
 
 
-def inherit(from_: str) -> Treatment:
-    """`from`: a work directory."""
-    return Treatment(inherit=partial(inherited, from_), name="inherit")
+def inherit(from_: str, runs: Runs) -> Treatment:
+    """Builds the treatment. `from`: a work directory."""
+    return Treatment(inherit=partial(inherited, from_, runs), name="inherit")
 
 
-def inherited(workdir: str) -> tuple[Model, PyTree]:
-    """The other run's treated model and parameters."""
-    from assay.treatments.pipeline.load import load  # which reads the table of treatments, and so this file
-
-    model, params, _ = load(workdir)
+def inherited(workdir: str, runs: Runs) -> tuple[Model, PyTree]:
+    """Returns the other run's treated model and parameters."""
+    model, params, _ = runs.load(workdir)
     return model, params

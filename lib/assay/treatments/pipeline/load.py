@@ -20,13 +20,28 @@ from assay.train.experiment import Experiment, assemble
 from assay.train.state import TrainState, all_params, final_params
 from assay.train.treatment import Treatment, links
 from assay.train.workdir import EXTRA, WorkDir
-from assay.treatments.table import treatments
+from assay.treatments.runs import Runs
+from assay.treatments.table import build
+
+
+def treatments(specs: Sequence[str]) -> list[Treatment]:
+    """Builds the treatments that a config names, with the readers of this file for the runs that they name. Raises UserError."""
+    return build(specs, RUNS)
 
 
 def load(workdir: str | Path, treated: Sequence[Treatment] | None = None) -> tuple[Model, PyTree, Task]:
-    """The treated model, its newest parameters and the task of a work directory. Raises UserError where there is no checkpoint.
+    """Returns the treated model, its newest parameters and the task of a run.
 
-    `treated`: the run's treatments, where it was given some that its config does not name (those of a notebook).
+    Args:
+      workdir: the folder of the run.
+      treated: the run's treatments, where it was given some that its config does not name (those of a notebook).
+
+    Raises UserError where there is no checkpoint.
+
+    >>> model, params, task = assay.load("runs/tiny")
+    >>> batch = task.encode(task.source("iid").fetch(np.arange(2)), task.width(8))
+    >>> model.apply(params, batch).logits.shape
+    (2, 9, 2)
     """
     made = rebuild(workdir, treated=treated)
     state = restore(made, workdir)
@@ -92,3 +107,6 @@ def restore(made: Experiment, workdir: str | Path) -> TrainState:
         if step is None:
             raise nothing
         return checkpointer.restore(step, place(made.abstract(), make_mesh(MeshConfig(-1, 1, 1))))[0]
+
+
+RUNS = Runs(load, rebuild, early, check_early)

@@ -10,13 +10,12 @@ model before stands ahead of `inherit`, for its shapes. Besides its own options 
     student   distill alone: `small` or another variant of the run's config, FILE.py:variant, or `itself`, the model as it is
 """
 
-import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from assay.config import typed as configs
+from assay import config as configs
 from assay.core.errors import UserError, unknown
 from assay.train.workdir import EXTRA
 from assay.treatments.table import FACTORIES
@@ -77,15 +76,15 @@ def plan(workdir: str, specs: Sequence[str], target: str, overrides: Mapping[str
 
 
 def find_config(experiment: str) -> str:
-    """The path of the file that an experiment such as `vision/cnn_digits:cnn` is in, with its variant. Raises UserError."""
+    """Returns the config file of an experiment such as `vision/cnn_digits:cnn`, with its variant. Raises UserError."""
     name, _, variant = experiment.partition(":")
     here = Path("experiments") / f"{name}.py"
-    spec = importlib.util.find_spec("experiments")
-    installed = [Path(folder) / f"{name}.py" for folder in (spec.submodule_search_locations or [])] if spec else []
-    for path in (here, *installed):
-        if path.is_file():
-            return f"{path}:{variant}"
-    raise UserError(f"the config file of {experiment!r} is not here ({here}). Name the student's with distill:student=FILE.py:variant.")
+    try:
+        return f"{here if here.is_file() else configs.find(name)}:{variant}"
+    except UserError:
+        raise UserError(
+            f"the config file of {experiment!r} is not here ({here}). Name the student's with distill:student=FILE.py:variant."
+        ) from None
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

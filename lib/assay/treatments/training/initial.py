@@ -17,23 +17,22 @@ from assay.core.errors import UserError
 from assay.core.tree import PyTree
 from assay.train.treatment import Treatment
 from assay.treatments.option import KEY
+from assay.treatments.runs import Runs
 from assay.treatments.training.transfer import Rules, match, parse_rules
 
 
-def initial(from_: str, map_: str = "") -> Treatment:
+def initial(from_: str, runs: Runs, map_: str = "") -> Treatment:
     """`from`: a work directory; `map`: rules for its paths."""
     try:
         rules = parse_rules(map_)
     except UserError as error:
         raise UserError(f"the treatment 'init' has map={map_}: {error} {KEY}") from None
-    return Treatment(start=partial(loaded, workdir=from_, rules=rules), name="init")
+    return Treatment(start=partial(loaded, workdir=from_, rules=rules, runs=runs), name="init")
 
 
-def loaded(shapes: PyTree, workdir: str, rules: Rules) -> PyTree:
+def loaded(shapes: PyTree, workdir: str, rules: Rules, runs: Runs) -> PyTree:
     """The other run's values for a part of {"model": ...}, and a report on the terminal. Raises UserError where nothing can be loaded."""
-    from assay.treatments.pipeline.load import load  # which reads the table of treatments, and so this file
-
-    _, params, _ = load(workdir)
+    _, params, _ = runs.load(workdir)
     try:
         found, report = match(shapes, {"model": jax.device_get(params)}, rules)
     except UserError as error:

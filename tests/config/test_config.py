@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import pytest
 from ml_collections import ConfigDict
 
+from assay import config as configs
 from assay.cli.command import split_overrides
-from assay.config import typed as configs
 from assay.core.errors import UserError
 
 

@@ -1,6 +1,6 @@
 """Suites: grids of tasks against models that one command runs, as far as a budget of time goes.
 
-    python -m experiments.study --suite=reasoning --budget=10m --workdir=runs/reasoning
+    assay study --suite=reasoning --budget=10m --workdir=runs/reasoning
 
 The order is that of importance. An entry trains for fewer updates than its config does by itself, so that many fit; the tables of results
 come from the configs.
@@ -9,12 +9,22 @@ come from the configs.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from assay.cli.suite import Entry
-
 CHOMSKY = "experiments/reason/chomsky.py"
 LOOKUP = "experiments/reason/table_lookup.py"
 INDUCTION = "experiments/reason/induction.py"
 ADDITION = "experiments/reason/addition.py"
+
+
+class Entry(NamedTuple):
+    """One cell of the grid: a config with some keys changed, and the split and metric that it is judged by."""
+
+    task: str  # as the page calls it
+    model: str
+    spec: str  # FILE.py:variant
+    overrides: Mapping[str, str]
+    split: str  # out of distribution
+    metric: str
+    seconds: float  # of a seed on two CPU cores, evaluation included
 
 
 class Suite(NamedTuple):
@@ -75,3 +85,24 @@ SUITES: Mapping[str, Suite] = {
         _reasoning(),
     )
 }
+
+POSITIONS = ("transformer", "none", "sinusoidal", "alibi", "relative")  # variants of reason/chomsky
+REGULAR = ("parity_check", "even_pairs", "cycle_navigation", "modular_arithmetic")
+LONGER = ("reverse_string", "stack_manipulation", "duplicate_string", "odds_first")  # than a finite state
+PLANNED = (  # (tasks, experiment, variants): what the reasoning suite asks for; without a file it is shown as not run
+    (
+        tuple(f"chomsky/{name}" for name in (*REGULAR, *LONGER)),
+        "reason/chomsky",
+        POSITIONS,
+    ),
+    (tuple(f"chomsky/{name}" for name in (*REGULAR[1:], *LONGER)), "reason/chomsky", ("lstm",)),  # parity's is reason/parity:lstm
+    (("ctl/forward", "ctl/backward"), "reason/table_lookup", ("lstm", "universal", "relative", "gate", "geometric", "more_loops")),
+    (("scan/length", "scan/jump", "scan/turn_left"), "reason/scan", ("lstm", "transformer")),
+    (("recall/induction",), "reason/induction", ("rotary", "learned", "alibi", "none", "randomised", "local")),
+    (("modular/divide",), "reason/grokking", ("decay", "none")),
+    (("addition",), "reason/addition", ("plain", "reversed", "alone", "coupled")),
+    (("path_star",), "reason/path_star", ("forward", "reversed")),
+    (("recall/mqar",), "reason/recall", ("attention", "lstm")),
+    (("recall/p_hop",), "reason/recall", ("flat", "looped")),
+    (("listops/depth", "arithmetic/nested"), "reason/trees", ("lstm", "universal", "geometric")),
+)

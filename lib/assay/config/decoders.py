@@ -4,9 +4,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from assay.config.defaults import defaults, variant
+from assay.config.generated import reasoning
+from assay.config.groups import defaults, variant
 from assay.config.models import transformer
-from assay.config.tasks import reasoning
 
 
 def llama(

@@ -1,0 +1,180 @@
+"""The public functions of `assay`: the verbs as functions that return values. `import assay` finds them here, when they are first used."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from assay import config as configs
+from assay.cli import compare as comparing
+from assay.cli import diagnose as diagnosing
+from assay.cli import treat as treating
+from assay.cli.train import report
+from assay.config.generated import KEYS
+from assay.core.errors import UserError, unknown
+from assay.diagnostics.subject import Subject
+from assay.diagnostics.table import DIAGNOSTICS
+from assay.models.families import FAMILIES
+from assay.tasks.table import TASKS
+from assay.train import loop
+from assay.train.treatment import Treatment
+from assay.train.workdir import WorkDir
+from assay.treatments.pipeline.load import treatments as named
+from assay.treatments.table import FACTORIES
+from assay.verdicts import card as cards
+from assay.verdicts.diagnosis import Diagnosis
+
+TABLES: Mapping[str, Any] = {"treatment": FACTORIES, "task": TASKS, "model": FAMILIES, "diagnostic": DIAGNOSTICS}
+
+
+def run(
+    config: str | ConfigDict,
+    workdir: str | Path,
+    overrides: Mapping[str, Any] = {},
+    treatments: Sequence[Treatment] | None = None,
+    quiet: bool = True,
+) -> list[dict[str, Any]]:
+    """Trains, evaluates and reports one run, and returns the rows of its results.json. A finished run is only read.
+
+    Args:
+      config: a config, or the name or file of one, such as "parity:tiny" or "./mine.py".
+      workdir: the folder of the run. The same call resumes a run that was stopped.
+      overrides: dotted keys of the config and their values, such as {"train.steps": 100}.
+      treatments: treatments as values, in place of those that the config names.
+      quiet: whether no progress is shown.
+
+    Raises UserError for what can be corrected: an unknown key, a folder that holds another run.
+
+    >>> rows = assay.run("parity:tiny", "runs/tiny", {"train.steps": 16, "evaluate.splits": "iid"})
+    >>> rows[0]["task"], rows[0]["split"], rows[0]["steps"]
+    ('chomsky/parity_check', 'iid', 16)
+    """
+    loaded = configs.load(config) if isinstance(config, str) else config
+    made = configs.override(loaded, {key: _text(value) for key, value in overrides.items()})
+    name = configs.experiment_name(config) if isinstance(config, str) else ""
+    applied = named(made.treatments) if treatments is None else treatments
+    results = loop.run(made, str(workdir), applied, name, quiet)
+    if treatments is None and not WorkDir(workdir).report.exists():
+        report(workdir)
+    return list(results["rows"])
+
+
+def diagnose(run: str | Path | Subject, quick: bool = False, name: str = "yours") -> Diagnosis:
+    """Measures what holds a model back, and returns the diagnosis: its `rows`, and `suggestions` of treatments.
+
+    Args:
+      run: the folder of a run, into which diagnosis.json and diagnosis.html are written; or a model that was trained elsewhere, as
+        `assay.diagnostics.bring.bring` makes it.
+      quick: whether fewer examples and less time are taken.
+      name: what pages call a model that was trained elsewhere.
+
+    Raises UserError where there is no checkpoint.
+
+    >>> found = assay.diagnose("runs/tiny", quick=True)
+    >>> {"reasoning", "generalisation", "cost"} <= {row.group for row in found.rows if row.applies}
+    True
+    """
+    if isinstance(run, Subject):
+        return diagnosing.examined(run, name)
+    return diagnosing.diagnose(run, quick)
+
+
+def suggest(workdir: str | Path) -> list[dict[str, Any]]:
+    """Returns the treatments that a run's diagnosis suggests, the most promising first; a run without one is diagnosed.
+
+    Each is {number, treatment, rule, row, expects, effect, unit}: what to do, why, and the row that is expected to move, in which direction
+    and by how much. `assay.treat(workdir, suggestion["treatment"], ...)` does it.
+
+    >>> all(one["treatment"] and one["rule"] for one in assay.suggest("runs/tiny"))
+    True
+    """
+    return comparing.diagnosed(str(workdir), quick=True).suggestions
+
+
+def treat(
+    source: str | Path, treatments: str | Sequence[str], workdir: str | Path, overrides: Mapping[str, Any] = {}, seconds: float = 20.0
+) -> list[dict[str, Any]]:
+    """Applies treatments to a finished run, stage by stage, and returns the rows of stages.json: what each stage costs and scores.
+
+    Args:
+      source: the folder of the run, which stays as it is.
+      treatments: one treatment or several in order, such as ["prune:units=0.5", "quantize:int8"].
+      workdir: the folder of the treated run.
+      overrides: dotted keys of every stage's config and their values.
+      seconds: the time in which latency and throughput are measured, all stages together.
+
+    Raises UserError for a treatment that does not apply.
+
+    >>> rows = assay.treat("runs/tiny", "prune:sparsity=0.5,steps=0", "runs/pruned", seconds=0.1)
+    >>> [row["name"] for row in rows]
+    ['untreated', '1_prune']
+    """
+    listed = [treatments] if isinstance(treatments, str) else list(treatments)
+    treating.treat(str(source), listed, str(workdir), {key: _text(value) for key, value in overrides.items()}, seconds, False)
+    path = Path(workdir) / treating.STAGES
+    paths = [path] if path.exists() else sorted(Path(workdir).glob(f"seed_*/{treating.STAGES}"))
+    return [row for one in paths for row in json.loads(one.read_text(encoding="utf-8"))["rows"]]
+
+
+def compare(
+    before: str | Path | Diagnosis, after: str | Path | Sequence[str | Path] | Mapping[str, Diagnosis], seconds: float = 20.0
+) -> dict[str, Any]:
+    """Compares a run with one or more after it, row by row of their diagnoses, and returns the card as plain data.
+
+    Args:
+      before: the folder of a run, or a diagnosis.
+      after: the folder of another run of the same task, or several; diagnoses by name where `before` is one.
+      seconds: the time in which latency and throughput are measured in turns, all runs together.
+
+    Raises UserError where the runs answered different questions.
+
+    >>> card = assay.compare("runs/tiny", "runs/pruned", seconds=0.5)
+    >>> next(row["after"]["pruned"]["verdict"] for row in card["rows"] if row["name"] == "parameters")
+    'no difference'
+    """
+    if isinstance(before, Diagnosis):
+        if not isinstance(after, Mapping):
+            raise UserError("compare takes diagnoses after a diagnosis, by name: compare(before, {'name': after}).")
+        return cards.build(before, after)
+    if isinstance(after, Mapping):
+        raise UserError("compare takes folders of runs after the folder of a run: compare('runs/A', ['runs/B']).")
+    listed = [after] if isinstance(after, str | Path) else list(after)
+    return comparing.card_of(str(before), [str(path) for path in listed], seconds)
+
+
+def register(kind: str, name: str, entry: Any) -> None:
+    """Adds a line to a table, so that configs, verbs and functions know the name in this process.
+
+    Args:
+      kind: "treatment": entry is a factory, a function from options to a Treatment. "task": `tasks.table.Entry`. "model":
+        `models.families.Family`. "diagnostic": `diagnostics.table.Diagnostic`.
+      name: a name that the table does not have yet.
+      entry: what it stands for.
+
+    Raises UserError for an unknown kind, and for a name that is taken.
+
+    >>> import optax
+    >>> def halved(factor: float = 0.5) -> assay.Treatment:
+    ...     return assay.Treatment(optimizer=lambda optimizer: optax.chain(optimizer, optax.scale(factor)))
+    >>> assay.register("treatment", "halved", halved)
+    >>> rows = assay.run("parity:tiny", "runs/halved", {"treatments": "halved:factor=0.25", "evaluate.splits": "iid"})
+    >>> rows[0]["treatment"]
+    'halved:factor=0.25'
+    """
+    if kind not in TABLES:
+        raise unknown("kind", kind, TABLES, "register(KIND, ...)")
+    if name in TABLES[kind]:
+        raise UserError(f"there is a {kind} {name!r} already. Choose another name.")
+    TABLES[kind][name] = entry
+    if kind == "task":
+        KEYS[name] = entry.defaults
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _text(value: Any) -> str:
+    """The value as `--config.KEY=VALUE` has it."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

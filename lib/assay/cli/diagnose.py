@@ -1,0 +1,217 @@
+"""Diagnoses a finished run: what holds its model back, one row a bottleneck, as diagnosis.json and as a page, diagnosis.html.
+
+    assay diagnose --workdir=runs/demo/lstm/seed_0
+    assay diagnose --workdir=runs/demo/lstm/seed_0 --quick
+
+Reasoning, long range, generalisation, calibration, cost, speed and optimisation health, each with its interval, how it was measured and
+what it means; then treatments to try, in order, by what `valid` shows. --quick takes fewer examples and less time. A part that fails has
+a row that says how, and the exit code is 1. Compare two runs with assay compare --before=A --after=B.
+"""
+
+import hashlib
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+
+from assay.cli.command import launch
+from assay.core.errors import UserError
+from assay.core.tree import PyTree
+from assay.diagnostics.measurement import Measurement
+from assay.diagnostics.subject import Subject, choosing, held_out
+from assay.diagnostics.table import DIAGNOSTICS, examine
+from assay.dist.launch import leader
+from assay.reports.diagnosis import diagnosis_page
+from assay.reports.terminal.diagnosis import print_diagnosis
+from assay.train.checkpoint import fingerprint
+from assay.train.experiment import Experiment
+from assay.train.progress import bar
+from assay.train.state import all_params, final_params
+from assay.train.workdir import WorkDir, check_writable, environment, write_bytes, write_text
+from assay.treatments.pipeline.load import rebuild, restore
+from assay.verdicts.diagnosis import COLUMNS, PAGE, ROWS, SCHEMA, Diagnosis, as_json, example_sets, packed
+from assay.verdicts.recommend import recommend
+
+FULL, FEW = (512, 20.0), (128, 4.0)  # examples of a split, and seconds for timing
+
+COMMAND = "examined(bring(apply, params, data))"  # what made the diagnosis, as the page says it
+FLAGS = flags.FlagValues()
+WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a finished run.", flag_values=FLAGS)
+QUICK = flags.DEFINE_bool("quick", False, "Fewer examples and less time: half a minute in place of up to three.", flag_values=FLAGS)
+
+
+def diagnose(workdir: str | Path, quick: bool = False) -> Diagnosis:
+    """Measures a run, and writes its diagnosis into its folder. Raises UserError where there is no checkpoint."""
+    made, folder = rebuild(workdir), WorkDir(workdir)
+    state = restore(made, workdir)
+    examples, seconds = FEW if quick else FULL
+    params = final_params(state, made.treatment)["model"]
+    subject = Subject(made.model, params, made.task, held_out(made.task), examples, _history(folder), _begun(made), seconds)
+    check_writable(workdir)
+    with bar("diagnosis", len(DIAGNOSTICS) + 1, "parts") as update:
+        rows = examine(subject, on_done=lambda done, name: update(done, {}))
+        update(len(DIAGNOSTICS), {})
+        suggestions, failed = _suggestions(workdir, subject, rows)
+    about = {
+        "schema": SCHEMA,
+        "task": made.task.name,
+        "experiment": folder.read_config()["experiment"],
+        "model": made.settings.model["name"],
+        "treatments": list(made.settings.treatments),
+        "split": subject.split,
+        "quick": quick,
+        "checkpoint": fingerprint(workdir),
+        "vocabulary": json.loads(json.dumps(astuple(made.task.vocabulary))),  # as it is read again
+        "notes": _notes(folder, int(state.step)),
+        "failed": failed,
+        "environment": environment(),
+    }
+    found = Diagnosis(about, rows, example_sets(subject, rows), suggestions)
+    write(found, workdir)
+    return found
+
+
+def write(found: Diagnosis, workdir: str | Path, command: str = "") -> None:
+    """diagnosis.json, .npz and .html. `command`: what made it; not given, that of a run."""
+    folder = Path(workdir)
+    rows = [as_json(row) for row in found.rows]
+    said = {key: value for key, value in found.about.items() if key != "environment"}
+    columns = packed(found)
+    said["columns"] = hashlib.sha256(columns).hexdigest()[:32]
+    write_bytes(folder / COLUMNS, columns)
+    WorkDir.write_json(folder / ROWS, {**said, "rows": rows, "suggestions": found.suggestions, "environment": found.about["environment"]})
+    quick = " --quick" if found.about["quick"] else ""
+    write_text(
+        folder / PAGE, diagnosis_page(found, command or f"python -m experiments.diagnose --workdir={shlex.quote(str(workdir))}{quick}")
+    )
+
+
+def examined(subject: Subject, model: str = "yours", on_done: Callable[[int, str], None] = lambda done, name: None) -> Diagnosis:
+    """Measures a subject. `model`: how pages and tables name it; `on_done(done, name)` is told before each diagnostic."""
+    rows = examine(subject, on_done=on_done)
+    about = {
+        "schema": SCHEMA,
+        "task": subject.task.name,
+        "experiment": model,
+        "model": model,
+        "treatments": [],
+        "split": subject.split,
+        "quick": False,
+        "run": False,
+        "checkpoint": _fingerprint(subject.params),
+        "vocabulary": list(astuple(subject.task.vocabulary)),
+        "notes": [],
+        "failed": [],
+        "environment": environment(),
+    }
+    return Diagnosis(about, rows, example_sets(subject, rows), [])
+
+
+def page(found: Diagnosis) -> str:
+    """The diagnosis as one HTML page that opens offline."""
+    return diagnosis_page(found, COMMAND)
+
+
+def save(found: Diagnosis, folder: str | Path) -> None:
+    """Writes diagnosis.json, .npz and .html into a folder, which is made; `read` of verdicts/diagnosis.py reads them."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}. Choose another.") from None
+    write(found, folder, COMMAND)
+
+
+def main(overrides: dict[str, str]) -> None:
+    if overrides:
+        raise UserError("diagnose takes no --config overrides: it measures the run as it is.")
+    found = diagnose(WORKDIR.value, QUICK.value)
+    if leader():
+        print_diagnosis(found)
+        print(f"rows: {Path(WORKDIR.value) / ROWS}\npage: {Path(WORKDIR.value) / PAGE}")
+    crashed = [f"{row.group}/{row.name}" for row in found.rows if row.crashed]
+    if crashed:
+        print(f"failed: {', '.join(crashed)}; their rows say how.", file=sys.stderr)
+    for one in found.about["failed"]:
+        print(f"failed: {one}", file=sys.stderr)
+    if crashed or found.about["failed"]:
+        sys.exit(1)
+
+
+def start() -> None:
+    """Runs the verb from the command line."""
+    launch(main, __doc__, given=FLAGS, required=("workdir",))
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _for_choices(subject: Subject, rows: Sequence[Measurement]) -> list[Measurement]:
+    """The rows as a remedy is chosen by them: scores on the split for choices."""
+    split = choosing(subject.task)
+    if split == subject.split:
+        return list(rows)
+    names = [name for name, one in DIAGNOSTICS.items() if one.choosing]
+    of_scores = {(DIAGNOSTICS[name].group, row) for name in names for row in DIAGNOSTICS[name].names}
+    other = examine(replace(subject, split=split, choosing=True), names)
+    seen = {(row.group, row.name) for row in other}
+    return [row for row in rows if (row.group, row.name) not in seen | of_scores] + other
+
+
+def _suggestions(workdir: str | Path, subject: Subject, rows: Sequence[Measurement]) -> tuple[list[dict[str, Any]], list[str]]:
+    """What to try, and what went wrong on the way: then the rows stand as they are."""
+    try:
+        chosen = _for_choices(subject, rows)
+        known = {(row.group, row.name) for row in rows if row.crashed}
+        failed = [
+            f"{row.group}/{row.name} on {choosing(subject.task)}: {row.reason}"
+            for row in chosen
+            if row.crashed and (row.group, row.name) not in known
+        ]
+        return recommend(workdir, chosen), failed
+    except Exception as error:
+        return [], [f"the suggestions: {type(error).__name__}: {' '.join(str(error).split())[:300]}"]
+
+
+def _notes(folder: WorkDir, step: int) -> list[str]:
+    if folder.results.exists():
+        return []
+    steps = folder.read_config().get("train", {}).get("steps")
+    return [f"The run has not ended: measured is its checkpoint of step {step:,}{f' of {steps:,}' if steps else ''}."]
+
+
+def _history(folder: WorkDir) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl that are whole."""
+    found = []
+    if folder.metrics.exists():
+        for line in folder.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                break
+    return [line for line in found if isinstance(line, dict) and "step" in line]
+
+
+def _begun(made: Experiment) -> Callable[[], PyTree]:
+    """The parameters that the run began with."""
+
+    def begun() -> PyTree:
+        start = jax.jit(made.init_state)(made.key, made.given(loaded=False), made.first_batch(), made.started())
+        return all_params(start)["model"]
+
+    return begun
+
+
+def _fingerprint(params: PyTree) -> str:
+    """A hash of the parameters."""
+    found = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        found.update(jax.tree_util.keystr(path).encode())
+        found.update(np.asarray(leaf).tobytes())
+    return f"sha256 {found.hexdigest()[:16]}"

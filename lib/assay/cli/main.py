@@ -1,0 +1,65 @@
+"""The command `assay VERB ...`, which is also `python -m assay VERB ...`: it finds the verb, and imports nothing else.
+
+Each verb is a file of this folder with a function `start()`. `python -m experiments.VERB` is the same in a checkout.
+"""
+
+import difflib
+import importlib
+import sys
+from collections.abc import Mapping
+
+from assay.core import allocator
+
+VERBS: Mapping[str, str] = {
+    "train": "train, evaluate and report one run",
+    "study": "train several runs side by side, with seeds, in one table and on one page",
+    "evaluate": "evaluate a run again, on other splits or lengths",
+    "diagnose": "measure what holds a run back, and suggest remedies",
+    "treat": "apply remedies to a finished run, stage by stage",
+    "compare": "compare runs: a before/after card, paired differences, or Pareto fronts",
+    "predict": "answer new texts with a finished run",
+    "show": "print examples of a task",
+    "list": "list the experiments, or copy one to begin your own",
+    "plan": "plan what a training step costs on devices that are not here",
+    "launch": "start a command in several processes on this machine",
+    "publish": "write a finished study as files small enough to commit",
+}
+ALIASES = {"main": "train"}
+USAGE = """Trains models in JAX, measures what holds each one back, applies a remedy, and measures again.
+
+usage: assay VERB [--flag=value ...]
+
+{verbs}
+
+Begin with a run of seconds:   assay train --config=parity:tiny --workdir=runs/tiny
+The flags of a verb:           assay VERB --help"""
+COMPILING = ("diagnose", "compare")  # verbs that compile more than they compute: see core/allocator.py
+
+
+def usage() -> str:
+    """Returns the help of the command."""
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {about}" for verb, about in VERBS.items()]
+    return USAGE.format(verbs="\n".join(lines))
+
+
+def main() -> None:
+    """Runs the verb that the command line names. An unknown verb ends with exit code 2."""
+    words = sys.argv[1:]
+    if not words or words[0] in ("--help", "-h", "help"):
+        print(usage())
+        sys.exit(0 if words else 2)
+    if words[0] == "--version":
+        import assay
+
+        print(assay.__version__)
+        sys.exit(0)
+    verb = ALIASES.get(words[0], words[0])
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        guess = f" Did you mean {near[0]}?" if near else ""
+        print(f"error: unknown verb {words[0]!r}.{guess} Known: {', '.join(VERBS)}.", file=sys.stderr)
+        sys.exit(2)
+    allocator.keep_memory(arenas=8 if verb in COMPILING else 1)  # before JAX comes in
+    sys.argv = [f"assay {verb}", *words[1:]]
+    importlib.import_module(f"assay.cli.{verb}").start()

@@ -1,0 +1,111 @@
+"""Config files: where they are found, and what they hold.
+
+    load("experiments/reason/parity.py:lstm")    a path, as in a checkout
+    load("./mine.py")                            a file of one's own
+    load("parity:lstm")                          by name: ./parity.py, or else the one that ships with the package
+
+A file has `get_config(variant) -> ConfigDict`; it may list pipelines of treatments as `PIPELINES = {NAME: (...)}`.
+"""
+
+import difflib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from assay.core.errors import UserError, unknown
+
+HINT = "`assay list` shows those that ship; give a file of your own as --config=./FILE.py:variant."
+
+
+def load(spec: str) -> ConfigDict:
+    """The locked config of `FILE.py` or `FILE.py:variant`. Raises UserError where there is no such file or variant."""
+    config = _of_file(spec, "get_config", lambda module, variant: module.get_config(variant))
+    if not isinstance(config, ConfigDict):
+        file = spec.partition(":")[0]
+        raise UserError(f"get_config of {file} returns {type(config).__name__}, not a ConfigDict. Mend it, or name another with --config.")
+    return config.lock()
+
+
+def pipeline(spec: str) -> list[str]:
+    """The treatments that `FILE.py:NAME` lists, in order, as `PIPELINES = {NAME: (...)}`. Raises UserError where it lists none."""
+    file, _, name = spec.partition(":")
+    listed = _of_file(spec, "PIPELINES", lambda module, _: dict(module.PIPELINES))
+    if name not in listed:
+        raise unknown("pipeline", name, listed, f"--treat={file}:NAME")
+    return [str(treatment) for treatment in listed[name]]
+
+
+def experiment_name(spec: str) -> str:
+    """`experiments/reason/parity.py:lstm` -> `reason/parity:lstm`, and so is `parity:lstm`; a file in this folder has its stem alone."""
+    file, _, variant = spec.partition(":")
+    path = Path(file) if file.endswith(".py") else find(spec)
+    name = "/".join(path.with_suffix("").parts[-2:])
+    return f"{name}:{variant}" if variant else name
+
+
+def find(spec: str) -> Path:
+    """Returns the file of `FILE.py[:variant]` or `NAME[:variant]`: one of the user's own first, then one that ships with the package.
+
+    NAME is the stem of a file, with its folder or without: `parity` or `reason/parity`. Raises UserError where there is no such file, and
+    where a stem names several.
+    """
+    name = spec.partition(":")[0]
+    if name.endswith(".py"):
+        found = [path for path in (Path(name), shipped() / name.removeprefix("experiments/")) if path.is_file()]
+        if not found:
+            raise UserError(f"no config file {name!r} (from {Path.cwd()}). {HINT}")
+        return found[0]
+    own = Path(f"{name}.py")
+    if name and own.is_file():
+        return own
+    known = sorted(path for path in shipped().glob("*/*.py") if "def get_config(" in path.read_text(encoding="utf-8"))
+    found = [path for path in known if name in (path.stem, f"{path.parent.name}/{path.stem}")]
+    if len(found) > 1:
+        listed = " or ".join(f"{path.parent.name}/{path.stem}" for path in found)
+        raise UserError(f"{name!r} names several configs. Give --config={listed}.")
+    if not found:
+        near = difflib.get_close_matches(name.rpartition("/")[2], [path.stem for path in known], n=1)
+        guess = f" Did you mean {near[0]}?" if near else ""
+        raise UserError(f"no config {name!r}: neither {own} (from {Path.cwd()}) nor one that ships with assay.{guess} {HINT}")
+    return found[0]
+
+
+def shipped() -> Path:
+    """Returns the folder of the configs that come with the package: `experiments` in the wheel, or in the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    return next((path for path in (package / "experiments", package.parents[1] / "experiments") if path.is_dir()), package)
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _of_file(spec: str, needed: str, read: Callable[[Any, str], Any]) -> Any:
+    """`read(module, variant)` of a config file that has what is needed."""
+    file, _, variant = spec.partition(":")
+    path = find(spec)
+    for folder in path.resolve().parents:  # a config file may import what stands beside its verbs, wherever it is run from
+        if (folder / "experiments" / "__init__.py").is_file() and str(folder) not in sys.path:
+            sys.path.append(str(folder))
+    try:
+        module_spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert module_spec and module_spec.loader
+        module = importlib.util.module_from_spec(module_spec)
+        module_spec.loader.exec_module(module)
+        if not hasattr(module, needed):
+            what = "get_config(variant) function, so --config" if needed == "get_config" else f"{needed}, so --treat"
+            raise UserError(f"{file} has no {what} cannot name it.")
+        return read(module, variant)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever the file's own code does
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.resolve()]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
+        where = f", line {line}" if line else ""
+        raise UserError(
+            f"the config file {file}{where} cannot be used: {type(error).__name__}: {error}. Mend it, or name another."
+        ) from None

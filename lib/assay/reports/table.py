@@ -1,0 +1,213 @@
+"""The results table as strings: what each row of results.json prints, on the page (run.py) and in the terminal (terminal/run.py).
+
+Rows stand in blocks, one for each run (label, experiment, task, model, treatment, steps), so that the table fits 100 columns. What is long
+(the source of a published number, a note) stands beneath, under a letter. Fractions are printed in per cent; a value below 1 never as 100.
+Provenance: [V] was read in the paper or its repository, [V2] in a document that quotes it, which the source names; [MEM] is never printed.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from assay.reports.view import RunView
+
+FRACTIONS = ("accuracy", "token_accuracy", "answer_accuracy", "exact_match", "f1_macro", "f1_micro", "ece")
+TAGS = {
+    "V": "read in the paper or its repository",
+    "V2": "read in a document that quotes the paper",
+    "bound": "the source gives a range only",
+}
+DASH = "\N{EN DASH}"
+UNTREATED = ("", "none", "identity")
+
+
+class Published(NamedTuple):
+    """A published cell as it is printed, with the letter of its source."""
+
+    text: str
+    tag: str
+    letter: str
+
+
+class Line(NamedTuple):
+    """A results row as it is printed; `notes` are letters, `mean` says whether it joins several seeds."""
+
+    split: str
+    metric: str
+    seed: str
+    ours: str
+    interval: str
+    n: str
+    baselines: str
+    published: tuple[Published, ...]
+    notes: tuple[str, ...]
+    mean: bool
+
+
+class Block(NamedTuple):
+    """The lines of one run (or of its seeds) and the facts they share: (name, value) pairs."""
+
+    label: str
+    facts: tuple[tuple[str, str], ...]
+    lines: tuple[Line, ...]
+
+
+class Layout(NamedTuple):
+    """The whole table: facts shared by all rows, blocks, footnotes {text: letter}, the remarks beneath."""
+
+    shared: tuple[tuple[str, str], ...]
+    blocks: tuple[Block, ...]
+    footnotes: Mapping[str, str]
+    remarks: tuple[str, ...]
+
+
+def arrange(runs: Sequence[RunView]) -> Layout:
+    """The rows of all runs as strings. Runs with the same label share blocks: the seeds of a metric in order, then their mean."""
+    rows: dict[str, list[Mapping]] = {}
+    for run in runs:
+        known = rows.setdefault(run.label, [])
+        known += [row for row in run.rows if row not in known]
+    every = [row for known in rows.values() for row in known]
+    methods = _methods(every)
+    one_each = all(len(names) < 2 for names in methods.values())
+    facts = {id(row): _row_facts(row) for row in every}
+    common = [pair for pair in next(iter(facts.values()), ()) if all(pair in has for has in facts.values())]
+    shared = tuple(pair for pair in common if pair[0] in ("experiment", "task"))
+
+    blocks: dict[tuple, list[Mapping]] = {}
+    for label, known in rows.items():
+        if not known:
+            blocks[label, (("results", "none"),)] = []
+        for row in known:
+            blocks.setdefault((label, tuple(pair for pair in facts[id(row)] if pair not in shared)), []).append(row)
+
+    footnotes: dict[str, str] = {}
+    made = []
+    for (label, own), known in blocks.items():
+        lines = [_line(row, footnotes, show_method=not one_each) for row in _published_once(_in_order(known))]
+        made.append(Block(label, own, tuple(lines)))
+    return Layout(shared, tuple(made), footnotes, _remarks(every, methods if one_each else {}))
+
+
+def format_value(value: float | None, unit: str, metric: str = "", plain: bool = False) -> str:
+    """`99.83 %` for a fraction, `12.3 s` for the rest. Unless `plain`, no fraction below 1 is printed as 100 % and none above 0 as 0 %."""
+    if value is None:
+        return DASH
+    if not is_fraction(unit, metric):
+        return f"{value:,.4g} {unit}".strip()
+    if not plain and 0.99995 <= value < 1:
+        return "> 99.99 %"
+    return "< 0.01 %" if not plain and 0 < value < 0.00005 else f"{100 * value:.2f} %"
+
+
+def is_fraction(unit: str, metric: str) -> bool:
+    """Whether a value of this unit and metric is printed in per cent."""
+    return unit == "fraction" or metric in FRACTIONS
+
+
+def format_seed(seed: int | Sequence[int]) -> str:
+    """`0`; `mean 0, 2, 5`; a range where three or more seeds follow one another."""
+    if isinstance(seed, int):
+        return str(seed)
+    seeds = sorted(seed)
+    whole = len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1))
+    return "mean " + (f"{seeds[0]}{DASH}{seeds[-1]}" if whole else ", ".join(map(str, seeds)))
+
+
+def _row_facts(row: Mapping) -> tuple[tuple[str, str], ...]:
+    treatment = str(row["treatment"] or "none")
+    steps = "not trained" if row["steps"] is None else f"{row['steps']:,}"
+    pairs = {"experiment": row["experiment"], "task": row["task"], "model": row["model"], "treatment": treatment, "steps": steps}
+    return tuple((name, str(value)) for name, value in pairs.items())
+
+
+def _line(row: Mapping, footnotes: dict[str, str], show_method: bool) -> Line:
+    unit, metric = row["unit"], row["metric"]
+    interval = DASH if not row["interval"] else _span(*(format_value(end, unit, metric, plain=True) for end in row["interval"]))
+    published = tuple(_published(cell, unit, metric, footnotes) for cell in row.get("published") or [] if cell["tag"] != "MEM")
+    notes = [row["note"]] if row.get("note") else []
+    if row.get("seen_in_training") is not None:
+        notes.append(f"{format_value(row['seen_in_training'], 'fraction')} of the inputs of this split had also been drawn in training.")
+    if show_method and row["interval"] and row.get("interval_method"):
+        notes.append(f"Interval: {row['interval_method']}.")
+    baselines = ", ".join(f"{name} {format_value(value, unit, metric)}" for name, value in (row.get("baselines") or {}).items())
+    letters = tuple(_letter(note, footnotes) for note in notes)
+    ours, seed = format_value(row["value"], unit, metric), format_seed(row["seed"])
+    if row.get("best") is not None:
+        seed += f"; best {format_value(row['best'], unit, metric, plain=True)}"
+    n, mean = f"{row['n']:,}", not isinstance(row["seed"], int)
+    return Line(str(row["split"]), metric, seed, ours, interval, n, baselines, published, letters, mean)
+
+
+def _published(cell: Mapping, unit: str, metric: str, footnotes: dict[str, str]) -> Published:
+    letter = _letter(cell["source"], footnotes)
+    if cell["tag"] == "bound" or cell["value"] is None:
+        return Published("a range", cell["tag"], letter)
+    value = _short(format_value(cell["value"], unit, metric))
+    if cell.get("spread") is not None:
+        value = f"{value.removesuffix(' %')} ± {_short(format_value(cell['spread'], unit, metric))}"
+    best = f"best of {cell['runs']} runs" if cell.get("runs") else "best run"
+    return Published(f"{value} {best if cell['statistic'] == 'max' else cell['statistic']}", cell["tag"], letter)
+
+
+def _in_order(rows: Sequence[Mapping]) -> list[Mapping]:
+    """By (split, metric) as they first appear, then by seed, means last."""
+    places = list(dict.fromkeys((row["split"], row["metric"]) for row in rows))
+
+    def key(row: Mapping) -> tuple:
+        seed = row["seed"]
+        return places.index((row["split"], row["metric"])), *((0, [seed]) if isinstance(seed, int) else (1, list(seed)))
+
+    return sorted(rows, key=key)
+
+
+def _published_once(rows: Sequence[Mapping]) -> list[Mapping]:
+    """Where the mean over seeds carries the same published cells as its seeds, they are printed beside the mean."""
+    means = {(row["split"], row["metric"]): row.get("published") for row in rows if not isinstance(row["seed"], int)}
+    told = [isinstance(row["seed"], int) and means.get((row["split"], row["metric"])) == row.get("published") for row in rows]
+    return [{**row, "published": []} if once else row for row, once in zip(rows, told, strict=True)]
+
+
+def _methods(rows: Sequence[Mapping]) -> dict[str, list[str]]:
+    """How the intervals were made: of the rows of one seed, and of the means."""
+    methods: dict[str, list[str]] = {}
+    for row in rows:
+        if row["interval"] and row.get("interval_method"):
+            names = methods.setdefault("single seeds" if isinstance(row["seed"], int) else "means over seeds", [])
+            names += [] if row["interval_method"] in names else [row["interval_method"]]
+    return methods
+
+
+def _remarks(rows: Sequence[Mapping], methods: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The lines beneath the table: unit, interval, tags, baselines."""
+    remarks = []
+    if any(is_fraction(row["unit"], row["metric"]) for row in rows):
+        remarks.append("Accuracies are fractions, printed in per cent; n counts examples.")
+    if methods:
+        told = [f"{names[0]} ({which})" if len(methods) > 1 else names[0] for which, names in methods.items()]
+        remarks.append(f"95 % intervals: {'; '.join(told)}.")
+    tags = list(dict.fromkeys(cell["tag"] for row in rows for cell in row.get("published") or [] if cell["tag"] in TAGS))
+    if tags:
+        remarks.append("Published: " + "; ".join(f"[{tag}] {TAGS[tag]}" for tag in sorted(tags)) + ".")
+    for row in rows:
+        values = [f"{name} {format_value(value, row['unit'], row['metric'])}" for name, value in (row.get("baselines") or {}).items()]
+        if values:
+            remarks.append(f"Baselines on {row['task']}, {row['split']}, {row['metric']}: {', '.join(values)}.")
+    return tuple(dict.fromkeys(remarks))
+
+
+def _letter(text: str, footnotes: dict[str, str]) -> str:
+    """The footnote letter of a text: a to z, then aa, ab, ..."""
+    if text not in footnotes:
+        first, last = divmod(len(footnotes), 26)
+        footnotes[text] = ("" if first == 0 else chr(96 + first)) + chr(97 + last)
+    return footnotes[text]
+
+
+def _span(low: str, high: str) -> str:
+    return f"{low.removesuffix(' %')}{DASH}{high}" if high.endswith(" %") else f"{low}{DASH}{high}"
+
+
+def _short(text: str) -> str:
+    """A published value with as many decimals as it came with, one at least: `52.00 %` is `52.0 %`."""
+    return re.sub(r"(\.\d)0 %$", r"\1 %", text)

@@ -1,0 +1,44 @@
+"""A comparison of variants in the terminal."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from assay.reports.table import DASH, format_seed
+from assay.verdicts.comparison import LEVEL, Comparison
+
+
+def print_comparison(comparisons: Sequence[Comparison], console: Console | None = None) -> None:
+    """A line for each variant, and one for the baseline."""
+    first = comparisons[0]
+    table = Table(box=None, pad_edge=False)
+    for column in ("variant", "seeds", "n", first.metric, "gap", f"less {first.baseline}", "95 % over examples", "over seeds", "p", "Holm"):
+        table.add_column(column, justify="left" if column == "variant" else "right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_row(first.baseline, _seeds(first), str(first.n), _number(first.baseline_value, sign=False), _number(first.baseline_gap))
+    for one in comparisons:
+        low, high = one.over_seeds or (None, None)
+        cells = [one.name, _seeds(one), str(one.n), _number(one.value, sign=False), _number(one.gap), _number(one.difference.value)]
+        cells += [_span(one.difference.low, one.difference.high), _span(low, high)]
+        table.add_row(*cells, f"{one.difference.p_value:.4f}", f"{one.adjusted:.4f}", one.verdict)
+    if console is None:
+        console = Console()
+        console.width = max(console.width, 140)  # a pipe has no width to keep to
+    console.print(table)
+    console.print(f"Split {first.split}, paired by example; gap: train less {first.split}. Verdicts: Holm's p below {LEVEL}.")
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _seeds(one: Comparison) -> str:
+    return str(one.seeds[0]) if len(one.seeds) == 1 else format_seed(one.seeds).removeprefix("mean ")
+
+
+def _number(value: float | None, sign: bool = True) -> str:
+    return DASH if value is None else f"{value:{'+' if sign else ''}.4f}"
+
+
+def _span(low: float | None, high: float | None) -> str:
+    return DASH if low is None else f"{_number(low)} to {_number(high)}"

@@ -1,0 +1,106 @@
+"""The stages of a treatment in the terminal: what each costs, what it scores, and which are on a Pareto front."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from assay.reports.drawings.pareto import BYTES, SECONDS, quantity
+from assay.reports.table import DASH, is_fraction
+from assay.verdicts.pareto import Stages, fronts
+
+TITLES = ("parameters", "not zero", "on disk", "smaller", "FLOPs", "latency p50", "faster", "verdict", "batch of 64")
+DETAILS = ("in memory", "folder", "peak memory", "XLA FLOPs", "compile", "latency p90", "examples/s", "in batches of 64")
+
+
+def print_stages(found: Mapping[str, Any], console: Console | None = None) -> None:
+    """A line for each stage: what it costs, what it scores, and whether it is faster or slower than the run that was treated."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stage", no_wrap=True)
+    for name in (*TITLES, found["metric"], "change", "95 %"):
+        table.add_column(name, justify="right", no_wrap=True)
+    first, factor = found["rows"][0], 100.0 if is_fraction("", found["metric"]) else 1.0
+    for row in found["rows"]:
+        price, pace = row["cost"], row["speed"]
+        span = row["difference_interval"]
+        table.add_row(
+            row["name"],
+            f"{price['parameters']:,}",
+            f"{price['nonzero'] / max(price['parameters'], 1):.0%}",
+            _bytes(price["bytes_on_disk"]),
+            f"{first['cost']['bytes_on_disk'] / price['bytes_on_disk']:.2f}x",
+            "-" if price["flops_per_example"] is None else f"{price['flops_per_example']:.3g}",
+            f"{1e3 * pace['latency_p50_seconds']:.3g} ms",
+            f"{pace['latency_ratio']:.2f}x",
+            pace["verdict"],
+            f"{pace['throughput_ratio']:.2f}x",
+            f"{factor * row['score']:.4g}",
+            "" if row["difference"] is None else f"{factor * row['difference']:+.2f}",
+            "" if span is None else f"{factor * span[0]:+.2f} to {factor * span[1]:+.2f}",
+        )
+    if console is None:
+        console = Console()
+        console.width = max(console.width, 170)
+    console.print(table)
+    console.print(_details(found["rows"]))
+    slower = [row["name"] for row in found["rows"] if row["speed"]["verdict"] == "slower"]
+    note = f" Slower than {first['name']} on this device: {', '.join(slower)}." if slower else ""
+    unit = " in per cent" if factor > 1 else ""
+    console.print(
+        f"{found['metric']} on {found['split']}{unit}, n = {first['n']}, paired with {first['name']}. faster: of one example, and of "
+        f"batches of 64; below 1 it is slower.{note}"
+    )
+
+
+def print_fronts(found: Stages, console: Console | None = None) -> None:
+    """A line for each stage: how much smaller and faster than the first it is, and on which front."""
+    table = Table(box=None, pad_edge=False)
+    several = max(one.runs for one in found.stages) > 1
+    interval = "range over runs" if several else "interval"
+    for column in ("name", "runs", found.metric, interval, "size", "times smaller", "latency", "times faster"):
+        table.add_column(column, justify="left" if column == "name" else "right", no_wrap=True)
+    table.add_column("on the front of", no_wrap=True)
+    for one, of_size, of_latency in zip(found.stages, *fronts(found), strict=True):
+        on = " and ".join(name for name, is_on in (("size", of_size), ("latency", of_latency)) if is_on) or DASH
+        span = DASH if one.interval is None else f"{one.interval[0]:.4f} to {one.interval[1]:.4f}"
+        smaller = found.stages[0].size / one.size
+        cells = [one.name, str(one.runs), f"{one.score:.4f}", span, quantity(one.size, BYTES), f"{smaller:.2f}"]
+        table.add_row(*cells, quantity(one.latency, SECONDS), f"{one.faster:.2f}{' (slower)' if one.faster < 0.995 else ''}", on)
+    if console is None:
+        console = Console()
+        console.width = max(console.width, 140)  # a pipe has no width to keep to
+    console.print(table, markup=False)
+    first = found.stages[0].name
+    console.print(f"Split {found.split}; size: parameters on disk; latency: one example, median; times: against {first}.", markup=False)
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _details(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """What else was measured of each stage, by itself."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stage", no_wrap=True)
+    for name in DETAILS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        price, pace = row["cost"], row["speed"]
+        table.add_row(
+            row["name"],
+            *("-" if price[name] is None else _bytes(price[name]) for name in ("bytes_in_memory", "folder_bytes", "peak_memory_bytes")),
+            "-" if price["xla_flops_per_example"] is None else f"{price['xla_flops_per_example']:.3g}",
+            f"{pace['compile_seconds']:.2f} s",
+            f"{1e3 * pace['latency_p90_seconds']:.3g} ms",
+            f"{pace['examples_per_second']:.4g}",
+            f"{pace['batched_examples_per_second']:.4g}",
+        )
+    return table
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
