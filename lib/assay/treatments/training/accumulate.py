@@ -1,6 +1,6 @@
-"""Gradient accumulation: a batch goes through the model in parts, one after the other, so that activations of one part lie in memory.
+"""Gradient accumulation: a batch passes through the model in sequential parts, so only one part's activations are in memory.
 
-The gradient is that of the whole batch: parts combine as means weighted by what they are means of (tokens or examples).
+The result is the gradient of the whole batch: the parts combine as means, weighted by their number of tokens or examples.
 
     --config.treatments=accumulate:parts=4
 """
@@ -21,12 +21,17 @@ from assay.treatments.option import check
 
 
 def accumulate(parts: int = 2) -> Treatment:
+    """Returns the gradient-accumulation treatment.
+
+    Args:
+        parts: number of equal parts of a batch; at least 1.
+    """
     check(parts >= 1, "accumulate", "parts", parts, "it is at least 1")
     return Treatment(gradient=partial(accumulated, parts=parts), name="accumulate")
 
 
 def accumulated(gradient: Gradient, parts: int) -> Gradient:
-    """The gradient of a batch from `parts` equal parts of it, under one scan. Each part draws its own randomness."""
+    """Computes a batch's gradient from `parts` equal parts under one scan. Each part has its own random key."""
 
     def joined(params: PyTree, batch: Batch, key: jax.Array) -> tuple[PyTree, Aux]:
         split = jax.tree.map(partial(_split, parts=parts), dict(batch))

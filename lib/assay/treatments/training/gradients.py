@@ -1,6 +1,7 @@
-"""Watches how far gradients reach: the norm of each block's gradient, as the metrics `gradient/block_0`, `gradient/block_1`, ...
+"""Logs gradient norms per block, as the metrics `gradient/block_0`, `gradient/block_1`, ...
 
-A gradient that shrinks from the last block to the first vanishes (Hochreiter 1991; Glorot and Bengio 2010). Training itself is untouched.
+A norm that shrinks from the last block to the first indicates vanishing gradients (Hochreiter 1991; Glorot and Bengio 2010). Training
+itself is unchanged.
 
     --config.treatments=gradients
 """
@@ -19,11 +20,12 @@ BLOCK = re.compile(r"(?:^|/)((?:encoder/|decoder/)?block_\d+)/")
 
 
 def gradients() -> Treatment:
+    """Returns the treatment that logs gradient norms per block. It has no options."""
     return Treatment(gradient=watched, name="gradients")
 
 
 def watched(gradient: Gradient) -> Gradient:
-    """The gradient, with its norm block by block beside the other sums."""
+    """Returns the unchanged gradient and adds its norm per block to the metrics."""
 
     def with_norms(params: PyTree, batch: Batch, key: jax.Array) -> tuple[PyTree, Aux]:
         grads, aux = gradient(params, batch, key)
