@@ -17,6 +17,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Folders and files that are scanned. Delete this tuple, its line in `files` and the last test once all of them are done.
 FOLDERS_DONE = (
+    "README.md",
+    "experiments",
+    "lib/assay/__init__.py",
+    "lib/assay/__main__.py",
     "lib/assay/config",
     "lib/assay/core",
     "lib/assay/data/ahead.py",
