@@ -50,7 +50,13 @@ def defaults() -> ConfigDict:
             "temperature": 1.0,  # of the draw
         }
     )
-    config.checkpoint = ConfigDict({"every": 200, "keep": 2})  # steps between saves; newest ones that stay
+    config.checkpoint = ConfigDict(
+        {
+            "every": 200,  # steps between saves
+            "keep": 2,  # newest checkpoints that stay
+            "keep_every": 0,  # steps between checkpoints that are kept for good, beside the newest; 0: none
+        }
+    )
     config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})  # devices an axis; -1 takes all that are left
     config.precision = ConfigDict(  # each float32 or bfloat16; the loss and the optimiser are float32 at least
         {
