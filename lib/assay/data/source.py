@@ -11,7 +11,7 @@ again until the string is its own. Where it has fewer, splits share strings by n
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +55,7 @@ class Source:
     describe: Callable[[Examples, int], dict[str, Any]] = as_tokens  # (examples, i) -> input and target as they are shown and written
     groups: Sequence[str] | None = None  # of each example of a split in memory: what is drawn together, such as its file
     labels: Callable[[], np.ndarray] | None = None  # the class of each example, [size]; None where an example has not one class
-    seed: int = 0  # of what treatments draw from the split: the run's, or a secret one
+    seed: int = field(default=0, repr=False)  # of what treatments draw from the split: the run's, or a secret one
 
     def indices(self, per_length: int) -> np.ndarray:
         """What an evaluation sees, by ascending length: every example, or `per_length` of each length where a split does not end."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
 from assay.config.typed import to_dict
@@ -168,7 +168,7 @@ def compiled(made: Experiment, mesh: Mesh, state: TrainState) -> Steps:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _check_rows(made: Experiment, mesh: Mesh) -> None:
+def _check_rows(made: Experiment, mesh: Mesh | AbstractMesh) -> None:
     """Raises UserError where the mesh cannot divide a step's batch."""
     if made.rows == made.settings.train.batch_size:
         check_divides(made.rows, mesh, "train.batch_size")

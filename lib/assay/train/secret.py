@@ -44,7 +44,7 @@ def read(workdir: Path | None = None) -> bytes | None:
     return found
 
 
-def folded(key: jax.Array, words: np.ndarray) -> jax.Array:
+def folded(key: jax.Array, words: jax.Array | np.ndarray) -> jax.Array:
     """A key that follows from another one and from words of a secret. Traceable."""
     for i in range(len(words)):
         key = jax.random.fold_in(key, words[i])
