@@ -109,6 +109,8 @@ def test_an_arrow_sees_the_labels_of_its_source(tiny):
         assert np.array_equal(made.first_batch()[name], array[::-1])
     assert np.array_equal(labels[plain.first_batch()["id"]], plain.first_batch()["targets"])
     assert assemble(tiny("lstm"), []).source.labels is None
+    few = assemble(config_of(task__labels=50, task__unlabelled="true"), []).source.labels()
+    assert (few >= 0).sum() == 50 and np.array_equal(few[few >= 0], labels[few >= 0]), "a label that is withheld stays so"
 
 
 # -- what the model sees at once ----------------------------------------------------------------------------------------------

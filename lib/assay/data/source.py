@@ -54,7 +54,7 @@ class Source:
     index_of: Callable[[np.ndarray, int], np.ndarray]  # the indices of the examples number `ordinals` of one length
     describe: Callable[[Examples, int], dict[str, Any]] = as_tokens  # (examples, i) -> input and target as they are shown and written
     groups: Sequence[str] | None = None  # of each example of a split in memory: what is drawn together, such as its file
-    labels: Callable[[], np.ndarray] | None = None  # the class of each example, [size]; None where an example has not one class
+    labels: Callable[[], np.ndarray] | None = None  # class of each example, [size], -1 where withheld; None without classes
     seed: int = field(default=0, repr=False)  # of what treatments draw from the split: the run's, or a secret one
 
     def indices(self, per_length: int) -> np.ndarray:
@@ -101,7 +101,7 @@ def in_memory(
     def length_of(indices: np.ndarray) -> np.ndarray:
         return length[row_of(indices, size)]
 
-    labels = (lambda: examples.target[:, 0]) if classes else None
+    labels = (lambda: np.where(examples.target_length > 0, examples.target[:, 0], -1)) if classes else None
     return Source(name, (int(length.min()), int(length.max())), size, fetch, length_of, index_of, describe, groups, labels)
 
 

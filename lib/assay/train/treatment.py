@@ -192,8 +192,8 @@ def compose(treatments: Sequence[Treatment]) -> Treatment:
 def links(treatments: Sequence[Treatment]) -> dict[str, list[str]]:
     """Which treatments act at which link, in order: the composition, for config.json."""
     identity = Treatment()
-    names = ("settings", "task", "init", "start", "inherit", "model", "objective")
-    names += ("gradient", "carry", "optimizer", "sample", "one", "final")
+    names = ["settings", "task", "init", "start", "inherit", "model", "objective"]
+    names += ["gradient", "carry", "optimizer", "sample", "one", "final"]
     acting = {link: [t.name for t in treatments if getattr(t, link) is not getattr(identity, link)] for link in names}
     return {link: found for link, found in acting.items() if found}
 
