@@ -50,7 +50,13 @@ def defaults() -> ConfigDict:
             "temperature": 1.0,  # sampling temperature
         }
     )
-    config.checkpoint = ConfigDict({"every": 200, "keep": 2})  # steps between checkpoints; number of recent checkpoints to keep
+    config.checkpoint = ConfigDict(
+        {
+            "every": 200,  # steps between checkpoints
+            "keep": 2,  # number of recent checkpoints to keep
+            "keep_every": 0,  # steps between checkpoints that are kept permanently; 0: none
+        }
+    )
     config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})  # devices per axis; -1: all remaining devices
     config.precision = ConfigDict(  # each is float32 or bfloat16; the loss and the optimizer use at least float32
         {

@@ -33,10 +33,10 @@ def clip(norm: float = 1.0) -> Treatment:
 def clipped(gradient: Gradient, norm: float) -> Gradient:
     """Limits the gradient's global norm to `norm`. A non-finite gradient stays non-finite and ends the run."""
 
-    def bounded(params: PyTree, batch: Batch, key: jax.Array) -> tuple[PyTree, Aux]:
-        grads, aux = gradient(params, batch, key)
+    def bounded(params: PyTree, batch: Batch, key: jax.Array, step: jax.Array, carried: PyTree) -> tuple[PyTree, Aux, PyTree]:
+        grads, aux, carried = gradient(params, batch, key, step, carried)
         length = optax.tree.norm(widened(grads))
         grads = jax.tree.map(lambda leaf: jnp.where(length > norm, leaf * (norm / length).astype(leaf.dtype), leaf), grads)
-        return grads, aux._replace(sums={**aux.sums, "unclipped_norm": (length, jnp.ones(()))})
+        return grads, aux._replace(sums={**aux.sums, "unclipped_norm": (length, jnp.ones(()))}), carried
 
     return bounded

@@ -21,7 +21,7 @@ from assay.core import rng
 from assay.core.errors import UserError
 from assay.core.tree import PyTree, widened
 from assay.models.model import Batch, Decode, Model, Output
-from assay.train.objective import Aux, Objective
+from assay.train.objective import MODEL, Aux, Objective, carried_of
 from assay.train.treatment import Treatment
 from assay.treatments.option import KEY, check
 
@@ -101,12 +101,17 @@ def taught_apart(objective: Objective, members: int, combine: str = "outputs") -
 
         def of(key: jax.Array, member: PyTree) -> tuple[jax.Array, Aux]:
             mean, aux = objective.loss(model, member, batch, key, step)
-            return mean, aux._replace(output=None)
+            changed = carried_of(aux)
+            if others := sorted(set(changed) - {MODEL}):
+                raise UserError(
+                    f"the treatment 'ensemble' trains each member alone, and {others[0]!r} is carried once for all. Leave one out. {KEY}"
+                )
+            return mean, aux._replace(output=None, carried=changed)
 
         losses, aux = jax.vmap(of, in_axes=(0, axes))(_keys(key, members), dict(params))
         mean, total = losses.mean(), losses.sum()
         sums = jax.tree.map(lambda leaf: leaf.sum(), aux.sums)
-        return total + jax.lax.stop_gradient(mean - total), Aux(aux.weight.mean(), sums)
+        return total + jax.lax.stop_gradient(mean - total), Aux(aux.weight.mean(), sums, carried=aux.carried)
 
     return Objective(init, loss)
 

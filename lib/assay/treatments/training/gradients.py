@@ -27,14 +27,14 @@ def gradients() -> Treatment:
 def watched(gradient: Gradient) -> Gradient:
     """Returns the unchanged gradient and adds its norm per block to the metrics."""
 
-    def with_norms(params: PyTree, batch: Batch, key: jax.Array) -> tuple[PyTree, Aux]:
-        grads, aux = gradient(params, batch, key)
+    def with_norms(params: PyTree, batch: Batch, key: jax.Array, step: jax.Array, carried: PyTree) -> tuple[PyTree, Aux, PyTree]:
+        grads, aux, carried = gradient(params, batch, key, step, carried)
         squares: dict[str, jax.Array] = {}
         for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
             block = BLOCK.search(path_string(path))
             if block:
                 squares[block[1]] = squares.get(block[1], jnp.zeros(())) + jnp.sum(jnp.square(widened(leaf)))
         norms = {f"gradient/{name}": (jnp.sqrt(square), jnp.ones(())) for name, square in squares.items()}
-        return grads, aux._replace(sums={**aux.sums, **norms})
+        return grads, aux._replace(sums={**aux.sums, **norms}), carried
 
     return with_norms
