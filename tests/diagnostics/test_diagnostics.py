@@ -14,7 +14,8 @@ from assay.diagnostics import calibration, generalisation, health, long_range, r
 from assay.diagnostics import table as diagnostics
 from assay.diagnostics.bring import bring
 from assay.diagnostics.cost import costs, energy, speeds
-from assay.diagnostics.measurement import GROUPS, Measurement, Plot, calibration_interval, half_length
+from assay.diagnostics.measurement import GROUPS, Measurement, Plot
+from assay.diagnostics.statistics import calibration_interval, half_length
 from assay.diagnostics.subject import Subject, choosing, farther, held_out, limited
 from assay.models.model import Decode, Model, Output
 from assay.tasks.table import build

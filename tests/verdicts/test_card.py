@@ -47,6 +47,7 @@ def diagnosis(right=RIGHT, loss=LOSS, size=1000.0, latency=0.01, ids=IDS, train=
             "score",
             "mean",
             {"test/score": right},
+            right=("score",),
             unit="fraction",
             better=HIGHER,
             margin=POINT,

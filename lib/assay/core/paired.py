@@ -1,10 +1,12 @@
 """Intervals of one model's statistics and paired differences of two, for any statistic of columns of examples.
 
-    interval_of(mean, {"test/score": right})
+    interval_of(mean, {"test/score": right}, right=("score",))
     difference_of(gap, {"train/score": ..., "test/score": ...}, {...}, groups={"test": files})
 
 A column is named SET/WHAT. Examples of a set are drawn together, sets independently; `groups` names of a set what is drawn as a whole, such
-as the file that a passage comes from. Tests draw from a generator made from `seed`, so that the same columns give the same bits.
+as the file that a passage comes from; `right` names, by WHAT, columns of answers that are right (1) or wrong (0). The interval and the
+test follow from that, never from values that happen to be 0 and 1. Tests draw from a generator made from `seed`, so that the same columns
+give the same bits.
 """
 
 import itertools
@@ -15,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from assay.core.stats import CHUNK, Difference, Interval, discordant, mcnemar, paired_bootstrap, wilson
+from assay.core.stats import CHUNK, Difference, Interval, discordant, mcnemar, normal, paired_bootstrap, wilson
 
 Z = 1.959963984540054  # of the normal distribution, 95 %
 FEW = 12  # units whose flips are all tried, 4096 of them
@@ -33,26 +35,34 @@ def mean(columns: Columns) -> float:
 
 
 def interval_of(
-    statistic: Statistic, columns: Columns, groups: Mapping[str, Together] = {}, seed: int = 0, resamples: int = 1000
+    statistic: Statistic,
+    columns: Columns,
+    groups: Mapping[str, Together] = {},
+    seed: int = 0,
+    resamples: int = 1000,
+    right: Sequence[str] = (),
+    confidence: float = 0.95,
 ) -> Interval:
-    """The statistic with its 95 % interval: Wilson's of a mean of zeros and ones without groups, else the bootstrap's percentiles.
+    """The statistic with its interval: Wilson's of the mean of a `right` column without groups, else the bootstrap's percentiles.
 
-    Raises ValueError for columns that are empty, or whose lengths differ within a set. Where the statistic, or one of a resample, is no
-    finite number, neither are the ends.
+    Raises ValueError for columns that are empty, or whose lengths differ within a set, or `right` ones with other values than 0 and 1.
+    Where the statistic, or one of a resample, is no finite number, neither are the ends; nor those of a mean of equal values, which
+    resampling leaves as it is.
     """
-    _check(columns)
+    _check(columns, right)
     value = float(statistic(columns))
     if statistic is mean:
         ((key, values),) = columns.items()
         group = groups.get(_set(key))
-        if _binary(values) and group is None:
-            return Interval(value, *wilson(value, len(values)))
-        if not np.isfinite(values).all():
+        if _is_right(key, right) and group is None:
+            return Interval(value, *wilson(value, len(values), Z if confidence == 0.95 else normal(confidence)))
+        if not np.isfinite(values).all() or np.ptp(values) == 0:
             return Interval(value, math.nan, math.nan)
-        found = paired_bootstrap(values, np.zeros(len(values)), group, seed, resamples)
+        found = paired_bootstrap(values, np.zeros(len(values)), group, seed, resamples, confidence)
         return Interval(value, found.low, found.high)
     units, generator = _units(columns, groups), np.random.default_rng(seed)
-    return Interval(value, *_percentiles([statistic(_taken(columns, _drawn(units, generator))) for _ in range(resamples)]))
+    drawn = [statistic(_taken(columns, _drawn(units, generator))) for _ in range(resamples)]
+    return Interval(value, *_percentiles(drawn, confidence))
 
 
 def difference_of(
@@ -63,16 +73,18 @@ def difference_of(
     seed: int = 0,
     resamples: int = 2000,
     flips: int = 10_000,
+    right: Sequence[str] = (),
 ) -> Difference:
     """statistic(first) - statistic(second) on the same examples, with its 95 % interval and a two-sided p-value of no difference.
 
-    A mean of zeros and ones without groups: McNemar's exact test, and the interval of Agresti and Min (Statistics in Medicine 2005), Wald's
-    after 1/2 is added to each cell of the 2 x 2 table. Any other mean: all sign flips of the units (examples or groups) where at most 12 of
-    them differ, else `flips` random ones (Good 2005), and the paired bootstrap. Any other statistic: the two models swap places at random,
-    unit by unit, `resamples` times; the interval is the bootstrap's, with the same examples drawn for both. What these tests ask is
-    whether it matters which of the two answered an example. Raises ValueError where the examples are not the same.
+    The mean of a `right` column without groups: McNemar's exact test, and the interval of Agresti and Min (Statistics in Medicine 2005),
+    Wald's after 1/2 is added to each cell of the 2 x 2 table. Any other mean: all sign flips of the units (examples or groups) where at
+    most 12 of them differ, else `flips` random ones (Good 2005), and the paired bootstrap. Any other statistic: the two models swap places
+    at random, unit by unit, `resamples` times; the interval is the bootstrap's, with the same examples drawn for both. What these tests
+    ask is whether it matters which of the two answered an example. Raises ValueError where the examples are not the same.
     """
-    _check(first)
+    _check(first, right)
+    _check(second, right)
     if {key: len(values) for key, values in first.items()} != {key: len(values) for key, values in second.items()}:
         raise ValueError(f"a paired difference needs the same columns twice, got {sorted(first)} and {sorted(second)}, or other lengths")
     value = float(statistic(first)) - float(statistic(second))
@@ -82,7 +94,7 @@ def difference_of(
         return _swapped(statistic, first, second, value, _units(first, groups), seed, resamples)
     ((key, own),) = first.items()
     other, group = second[key], groups.get(_set(key))
-    if group is None and _binary(own) and _binary(other):
+    if group is None and _is_right(key, right):
         only_first, only_second = discordant(own, other)
         return Difference(value, *agresti_min(only_first, only_second, len(own)), mcnemar(only_first, only_second))
     found = paired_bootstrap(own, other, group, seed, resamples)
@@ -182,10 +194,10 @@ def _taken(columns: Columns, rows: Mapping[str, np.ndarray]) -> dict[str, np.nda
     return {key: values[rows[_set(key)]] for key, values in columns.items()}
 
 
-def _percentiles(values: Sequence[float]) -> tuple[float, float]:
+def _percentiles(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
     if not np.isfinite(values).all():
         return math.nan, math.nan
-    low, high = np.quantile(values, [0.025, 0.975])
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
@@ -193,13 +205,16 @@ def _set(key: str) -> str:
     return key.rpartition("/")[0]
 
 
-def _binary(values: np.ndarray) -> bool:
-    return bool(np.isin(values, (0.0, 1.0)).all())
+def _is_right(key: str, right: Sequence[str]) -> bool:
+    return key.rpartition("/")[2] in right
 
 
-def _check(columns: Columns) -> None:
+def _check(columns: Columns, right: Sequence[str]) -> None:
     lengths: dict[str, set[int]] = {}
     for key, values in columns.items():
         lengths.setdefault(_set(key), set()).add(len(values))
     if not lengths or any(len(found) > 1 or 0 in found for found in lengths.values()):
         raise ValueError(f"columns of one set have one length that is not 0, got { {key: len(of) for key, of in columns.items()} }")
+    for key, values in columns.items():
+        if _is_right(key, right) and not np.isin(values, (0.0, 1.0)).all():
+            raise ValueError(f"{key!r} is said to be right (1) or wrong (0), and has other values")

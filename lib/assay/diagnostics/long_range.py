@@ -43,6 +43,7 @@ def far_tokens(subject: Subject) -> list[Measurement]:
             FAR[0],
             "mean",
             {f"{split}/score": tokens.right[far]},
+            right=("score",),
             unit="fraction",
             how=f"right answers among {on}",
             meaning=f"Answers that need a far token are right in {right[far].mean():.1f} %, those of a near one in "

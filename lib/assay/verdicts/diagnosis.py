@@ -12,6 +12,7 @@ and not by the one that the rows are measured on.
 import hashlib
 import io
 import json
+import math
 import shlex
 import zipfile
 import zlib
@@ -25,8 +26,8 @@ import numpy as np
 
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
-from assay.diagnostics.measurement import Measurement, Plot
-from assay.diagnostics.subject import Subject, choosing, held_out
+from assay.diagnostics.measurement import Measurement, Plot, plain
+from assay.diagnostics.subject import Run, Subject, choosing, held_out
 from assay.diagnostics.table import DIAGNOSTICS, examine
 from assay.reports.diagnosis import diagnosis_page
 from assay.train.checkpoint import fingerprint
@@ -64,7 +65,8 @@ def diagnose(workdir: str | Path, quick: bool = False) -> Diagnosis:
     state = restore(made, workdir)
     examples, seconds = QUICK if quick else FULL
     params = final_params(state, made.treatment)["model"]
-    subject = Subject(made.model, params, made.task, held_out(made.task), examples, _history(folder), _begun(made), seconds)
+    run = Run(folder.read_config(), tuple(made.settings.treatments), int(state.step))
+    subject = Subject(made.model, params, made.task, held_out(made.task), examples, _history(folder), _begun(made), seconds, run=run)
     check_writable(workdir)
     with bar("diagnosis", len(DIAGNOSTICS) + 1, "parts") as update:
         rows = examine(subject, on_done=lambda done, name: update(done, {}))
@@ -219,17 +221,31 @@ def _begun(made: Experiment) -> Callable[[], PyTree]:
 
 def _as_json(row: Measurement) -> dict[str, Any]:
     said = {key: value for key, value in row._asdict().items() if key not in UNSAID}
-    said["interval"] = None if row.interval is None else [float(end) for end in row.interval]
+    said["interval"] = None if row.interval is None else [float(end) if math.isfinite(end) else None for end in row.interval]
+    said["right"] = list(row.right)
     said["columns"] = sorted(row.columns)
-    said["plot"] = None if row.plot is None else row.plot._asdict()
+    said["plot"] = None if row.plot is None else plain(row.plot)
     return said
 
 
 def _as_row(said: Mapping[str, Any], kept: Mapping[str, np.ndarray]) -> Measurement:
     columns = {name: kept[f"{said['group']}/{said['name']}|{name}"] for name in said["columns"]}
     plot = None if said["plot"] is None else Plot(**said["plot"])
-    interval = None if said["interval"] is None else (said["interval"][0], said["interval"][1])
-    return Measurement(**{**said, "columns": columns, "plot": plot, "interval": interval})
+    interval = None if said["interval"] is None else tuple(_end(said["interval"], side) for side in (0, 1))
+    right = said["right"] if "right" in said else _old_right(columns)
+    return Measurement(**{**said, "columns": columns, "plot": plot, "interval": interval, "right": tuple(right)})
+
+
+def _end(interval: Sequence[float | None], side: int) -> float:
+    """An end of an interval as JSON has it, where infinity is null."""
+    end = interval[side]
+    return (-math.inf, math.inf)[side] if end is None else end
+
+
+def _old_right(columns: Mapping[str, np.ndarray]) -> Sequence[str]:
+    """What files of older versions do not say: scores of zeros and ones are taken as right or wrong."""
+    scores = [values for key, values in columns.items() if key.rpartition("/")[2] == "score"]
+    return ("score",) if scores and all(np.isin(values, (0.0, 1.0)).all() for values in scores) else ()
 
 
 def _packed(found: Diagnosis) -> bytes:
