@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def held_out(subject: Subject) -> list[Measurement]:
     unit = "fraction" if better == HIGHER else ""
     value = float(test.columns["score"].mean())
     said = f"{100 * value:.1f} % of the held-out answers are right" if unit else f"The error on held-out examples is {value:.4g}"
-    margin = {"margin": POINT} if unit else {"margin": SHARE, "relative": True}
+    margin: dict[str, Any] = {"margin": POINT} if unit else {"margin": SHARE, "relative": True}
     score = sample(
         GROUP,
         "score",

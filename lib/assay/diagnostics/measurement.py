@@ -31,7 +31,7 @@ class Plot(NamedTuple):
     picture   `image` [height][width] or [height][width][3] from 0 to 1, and over it the map `values` [height][width], which may be coarser
     graph     an automaton or circuit: `labels` are its nodes, `rows` says of each "", "start", "accept" or "start accept"; `edges`
 
-    What is missing is None.
+    Data are lists, not arrays; what is missing is None.
     """
 
     kind: str
@@ -122,7 +122,7 @@ def ordered(groups: Iterable[str]) -> list[str]:
 
 def plain(plot: Plot) -> dict[str, Any]:
     """A plot as JSON holds it, without the fields that its kind does not need."""
-    said = {key: value for key, value in plot._asdict().items() if key in PLOTTED or value}
+    said = {key: value for key, value in plot._asdict().items() if key in PLOTTED or len(value)}
     said["lines"] = {name: list(values) for name, values in plot.lines.items()}
     return {**said, "x": list(plot.x), "labels": list(plot.labels)}
 

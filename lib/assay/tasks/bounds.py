@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 class Bounds(NamedTuple):
@@ -35,6 +36,6 @@ class Bounds(NamedTuple):
         """A distance between inputs as the model reads them, in units of [0, 1]."""
         return distance / self.scale
 
-    def clip(self, inputs: jax.Array) -> jax.Array:
+    def clip(self, inputs: jax.Array | np.ndarray) -> jax.Array:
         """Inputs within the bounds, of any shape."""
         return jnp.clip(inputs, self.low, self.high)
