@@ -31,6 +31,7 @@ HELD_OUT = ("test", "iid", "valid")  # where a model is measured, the first that
 CHOICES = ("valid", "iid", "train")  # where what to do about it is chosen
 FARTHER = 4  # times the lengths of training, up to which longer inputs are tried
 ROWS = 128  # examples in a call
+RIGHT = ("verified", "answer_accuracy", "exact_match", "accuracy")  # headlines by which an example is right (1) or wrong (0)
 
 
 class Answers(NamedTuple):
@@ -40,6 +41,15 @@ class Answers(NamedTuple):
     groups: np.ndarray | None  # str [n]: what is drawn together
     columns: Mapping[str, np.ndarray]  # score, loss (nats), length, and confidence where answers are classes: [n]
     records: Sequence[Mapping[str, Any]]
+
+
+class Run(NamedTuple):
+    """Where a subject's parameters come from: what an accountant, a membership test or an audit must know of the training."""
+
+    config: Mapping[str, Any]  # as in config.json
+    treatments: Sequence[str]
+    steps: int  # taken
+    members: np.ndarray | None = None  # bool [size of `train`]: the examples that training had, where it had a part; None: all
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,8 @@ class Subject:
     seconds: float = 20.0  # for timing
     asked: dict[str, Any] = field(default_factory=dict)  # answers by set, and programs: asked once
     choosing: bool = False  # whether a remedy is chosen by it: splits that do not end give it other examples than those judged by
+    run: Run | None = None  # None: the model was brought, and nothing is known of its training
+    again: Callable[[int, np.ndarray], PyTree] | None = None  # (seed, bool [size of `train`]) -> parameters, trained anew on those examples
 
     @property
     def headline(self) -> str:
@@ -64,6 +76,11 @@ class Subject:
     @property
     def better(self) -> str:
         return "lower" if self.headline in LOWER_IS_BETTER else "higher"
+
+    @property
+    def right(self) -> tuple[str, ...]:
+        """The columns of `answers` that are right (1) or wrong (0): `score`, where the headline is of that kind."""
+        return ("score",) if self.headline in RIGHT else ()
 
     @property
     def probe(self) -> str:
@@ -88,6 +105,28 @@ class Subject:
             ids = self._ids(split, change)
             self.asked[name] = _answers(self.asked["answer"], self.params, self.task, split, self.examples, change, ids, again)
         return self.asked[name]
+
+    def places(self, split: str) -> np.ndarray:
+        """int64 [n]: which examples of a split `answers` are of, as indices of the split."""
+        return np.array([record["id"] for record in self.answers(split).records], np.int64)
+
+    def members(self, split: str) -> np.ndarray:
+        """bool [n]: which examples of `answers` were available to training. Of `train`, all, or those of `run.members`; of an endless one,
+        those that the steps taken have come to; of other splits none, as splits share no examples.
+
+        Raises UserError where an endless split was trained on for an unknown number of steps.
+        """
+        places, source = self.places(split), self.task.source(split)
+        if split != "train":
+            return np.zeros(len(places), bool)
+        if self.run is not None and self.run.members is not None:
+            return np.asarray(self.run.members, bool)[places]
+        if source.size is not None:
+            return np.ones(len(places), bool)
+        if self.run is None:
+            raise UserError(f"{self.task.name} makes training examples without end, and how many steps were taken is not known: give run=.")
+        lengths = source.lengths[1] - source.lengths[0] + 1
+        return places // lengths < self.run.steps * self.run.config["train"]["batch_size"]
 
     def first(self, rows: int, split: str = "", again: bool = False) -> dict[str, Any]:
         """A batch of a split's examples, of all its lengths, padded to the longest: as many as `rows`, or as there are; `again`: `rows`, if
