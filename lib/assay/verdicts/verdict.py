@@ -21,7 +21,7 @@ BETTER, WORSE, SAME, OPEN = "better", "worse", "no difference", "inconclusive"
 LEVEL = 0.05  # of all rows of a card together
 ONCE = "measured once for each, and not in turns"
 INFINITE = "some values are not finite"
-BOUNDED = "two bounds, which say on which side of them a quantity lies and not by how much"
+BOUNDED = "two one-sided bounds do not order the two values"
 ONE_PROGRAM = "the same program and the same parameters"
 
 
