@@ -77,10 +77,11 @@ def difference_of(
     """Returns statistic(first) - statistic(second) on the same examples, with its 95 % interval and the two-sided p-value of no difference.
 
     The ungrouped mean of a `right` column uses McNemar's exact test and the interval of Agresti and Min (Statistics in Medicine 2005):
-    Wald's interval after adding 1/2 to each cell of the 2 x 2 table. Any other mean uses sign flips of the units (examples or groups) and the
-    paired bootstrap. All flips are tried if at most 12 units differ, otherwise `flips` random ones (Good 2005). Any other statistic swaps
-    the two models at random, unit by unit, `resamples` times; its interval is the bootstrap's, with the same examples drawn for both. These
-    tests ask whether it matters which of the two models answered an example. Raises ValueError if the examples are not the same.
+    Wald's interval after adding 1/2 to each cell of the 2 x 2 table. Any other mean uses sign flips of the units (examples or groups)
+    and the paired bootstrap. All flips are tried if at most 12 units differ, otherwise `flips` random ones (Good 2005). Any other
+    statistic swaps the two models at random, unit by unit, `resamples` times; its interval is the bootstrap's, with the same examples
+    drawn for both. These tests ask whether it matters which of the two models answered an example. Raises ValueError if the examples
+    are not the same.
     """
     _check(first, right)
     _check(second, right)

@@ -1,9 +1,9 @@
 """Confidence intervals and paired tests. Every number comes with its n and its interval; two models are compared on the same examples.
 
 Use `wilson` for the interval of a share, `at_least` for an exact bound of one, `over_seeds` over seeds, `quantile_interval` and
-`auroc_interval` for those statistics, and `bootstrap` for any other statistic or for grouped examples (passages of one file). To compare
-two models, use `mcnemar(*discordant(first, second))` for right or wrong answers and `paired_bootstrap` for any score. Then apply `holm` to all
-comparisons made. Resampling uses its own generator, created from `seed`.
+`auroc_interval` for those statistics, and `bootstrap` for any other statistic or for grouped examples (passages of one file). To
+compare two models, use `mcnemar(*discordant(first, second))` for right or wrong answers and `paired_bootstrap` for any score. Then
+apply `holm` to all comparisons made. Resampling uses its own generator, created from `seed`.
 """
 
 import math
