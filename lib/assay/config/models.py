@@ -26,7 +26,8 @@ def transformer(name: str, **changes: Any) -> ConfigDict:
             "mlp": 256,  # features inside the feed-forward layer
             "positions": "rotary",  # none, sinusoidal, learned, rotary, alibi, t5, transformer_xl, direction
             "randomised": 0,  # positions are drawn from so many; 2048 in the paper; 0: they are 0, 1, 2, ...
-            "norm": "layernorm",  # layernorm, rmsnorm
+            "norm": "layernorm",  # layernorm, rmsnorm, none
+            "norm_variance": "fast",  # fast: in one pass; two_pass: exact where the mean is large against the deviation
             "norm_place": "pre",  # pre, post
             "gate": False,  # whether a block may copy its input by a learned gate
             "activation": "gelu",  # relu, gelu, swiglu
@@ -34,6 +35,9 @@ def transformer(name: str, **changes: Any) -> ConfigDict:
             "tied": False,  # whether the output head is the embedding
             "attention_weights": "softmax",  # softmax, geometric: how attention logits become weights
             "attention": "auto",  # auto, plain, fused: the kernel
+            "attention_bias": "none",  # none, qkv, qkvo: which matrices of an attention have a bias
+            "mlp_bias": True,  # whether the matrices of the feed-forward layer have a bias
+            "head_bias": True,  # whether the output head has a bias; a tied one has none
             "dropout": 0.0,  # share of features dropped after each half of a block
             "max_length": 1024,  # how far learned positions reach, in tokens
             "local_window": 16,  # local: tokens back that it sees, itself included

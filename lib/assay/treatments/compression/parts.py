@@ -26,6 +26,7 @@ from assay.nn.recurrent import CELLS
 Shapes = Mapping[str, tuple[int, ...]]  # of parameters by path
 
 PARTS = ("heads", "units", "channels", "layers")
+_DENSE = (("kernel", 1), ("bias", 0))  # parameters of a layer, and the axis of its outputs
 CLOSED = -1e9  # the logit of a gate that lets nothing through
 
 
@@ -91,8 +92,9 @@ def _heads(model: Model, shapes: Shapes) -> tuple[Group, ...]:
     parts = config.kv_heads if config.kv_heads > 1 else config.heads
     shared, dim = config.heads // parts, config.head_size
     what = f"groups of {shared} heads" if shared > 1 else ""
-    sizes = {"query/kernel": (1, shared * dim), "out/kernel": (0, shared * dim)}  # axis, and slices of a part
-    sizes |= {"key/kernel": (1, dim), "value/kernel": (1, dim)} if config.kv_heads > 1 else {}
+    # Axis, and slices of a part. The bias of `out` is no head's and stays.
+    sizes = {"query/kernel": (1, shared * dim), "query/bias": (0, shared * dim), "out/kernel": (0, shared * dim)}
+    sizes |= {f"{name}/{kind}": (axis, dim) for name in ("key", "value") for kind, axis in _DENSE if config.kv_heads > 1}
     sizes |= {"relative_bias": (1, shared), "direction": (0, shared), "direction_bias": (0, shared)}  # t5's, and those of direction
 
     def group(place: str) -> Group:
