@@ -11,8 +11,8 @@ from assay.core.errors import UserError
 from assay.models.families import build
 from assay.models.model import Model, Vocabulary
 from assay.models.precision import PrecisionConfig
-from assay.nn.axes import from_tokens, to_tokens
 from assay.nn.recurrent import CELLS, unchanged
+from assay.nn.tap import from_tokens, to_tokens
 
 ROWS = 3
 MEMORY = {"stack_rnn": {"stack_cell_size": 4, "stack_depth": 3}, "queue_rnn": {"stack_cell_size": 4, "stack_depth": 3}}

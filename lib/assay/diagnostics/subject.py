@@ -25,8 +25,7 @@ from assay.evals.evaluate import Answer, EvaluateConfig, compiled, evaluate
 from assay.evals.rows import HEADLINES, LOWER_IS_BETTER
 from assay.infer.decode import free_running
 from assay.models.model import Batch, Model, Output
-from assay.nn.axes import to_tokens
-from assay.nn.tap import Taps
+from assay.nn.tap import Taps, to_tokens
 from assay.tasks.task import Task
 
 HELD_OUT = ("test", "iid", "valid")  # where a model is measured, the first that the task has
@@ -118,9 +117,7 @@ class Subject:
                 batch = {key: array[:n] for key, array in batch.items()}
             taps = jax.device_get(_tapped(self.model)(self.params, batch))
             said = taps.axes
-            laid = {
-                path: to_tokens(taps[path], said[path], n) if path in said else _by_example(taps[path], n) for path in sorted(taps)
-            }
+            laid = {path: to_tokens(taps[path], said[path], n) if path in said else _by_example(taps[path], n) for path in sorted(taps)}
             self.asked[name] = {path: value for path, value in laid.items() if value is not None}
         return self.asked[name]
 

@@ -28,7 +28,7 @@ class Output(NamedTuple):
 
     @property
     def axes(self) -> Mapping[str, str]:
-        """What the axes of each tap are, as words of `nn.axes`; a model that was made elsewhere does not say."""
+        """What the axes of each tap are, as words of nn/tap.py; a model that was made elsewhere does not say."""
         return getattr(self.taps, "axes", {})
 
 

@@ -5,6 +5,15 @@
 Read: `Model.apply(...).taps["block_0/attention/weights"]`. Replace: `apply(..., edits={path: jax.tree_util.Partial(fn, array)})`.
 Where blocks are applied several times, `path` is the last time and `path@k` time k, from 0; an edit at `path` acts each time.
 Inside models there must be no `jax.jit`: it would cache an edit.
+
+The axes of a tap are a word for each axis, with a letter for each thing that it counts:
+
+    b  examples      s  tokens           h  heads             w  features
+    q  queries       k  keys             d  features of a head
+    y  rows, x  columns of a picture     i, j  cells of a memory, and memories
+    m  members of an ensemble
+
+"bs w" is [examples * tokens, features], "s b w" is [tokens, examples, features]. `to_tokens` and `from_tokens` go by them.
 """
 
 import contextlib
@@ -12,6 +21,7 @@ import contextvars
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import flax.linen as nn
@@ -22,6 +32,8 @@ from assay.core.errors import UserError
 
 MARK = "|"  # in the Linen collection a tap's name is followed by its axes, so that they survive every transformation of the module
 NEAREST = 5  # paths that an error names
+EXAMPLES = "b"
+PLACES = "sqyx"  # what lies at one place of an example: a token, a query, a pixel
 
 
 @dataclass
@@ -39,7 +51,7 @@ _loop: contextvars.ContextVar[int | None] = contextvars.ContextVar("loop", defau
 
 @jax.tree_util.register_pytree_with_keys_class
 class Taps(Mapping[str, Any]):
-    """Activations by path, in the order in which the model made them; `axes[path]` says what their axes are (`nn.axes`).
+    """Activations by path, in the order in which the model made them; `axes[path]` says what their axes are (see above).
 
     A pytree whose leaves are the activations; the axes are static. Under `vmap` they are those of one call.
     """
@@ -73,7 +85,7 @@ class Taps(Mapping[str, Any]):
 
 
 def tap(module: nn.Module, name: str, value: jax.Array, axes: str) -> jax.Array:
-    """Records `value` under the module's path and returns it, or what an edit makes of it. `axes`: a word for each axis, see `nn.axes`."""
+    """Records `value` under the module's path and returns it, or what an edit makes of it. `axes`: a word for each axis, see above."""
     for edit in edits_at(module, name):
         value = edit(value)
     record(module, name, value, axes)
@@ -116,6 +128,27 @@ def recorded(variables: Mapping[str, Any]) -> Taps:
     return Taps({split[key][0]: value for key, value in found.items()}, {path: axes for path, _, axes in split.values()})
 
 
+def to_tokens(value: Any, axes: str, rows: int) -> Any:
+    """[examples, places, ...]: places are tokens, queries or pixels in order, or one where there are none; the other axes follow in order.
+
+    `rows`: how many examples there are. Raises ValueError where the axes are not those of the value, or no examples are among them.
+    """
+    letters, sizes = _sizes(axes, value.shape, rows)
+    order = _order(letters)
+    places = prod(sizes[letter] for letter in letters if letter in PLACES)
+    others = [sizes[letter] for letter in order if letter not in EXAMPLES + PLACES]
+    return (
+        value.reshape([sizes[letter] for letter in letters]).transpose([letters.index(one) for one in order]).reshape(rows, places, *others)
+    )
+
+
+def from_tokens(tokens: Any, axes: str, shape: tuple[int, ...]) -> Any:
+    """The activation of this shape of which `to_tokens` made `tokens`."""
+    letters, sizes = _sizes(axes, shape, len(tokens))
+    order = _order(letters)
+    return tokens.reshape([sizes[letter] for letter in order]).transpose([order.index(one) for one in letters]).reshape(shape)
+
+
 @contextlib.contextmanager
 def editing(edits: Mapping[str, Callable]) -> Iterator[None]:
     """While a model is traced inside, its taps apply these edits. Raises UserError at the end for an edit that no tap applied."""
@@ -140,7 +173,30 @@ def looping(loop: int | None) -> Iterator[None]:
         _loop.reset(token)
 
 
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
 def _missed(path: str, offered: set[str]) -> UserError:
     near = difflib.get_close_matches(path, sorted(offered), n=NEAREST, cutoff=0.0)
     nearest = f"The nearest taps are {', '.join(near)}" if near else "It has no taps"
     return UserError(f"an edit at {path!r} would change nothing: the model has no such tap. {nearest}. Change the path in `edits`.")
+
+
+def _order(letters: list[str]) -> list[str]:
+    places = [letter for letter in letters if letter in PLACES]
+    return [EXAMPLES, *places, *(letter for letter in letters if letter not in EXAMPLES + PLACES)]
+
+
+def _sizes(axes: str, shape: tuple[int, ...], rows: int) -> tuple[list[str], dict[str, int]]:
+    """The letters in order, and what each counts."""
+    words = axes.split()
+    letters = [letter for word in words for letter in word]
+    if len(words) != len(shape) or EXAMPLES not in letters:
+        raise ValueError(f"axes {axes!r} do not name the examples and others of an activation of shape {shape}")
+    sizes: dict[str, int] = {}
+    for word, size in zip(words, shape, strict=True):
+        known = rows if EXAMPLES in word else 1
+        if size % known or (len(word) == 1 and word == EXAMPLES and size != rows):
+            raise ValueError(f"an activation of shape {shape} with axes {axes!r} is not one of {rows} examples")
+        sizes |= {letter: rows if letter == EXAMPLES else size // known for letter in word}
+    return letters, sizes

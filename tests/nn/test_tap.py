@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assay.nn.axes import from_tokens, to_tokens
-from assay.nn.tap import Taps
+from assay.nn.tap import Taps, from_tokens, to_tokens
 
 LAYOUTS = [
     ("bs w", (6, 4), (3, 2, 4)),
