@@ -8,6 +8,7 @@ from jax.tree_util import Partial
 from test_transformer import OUTPUTS, SEQ, TARGETS, WIDTH, batch_of, logits_of, make, near, start
 
 from assay.core.errors import UserError
+from assay.diagnostics.bring import bring
 from assay.models.families import build
 from assay.models.model import Model, Vocabulary
 from assay.models.precision import PrecisionConfig
@@ -99,6 +100,12 @@ def test_a_model_that_takes_no_edits_says_so():
     model.apply(model.init(jax.random.key(0), batch), batch, edits={})
     with pytest.raises(UserError, match="editable"):
         model.apply(model.init(jax.random.key(0), batch), batch, edits={"embedded": twice})
+    inputs = np.zeros((4, 3), np.float32)
+    brought = bring(lambda params, batch: batch["inputs"] * params, jnp.ones(()), {"test": (inputs, np.zeros(4, np.int64))})
+    assert not brought.model.editable
+    brought.model.apply(brought.params, brought.first(2), edits={})
+    with pytest.raises(UserError, match="editable"):
+        brought.model.apply(brought.params, brought.first(2), edits={"hidden": twice})
 
 
 # -- attention --------------------------------------------------------------------------------------------------------------

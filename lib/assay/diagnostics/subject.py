@@ -112,7 +112,8 @@ class Subject:
         if name not in self.asked:
             batch = self.first(min(self.examples, 256), split or self.probe)
             n = len(batch["weight"])
-            if batch["inputs"].shape[1:2] == (n,) and n > 1:  # else it could not be told which axis the examples are
+            guessed = not self.model.editable  # a model that was made elsewhere does not say what its axes are
+            if guessed and batch["inputs"].shape[1:2] == (n,) and n > 1:  # else it could not be told which axis the examples are
                 n -= 1
                 batch = {key: array[:n] for key, array in batch.items()}
             taps = jax.device_get(_tapped(self.model)(self.params, batch))

@@ -304,9 +304,7 @@ def _tapped(module: nn.Module, name: str, value: Float[Array, "batch kv_heads di
     return value if seen is laid else jnp.swapaxes(seen, 2, 3)
 
 
-def _into_stream(
-    module: SelfAttention | CrossAttention, heads: Float[Array, "rows width"], width: int, bias: bool
-) -> Float[Array, "rows width"]:
+def _into_stream(module: SelfAttention | CrossAttention, heads: jax.Array, width: int, bias: bool) -> Float[Array, "rows width"]:
     """What the heads write into the residual stream."""
     init = small_normal(module.scale)
     return tap(module, "out", Dense(width, use_bias=bias, dtype=module.dtype, kernel_init=init, name="out")(heads), "bs w")
