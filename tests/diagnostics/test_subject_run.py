@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assay.config.tasks import chomsky
+from assay.config.generated import chomsky
 from assay.core.errors import UserError
 from assay.diagnostics.bring import bring
 from assay.diagnostics.subject import Run, Subject

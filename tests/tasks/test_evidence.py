@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assay.config.tasks import chomsky, digits
+from assay.config.generated import chomsky
+from assay.config.tasks import digits
 from assay.core.errors import UserError
 from assay.models.model import Output
 from assay.tasks import multi

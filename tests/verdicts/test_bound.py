@@ -18,8 +18,9 @@ from assay.reports.card import card_page
 from assay.reports.diagnosis import diagnosis_page
 from assay.reports.terminal.card import print_card
 from assay.reports.terminal.diagnosis import print_diagnosis
+from assay.cli.diagnose import write
 from assay.verdicts.card import build
-from assay.verdicts.diagnosis import ROWS, Diagnosis, ExampleSet, read, write
+from assay.verdicts.diagnosis import ROWS, Diagnosis, ExampleSet, read
 from assay.verdicts.verdict import BETTER, OPEN, SAME, Pair, judge
 
 N = 500

@@ -25,6 +25,7 @@ from assay.evals.evaluate import Answer, EvaluateConfig, compiled, evaluate
 from assay.evals.rows import HEADLINES, LOWER_IS_BETTER
 from assay.infer.decode import free_running
 from assay.models.model import Batch, Model, Output
+from assay.nn.tap import Taps, to_tokens
 from assay.tasks.task import Task
 
 HELD_OUT = ("test", "iid", "valid")  # where a model is measured, the first that the task has
@@ -32,6 +33,7 @@ CHOICES = ("valid", "iid", "train")  # where what to do about it is chosen
 FARTHER = 4  # times the lengths of training, up to which longer inputs are tried
 ROWS = 128  # examples in a call
 RIGHT = ("verified", "answer_accuracy", "exact_match", "accuracy")  # headlines by which an example is right (1) or wrong (0)
+LOOKED = ("embedded", "residual", "mlp", "gate", "hidden", "dense", "features", "pooled")  # how the paths of taps end that are looked at
 
 
 class Answers(NamedTuple):
@@ -149,11 +151,13 @@ class Subject:
         if name not in self.asked:
             batch = self.first(min(self.examples, 256), split or self.probe)
             n = len(batch["weight"])
-            if batch["inputs"].shape[1:2] == (n,) and n > 1:  # else it could not be told which axis the examples are
+            guessed = not self.model.editable  # a model that was made elsewhere does not say what its axes are
+            if guessed and batch["inputs"].shape[1:2] == (n,) and n > 1:  # else it could not be told which axis the examples are
                 n -= 1
                 batch = {key: array[:n] for key, array in batch.items()}
             taps = jax.device_get(_tapped(self.model)(self.params, batch))
-            laid = {path: _by_example(value, n) for path, value in taps.items()}
+            said = taps.axes
+            laid = {path: to_tokens(taps[path], said[path], n) if path in said else _by_example(taps[path], n) for path in sorted(taps)}
             self.asked[name] = {path: value for path, value in laid.items() if value is not None}
         return self.asked[name]
 
@@ -270,10 +274,12 @@ def _confidence(output: Output, batch: Batch, task: Task, metrics: Sequence[str]
     return {"confidence": (jnp.exp(highest) * mask).sum(axis=1) / jnp.maximum(mask.sum(axis=1), 1.0)}
 
 
-def _tapped(model: Model) -> Callable[[PyTree, Batch], Mapping[str, jax.Array]]:
-    def read(params: PyTree, batch: Batch) -> Mapping[str, jax.Array]:
-        taps = model.apply(params, batch).taps
-        return {path: widened(value) for path, value in taps.items() if not path.endswith("weights")}
+def _tapped(model: Model) -> Callable[[PyTree, Batch], Taps]:
+    def read(params: PyTree, batch: Batch) -> Taps:
+        output = model.apply(params, batch)
+        own = output.axes  # of a model of ours a few taps are looked at; of one that was made elsewhere, whatever it shows
+        kept = [path for path in output.taps if path.endswith(LOOKED if path in own else "") and not path.endswith("weights")]
+        return Taps({path: widened(output.taps[path]) for path in kept}, {path: own[path] for path in kept if path in own})
 
     return jax.jit(read)
 
