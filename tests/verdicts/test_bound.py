@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from assay.cli.diagnose import write
 from assay.diagnostics import table
 from assay.diagnostics.bring import bring
 from assay.diagnostics.calibration import calibration
@@ -18,7 +19,6 @@ from assay.reports.card import card_page
 from assay.reports.diagnosis import diagnosis_page
 from assay.reports.terminal.card import print_card
 from assay.reports.terminal.diagnosis import print_diagnosis
-from assay.cli.diagnose import write
 from assay.verdicts.card import build
 from assay.verdicts.diagnosis import ROWS, Diagnosis, ExampleSet, read
 from assay.verdicts.verdict import BETTER, OPEN, SAME, Pair, judge

@@ -84,8 +84,8 @@ def test_what_was_measured_is_read_again(runs):
 def test_a_diagnosed_run_is_known_to_its_subject(runs, fast, tmp_path, monkeypatch):
     copy, seen = tmp_path / "copy", []
     shutil.copytree(runs["cnn"], copy)
-    monkeypatch.setattr(diagnosis, "examine", lambda subject, *rest, **more: seen.append(subject) or [])
-    diagnosis.diagnose(copy, quick=True)
+    monkeypatch.setattr(verb, "examine", lambda subject, *rest, **more: seen.append(subject) or [])
+    verb.diagnose(copy, quick=True)
     run = seen[0].run
     assert run.config == json.loads((copy / "config.json").read_text()) and run.treatments == tuple(run.config["treatments"])
     assert run.steps == run.config["train"]["steps"] and seen[0].members("train").all() and not seen[0].members("test").any()
