@@ -1,4 +1,4 @@
-"""What configs start from: every key of a run, with its unit or effect. A config changes what its question needs.
+"""Default config: every key of a run, with its unit or effect. Config files start from it and change the keys they need.
 
 config = defaults()
 config.task = ConfigDict({...})
@@ -12,60 +12,62 @@ from ml_collections import ConfigDict
 
 
 def defaults() -> ConfigDict:
-    """All groups but `task` and `model`."""
+    """Returns the default config, with all groups except `task` and `model`."""
     config = ConfigDict()
-    config.seed = 0  # of initial parameters and of the order or choice of training examples
+    config.seed = 0  # seed of the initial parameters and of the order or selection of training examples
     config.objective = ConfigDict({"name": "supervised"})
     config.optimizer = ConfigDict(
         {
             "name": "adam",  # sgd, momentum, adam, adamw, adagrad, adafactor, lion, muon
-            "learning_rate": 1e-3,  # at the peak
+            "learning_rate": 1e-3,  # peak learning rate
             "schedule": "constant",  # constant, cosine, linear
-            "warmup_steps": 0,  # steps of linear rise
+            "warmup_steps": 0,  # steps of linear warmup
             "decay_steps": 0,  # steps until a decaying schedule ends; 0 means train.steps
-            "weight_decay": 0.0,  # decoupled
-            "decay_paths": "kernel$",  # regex of the parameters that decay
-            "clip_norm": 1.0,  # global gradient norm; 0 switches clipping off
+            "weight_decay": 0.0,  # decoupled weight decay
+            "decay_paths": "kernel$",  # regex of the parameter paths to which weight decay applies
+            "clip_norm": 1.0,  # maximum global gradient norm; 0 disables clipping
         }
     )
     config.train = ConfigDict(
         {
-            "steps": 1000,  # updates
-            "batch_size": 64,  # examples an update
-            "buckets": 1,  # padded shapes that training compiles
-            "steps_per_call": 10,  # updates in one compiled call
+            "steps": 1000,  # parameter updates
+            "batch_size": 64,  # examples per update
+            "buckets": 1,  # number of padded shapes that training compiles
+            "steps_per_call": 10,  # updates per compiled call
             "log_every": 10,  # steps between lines of metrics.jsonl
-            "read_threads": 0,  # threads by which Grain reads ahead, for record files; 0: none, the fastest for data in memory
-            "validate_every": 0,  # steps between looks at the split `valid`; 0: none
-            "patience": 0,  # looks without a better value after which training stops, with the best look's parameters; 0: never
+            "read_threads": 0,  # Grain prefetch threads, for record files; 0: none, which is fastest for data in memory
+            "validate_every": 0,  # steps between validations on the split `valid`; 0: none
+            "patience": 0,  # validations without improvement before stopping; the best checkpoint is restored; 0: never stop early
         }
     )
     config.evaluate = ConfigDict(
         {
-            "splits": ("test",),  # evaluated at the end
-            "per_length": 8,  # examples of each length, where a split does not end
-            "batch_size": 256,  # examples in one compiled call
-            "buckets": 4,  # padded shapes a split is evaluated in
-            "samples": 0,  # answers drawn for each example, for a vote and a verifier; 0: none
-            "temperature": 1.0,  # of the draw
+            "splits": ("test",),  # splits to evaluate after training
+            "per_length": 8,  # examples of each length, for splits without a fixed size
+            "batch_size": 256,  # examples per compiled call
+            "buckets": 4,  # number of padded shapes per split
+            "samples": 0,  # sampled answers per example, for majority voting and a verifier; 0: none
+            "temperature": 1.0,  # sampling temperature
         }
     )
-    config.checkpoint = ConfigDict({"every": 200, "keep": 2})  # steps between saves; newest ones that stay
-    config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})  # devices an axis; -1 takes all that are left
-    config.precision = ConfigDict(  # each float32 or bfloat16; the loss and the optimiser are float32 at least
+    config.checkpoint = ConfigDict({"every": 200, "keep": 2})  # steps between checkpoints; number of recent checkpoints to keep
+    config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})  # devices per axis; -1: all remaining devices
+    config.precision = ConfigDict(  # each float32 or bfloat16; the loss and the optimizer use at least float32
         {
-            "params": "float32",  # parameters, and so their gradients
+            "params": "float32",  # parameters and their gradients
             "compute": "float32",  # activations and matrix products
             "output": "float32",  # logits
         }
     )
-    config.treatments = ()  # in order, each name or name:key=value
+    config.treatments = ()  # treatments in order, each as name or name:key=value
     return config
 
 
 def variant(given: str, names: tuple[str, ...], file: str) -> tuple[str, bool]:
-    """`name`, `name,tiny` or `tiny` (the first name's) -> (name, whether tiny); `sized` has taken `small` out of them. Raises UserError
-    listing the names."""
+    """Parses a variant: `name`, `name,tiny` or `tiny` (of the first name) -> (name, whether it is tiny).
+
+    `sized` has already removed `small`. Raises UserError for an unknown variant, and lists the names.
+    """
     from assay.core.errors import unknown
 
     name, _, size = (given or names[0]).partition(",")
@@ -77,7 +79,7 @@ def variant(given: str, names: tuple[str, ...], file: str) -> tuple[str, bool]:
 
 
 def changed(values: dict[str, Any], changes: dict[str, Any]) -> ConfigDict:
-    """The values with some of them changed; a key that is not there is a mistake."""
+    """Returns a config of the values with some of them changed. An unknown key raises an error."""
     config = ConfigDict(values).lock()
     config.update(changes)
     return config.unlock()

@@ -1,7 +1,7 @@
-"""The variant `small` of every config: the same run with a smaller model of its family, a student to distil into.
+"""Variant `small` of every config: the same run with a smaller model of the same family, for use as a student in distillation.
 
 @sized
-def get_config(given: str = "") -> ConfigDict: ...          # knows `small`, `NAME,small` and `NAME,small,tiny` too
+def get_config(given: str = "") -> ConfigDict: ...          # also accepts `small`, `NAME,small` and `NAME,small,tiny`
 """
 
 from collections.abc import Callable
@@ -9,18 +9,18 @@ from functools import wraps
 
 from ml_collections import ConfigDict
 
-HALVED = ("depth", "width", "embedding", "heads", "kv_heads", "mlp", "dense")  # keys of a family; 0 stays 0, and 1 stays 1
-MULTIPLE = {"automaton": 8, "automata_network": 8, "pushdown": 8}  # what divides the width of a cell
+HALVED = ("depth", "width", "embedding", "heads", "kv_heads", "mlp", "dense")  # model keys to halve; 0 stays 0, and 1 stays 1
+MULTIPLE = {"automaton": 8, "automata_network": 8, "pushdown": 8}  # the width of such a cell must be a multiple of this
 
 
 def student(model: ConfigDict) -> ConfigDict:
-    """The config of a model about a fourth to an eighth as large."""
+    """Returns the config of a model with roughly 1/4 to 1/8 of the parameters."""
     made, name = ConfigDict(model.to_dict()), model.name
     if name == "ngram":
         made.order = max(1, model.order - 1)
         return made
     for key in HALVED:
-        if key in made and not (name == "resnet" and key == "depth"):  # a ResNet has layers by its layout
+        if key in made and not (name == "resnet" and key == "depth"):  # the layout of a ResNet determines its valid depths
             made[key] = max(model[key] // 2, min(model[key], 1))
     if "filters" in made:
         made.filters = tuple(max(1, filters // 2) for filters in model.filters)
@@ -36,7 +36,7 @@ def student(model: ConfigDict) -> ConfigDict:
 
 
 def sized(get_config: Callable[[str], ConfigDict]) -> Callable[[str], ConfigDict]:
-    """A file's `get_config` that takes `small` out of a variant's name, and puts a student in the place of the model."""
+    """Decorates a config file's `get_config` to accept `small` in a variant, which replaces the model by its student."""
 
     @wraps(get_config)
     def sized_config(given: str = "") -> ConfigDict:

@@ -1,4 +1,4 @@
-"""Every key of the tasks that come from data, with its unit or effect. `texts("csv", train="train.csv")` changes some."""
+"""Configs of tasks from data sets: every key, with its unit or effect. Keyword arguments change keys: `texts("csv", train="train.csv")`."""
 
 from typing import Any
 
@@ -8,44 +8,44 @@ from assay.config.groups import changed
 
 
 def digits(**changes: Any) -> ConfigDict:
-    """The task `digits`: 8 x 8 handwritten digits."""
+    """Returns the config of the task `digits`: 8 x 8 handwritten digits."""
     return changed(
         {
             "name": "digits",
-            "labels": 0,  # training examples that have a label; 0: all
-            "unlabelled": False,  # whether the others are there too, without one, for a teacher
-            "folds": 0,  # k-fold cross-validation: valid is one of so many folds; 0: the last 180 of the 898
-            "fold": 0,  # which of them
-            "data_dir": "",  # "": the cache
-            "colour": 0.0,  # grey images are painted, in train and valid so often in their class's hue, in test in any; 0: they stay grey
+            "labels": 0,  # number of labelled training examples; 0: all
+            "unlabelled": False,  # whether to include the remaining examples without labels, for a teacher
+            "folds": 0,  # number of cross-validation folds; `valid` is one of them; 0: the last 180 of the 898
+            "fold": 0,  # index of the validation fold
+            "data_dir": "",  # data folder; "": the cache
+            "colour": 0.0,  # probability that a train or valid image has its class's hue; test hues are random; 0: grey images
         },
         changes,
     )
 
 
 def images(name: str, **changes: Any) -> ConfigDict:
-    """An image data set of TFDS, `tfds/NAME`."""
+    """Returns the config of an image data set from TFDS, `tfds/NAME`."""
     return digits(**{"name": name, **changes})
 
 
 def diabetes() -> ConfigDict:
-    """The task `diabetes`: ten measurements of a patient, and how far the disease has come a year later."""
+    """Returns the config of the task `diabetes`: predicts disease progression after one year from ten measurements of a patient."""
     return ConfigDict({"name": "diabetes"})
 
 
 def texts(name: str, **changes: Any) -> ConfigDict:
-    """`stdlib/package`, a text data set of TFDS (`tfds/NAME`), or `csv`."""
+    """Returns the config of a text task: `stdlib/package`, a text data set from TFDS (`tfds/NAME`), or `csv`."""
     values = {
         "name": name,
-        "labels": 0,  # training examples that have a label; 0: all
-        "unlabelled": False,  # whether the others are there too, without one, for a teacher
-        "folds": 0,  # k-fold cross-validation: valid is one of so many folds; 0: the data's own, or a tenth
-        "fold": 0,  # which of them
-        "data_dir": "",  # TFDS's folder; "": its own
+        "labels": 0,  # number of labelled training examples; 0: all
+        "unlabelled": False,  # whether to include the remaining examples without labels, for a teacher
+        "folds": 0,  # number of cross-validation folds; `valid` is one of them; 0: the validation split of the data, or a tenth
+        "fold": 0,  # index of the validation fold
+        "data_dir": "",  # folder of TFDS data; "": the TFDS default
         "tokenizer": "words",  # bytes, characters, words, wordpiece, bpe
-        "tokenizer_size": 10_000,  # how many ids it learns at most, from the training texts
-        "tokenizer_file": "",  # a tokenizer.json to read in place of learning; "": none
-        "max_length": 128,  # tokens of a text that are read; what is longer loses its end
+        "tokenizer_size": 10_000,  # maximum vocabulary size, learned from the training texts
+        "tokenizer_file": "",  # path of a tokenizer.json to load instead of learning one; "": none
+        "max_length": 128,  # tokens per text; longer texts are truncated at the end
     }
     if name == "csv":
         values |= {
@@ -58,25 +58,25 @@ def texts(name: str, **changes: Any) -> ConfigDict:
 
 
 def language(name: str, **changes: Any) -> ConfigDict:
-    """`stdlib/lm`, or `stdlib/mlm` with its share of hidden tokens."""
+    """Returns the config of language modelling, `stdlib/lm`, or of masked language modelling, `stdlib/mlm`, with its masking rate."""
     values = {
         "name": name,
         "tokenizer": "bytes",  # bytes, characters, words, wordpiece, bpe
-        "tokenizer_size": 8192,  # how many ids it learns at most, from the training texts
-        "window": 256,  # tokens of a window
-        "context": 0,  # tokens at the start of a window of valid or test that the window before it has scored
-        "bytes": 0,  # of the training text that is read, from its start; 0: all
+        "tokenizer_size": 8192,  # maximum vocabulary size, learned from the training texts
+        "window": 256,  # tokens per window
+        "context": 0,  # leading tokens of a valid or test window that are already scored in the previous window
+        "bytes": 0,  # number of bytes of the training text to read, from its start; 0: all
     }
-    return changed(values | ({"share": 0.15} if name == "stdlib/mlm" else {}), changes)  # share: of the tokens that are asked for
+    return changed(values | ({"share": 0.15} if name == "stdlib/mlm" else {}), changes)  # share: fraction of tokens to predict
 
 
 def multi(members: tuple[str, ...], weights: tuple[float, ...] = (), **shared: Any) -> ConfigDict:
-    """Several tasks at once, by one trunk."""
+    """Returns the config of multi-task training with a shared trunk."""
     return ConfigDict(
         {
             "name": "multi",
             "members": members,  # names of tasks
-            "weights": weights or (1.0,) * len(members),  # of an example of each
-            "shared": shared,  # the other keys of their tasks
+            "weights": weights or (1.0,) * len(members),  # weight of an example of each task
+            "shared": shared,  # other config keys of the member tasks
         }
     )
