@@ -48,7 +48,7 @@ def test_an_over_fitted_model():
     assert found[0] == {
         "number": 1,
         "treatment": "augment:images=shift:1+rotate:12",
-        "rule": "over-fitting: training examples score 25.0 points above held-out ones",
+        "rule": "over-fitting: the training score is 25.0 percentage points above the held-out score",
         "row": "generalisation/train_test_gap",
         "expects": "lower",
         "effect": 0.0125,

@@ -140,6 +140,7 @@ class Watched:
     seen: Any = field(compare=False)  # callback (path, x) -> None, called while the model is traced
 
     def product(self, x: Shaped[Array, "rows width"]) -> Float[Array, "rows features"]:
+        """Multiplies inputs by the kernel, and passes them to `seen`."""
         self.seen(self.path, widened(x))
         return widened(product("ab", x, self.kernel.astype(x.dtype)))
 

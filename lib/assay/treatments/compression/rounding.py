@@ -111,7 +111,8 @@ def quantized_array(array: Float[Array, "..."], path: str, spec: Spec) -> Record
     """Returns the record {"qvalue", "qscale"} of an array.
 
     `qscale` has as many axes as the array, and its size along each axis divides the array's. For nf4, the scale is named `qscale_nf4`, and
-    `qvalue` is the index among the sixteen values, rotated so that 0 is 0 and the range is -8 to 7: checkpoints support int4, not uint4.
+    `qvalue` is the index among the sixteen values. It is rotated into the range -8 to 7 with 0 as 0, because checkpoints support int4, but
+    not uint4.
     """
     name, axis = path.rsplit("/", 1)[-1], array.ndim - 1
     table = name in TABLES
@@ -143,6 +144,7 @@ class Quantized:
     stored: Mapping[str, Any]
 
     def product(self, x: Shaped[Array, "rows width"]) -> Float[Array, "rows features"]:
+        """Multiplies quantized inputs by the quantized kernel."""
         return _whole_product(dict(self.stored), widened(x))
 
 
@@ -154,6 +156,7 @@ class Rounded:
     kernel: Float[Array, "width features"]
 
     def product(self, x: Shaped[Array, "rows width"]) -> Float[Array, "rows features"]:
+        """Multiplies rounded inputs by the kernel, with straight-through gradients."""
         wide = widened(x)
         near = library().dequantize(library().quantize(wide, jnp.int8, channelwise_axes=(0,)))
         return straight_through(wide, near) @ widened(self.kernel)

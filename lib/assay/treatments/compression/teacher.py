@@ -21,17 +21,19 @@ from assay.treatments.runs import Runs
 
 
 class Teacher(NamedTuple):
-    """A finished run, opened on first use."""
+    """Finished run that is opened on first use."""
 
     workdir: str
     runs: Runs
 
     @property
     def experiment(self) -> Experiment:
+        """Returns the experiment of the run. Raises UserError if there is no run."""
         return _opened(self.workdir, self.runs)
 
     @property
     def model(self) -> Model:
+        """Returns the treated model of the run."""
         return self.experiment.model
 
     def params(self) -> PyTree:
