@@ -117,7 +117,7 @@ def test_a_needlessly_wide_model():
     assert suggest(rows(values | {"optimisation health/effective_rank": 200.0}), IMAGES) == []
     assert suggest(rows(values | {"generalisation/score": 0.7}), IMAGES) == [], "there is a score to win first"
     silent = first(values | {"optimisation health/effective_rank": 200.0, "optimisation health/dead_units": 0.5}, IMAGES)
-    assert "50 % of the units say nothing" in silent["rule"]
+    assert "50 % of the hidden units are dead" in silent["rule"]
 
 
 def test_exploding_gradients():
