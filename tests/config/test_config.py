@@ -46,7 +46,7 @@ def test_override_by_type(key, text, value):
         ("train.steps", "1.5e-1", "expected int"),
         ("train.fast", "perhaps", "expected bool"),
         ("train", "1", "group"),
-        ("train.steps.more", "1", "train.steps is a value"),
+        ("train.steps.more", "1", "train.steps is not a group"),
     ],
 )
 def test_override_mistakes(key, text, told):

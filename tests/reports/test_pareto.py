@@ -123,12 +123,12 @@ def test_bad_input_is_told(tmp_path):
     with pytest.raises(UserError, match=r"has no stages.json.*--workdir"):
         stages_of([tmp_path])
     for name, message, changes in (
-        ("schema", "another schema than 1", {"schema": 2}),
+        ("schema", "does not have schema 1", {"schema": 2}),
         ("empty", "damaged", {"rows": []}),
         ("rows", "damaged", {"rows": [{"name": "untreated"}]}),
         ("zero", "damaged", {"rows": [row("untreated", 0.9, 0, 1e-3, 1.0)]}),
         ("nan", "damaged", {"rows": [row("untreated", float("nan"), 10, 1e-3, 1.0)]}),
-        ("twice", "two rows of one name", {"rows": [row("same", 0.9, 10, 1e-3, 1.0)] * 2}),
+        ("twice", "duplicate row names", {"rows": [row("same", 0.9, 10, 1e-3, 1.0)] * 2}),
     ):
         with pytest.raises(UserError, match=message):
             stages_of([write(tmp_path / name, **changes)])

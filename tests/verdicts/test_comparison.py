@@ -119,7 +119,7 @@ def test_what_does_not_compare_is_told(study, tmp_path):
     with pytest.raises(UserError, match="no run in"):
         runs_of([tmp_path / "nowhere"])
     write_run(study / "same" / "seed_2", 2, BASE[2][:-1])
-    with pytest.raises(UserError, match=r"'same' and 'none' .seed 2. have not answered the same examples"):
+    with pytest.raises(UserError, match=r"'same' and 'none' .seed 2. were not evaluated on the same examples"):
         compare(runs, "none", "test")
 
 

@@ -48,7 +48,7 @@ def test_an_over_fitted_model():
     assert found[0] == {
         "number": 1,
         "treatment": "augment:images=shift:1+rotate:12",
-        "rule": "over-fitting: training examples score 25.0 points above held-out ones",
+        "rule": "over-fitting: the training score is 25.0 percentage points above the held-out score",
         "row": "generalisation/train_test_gap",
         "expects": "lower",
         "effect": 0.0125,
@@ -117,7 +117,7 @@ def test_a_needlessly_wide_model():
     assert suggest(rows(values | {"optimisation health/effective_rank": 200.0}), IMAGES) == []
     assert suggest(rows(values | {"generalisation/score": 0.7}), IMAGES) == [], "there is a score to win first"
     silent = first(values | {"optimisation health/effective_rank": 200.0, "optimisation health/dead_units": 0.5}, IMAGES)
-    assert "50 % of the units say nothing" in silent["rule"]
+    assert "50 % of the hidden units are dead" in silent["rule"]
 
 
 def test_exploding_gradients():

@@ -1,4 +1,4 @@
-"""Shared recipe of the large decoder configs, which differ in size only."""
+"""Shared recipe of the large decoder configs, which differ only in size."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def llama(
 ) -> ConfigDict:
     """Builds the config of a Llama-style decoder: RMSNorm, rotary positions, SwiGLU.
 
-    Matrix products are bfloat16, blocks run in one scan, and all devices are on the mesh axis `fsdp`.
+    Matrix products use bfloat16, the blocks run in one scan, and all devices are on the mesh axis `fsdp`.
     """
     model = {"norm": "rmsnorm", "activation": "swiglu", "residual_init": "scaled", "scan": True, "remat": "full"}
     return _recipe(given, variants, file, vocabulary, tokens, batch, model | sizes)

@@ -1,10 +1,10 @@
-"""Config files: where they are found, and what they hold.
+"""Config files: finds and loads them.
 
-    load("experiments/reason/parity.py:lstm")    a path, as in a checkout
-    load("./mine.py")                            a file of one's own
-    load("parity:lstm")                          by name: ./parity.py, or else the one that ships with the package
+    load("experiments/reason/parity.py:lstm")    by path, as in a checkout
+    load("./mine.py")                            your own file
+    load("parity:lstm")                          by name: ./parity.py, or else the config that ships with the package
 
-A file has `get_config(variant) -> ConfigDict`; it may list pipelines of treatments as `PIPELINES = {NAME: (...)}`.
+A file defines `get_config(variant) -> ConfigDict`. It may list pipelines of treatments as `PIPELINES = {NAME: (...)}`.
 """
 
 import difflib
@@ -19,20 +19,22 @@ from ml_collections import ConfigDict
 
 from assay.core.errors import UserError, unknown
 
-HINT = "`assay list` shows those that ship; give a file of your own as --config=./FILE.py:variant."
+HINT = "`assay list` shows the included configs; pass your own file as --config=./FILE.py:variant."
 
 
 def load(spec: str) -> ConfigDict:
-    """The locked config of `FILE.py` or `FILE.py:variant`. Raises UserError where there is no such file or variant."""
+    """Returns the locked config of `FILE.py` or `FILE.py:variant`. Raises UserError if there is no such file or variant."""
     config = _of_file(spec, "get_config", lambda module, variant: module.get_config(variant))
     if not isinstance(config, ConfigDict):
         file = spec.partition(":")[0]
-        raise UserError(f"get_config of {file} returns {type(config).__name__}, not a ConfigDict. Mend it, or name another with --config.")
+        raise UserError(
+            f"get_config of {file} returns {type(config).__name__}, not a ConfigDict. Fix it, or pass another file with --config."
+        )
     return config.lock()
 
 
 def pipeline(spec: str) -> list[str]:
-    """The treatments that `FILE.py:NAME` lists, in order, as `PIPELINES = {NAME: (...)}`. Raises UserError where it lists none."""
+    """Returns the treatments that `FILE.py:NAME` lists as `PIPELINES = {NAME: (...)}`, in order. Raises UserError for an unknown name."""
     file, _, name = spec.partition(":")
     listed = _of_file(spec, "PIPELINES", lambda module, _: dict(module.PIPELINES))
     if name not in listed:
@@ -41,7 +43,10 @@ def pipeline(spec: str) -> list[str]:
 
 
 def experiment_name(spec: str) -> str:
-    """`experiments/reason/parity.py:lstm` -> `reason/parity:lstm`, and so is `parity:lstm`; a file in this folder has its stem alone."""
+    """Returns the experiment name of a spec.
+
+    Both `experiments/reason/parity.py:lstm` and `parity:lstm` give `reason/parity:lstm`. A file in the current folder gives its stem alone.
+    """
     file, _, variant = spec.partition(":")
     path = Path(file) if file.endswith(".py") else find(spec)
     name = "/".join(path.with_suffix("").parts[-2:])
@@ -49,16 +54,16 @@ def experiment_name(spec: str) -> str:
 
 
 def find(spec: str) -> Path:
-    """Returns the file of `FILE.py[:variant]` or `NAME[:variant]`: one of the user's own first, then one that ships with the package.
+    """Returns the file of `FILE.py[:variant]` or `NAME[:variant]`. The user's own files take precedence over those of the package.
 
-    NAME is the stem of a file, with its folder or without: `parity` or `reason/parity`. Raises UserError where there is no such file, and
-    where a stem names several.
+    NAME is the stem of a file, with or without its folder: `parity` or `reason/parity`. Raises UserError if there is no such file, or if
+    several files have the stem.
     """
     name = spec.partition(":")[0]
     if name.endswith(".py"):
         found = [path for path in (Path(name), shipped() / name.removeprefix("experiments/")) if path.is_file()]
         if not found:
-            raise UserError(f"no config file {name!r} (from {Path.cwd()}). {HINT}")
+            raise UserError(f"no config file {name!r} (searched from {Path.cwd()}). {HINT}")
         return found[0]
     own = Path(f"{name}.py")
     if name and own.is_file():
@@ -67,16 +72,16 @@ def find(spec: str) -> Path:
     found = [path for path in known if name in (path.stem, f"{path.parent.name}/{path.stem}")]
     if len(found) > 1:
         listed = " or ".join(f"{path.parent.name}/{path.stem}" for path in found)
-        raise UserError(f"{name!r} names several configs. Give --config={listed}.")
+        raise UserError(f"{name!r} matches several configs. Use --config={listed}.")
     if not found:
         near = difflib.get_close_matches(name.rpartition("/")[2], [path.stem for path in known], n=1)
         guess = f" Did you mean {near[0]}?" if near else ""
-        raise UserError(f"no config {name!r}: neither {own} (from {Path.cwd()}) nor one that ships with assay.{guess} {HINT}")
+        raise UserError(f"no config {name!r}: neither {own} (searched from {Path.cwd()}) nor an included config.{guess} {HINT}")
     return found[0]
 
 
 def shipped() -> Path:
-    """Returns the folder of the configs that come with the package: `experiments` in the wheel, or in the checkout."""
+    """Returns the folder of the included configs: `experiments` in the wheel or in the checkout."""
     package = Path(__file__).resolve().parents[1]
     return next((path for path in (package / "experiments", package.parents[1] / "experiments") if path.is_dir()), package)
 
@@ -85,10 +90,10 @@ def shipped() -> Path:
 
 
 def _of_file(spec: str, needed: str, read: Callable[[Any, str], Any]) -> Any:
-    """`read(module, variant)` of a config file that has what is needed."""
+    """Returns `read(module, variant)` of a config file. Raises UserError if it fails or does not define `needed`."""
     file, _, variant = spec.partition(":")
     path = find(spec)
-    for folder in path.resolve().parents:  # a config file may import what stands beside its verbs, wherever it is run from
+    for folder in path.resolve().parents:  # config files may import `experiments` from any current folder
         if (folder / "experiments" / "__init__.py").is_file() and str(folder) not in sys.path:
             sys.path.append(str(folder))
     try:
@@ -102,10 +107,10 @@ def _of_file(spec: str, needed: str, read: Callable[[Any, str], Any]) -> Any:
         return read(module, variant)
     except UserError:
         raise
-    except (Exception, SystemExit) as error:  # whatever the file's own code does
+    except (Exception, SystemExit) as error:  # the file's code may raise anything
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.resolve()]
         line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
         where = f", line {line}" if line else ""
         raise UserError(
-            f"the config file {file}{where} cannot be used: {type(error).__name__}: {error}. Mend it, or name another."
+            f"the config file {file}{where} cannot be used: {type(error).__name__}: {error}. Fix it, or pass another file."
         ) from None

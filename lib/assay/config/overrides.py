@@ -1,4 +1,4 @@
-"""Overrides from the command line: `--config.a.b.c=TEXT` sets an existing key to the value that TEXT means for the key's type."""
+"""Command-line overrides: `--config.a.b.c=TEXT` sets an existing key to TEXT, parsed according to the type of its current value."""
 
 import ast
 import difflib
@@ -12,14 +12,14 @@ from assay.core.errors import UserError
 
 
 def locked(values: Mapping[str, Any]) -> ConfigDict:
-    """A locked ConfigDict of plain data, such as a config.json's."""
+    """Returns a locked ConfigDict of plain data, such as the contents of a config.json."""
     return ConfigDict(dict(values)).lock()
 
 
 def override(config: ConfigDict, assignments: Mapping[str, str]) -> ConfigDict:
-    """Sets `a.b.c` to the value that the text means for the type which the key has now. Returns the same locked config.
+    """Sets `a.b.c` to its text, parsed according to the type of the current value. Returns the same locked config.
 
-    A group takes several of its keys at once: `mesh` is set by `data:2,tensor:4`.
+    A group accepts several keys at once: `data:2,tensor:4` sets two keys of `mesh`. Raises UserError for an unknown key or invalid text.
     """
     for key, text in assignments.items():
         node, parents = config, key.split(".")
@@ -47,12 +47,12 @@ def _unknown_key(key: str, config: ConfigDict, group: str) -> UserError:
     node = config
     for part in group.split(".") if group else ():
         node = node[part]
-    known = ", ".join(sorted(node)) if isinstance(node, ConfigDict) else f"none, {group} is a value"
+    known = ", ".join(sorted(node)) if isinstance(node, ConfigDict) else f"none, {group} is not a group"
     return UserError(f"unknown config key {key!r}.{guess} Keys of {'config.' + group if group else 'config'}: {known}.")
 
 
 def _group(key: str, text: str, group: ConfigDict) -> dict[str, str]:
-    """`mesh`, `data:2,tensor:4` -> {mesh.data: 2, mesh.tensor: 4}."""
+    """Expands an assignment to a group: `mesh`, `data:2,tensor:4` -> {mesh.data: 2, mesh.tensor: 4}."""
     parts = [
         (name.strip(), colon, value.strip()) for name, colon, value in (part.partition(":") for part in text.split(",") if part.strip())
     ]
@@ -61,7 +61,7 @@ def _group(key: str, text: str, group: ConfigDict) -> dict[str, str]:
         some = ",".join(f"{name}:VALUE" for name in list(group)[:2])
         keys = ", ".join(f"{key}.{name}" for name in sorted(group))
         raise UserError(
-            f"--config.{key} is a group; set one of its keys ({keys}), or several, each once, as --config.{key}={some}. Got {text!r}."
+            f"--config.{key} is a group: set one of its keys ({keys}), or several, each once, as --config.{key}={some}. Got {text!r}."
         )
     return {f"{key}.{name}": value for name, _, value in parts}
 
@@ -86,5 +86,5 @@ def _parse(text: str, current: Any, key: str) -> Any:
             numbers = bool(current) and all(isinstance(item, (int, float)) for item in current)
             return tuple(ast.literal_eval(part) for part in parts) if numbers else tuple(parts)
     except (ValueError, KeyError, SyntaxError, OverflowError, TypeError):
-        raise UserError(f"--config.{key}={text}: expected {wanted} (it is {current!r} now).") from None
+        raise UserError(f"--config.{key}={text}: expected {wanted} (current value: {current!r}).") from None
     return text

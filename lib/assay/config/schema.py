@@ -1,6 +1,6 @@
-"""The one conversion of a config into frozen dataclasses, and checks of its values.
+"""Conversion of a config into frozen dataclasses, and checks of its values.
 
-`typed(TrainConfig, config.train, "train")` is the door of a component: a wrong key or type fails there with an error that names it.
+Each component calls this once, as in `typed(TrainConfig, config.train, "train")`. A wrong key or type raises an error that names the key.
 """
 
 import difflib
@@ -14,12 +14,12 @@ from ml_collections import ConfigDict
 
 from assay.core.errors import UserError
 
-LARGEST = 2**53  # what a whole number may reach
-LONGEST = 100_000  # tokens: what a range of lengths may reach
+LARGEST = 2**53  # largest magnitude of an integer
+LONGEST = 100_000  # tokens; upper limit of a range of lengths
 
 
 def typed(cls: type, values: Mapping[str, Any], path: str) -> Any:
-    """A frozen dataclass from a mapping, recursively. Raises UserError for a key too many, a key missing or a wrong type."""
+    """Converts a mapping into a frozen dataclass, recursively. Raises UserError for an unknown key, a missing key or a wrong type."""
     hints = typing.get_type_hints(cls)
     prefix = f"{path}." if path else ""
     names = [field.name for field in fields(cls)]
@@ -35,7 +35,7 @@ def typed(cls: type, values: Mapping[str, Any], path: str) -> Any:
 
 
 def to_dict(config: ConfigDict) -> dict[str, Any]:
-    """The config as plain JSON data (tuples become lists). Raises UserError for a value that JSON does not have."""
+    """Returns the config as plain JSON data; tuples become lists. Raises UserError for a value that JSON does not support."""
     for name in flat(config):
         value = config
         for part in name.split("."):
@@ -43,7 +43,9 @@ def to_dict(config: ConfigDict) -> dict[str, Any]:
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError):
-            raise UserError(f"config.{name}={value!r} is not possible: only finite numbers, strings, booleans and lists are.") from None
+            raise UserError(
+                f"config.{name}={value!r} is not possible: only finite numbers, strings, booleans and lists are supported."
+            ) from None
     return json.loads(config.to_json())
 
 
@@ -57,7 +59,7 @@ def flat(config: ConfigDict, path: str = "") -> list[str]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> dict[str, tuple[Any, Any]]:
-    """Dotted keys whose values differ, with (old, new)."""
+    """Returns {dotted key: (old, new)} for the keys whose values differ."""
     found: dict[str, tuple[Any, Any]] = {}
     for name in sorted({*old, *new}):
         here = f"{path}.{name}" if path else name
@@ -70,21 +72,21 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") 
 
 
 def span(text: str, key: str) -> tuple[int, int]:
-    """`"41:500"` (or `"41-500"`) -> (41, 500), both ends included. Raises UserError for an empty or malformed range."""
+    """Parses a range of lengths: `"41:500"` or `"41-500"` -> (41, 500), both inclusive. Raises UserError for an invalid range."""
     low, _, high = text.replace("-", ":").partition(":")
     if not (low.isdecimal() and high.isdecimal()):
-        raise UserError(f"{key}={text!r} is not a range of lengths. Write it as FIRST:LAST, both included, such as 41:500.")
+        raise UserError(f"{key}={text!r} is not a range of lengths. Write it as FIRST:LAST, both inclusive, such as 41:500.")
     if int(low) > int(high):
-        raise UserError(f"{key}={text!r} is an empty range: {low} is above {high}. Write it as FIRST:LAST, both included.")
+        raise UserError(f"{key}={text!r} is an empty range: {low} is above {high}. Write it as FIRST:LAST, both inclusive.")
     if int(high) > LONGEST:
-        raise UserError(f"{key}={text!r} reaches beyond length {LONGEST:,}, the longest that is made. Write a smaller LAST.")
+        raise UserError(f"{key}={text!r} exceeds the maximum length of {LONGEST:,}. Use a smaller LAST.")
     if int(low) < 1:
-        raise UserError(f"{key}={text!r} starts below length 1. Write it as FIRST:LAST with FIRST at least 1.")
+        raise UserError(f"{key}={text!r} starts below the minimum length of 1. Write it as FIRST:LAST with FIRST at least 1.")
     return int(low), int(high)
 
 
 def require(condition: bool, key: str, value: object, allowed: str) -> None:
-    """Validation in a dataclass's __post_init__: UserError naming key, value and what is allowed."""
+    """Validates a field in a dataclass's __post_init__. Raises UserError naming the key, its value and the allowed values."""
     if not condition:
         raise UserError(f"config.{key}={value!r} is not possible: {allowed}. Change it with --config.{key}=...")
 
@@ -106,7 +108,7 @@ def _check(value: Any, hint: Any, path: str) -> Any:
         return float(value)
     elif _matches(value, hint):
         if isinstance(value, int) and abs(value) > LARGEST:
-            raise UserError(f"config.{path}={value} is not possible: numbers reach to {LARGEST:,}. Change it with --config.{path}=...")
+            raise UserError(f"config.{path}={value} is not possible: the largest number is {LARGEST:,}. Change it with --config.{path}=...")
         return value
     name = getattr(hint, "__name__", str(hint))
     raise UserError(f"config.{path}={value!r} has type {type(value).__name__}; expected {name}. Change it with --config.{path}=...")

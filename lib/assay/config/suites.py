@@ -1,9 +1,9 @@
-"""Suites: grids of tasks against models that one command runs, as far as a budget of time goes.
+"""Suites: grids of tasks and models that one command runs within a time budget.
 
     assay study --suite=reasoning --budget=10m --workdir=runs/reasoning
 
-The order is that of importance. An entry trains for fewer updates than its config does by itself, so that many fit; the tables of results
-come from the configs.
+Entries are in order of importance. Each trains for fewer updates than its config alone, so that many fit into the budget. The
+results tables use the unmodified configs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,19 +16,21 @@ ADDITION = "experiments/reason/addition.py"
 
 
 class Entry(NamedTuple):
-    """One cell of the grid: a config with some keys changed, and the split and metric that it is judged by."""
+    """Cell of the grid: a config with overrides, and the split and metric used for evaluation."""
 
-    task: str  # as the page calls it
+    task: str  # display name on the results page
     model: str
     spec: str  # FILE.py:variant
     overrides: Mapping[str, str]
-    split: str  # out of distribution
+    split: str  # out-of-distribution split
     metric: str
-    seconds: float  # of a seed on two CPU cores, evaluation included
+    seconds: float  # duration of one seed on two CPU cores, including evaluation
 
 
 class Suite(NamedTuple):
-    about: str  # what the page says first
+    """Named grid of entries."""
+
+    about: str  # introduction on the results page
     entries: Sequence[Entry]
 
 
@@ -43,14 +45,14 @@ def _chomsky(task: str, metric: str, model: str, variant: str, steps: int, secon
     if variant == "transformer":
         changes |= {"model.depth": "2", "train.batch_size": "64"}
     if variant == "attention_network":
-        changes |= {"treatments": f"curriculum:examples={64 * steps}"}  # all lengths from the middle of training on
+        changes |= {"treatments": f"curriculum:examples={64 * steps}"}  # all lengths from the midpoint of training on
     return Entry(task.replace("_", " "), model, f"{CHOMSKY}:{variant}", changes, "41-500", metric, seconds)
 
 
 def _lookup(direction: str, model: str, variant: str, steps: int, seconds: float) -> Entry:
     changes = {"task.name": f"ctl/{direction}", "train.steps": str(steps), "evaluate.per_length": "200"}
     if variant != "lstm":
-        changes |= {"treatments": f"curriculum:examples={32 * steps}"}  # all lengths from the middle of training on
+        changes |= {"treatments": f"curriculum:examples={32 * steps}"}  # all lengths from the midpoint of training on
     return Entry(f"table lookup, {direction}", model, f"{LOOKUP}:{variant}", changes, "9-10", "answer_accuracy", seconds)
 
 
@@ -80,22 +82,22 @@ def _reasoning() -> Sequence[Entry]:
 
 SUITES: Mapping[str, Suite] = {
     "reasoning": Suite(
-        "Trained on short strings, asked about long ones: which models learn the rule? Few updates each, so a low number may be a run that "
-        "was too short.",
+        "Models are trained on short strings and evaluated on longer ones: which of them learn the rule? Training is short, so a low score "
+        "may mean that a run had too few updates.",
         _reasoning(),
     )
 }
 
 POSITIONS = ("transformer", "none", "sinusoidal", "alibi", "relative")  # variants of reason/chomsky
 REGULAR = ("parity_check", "even_pairs", "cycle_navigation", "modular_arithmetic")
-LONGER = ("reverse_string", "stack_manipulation", "duplicate_string", "odds_first")  # than a finite state
-PLANNED = (  # (tasks, experiment, variants): what the reasoning suite asks for; without a file it is shown as not run
+LONGER = ("reverse_string", "stack_manipulation", "duplicate_string", "odds_first")  # tasks that require more than a finite state
+PLANNED = (  # (tasks, experiment, variants) of the reasoning suite; entries without a file are shown as not run
     (
         tuple(f"chomsky/{name}" for name in (*REGULAR, *LONGER)),
         "reason/chomsky",
         POSITIONS,
     ),
-    (tuple(f"chomsky/{name}" for name in (*REGULAR[1:], *LONGER)), "reason/chomsky", ("lstm",)),  # parity's is reason/parity:lstm
+    (tuple(f"chomsky/{name}" for name in (*REGULAR[1:], *LONGER)), "reason/chomsky", ("lstm",)),  # for parity, reason/parity:lstm
     (("ctl/forward", "ctl/backward"), "reason/table_lookup", ("lstm", "universal", "relative", "gate", "geometric", "more_loops")),
     (("scan/length", "scan/jump", "scan/turn_left"), "reason/scan", ("lstm", "transformer")),
     (("recall/induction",), "reason/induction", ("rotary", "learned", "alibi", "none", "randomised", "local")),

@@ -1,7 +1,7 @@
-"""The options of a treatment: `key=value,key=value` read by the types of its factory's parameters.
+"""Treatment options: parses `key=value,key=value` according to the types of the factory's parameters.
 
-A factory is a function such as `l1(weight: float = 1e-4, paths: str = "kernel$") -> Treatment`: its parameters are the options, those
-without a default must be given, and a trailing underscore is left out (`from_` is the option `from`). All mistakes name
+A factory is a function such as `l1(weight: float = 1e-4, paths: str = "kernel$") -> Treatment`. Its parameters are the options, and those
+without a default are required. A trailing underscore is dropped: the parameter `from_` is the option `from`. All errors name
 `--config.treatments`.
 """
 
@@ -13,12 +13,12 @@ from typing import Any
 from assay.core.errors import UserError
 
 KEY = "Change it in --config.treatments."
-GIVEN = "runs"  # a factory's parameter that is no option: the readers of other runs, see runs.py
+GIVEN = "runs"  # factory parameter that is not an option: the readers of other runs, see runs.py
 WORDS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def parse(name: str, factory: Callable[..., Any], text: str) -> dict[str, Any]:
-    """The factory's arguments. Raises UserError for an option that it does not take, that is missing, or that has another type."""
+    """Returns the factory's arguments. Raises UserError for an option that is unknown, missing, repeated or of the wrong type."""
     parameters = inspect.signature(factory).parameters
     taken = {key.removesuffix("_"): parameter for key, parameter in parameters.items() if key != GIVEN}
     known = f"It takes: {', '.join(taken) or 'no options'}."
@@ -26,7 +26,7 @@ def parse(name: str, factory: Callable[..., Any], text: str) -> dict[str, Any]:
     for place, pair in enumerate(pair for pair in text.split(",") if pair):
         key, equals, value = pair.partition("=")
         if not (place or equals or key in taken) and taken and (first := next(iter(taken.items())))[1].annotation is str:
-            key, equals, value = first[0], "=", pair  # `quantize:int8`: the first option, where it is a word, needs no name
+            key, equals, value = first[0], "=", pair  # `quantize:int8`: a string-valued first option needs no key
         if key not in taken:
             raise UserError(f"the treatment {name!r} does not take {key!r}. {known} {KEY}")
         if not equals or taken[key].name in found:
@@ -39,17 +39,17 @@ def parse(name: str, factory: Callable[..., Any], text: str) -> dict[str, Any]:
 
 
 def check(condition: bool, name: str, option: str, value: object, allowed: str) -> None:
-    """Raises UserError that names a treatment's option, its value and what is allowed."""
+    """Raises UserError, naming the treatment's option, its value and the allowed values, unless the condition holds."""
     if not condition:
         raise UserError(f"the treatment {name!r} has {option}={value}, which is not possible: {allowed}. {KEY}")
 
 
 def pattern(name: str, option: str, text: str) -> re.Pattern[str]:
-    """A path regex, compiled. Raises UserError where it is none."""
+    """Compiles a path regex. Raises UserError if it is invalid."""
     try:
         return re.compile(text)
     except re.error as error:
-        raise UserError(f"the treatment {name!r} has {option}={text}, which is no regular expression: {error}. {KEY}") from None
+        raise UserError(f"the treatment {name!r} has {option}={text}, which is not a regular expression: {error}. {KEY}") from None
 
 
 def _typed(name: str, key: str, text: str, kind: Any) -> Any:

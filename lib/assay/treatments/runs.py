@@ -1,7 +1,7 @@
-"""How treatments read other runs: functions that the loader hands to the factories as one value.
+"""Readers of other runs: functions that the loader passes to treatment factories as one value.
 
-A teacher, a run to resume from, or the start of a lottery ticket is another work directory. Reading one needs the table of
-treatments, since the other run has treatments of its own. Factories therefore take a parameter `runs: Runs` and import no loader.
+A teacher, a run to continue from, or the origin of a lottery ticket is another work directory. Reading one requires the table of
+treatments, because that run has its own treatments. Factories therefore take a parameter `runs: Runs` instead of importing a loader.
 """
 
 from collections.abc import Callable
@@ -15,9 +15,9 @@ from assay.train.experiment import Experiment
 
 
 class Runs(NamedTuple):
-    """Readers of work directories. Each raises UserError where the folder holds no such run."""
+    """Readers of work directories. Each raises UserError if the folder does not contain the requested run or checkpoint."""
 
-    load: Callable[[str | Path], tuple[Model, PyTree, Task]]  # the treated model, its newest parameters and its task
-    rebuild: Callable[[str | Path], Experiment]  # the run's experiment, from its config.json
-    early: Callable[[str | Path, int], PyTree]  # the model's parameters after a number of steps
-    check_early: Callable[[str | Path, int], None]  # raises UserError where `early` would
+    load: Callable[[str | Path], tuple[Model, PyTree, Task]]  # the treated model, its most recent parameters and its task
+    rebuild: Callable[[str | Path], Experiment]  # the run's experiment, rebuilt from its config.json
+    early: Callable[[str | Path, int], PyTree]  # the model's parameters after the given number of steps
+    check_early: Callable[[str | Path, int], None]  # raises UserError if `early` would

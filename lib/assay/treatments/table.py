@@ -1,4 +1,4 @@
-"""The table of treatments. `config.treatments` lists them in order, each `name` or `name:key=value,key=value`."""
+"""Table of treatments. `config.treatments` lists them in order, each as `name` or `name:key=value,key=value`."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -57,13 +57,13 @@ FACTORIES: dict[str, Callable[..., Treatment]] = {
     "supervise": supervise,
 }
 
-REPEATABLE = ("init", "l1", "l2", "prune", "rate")  # each for paths, or parts, of its own
+REPEATABLE = ("init", "l1", "l2", "prune", "rate")  # each entry applies to its own paths or parts
 
 
 def build(specs: Sequence[str], runs: Runs) -> list[Treatment]:
-    """Builds the treatments that a config names; `runs` reads the runs that they name.
+    """Builds the treatments listed in a config. `runs` reads the work directories that they name.
 
-    Raises UserError for an unknown treatment, and for an option that a treatment does not take.
+    Raises UserError for an unknown treatment, a treatment listed twice that may occur only once, or an invalid option.
     """
     made: list[Treatment] = []
     for spec in joined(specs):
@@ -71,7 +71,7 @@ def build(specs: Sequence[str], runs: Runs) -> list[Treatment]:
         if name not in FACTORIES:
             raise unknown("treatment", name, FACTORIES, "--config.treatments")
         if name not in REPEATABLE and any(name == other.name.partition(":")[0] for other in made):
-            raise UserError(f"the treatment {name!r} is named twice, and once is what it is for. Change --config.treatments.")
+            raise UserError(f"the treatment {name!r} is listed twice, but may be listed only once. Change --config.treatments.")
         factory = FACTORIES[name]
         given = {GIVEN: runs} if GIVEN in inspect.signature(factory).parameters else {}
         made.append(factory(**parse(name, factory, options), **given)._replace(name=spec))
@@ -79,7 +79,7 @@ def build(specs: Sequence[str], runs: Runs) -> list[Treatment]:
 
 
 def joined(specs: Sequence[str]) -> list[str]:
-    """The specs with their options together again: a list on the command line was cut at every comma, those between options too."""
+    """Returns the specs with their options rejoined: command-line lists are split at every comma, including commas between options."""
     whole: list[str] = []
     for piece in specs:
         if whole and "=" in piece.partition(":")[0]:

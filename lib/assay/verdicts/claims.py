@@ -1,6 +1,6 @@
-"""What a treatment was said to buy, against what finished runs show: each claim with its bar, its value, an interval and whether it holds.
+"""Measurements that test claims about treatments on finished runs: each returns a value with its interval or range over seeds.
 
-Runs of several seeds are paired by example: scores are means over seeds, and intervals resample examples, or whole groups of them.
+Runs of several seeds are paired by example. Scores are means over seeds, and intervals resample examples, or whole groups of examples.
 """
 
 import json
@@ -19,21 +19,21 @@ RESAMPLES = 10_000
 
 
 def runs(folder: str | Path) -> list[Path]:
-    """The runs of all seeds in a folder. Raises UserError where there is none that ended."""
+    """Returns the finished runs of all seeds in a folder. Raises UserError if there are none."""
     found = [path for path in sorted(Path(folder).glob("seed_*")) if WorkDir(path).results.exists()]
     if not found:
-        raise UserError(f"no finished run in {folder}. Its command has not been run, or failed.")
+        raise UserError(f"no finished run in {folder}. Its command was not run, or it failed.")
     return found
 
 
 def over_seeds(folder: str | Path, split: str) -> np.ndarray:
-    """[examples]: the headline score of each, a mean over seeds."""
+    """Returns the headline score of each example, averaged over seeds: [examples]."""
     every = runs(folder)
     return np.mean([scores(path, split, headline(every[0], split)) for path in every], axis=0)
 
 
 def recovered(teacher: str | Path, alone: str | Path, distilled: str | Path, split: str = "test") -> dict[str, Any]:
-    """(distilled - alone) / (teacher - alone): the share of what a student lacks that its teacher gives it."""
+    """Returns the fraction of the teacher-student gap that distillation closes: (distilled - alone) / (teacher - alone)."""
     every = [over_seeds(folder, split) for folder in (teacher, alone, distilled)]
 
     def share(teacher: np.ndarray, alone: np.ndarray, distilled: np.ndarray) -> float:
@@ -45,7 +45,7 @@ def recovered(teacher: str | Path, alone: str | Path, distilled: str | Path, spl
 
 
 def change(before: str | Path, after: str | Path, split: str = "test") -> dict[str, Any]:
-    """Points that the score changed by, of a percentage: paired by example and seed."""
+    """Returns the change of the score in percentage points, paired by example and seed."""
     first, second = over_seeds(after, split), over_seeds(before, split)
     found = paired_bootstrap(first, second, example_groups(runs(before)[0], split), resamples=RESAMPLES)
     means = [[float(scores(path, split, headline(path, split)).mean()) for path in pair] for pair in _pairs(before, after)]
@@ -55,7 +55,13 @@ def change(before: str | Path, after: str | Path, split: str = "test") -> dict[s
 
 
 def times(folder: str | Path, what: str, stage: int = -1) -> dict[str, Any]:
-    """How many times `smaller` a stage is on disk, or how many times as `fast` (batches of 64) or `quick` (one example), by seed."""
+    """Returns the ratio of a stage to the untreated model, by seed.
+
+    Args:
+        folder: folder of the seeds of a study.
+        what: `smaller` (size on disk), `fast` (throughput in batches of 64) or `quick` (latency of one example); higher is better.
+        stage: index of the row in stages.json.
+    """
     values = []
     for path in sorted(Path(folder).glob("seed_*")):
         first, *_ = rows = json.loads((path / "stages.json").read_text())["rows"]
@@ -73,6 +79,6 @@ def times(folder: str | Path, what: str, stage: int = -1) -> dict[str, Any]:
 
 
 def _pairs(before: str | Path, after: str | Path) -> Sequence[tuple[Path, Path]]:
-    """(after, before) of each seed that both have."""
+    """Returns (after, before) for each seed that both have."""
     first = {path.name: path for path in runs(before)}
     return [(path, first[path.name]) for path in runs(after) if path.name in first]

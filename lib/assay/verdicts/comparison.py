@@ -1,10 +1,10 @@
-"""Runs against a baseline on the same examples: paired differences with their intervals, corrected for how many are made.
+"""Comparison of runs to a baseline on the same examples: paired differences with intervals, corrected for multiple comparisons.
 
     compare(runs_of(["runs/overfitting"]), "none", "test", "accuracy")        # none: a variant of the study
 
-What is compared is in predictions/SPLIT.jsonl: the score of each example, paired by id, its mean over the seeds that both have. The
-interval and the p-value resample examples (whole groups where a split has some): they say what other examples would, for these seeds.
-The interval over seeds says what other seeds would.
+The inputs are the scores per example in predictions/SPLIT.jsonl, paired by id and averaged over the common seeds. The interval and the
+p-value resample examples, or whole groups if the split has groups; they describe the variation over examples, with these seeds fixed.
+The interval over seeds describes the variation over seeds.
 """
 
 import json
@@ -19,48 +19,48 @@ from assay.core.stats import Difference, holm, over_seeds, paired_bootstrap
 from assay.evals.rows import HEADLINES, LOWER_IS_BETTER
 from assay.train.workdir import WorkDir
 
-LEVEL = 0.05  # of all comparisons together
+LEVEL = 0.05  # family-wise significance level over all comparisons
 
-Runs = Mapping[str, Mapping[int, Sequence[Path]]]  # variant -> seed -> its runs, several where folds stand side by side
+Runs = Mapping[str, Mapping[int, Sequence[Path]]]  # variant -> seed -> its runs; several for cross-validation folds
 
 
 class Comparison(NamedTuple):
-    """One variant against the baseline. Scores are means over examples and seeds."""
+    """Comparison of one variant to the baseline. Scores are means over examples and seeds."""
 
     name: str
     baseline: str
     split: str
     metric: str
-    seeds: list[int]  # that both have
-    n: int  # examples of each seed
+    seeds: list[int]  # seeds of both
+    n: int  # number of examples per seed
     value: float
     baseline_value: float
     difference: Difference  # value - baseline_value, over examples
-    over_seeds: tuple[float, float] | None  # Student's 95 % interval of the difference; None for a single seed
-    gap: float | None  # score of `train` less that of the split; None where `train` was not evaluated
+    over_seeds: tuple[float, float] | None  # Student's t 95 % interval of the difference; None for a single seed
+    gap: float | None  # score on `train` minus score on the split; None if `train` was not evaluated
     baseline_gap: float | None
-    adjusted: float  # the p-value after Holm
+    adjusted: float  # p-value after Holm correction
     verdict: str  # better, worse, inconclusive
 
 
 class Scores(NamedTuple):
-    """A metric of every example of a split, in the order of their ids."""
+    """Metric of each example of a split, in order of id."""
 
-    ids: list[Any]  # (id, input, or target of one whose input is not written): what makes two examples the same
+    ids: list[Any]  # (id, input, or the target if the input is not stored): identifies an example
     values: np.ndarray
     groups: list[str] | None
 
 
 def runs_of(workdirs: Sequence[str | Path]) -> Runs:
-    """Every run below the work directories, each a run or a study, by variant and seed. Raises UserError where there is none."""
+    """Returns all runs in the work directories, each a run or a study, by variant and seed. Raises UserError if one has no runs."""
     found: dict[str, dict[int, list[Path]]] = {}
     for workdir in workdirs:
         root = Path(workdir).absolute()
         paths = [root] if WorkDir(root).config.exists() else sorted(root.glob("*/seed_*"))
         if not paths:
             deeper = sorted({str(path.parent.parent) for path in root.glob("*/*/seed_*")})
-            hint = f" It holds a suite; each of its tasks is a study, such as --workdir={deeper[0]}." if deeper else ""
-            raise UserError(f"no run in {workdir}. Give --workdir the folder of a finished run or study.{hint}")
+            hint = f" It holds a suite; pass one of its studies, such as --workdir={deeper[0]}." if deeper else ""
+            raise UserError(f"no run in {workdir}. Set --workdir to the folder of a finished run or study.{hint}")
         for path in paths:
             name = path.parent.name if path.name.startswith("seed_") else path.name
             found.setdefault(name, {}).setdefault(int(WorkDir(path).read_config()["seed"]), []).append(path)
@@ -68,16 +68,17 @@ def runs_of(workdirs: Sequence[str | Path]) -> Runs:
 
 
 def compare(runs: Runs, baseline: str, split: str, metric: str = "") -> list[Comparison]:
-    """Every other variant against `baseline`, in order. Raises UserError where runs have not answered the same examples."""
+    """Compares every other variant to `baseline`, in order. The default metric is the headline score of the split.
+
+    Raises UserError for an unknown baseline or metric, and if the runs differ in task or examples or have no seed in common.
+    """
     if baseline not in runs:
         raise unknown("variant", baseline, runs, "--baseline")
     if len(runs) < 2:
-        raise UserError(f"{baseline!r} is the only variant, so there is nothing to compare it with. Give --workdir once for each folder.")
+        raise UserError(f"{baseline!r} is the only variant, so there is nothing to compare it to. Pass --workdir once per folder.")
     tasks = {WorkDir(path).read_config()["task"].get("name", "") for seeds in runs.values() for paths in seeds.values() for path in paths}
     if len(tasks) > 1:
-        raise UserError(
-            f"runs of different tasks ({', '.join(sorted(tasks))}) answer different questions. Give --workdir runs of one task."
-        )
+        raise UserError(f"runs of different tasks ({', '.join(sorted(tasks))}) cannot be compared. Set --workdir to runs of a single task.")
     metric = metric or headline(next(iter(runs[baseline].values()))[0], split)
     measured = [_measured(runs, name, baseline, split, metric) for name in runs if name != baseline]
     adjusted = holm([one.difference.p_value for one in measured]).tolist()
@@ -85,7 +86,7 @@ def compare(runs: Runs, baseline: str, split: str, metric: str = "") -> list[Com
 
 
 def as_json(one: Comparison) -> dict[str, Any]:
-    """A comparison as plain data."""
+    """Returns a comparison as plain data."""
     return {**one._asdict(), "difference": one.difference._asdict()}
 
 
@@ -101,7 +102,7 @@ def _measured(runs: Runs, name: str, baseline: str, split: str, metric: str) -> 
     for seed, pair in zip(seeds, pairs, strict=True):
         if any(scores.ids != reference.ids for scores in pair):
             raise UserError(
-                f"{name!r} and {baseline!r} (seed {seed}) have not answered the same examples of {split!r}. "
+                f"{name!r} and {baseline!r} (seed {seed}) were not evaluated on the same examples of {split!r}. "
                 "Evaluate both with the same config.task and config.evaluate, or choose another --split."
             )
     first, second = (np.stack([pair[i].values for pair in pairs]) for i in (0, 1))
@@ -115,33 +116,33 @@ def _measured(runs: Runs, name: str, baseline: str, split: str, metric: str) -> 
 
 
 def _gap(runs: Sequence[Sequence[Path]], metric: str, value: float) -> float | None:
-    """How much higher the runs score on `train` than `value`."""
+    """Returns the mean score on `train` minus `value`; None if a run was not evaluated on `train`."""
     if not all(WorkDir(path).predictions("train").exists() for paths in runs for path in paths):
         return None
     return float(np.mean([_scores([path], "train", metric).values.mean() for paths in runs for path in paths])) - value
 
 
 def _scores(paths: Sequence[Path], split: str, metric: str) -> Scores:
-    """Of the runs of one seed: their mean."""
+    """Returns the scores of the runs of one seed, averaged over the runs."""
     every = [_records(path, split) for path in paths]
     known = every[0][0]["scores"]
     if metric not in known:
         raise unknown("metric", metric, known, "--metric")
     keys = [[(record["id"], json.dumps(record.get("input", record["target"]))) for record in records] for records in every]
     if any(key != keys[0] for key in keys):
-        raise UserError(f"{paths[0]} and others of its name and seed answered different examples of {split!r}. Choose another --split.")
+        raise UserError(f"{paths[0]} and other runs of its name and seed have different examples of {split!r}. Choose another --split.")
     values = np.mean([[record["scores"][metric] for record in records] for records in every], axis=0)
     groups = [record["group"] for record in every[0]] if "group" in every[0][0] else None
     return Scores(keys[0], values, groups)
 
 
 def scores(path: str | Path, split: str, metric: str) -> np.ndarray:
-    """A metric of each example of a split, in the order of their ids."""
+    """Returns a metric of each example of a split, in order of id: [examples]."""
     return _scores([Path(path)], split, metric).values
 
 
 def example_groups(path: str | Path, split: str) -> list[str] | None:
-    """What each example is drawn together with, in the order of their ids; None where nothing is."""
+    """Returns the resampling group of each example, in order of id; None if the split has no groups."""
     records = _records(Path(path), split)
     return [record["group"] for record in records] if "group" in records[0] else None
 
@@ -156,7 +157,7 @@ def _records(path: Path, split: str) -> list[dict[str, Any]]:
 
 
 def headline(path: Path, split: str) -> str:
-    """The score that a split's examples are compared by, if nobody names one."""
+    """Returns the default metric for comparing examples of a split."""
     known = _records(path, split)[0]["scores"]
     return next((name for name in HEADLINES if name in known), next(iter(known)))
 

@@ -1,7 +1,7 @@
-"""Which treatment applies to which family of models: every pair is tried, as shapes, on a small model of the family.
+"""Compatibility matrix of treatments and model families: tests every pair abstractly, on the shapes of a small model.
 
-A pair works where a state is made and, for what is trained, a step is taken; otherwise the treatment says in a line why it does not apply.
-Treatments of the task (a scratchpad, position coupling, ...) depend on the task and not on the family, and are left out.
+A pair is compatible if the state and, for trained models, one training step can be traced. Otherwise, the treatment gives a one-line reason
+why it does not apply. Task treatments (scratchpad, position coupling, ...) depend on the task instead of the family and are omitted.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,15 +65,15 @@ SPECS = (
 
 
 class Cell(NamedTuple):
-    """A treatment on a family."""
+    """Cell of the matrix: a treatment applied to a family."""
 
     spec: str
     family: str
-    reason: str  # why it does not apply; "" where it works
+    reason: str  # why it does not apply; "" if it does
 
 
 def matrix(families: Mapping[str, Mapping[str, Any]], specs: Sequence[str] = SPECS) -> Iterator[Cell]:
-    """Each treatment on each family's config, a small one. What is neither possible nor refused as inapplicable raises what it raises."""
+    """Yields one cell per treatment and family, given small configs by family. Errors other than Inapplicable propagate."""
     for family, config in families.items():
         plain = assemble(config, [])
         for spec in specs:
@@ -81,13 +81,13 @@ def matrix(families: Mapping[str, Mapping[str, Any]], specs: Sequence[str] = SPE
 
 
 def tried(config: Mapping[str, Any], plain: Experiment, spec: str) -> str:
-    """Why the treatment does not apply to the config; "" where it does."""
+    """Returns why the treatment does not apply to the config, or "" if it does."""
     try:
         named = [_distil(plain, spec)] if spec.startswith("distill") else treatments(spec.split(" + "))
         made = assemble(config, named)
         batch = made.first_batch()
         state = jax.eval_shape(made.init_state, made.key, made.given(), batch)
-        if set(links(named)) <= {"model", "task", "init"}:  # what is trained is not another thing
+        if set(links(named)) <= {"model", "task", "init"}:  # these treatments leave the training step unchanged
             jax.eval_shape(made.model.apply, all_params(state)["model"], batch)
         elif made.settings.train.steps:
             jax.eval_shape(make_step(made.model, made.objective, made.treatment.gradient, made.optimizer), state, batch)
@@ -101,7 +101,7 @@ def tried(config: Mapping[str, Any], plain: Experiment, spec: str) -> str:
 
 
 class _Stand(NamedTuple):
-    """A teacher that is no run: the untrained model itself."""
+    """Stand-in for a teacher without a run: the untrained model itself."""
 
     made: Experiment
 
@@ -125,11 +125,11 @@ def _distil(plain: Experiment, spec: str) -> Treatment:
 
 
 def _tap(plain: Experiment, kind: str) -> str:
-    """The first tap of the kind. Raises Inapplicable where the model has none."""
+    """Returns the first tap of the kind. Raises Inapplicable if the model has none."""
     if plain.model.fit is not None:
         return "counts"
     taps = jax.eval_shape(plain.model.apply, plain.abstract().params["model"], plain.first_batch()).taps
     found = [path for path, tap in taps.items() if (kind == "attention") == path.endswith("/weights") and len(tap.shape) > 1]
     if not found:
-        raise Inapplicable(f"does not apply: the model taps no {'attention' if kind == 'attention' else 'hidden states'}.")
+        raise Inapplicable(f"does not apply: the model has no taps of {'attention' if kind == 'attention' else 'hidden states'}.")
     return found[0]

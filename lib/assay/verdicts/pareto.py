@@ -1,10 +1,9 @@
-"""What a smaller or faster model costs in score: the stages of a treatment by size, latency and score, and the Pareto fronts.
+"""Trade-off between score and size or latency: the stages of a pipeline and their Pareto fronts.
 
     fronts(stages_of(["runs/small"]))
 
-A model is on the front where no other model is at least as good in both figures and better in one. Input is WORKDIR/stages.json, as the
-verb `treat` writes it. Rows of one treatment in several work directories, such as seeds, are joined by their mean
-and range.
+A model is on the front if no other model is at least as good in both quantities and better in one. The input is WORKDIR/stages.json, which
+the command `treat` writes. Rows of the same treatment in several work directories, such as seeds, are merged into their mean and range.
 """
 
 import json
@@ -20,19 +19,19 @@ SCHEMA = 1
 
 
 class Stage(NamedTuple):
-    """One model. Means over the work directories that have it."""
+    """One model; values are means over the work directories that contain it."""
 
     name: str
     score: float
-    interval: tuple[float, float] | None  # over examples, or the range over work directories where there are several
+    interval: tuple[float, float] | None  # over examples; the range over work directories if there are several
     size: float  # bytes on disk
-    latency: float  # seconds of one example, p50
-    faster: float  # than the first stage, measured in turns; below 1 is slower
-    runs: int  # work directories that have it
+    latency: float  # median latency of one example, seconds
+    faster: float  # speed-up over the first stage, from interleaved measurements; below 1 is slower
+    runs: int  # number of work directories that contain it
 
 
 class Stages(NamedTuple):
-    """Stages of one metric on one split, in the order of the first work directory; the first is what the others are compared with."""
+    """Stages by one metric on one split, in the order of the first work directory. The first stage is the baseline."""
 
     metric: str
     split: str
@@ -40,7 +39,7 @@ class Stages(NamedTuple):
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Which points (cost, score) are on the Pareto front: lower costs and higher scores are better. Equal points are so together."""
+    """Returns which points (cost, score) are on the Pareto front; lower cost and higher score are better. Equal points share a status."""
     return [
         not any(cost <= own_cost and score >= own_score and (cost, score) != (own_cost, own_score) for cost, score in points)
         for own_cost, own_score in points
@@ -48,15 +47,17 @@ def front(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 
 def fronts(found: Stages) -> tuple[list[bool], list[bool]]:
-    """The fronts of size and of latency."""
+    """Returns which stages are on the fronts of size and of latency."""
     sign = -1 if found.metric in LOWER_IS_BETTER else 1
     by_size = front([(one.size, sign * one.score) for one in found.stages])
     return by_size, front([(one.latency, sign * one.score) for one in found.stages])
 
 
 def stages_of(workdirs: Sequence[str | Path]) -> Stages:
-    """The stages of all work directories, or of the seeds below one, joined by what was done. Raises UserError where a stages.json is
-    missing, damaged or of another metric."""
+    """Returns the stages of all work directories and of the seeds below them. Stages with the same treatments are merged.
+
+    Raises UserError if a stages.json is missing or damaged, or differs in task, metric or split.
+    """
     folders = [folder for workdir in workdirs for folder in _seeds(Path(workdir))]
     every = [(folder, _read(folder / "stages.json")) for folder in folders]
     first, told = every[0]
@@ -64,22 +65,22 @@ def stages_of(workdirs: Sequence[str | Path]) -> Stages:
         for key in ("task", "metric", "split"):
             if other.get(key) != told.get(key):
                 raise UserError(
-                    f"the {key} of {workdir} is {other.get(key)!r}, and that of {first} is {told.get(key)!r}: other questions were asked. "
-                    "Give --workdir folders of one task."
+                    f"the {key} of {workdir} is {other.get(key)!r}, but that of {first} is {told.get(key)!r}, so they cannot be compared. "
+                    "Set --workdir to folders of a single task."
                 )
-    rows: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}  # by what was done, from the first treatment to the last
+    rows: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}  # by the sequence of treatments
     for _, one in every:
         done: tuple[str, ...] = ()
         for row in one["rows"]:
             done = (*done, row.get("spec", row["name"]))
             same = rows.setdefault(done, [])
-            if row["workdir"] not in [other["workdir"] for other in same]:  # one untreated run, treated in several ways
+            if row["workdir"] not in [other["workdir"] for other in same]:  # several pipelines may share one untreated run
                 same.append(row)
     return Stages(told["metric"], told["split"], [_joined(name, rows[done]) for done, name in _names(rows).items()])
 
 
 def as_json(found: Stages) -> list[dict[str, Any]]:
-    """The stages as plain data, with the fronts that they are on."""
+    """Returns the stages as plain data, with the fronts that they are on."""
     told = {"metric": found.metric, "split": found.split}
     each = zip(found.stages, *fronts(found), strict=True)
     return [
@@ -92,7 +93,7 @@ def as_json(found: Stages) -> list[dict[str, Any]]:
 
 
 def _seeds(folder: Path) -> list[Path]:
-    """The folder itself, or those of its seeds."""
+    """Returns the folder itself, or the folders of its seeds."""
     each = sorted(path.parent for path in folder.glob("seed_*/stages.json"))
     return each if each and not (folder / "stages.json").exists() else [folder]
 
@@ -103,10 +104,10 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path.parent} has no {path.name}: python -m experiments.treat writes it. Choose another --workdir.") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}. Make it again, or choose another --workdir.") from None
+        raise UserError(f"{path} cannot be read: {error}. Run treat again, or choose another --workdir.") from None
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-        raise UserError(f"{path} is of another schema than {SCHEMA}, the one that is known. Make it again, or choose another --workdir.")
-    broken = UserError(f"{path} is damaged: a row needs a name, a score, a size and a latency above 0. Make it again.")
+        raise UserError(f"{path} does not have schema {SCHEMA}, the only supported one. Run treat again, or choose another --workdir.")
+    broken = UserError(f"{path} is damaged: every row needs a name, a score, and a size and a latency above 0. Run treat again.")
     try:
         names = [row["name"] for row in found["rows"]]
         numbers = [(row["score"], *_cost(row)) for row in found["rows"]]
@@ -123,17 +124,17 @@ def _read(path: Path) -> dict[str, Any]:
     except (KeyError, TypeError):
         raise broken from None
     if len(set(names)) < len(names):
-        raise UserError(f"{path} has two rows of one name among {', '.join(names)}. Make it again.")
+        raise UserError(f"{path} has duplicate row names among {', '.join(names)}. Run treat again.")
     return found
 
 
 def _cost(row: Mapping[str, Any]) -> tuple[float, float, float]:
-    """Bytes on disk, seconds of one example, and how much faster than the first that is."""
+    """Returns the size on disk in bytes, the latency of one example in seconds, and the speed-up over the first stage."""
     return row["cost"]["bytes_on_disk"], row["speed"]["latency_p50_seconds"], row["speed"]["latency_ratio"]
 
 
 def _names(rows: Mapping[tuple[str, ...], Sequence[Mapping[str, Any]]]) -> dict[tuple[str, ...], str]:
-    """What each stage is called: by its name, or where others have the same, by its treatment."""
+    """Returns the label of each stage: its name if unique, otherwise its treatment."""
     names = [same[0]["name"] for same in rows.values()]
     found: dict[tuple[str, ...], str] = {}
     for done, name in zip(rows, names, strict=True):

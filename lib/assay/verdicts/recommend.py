@@ -1,11 +1,11 @@
-"""From a diagnosis to treatments: an ordered list, each with the rule that proposes it and the effect that it predicts.
+"""Treatment suggestions from a diagnosis: an ordered list, each with the rule that proposes it and its predicted effect.
 
-    suggest(rows, facts)          pure: rules (rules.py) read rows of a diagnosis and facts of its run
-    recommend(workdir, rows)      the same, of those only that can be done to the run in `workdir`
+    suggest(rows, facts)          pure: applies the rules (rules.py) to rows of a diagnosis and facts about its run
+    recommend(workdir, rows)      the same, restricted to treatments that apply to the run in `workdir`
 
-The list is ordered by what is at stake, so that no rule comes first by itself. Rows are those of examples that choices are made by
-(`valid`), never of a test split. A prediction names a row of the card, the way it moves, and by how much at least, so that the next
-diagnosis can say whether it held.
+The list is ordered by potential gain, so no rule takes precedence as such. Rows are measured on the examples used for model selection
+(`valid`), never on a test split. A prediction names a row of the card, the direction of its change and the minimum effect. The next
+diagnosis can thus check it.
 """
 
 import json
@@ -25,12 +25,15 @@ from assay.treatments.pipeline.load import rebuild
 from assay.treatments.pipeline.stages import plan
 from assay.verdicts.rules import RULES, Facts, Remedy
 
-MOST = 5  # suggestions
-NEXT = 0.6  # what a rule's next remedy counts, of the one before it
+MOST = 5  # maximum number of suggestions
+NEXT = 0.6  # discount of a rule's next remedy relative to the previous one
 
 
 def suggest(rows: Sequence[Measurement], facts: Facts) -> list[dict[str, Any]]:
-    """{number, treatment, rule, row, expects, effect, unit}, in order; a treatment stands once. Nothing that the run has already."""
+    """Returns suggestions {number, treatment, rule, row, expects, effect, unit}, in order.
+
+    Each treatment occurs once, and treatments that the run already has are excluded.
+    """
     named = {f"{row.group}/{row.name}": row for row in rows if row.applies and row.value is not None}
     listed: list[tuple[float, str, dict[str, Any]]] = []
     for name, rule in RULES.items():
@@ -50,33 +53,33 @@ def suggest(rows: Sequence[Measurement], facts: Facts) -> list[dict[str, Any]]:
             }
             listed.append((found.stake * NEXT**place, remedy.spec, said))
     ordered: dict[str, dict[str, Any]] = {}
-    for _, spec, said in sorted(listed, key=lambda one: -one[0]):  # stable: of equal ones the first rule's
+    for _, spec, said in sorted(listed, key=lambda one: -one[0]):  # stable sort: ties keep the order of the rules
         ordered.setdefault(spec, said)
     return _numbered(ordered.values())
 
 
 def recommend(workdir: str | Path, rows: Sequence[Measurement]) -> list[dict[str, Any]]:
-    """The suggestions that can be done to the run, at most MOST. Raises UserError where there is no run."""
+    """Returns at most MOST suggestions that apply to the run. Raises UserError if there is no run."""
     facts = facts_of(rebuild(workdir))._replace(loss=late_loss(WorkDir(workdir).metrics))
     possible = (said for said in suggest(rows, facts) if applies(workdir, said["treatment"]))
     return _numbered(said for said, _ in zip(possible, range(MOST), strict=False))
 
 
 def applies(workdir: str | Path, spec: str) -> bool:
-    """Whether the treatment can be done to the run: its stage is assembled, and traced as far as a step of training."""
+    """Returns True if the treatment applies to the run: its stage assembles, and one training step can be traced."""
     try:
         (stage,) = plan(str(workdir), [spec], f"{workdir}/treated", {}, WorkDir(workdir).read_config())
         check_stage(stage)
     except UserError:
         return False
-    except Exception as error:  # whatever stands in its way, it is no suggestion
-        print(f"{spec} is not suggested, as it failed: {type(error).__name__}: {error}", file=sys.stderr)
+    except Exception as error:  # a treatment that fails for any reason is not suggested
+        print(f"{spec} is not suggested because it failed: {type(error).__name__}: {error}", file=sys.stderr)
         return False
     return True
 
 
 def facts_of(made: Experiment) -> Facts:
-    """Of an assembled run."""
+    """Returns the facts of an assembled run."""
     task, batch, source = made.task, made.seen_at_once(), made.source
     pictures = task.vocabulary.inputs == 0 and batch["inputs"].ndim == 4
     places = 0
@@ -100,13 +103,13 @@ def facts_of(made: Experiment) -> Facts:
 
 
 def late_loss(path: Path) -> float:
-    """The median of the last quarter of the logged training losses, without penalties; 0 where none are logged."""
+    """Returns the median over the last quarter of the logged training losses, excluding penalties; 0 if none are logged."""
     found = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         try:
             said = json.loads(line)
             found.append(float(said["loss"]) - sum(float(said.get(penalty, 0.0)) for penalty in ("l1", "l2")))
-        except (ValueError, KeyError, TypeError, AttributeError):  # a look at `valid`, or a line that a kill cut short
+        except (ValueError, KeyError, TypeError, AttributeError):  # a validation record, or a line truncated by an interruption
             continue
     return float(np.median(found[-max(1, len(found) // 4) :])) if found else 0.0
 
@@ -119,7 +122,7 @@ def _numbered(listed: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _staged(remedy: Remedy, facts: Facts) -> str:
-    """The treatment with the steps and the rate of its stage."""
+    """Returns the treatment spec with the steps and learning rate of its stage."""
     if not (remedy.again and facts.updates):
         return remedy.spec
     options = f"rate={facts.optimizer['learning_rate']:g},steps={round(remedy.again * facts.updates)}"
@@ -127,6 +130,6 @@ def _staged(remedy: Remedy, facts: Facts) -> str:
 
 
 def _there(spec: str, facts: Facts) -> bool:
-    """Whether the run has the treatment; an augmentation names what it adds."""
+    """Returns True if the run has the treatment; `augment` specs list only what they add, so they are never excluded."""
     name = spec.partition(":")[0]
     return name != "augment" and any(one.partition(":")[0] == name for one in facts.treatments)

@@ -1,7 +1,7 @@
-"""The rules by which a diagnosis suggests treatments, each a pure function of rows and facts, and a line of the table RULES.
+"""Rules that suggest treatments from a diagnosis. Each is a pure function of rows and facts, and an entry of the table RULES.
 
-A rule finds how much is at stake, in points of the score (0.01), and its remedies, the best first, each with the change of a row that it
-brings at least. What it asks of a run is in Facts. The numbers that it goes by are below, with their reasons.
+A rule estimates the potential gain in score, and lists remedies, the best first, each with the minimum change of a row that it predicts.
+Facts contains what rules need to know about a run. The thresholds are listed below, with their reasons.
 """
 
 import math
@@ -12,58 +12,60 @@ import numpy as np
 
 from assay.diagnostics.measurement import POINT, Measurement
 
-BY_HEART, ANEW = 4.0, 2.0  # times the steps of the run, to unlearn what is known by heart, and to learn another form of the answer
-GAP = 0.08  # between training and held-out score: with 128 examples of each, what chance may do is about half of it
-HUE = 0.15  # lost under other hues: no shape depends on them, so that a tenth is more than accident
-BRITTLE = 0.25  # lost under a corruption, the mean over severities, by models that nothing ails: digits lose as much under blur or noise
-ROBUST = 0.1  # what a point beyond that counts: nobody has asked for corrupted inputs, and the highest severities are hard to read
-FARTHER = 0.1  # between inputs as long as those of training and longer ones
-LEARNT = 0.05  # above the best baseline, below which a task is not learnt, and there is nothing to carry over
-SHORT = 0.5  # what a point counts that is missing within the lengths of training: it may need time only
-CEILING = 0.9  # of the score: nine in ten are right, so that what is left to win is size
-SURPLUS = 4.0  # times the directions in use: half of the width can go then, and as much is left over
-LEAST_WIDTH = 32  # of what is cut
-DEAD = 0.3  # of the hidden units
-HALVING = 0.01  # what half the size, or half the operations, is worth in points
-LARGE = 1_000_000  # bytes, below which a model's size is no cost anywhere
-SPIKE = 20.0  # times the gradients before it: those of a healthy run vary by a factor of a few, and by ten where a rule is found
-BOUND = 1.0  # norm to which gradients are clipped
-RUNAWAY = 1.2  # times the loss of an even guess on training examples, which a model that only learns slowly never has
-MASTERED = 0.95  # of the training score, above which training has come to its end whatever its gradients were
-GONE = 0.9  # of the units: a network that does not come back
-VANISHED = -2.0  # powers of ten between the gradients of the first and the last block
-UNTRUE = 0.25  # what a point of confidence counts: the answers stay as they are
-UNSURE = 0.08  # of confidence, on average: a few hundred examples in 15 bins have 0.03 to 0.05 by chance alone (Guo et al. 2017)
-LATE = 0.1  # width of the interval of the late slope over the held-out loss, under a rate that never falls
+BY_HEART, ANEW = 4.0, 2.0  # multiples of the run's steps: to undo memorization, and to learn another answer format
+GAP = 0.08  # between training and held-out score; with 128 examples each, chance accounts for about half of it
+HUE = 0.15  # score lost under other hues; shapes do not depend on hue, so a loss of a tenth exceeds chance
+BRITTLE = 0.25  # score that healthy models lose under a corruption, mean over severities: digits under blur or noise
+ROBUST = 0.1  # weight of a loss beyond BRITTLE: inputs may never be corrupted, and the highest severities are hard to recognize
+FARTHER = 0.1  # score lost from inputs of training length to longer ones
+LEARNT = 0.05  # margin above the best baseline; below it the task is not learned, and nothing can generalize
+SHORT = 0.5  # weight of score missing within the training lengths: longer training may suffice
+CEILING = 0.9  # score of 90 %, above which the remaining gain is in size
+SURPLUS = 4.0  # ratio of width to directions in use: half of the width can be removed with a margin of two
+LEAST_WIDTH = 32  # minimum width to prune
+DEAD = 0.3  # fraction of hidden units that are dead
+HALVING = 0.01  # value of halving the size or the operations, in score
+LARGE = 1_000_000  # bytes; below this, model size is not a cost
+SPIKE = 20.0  # ratio to the preceding gradient norms: healthy runs vary by a small factor, and tenfold when a rule is discovered
+BOUND = 1.0  # clipping norm
+RUNAWAY = 1.2  # ratio to the training loss of uniform guessing, which slow learning alone does not exceed
+MASTERED = 0.95  # training score above which training has succeeded, whatever the gradients were
+GONE = 0.9  # fraction of dead units beyond which a network does not recover
+VANISHED = -2.0  # log10 of the ratio of the first block's gradient to the last block's
+UNTRUE = 0.25  # weight of miscalibration: the predictions do not change
+UNSURE = 0.08  # calibration error; a few hundred examples in 15 bins have 0.03 to 0.05 by chance alone (Guo et al. 2017)
+LATE = 0.1  # ratio of the width of the late slope's interval to the held-out loss, for a constant learning rate
 
 
 class Facts(NamedTuple):
-    """Of a run, as far as rules ask."""
+    """Facts about a run that rules need."""
 
-    kind: str  # images, text, tokens or numbers: what the model reads
+    kind: str  # type of inputs: images, text, tokens or numbers
     model: Mapping[str, Any]  # config.model
     optimizer: Mapping[str, Any]  # config.optimizer
-    treatments: Sequence[str] = ()  # as the config has them
-    side: int = 0  # of an image, in pixels
-    states: bool = False  # whether a running state gives the answer
-    steps: bool = False  # whether the model writes its answer token by token
-    outputs: int = 2  # classes of an answer
-    places: int = 0  # the highest position that tokens share with others; 0: the task couples none
-    lengths: tuple[int, int] = (1, 1)  # of training
-    updates: int = 0  # of training
-    loss: float = 0.0  # of the last quarter of training, its median, in nats
+    treatments: Sequence[str] = ()  # config.treatments
+    side: int = 0  # image side in pixels; 0: no images
+    states: bool = False  # whether the task has a running state that determines the answer
+    steps: bool = False  # whether the model generates its answer token by token
+    outputs: int = 2  # number of output classes
+    places: int = 0  # highest coupled position; 0: the task does not couple positions
+    lengths: tuple[int, int] = (1, 1)  # range of training lengths
+    updates: int = 0  # training steps
+    loss: float = 0.0  # median over the last quarter of training, in nats
 
 
 class Remedy(NamedTuple):
+    """Treatment with its predicted effect."""
+
     spec: str
-    effect: float  # at least, in the row's unit
-    again: float = 0.0  # times the run's own steps, at its own rate, where much is to be learnt anew; 0: as the stage has it
+    effect: float  # minimum, in the row's unit
+    again: float = 0.0  # multiple of the run's steps, at its learning rate, if much must be relearned; 0: the stage's defaults
 
 
 class Found(NamedTuple):
-    """What a rule says."""
+    """Result of a rule."""
 
-    stake: float  # points of the score, 0.01 is one
+    stake: float  # potential gain in score; 0.01 is one percentage point
     why: str
     row: str  # group/name
     expects: str  # lower or higher
@@ -79,7 +81,7 @@ Rule = Callable[[Rows, Facts], Found | None]
 
 
 def over_fitting(rows: Rows, facts: Facts) -> Found | None:
-    """What was learnt by heart. Other pictures or texts do most (experiments/generalise/overfitting.py), penalties less."""
+    """Detects memorization. Data augmentation helps most (experiments/generalise/overfitting.py), penalties less."""
     gap = rows.get("generalisation/train_test_gap")
     if gap is None or gap.unit != "fraction" or _value(gap) < GAP or (gap.interval and gap.interval[0] < POINT):
         return None
@@ -90,10 +92,12 @@ def over_fitting(rows: Rows, facts: Facts) -> Found | None:
         "numbers": "",
     }[facts.kind]
     size = _value(gap)
-    share = 0.05 if facts.kind == "images" else 0.01  # of the gap; pictures that move are nearer to other pictures than texts with holes
+    share = (
+        0.05 if facts.kind == "images" else 0.01
+    )  # of the gap; shifted images resemble new images more than texts with dropped tokens resemble new texts
     return Found(
         size,
-        f"training examples score {100 * size:.1f} points above held-out ones",
+        f"the training score is {100 * size:.1f} percentage points above the held-out score",
         "generalisation/train_test_gap",
         "lower",
         gap.unit,
@@ -105,7 +109,7 @@ def over_fitting(rows: Rows, facts: Facts) -> Found | None:
 
 
 def spurious_colour(rows: Rows, facts: Facts) -> Found | None:
-    """The answer hangs on the hue, which no shape does."""
+    """Detects predictions that depend on hue, although shapes do not."""
     score, colour = rows.get("generalisation/score"), rows.get("generalisation/corruption: colour")
     if score is None or colour is None:
         return None
@@ -114,7 +118,7 @@ def spurious_colour(rows: Rows, facts: Facts) -> Found | None:
         return None
     return Found(
         lost,
-        f"pictures in other hues score {100 * lost:.1f} points lower: the colour gives the answer",
+        f"the score drops by {100 * lost:.1f} percentage points when hues change: the model relies on colour",
         "generalisation/corruption: colour",
         "higher",
         colour.unit,
@@ -123,7 +127,7 @@ def spurious_colour(rows: Rows, facts: Facts) -> Found | None:
 
 
 def brittle(rows: Rows, facts: Facts) -> Found | None:
-    """The corruption that costs most."""
+    """Detects low robustness, and addresses the most harmful corruption."""
     score = rows.get("generalisation/score")
     losses = {
         name: _value(score) - _value(rows[row]) for name in AGAINST if score and (row := f"generalisation/corruption: {name}") in rows
@@ -136,7 +140,7 @@ def brittle(rows: Rows, facts: Facts) -> Found | None:
         return None
     return Found(
         ROBUST * (known[worst] - BRITTLE),
-        f"under {worst.replace('_', ' ')} the score is {100 * known[worst]:.1f} points lower",
+        f"the {worst.replace('_', ' ')} corruption lowers the score by {100 * known[worst]:.1f} percentage points",
         f"generalisation/corruption: {worst}",
         "higher",
         "fraction",
@@ -145,7 +149,7 @@ def brittle(rows: Rows, facts: Facts) -> Found | None:
 
 
 def longer_inputs(rows: Rows, facts: Facts) -> Found | None:
-    """What holds at the lengths of training breaks beyond them."""
+    """Detects poor length generalization: the score drops beyond the training lengths."""
     inside, outside = rows.get("reasoning/in_distribution"), rows.get("reasoning/out_of_distribution")
     above = rows.get("reasoning/above_baseline")
     if inside is None or outside is None or (above is not None and _value(above) < LEARNT):
@@ -155,7 +159,7 @@ def longer_inputs(rows: Rows, facts: Facts) -> Found | None:
         return None
     return Found(
         lost,
-        f"inputs longer than those of training score {100 * lost:.1f} points lower",
+        f"the score drops by {100 * lost:.1f} percentage points on inputs longer than those in training",
         "reasoning/out_of_distribution",
         "higher",
         outside.unit,
@@ -164,14 +168,14 @@ def longer_inputs(rows: Rows, facts: Facts) -> Found | None:
 
 
 def not_learnt(rows: Rows, facts: Facts) -> Found | None:
-    """The score is that of a guess where the inputs are like those of training."""
+    """Detects a task that is not learned: the in-distribution score does not exceed the baseline."""
     inside, above = rows.get("reasoning/in_distribution"), rows.get("reasoning/above_baseline")
     if inside is None or above is None or _value(above) >= LEARNT:
         return None
     missing = 1 - _value(inside)
     return Found(
         SHORT * missing,
-        f"the score is {100 * _value(above):.1f} points above the best baseline",
+        f"the score is only {100 * _value(above):.1f} percentage points above the best baseline",
         "reasoning/in_distribution",
         "higher",
         inside.unit,
@@ -180,7 +184,7 @@ def not_learnt(rows: Rows, facts: Facts) -> Found | None:
 
 
 def needlessly_wide(rows: Rows, facts: Facts) -> Found | None:
-    """The score has no room, and representations use few of their directions, or many units say nothing."""
+    """Detects unused width: a high score with few directions in use or many dead units."""
     score, gap = rows.get("generalisation/score"), rows.get("generalisation/train_test_gap")
     directions, dead, size = (
         rows.get(name) for name in ("optimisation health/effective_rank", "optimisation health/dead_units", "cost/parameters")
@@ -193,12 +197,12 @@ def needlessly_wide(rows: Rows, facts: Facts) -> Found | None:
     if width < LEAST_WIDTH or (surplus < SURPLUS and silent < DEAD):
         return None
     part = "channels" if facts.kind == "images" and "filters" in facts.model else "units"
-    used = f"{100 * silent:.0f} % of the units say nothing"
+    used = f"{100 * silent:.0f} % of the hidden units are dead"
     if directions and surplus >= SURPLUS:
-        used = f"{_value(directions):.0f} of {width} directions are in use"
+        used = f"only {_value(directions):.0f} of {width} representation dimensions are in use"
     return Found(
         HALVING * (1 + math.log2(max(surplus, 1.0))) if surplus >= SURPLUS else 2 * HALVING,
-        f"{100 * _value(score):.1f} % are right, and {used}",
+        f"the score is {100 * _value(score):.1f} %, and {used}",
         "cost/parameters",
         "lower",
         size.unit,
@@ -207,7 +211,7 @@ def needlessly_wide(rows: Rows, facts: Facts) -> Found | None:
 
 
 def exploding_gradients(rows: Rows, facts: Facts) -> Found | None:
-    """A gradient stood out, or training ran away to answers that an even guess beats; nothing bounds a step."""
+    """Detects gradient spikes, or divergence to a loss above uniform guessing, in training without gradient clipping."""
     largest, norm, nll = (
         rows.get(name) for name in ("optimisation health/largest_gradient", "optimisation health/gradient_norm", "calibration/nll")
     )
@@ -220,7 +224,7 @@ def exploding_gradients(rows: Rows, facts: Facts) -> Found | None:
         )
         return Found(
             1 - trained,
-            f"a gradient was {_value(largest):.3g} times those before it, and none is clipped",
+            f"a gradient norm was {_value(largest):.3g} times the median of the preceding ones, and gradients are not clipped",
             row,
             "lower" if nll else "higher",
             unit,
@@ -229,8 +233,8 @@ def exploding_gradients(rows: Rows, facts: Facts) -> Found | None:
     if norm is not None and nll is not None and _value(norm) > BOUND and facts.loss > RUNAWAY * even:
         return Found(
             1 - trained,
-            f"training ended at {facts.loss:.2f} nats, above the {even:.2f} of an even guess: steps are too long, and no gradient is "
-            "clipped",
+            f"the final training loss is {facts.loss:.2f} nats, above {even:.2f} for uniform guessing: steps are too large, and gradients "
+            "are not clipped",
             "calibration/nll",
             "lower",
             nll.unit,
@@ -240,14 +244,14 @@ def exploding_gradients(rows: Rows, facts: Facts) -> Found | None:
 
 
 def vanishing_gradients(rows: Rows, facts: Facts) -> Found | None:
-    """The first blocks have next to none: fewer blocks have less to pass it through. Where units are dead, none would."""
+    """Detects vanishing gradients in the first blocks. Fewer blocks shorten the path; with dead units, no gradient would pass at all."""
     balance, dead = rows.get("optimisation health/gradient_balance"), rows.get("optimisation health/dead_units")
     trained = _trained(rows)
     if balance is None or trained is None or _value(balance) > VANISHED or trained > MASTERED or (dead and _value(dead) > GONE):
         return None
     return Found(
         1 - trained,
-        f"the first block's gradient is 10^{_value(balance):.1f} times the last one's",
+        f"the gradient of the first block is 10^{_value(balance):.1f} times that of the last block",
         "generalisation/score",
         "higher",
         "fraction",
@@ -256,16 +260,16 @@ def vanishing_gradients(rows: Rows, facts: Facts) -> Found | None:
 
 
 def over_confident(rows: Rows, facts: Facts) -> Found | None:
-    """Probabilities do not say how often the answer is right."""
+    """Detects overconfidence: predicted probabilities exceed the accuracy."""
     error = rows.get("calibration/calibration_error")
     if error is None or _value(error) < UNSURE or (error.interval and error.interval[0] < POINT):
         return None
     said = {key.rpartition("/")[2]: float(np.mean(values)) for key, values in error.columns.items()}
-    if said and said["confidence"] - said["score"] < _value(error) / 2:  # under-confident, which smoothing makes worse
+    if said and said["confidence"] - said["score"] < _value(error) / 2:  # underconfident, which label smoothing makes worse
         return None
     return Found(
         UNTRUE * _value(error),
-        f"confidence is off by {100 * _value(error):.1f} points on average",
+        f"confidence differs from accuracy by {100 * _value(error):.1f} percentage points on average",
         "calibration/calibration_error",
         "lower",
         error.unit,
@@ -274,13 +278,13 @@ def over_confident(rows: Rows, facts: Facts) -> Found | None:
 
 
 def large(rows: Rows, facts: Facts) -> Found | None:
-    """Four bytes a number where one does."""
+    """Detects large parameter files: 8-bit parameters take a quarter of the size of float32."""
     size = rows.get("cost/bytes_on_disk")
     if size is None or _value(size) < LARGE:
         return None
     return Found(
-        2 * HALVING,  # a fourth
-        f"the parameters take {_value(size) / 1e6:.1f} MB",
+        2 * HALVING,  # a quarter of the size
+        f"the parameters occupy {_value(size) / 1e6:.1f} MB on disk",
         "cost/bytes_on_disk",
         "lower",
         size.unit,
@@ -289,7 +293,7 @@ def large(rows: Rows, facts: Facts) -> Found | None:
 
 
 def noisy_end(rows: Rows, facts: Facts) -> Found | None:
-    """The learning rate never falls, so that the last steps wander about."""
+    """Detects a constant learning rate that leaves noise in the last steps."""
     slope, nll, trained = rows.get("generalisation/learning_curve_slope"), rows.get("calibration/nll"), _trained(rows)
     if slope is None or nll is None or slope.interval is None or trained is None or facts.optimizer["schedule"] != "constant":
         return None
@@ -298,7 +302,7 @@ def noisy_end(rows: Rows, facts: Facts) -> Found | None:
         return None
     return Found(
         POINT,
-        "the learning rate never fell, and the loss still varies from step to step",
+        "the learning rate is constant, and the loss still fluctuates between steps",
         "calibration/nll",
         "lower",
         nll.unit,
@@ -319,7 +323,7 @@ RULES: Mapping[str, Rule] = {
     "large": large,
     "noisy end": noisy_end,
 }
-AGAINST: Mapping[str, tuple[str, str]] = {  # corruption -> the kind of inputs, and the augmentation that shows it in training
+AGAINST: Mapping[str, tuple[str, str]] = {  # corruption -> (kind of inputs, augmentation that imitates it in training)
     "gaussian_noise": ("images", "noise:0.3"),
     "blur": ("images", "blur:1"),
     "contrast": ("images", "contrast:0.9"),
@@ -333,12 +337,12 @@ AGAINST: Mapping[str, tuple[str, str]] = {  # corruption -> the kind of inputs, 
 
 
 def _value(row: Measurement) -> float:
-    assert row.value is not None  # of those that do not apply none is asked
+    assert row.value is not None  # rows that do not apply are filtered out beforehand
     return float(row.value)
 
 
 def _trained(rows: Rows) -> float | None:
-    """The score on training examples, or on such as they are."""
+    """Returns the training score, or else the in-distribution score; None if neither is known."""
     score, gap, inside = (rows.get(name) for name in ("generalisation/score", "generalisation/train_test_gap", "reasoning/in_distribution"))
     if score is not None and gap is not None and gap.unit == "fraction":
         return _value(score) + _value(gap)
@@ -346,8 +350,10 @@ def _trained(rows: Rows) -> float | None:
 
 
 def _of_steps(facts: Facts) -> Iterator[tuple[str, float]]:
-    """Remedies for a computation that does not reach far, and the share of what is lost that they win at least. A state that is written
-    down carries over whole; positions of digits carry over where they are shared."""
+    """Yields remedies for poor length generalization, each with the minimum fraction of the lost score that it regains.
+
+    A written-out state transfers fully to longer inputs; digit positions transfer where they are coupled.
+    """
     if facts.states:
         yield "scratchpad", 0.1
         yield "supervise", 0.02
@@ -361,7 +367,7 @@ def _of_steps(facts: Facts) -> Iterator[tuple[str, float]]:
 
 
 def _augmented(facts: Facts, kind: str, parts: str) -> str:
-    """`augment` with these parts after those that the run has, which a second one would replace; "" where it has them all."""
+    """Returns an `augment` spec that adds parts to the run's, because a second `augment` would replace them; "" if all are present."""
     there = [spec.partition(f"{kind}=")[2] for spec in facts.treatments if spec.startswith("augment:")]
     before = there[0].split("+") if there and there[0] else []
     names = [part.partition(":")[0] for part in before]
@@ -370,7 +376,7 @@ def _augmented(facts: Facts, kind: str, parts: str) -> str:
 
 
 def _width(model: Mapping[str, Any]) -> int:
-    """Features of the last representation."""
+    """Returns the number of features of the last representation."""
     if model["name"] == "cnn":
         return int(model["dense"] or model["filters"][-1])
     factor = {"resnet": 4, "bilstm": 2}.get(model["name"], 1)

@@ -1,9 +1,9 @@
-"""Times of several runs, measured again in turns in one process, so that a slow minute of the machine hits all alike.
+"""Interleaved timing of several runs in one process, so that slow phases of the machine affect all runs equally.
 
     retime("runs/digits", {"small": "runs/small"}, seconds=20)["small"].changes["latency_p50"]
 
-A change is a share of the time before, the median over turns, with the interval of a median and a sign test over the turns. Each model
-answers the longest examples of its own task. A run without a checkpoint cannot be timed, and the same run twice need not be.
+A change is the median over turns of (after - before) / before, with the interval of a median and a sign test over the turns. Each model
+runs on the longest examples of its own task. Runs without a checkpoint cannot be timed, and identical runs need not be timed.
 """
 
 from collections.abc import Mapping
@@ -21,17 +21,17 @@ CRASHED = "crashed:"
 
 
 class Times(NamedTuple):
-    """Of one run against the run before. Where no turns were taken, there are no values."""
+    """Times of a run relative to the run before. Empty if the runs were not timed in turns."""
 
-    before: Mapping[str, Measurement]  # as measured in turns with the other
+    before: Mapping[str, Measurement]  # measured in turns with `after`
     after: Mapping[str, Measurement]
     changes: Mapping[str, Change]
-    one_program: bool = False  # the same model with the same parameters
-    untimed: str = ONCE  # why other times are not compared
+    one_program: bool = False  # True if both have the same model and the same parameters
+    untimed: str = ONCE  # why the remaining times are not compared
 
 
 def times(before: Timed, after: Timed) -> Times:
-    """What two models' turns say, by the names of rows; of those that only one has there is no change."""
+    """Returns the times of two models and their changes, by row. Rows that only one model has are omitted from the changes."""
     changes = {row: _change(after.turns[row] / values) for row, values in before.turns.items() if row in after.turns}
     return Times(before.rows, after.rows, changes)
 
@@ -40,7 +40,7 @@ def times(before: Timed, after: Timed) -> Times:
 
 
 def _change(ratios: np.ndarray) -> Change:
-    """Of what is `ratios` times as large after, turn by turn."""
+    """Returns the change of a time from the ratios after / before, one per turn."""
     interval = median_interval(ratios)
     ends = None if interval is None else (interval[0] - 1, interval[1] - 1)
     return Change(float(np.median(ratios)) - 1, ends, sign_test(ratios), len(ratios))

@@ -145,7 +145,7 @@ def test_mistakes_are_told():
         adapted(*adapted(model, params, 2, 1.0), 2, 1.0)
     with pytest.raises(UserError, match="'merge' has no adapted model"):
         merged(model, params)
-    with pytest.raises(UserError, match="quantize stands before lora, or after merge"):
+    with pytest.raises(UserError, match="list quantize before lora, or after merge"):
         quantized(*adapted(model, params, 2, 1.0), Spec("int8", 0, "none", "round"))
     with pytest.raises(UserError, match="does not apply"):
         adapted(replace(model, fit=lambda params, batches: params), params, 2, 1.0)

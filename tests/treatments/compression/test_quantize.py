@@ -227,21 +227,21 @@ def test_mistakes_are_told():
     shapes = jax.eval_shape(lambda: params)
     with pytest.raises(UserError, match=r"paths=nowhere.*model/block_0/attention/key/kernel.*--config\.treatments"):
         jax.eval_shape(lambda params: quantized(model, params, INT8, "nowhere")[1], shapes)
-    with pytest.raises(UserError, match="quantised already: model/block_0"):
+    with pytest.raises(UserError, match="already quantized: model/block_0"):
         quantized(*quantized(model, params, INT8), INT8)
     for options, wrong in (
         ({"form": "int3"}, "form=int3"),
-        ({"form": "nf4", "activations": "dynamic"}, "nf4 is no whole number"),
-        ({"form": "fp8", "method": "gptq"}, "fp8 is no whole number"),
-        ({"train": True, "activations": "static"}, "training sees its own inputs"),
-        ({"train": True, "method": "awq"}, "training rounds"),
+        ({"form": "nf4", "activations": "dynamic"}, "nf4 is not an integer format"),
+        ({"form": "fp8", "method": "gptq"}, "fp8 is not an integer format"),
+        ({"train": True, "activations": "static"}, "static scales are not available in training"),
+        ({"train": True, "method": "awq"}, "training always rounds"),
         ({"block": -1}, "block=-1"),
     ):
         with pytest.raises(UserError, match=wrong):
             quantize(**options)
     counting = replace(model, fit=lambda params, batches: params)
     assert applies(model) == applies(model, "int4", "static", "gptq") == ""
-    assert "counting" in applies(counting) and "none" in applies(model, "nf4", "dynamic")
+    assert "counting" in applies(counting) and "integer format, not nf4" in applies(model, "nf4", "dynamic")
     with pytest.raises(UserError, match="does not apply to Transformer"):
         quantized(counting, params, INT8)
     with pytest.raises(UserError, match=r"does not apply.*inputs of dense layers"):

@@ -1,10 +1,10 @@
-"""What quantisation takes from data: the inputs x of each dense layer, on examples that the model reads as it does in training.
+"""Calibration: quantization that depends on the inputs x of each dense layer. Examples are fed to the model as in training.
 
     static     input scale = max |x| / 127, on the split `valid`
-    gptq       W is rounded one input at a time, and what follows makes up for the error in x W (Frantar et al. 2023, arXiv 2210.17323)
-    awq        inputs that are large on average have finer scales, W_i s_i with x_i / s_i (Lin et al. 2024, arXiv 2306.00978), by qwix
+    gptq       rounds W one input at a time; later inputs compensate for the error in x W (Frantar et al. 2023, arXiv 2210.17323)
+    awq        gives inputs with large mean magnitude finer scales, W_i s_i with x_i / s_i (Lin et al. 2024, arXiv 2306.00978), with qwix
 
-GPTQ and AWQ read training examples. The split `test` is never read. Matrices that are no dense layers' are rounded to the nearest.
+GPTQ and AWQ read training examples. The split `test` is never read. Matrices outside dense layers are rounded to nearest.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,14 +25,14 @@ from assay.treatments.compression.batches import batches
 from assay.treatments.compression.record import inapplicable, multiplies, rewritten
 from assay.treatments.compression.rounding import FORMS, Record, Spec, fitting, library, quantized, quantized_array
 
-DAMPING = 0.01  # of GPTQ: the share of the mean of x'x's diagonal that is added to it
-STEP = 127.0  # the largest input in whole numbers
+DAMPING = 0.01  # GPTQ: fraction of the mean diagonal of x'x that is added to the diagonal
+STEP = 127.0  # largest quantized input
 
 Statistics = Mapping[str, Mapping[str, jax.Array]]  # path of a kernel -> "largest" [], "gram" [n, n], "mean" [n]
 
 
 def calibrated(model: Model, params: PyTree, task: Task, spec: Spec, paths: str, examples: int) -> PyTree:
-    """The parameters that `quantized` has the shapes of, with what data say. Raises UserError where the model does not fit."""
+    """Returns calibrated parameters, with the shapes that `quantized` returns. Raises UserError if the model is not supported."""
     at = fitting(model, params, spec, paths)
     static = statistics(model, params, at, batches(task, "valid", examples), ()) if spec.activations == "static" else {}
     wanted = {"gptq": ("gram",), "awq": ("mean",)}.get(spec.method, ())
@@ -56,7 +56,10 @@ def calibrated(model: Model, params: PyTree, task: Task, spec: Spec, paths: str,
 def statistics(
     model: Model, params: PyTree, at: frozenset[str], read: Iterator[Mapping[str, np.ndarray]], wanted: tuple[str, ...] = ("gram", "mean")
 ) -> Statistics:
-    """Of the inputs of each dense layer whose kernel is chosen: the largest size, and by name the gram matrix x'x and the mean size."""
+    """Returns input statistics of each dense layer whose kernel is in `at`.
+
+    These are the largest magnitude and, if in `wanted`, the sums over batches of the Gram matrix x'x and of the mean magnitude per input.
+    """
     model = _unrolled(model)
 
     @jax.jit
@@ -83,10 +86,10 @@ def statistics(
 
 @partial(jax.jit, static_argnames=("spec",))
 def gptq(kernel: Float[Array, "inputs outputs"], gram: Float[Array, "inputs inputs"], spec: Spec) -> Record:
-    """The record of a kernel whose product with inputs of this gram matrix is nearly the same.
+    """Returns the record of a kernel that approximately preserves products with inputs of this Gram matrix.
 
-    The algorithm of the paper without its blocks of columns, which change the order of the sums alone: qwix's unrolls its loop, which took
-    25 s to compile for 256 inputs, and keeps the scales of a block's first weights (measured).
+    It follows the paper without the lazy blocks of columns, which only change the order of the sums. The implementation in qwix unrolls its
+    loop, which took 25 s to compile for 256 inputs, and keeps the scales of a block's initial weights (measured).
     """
     inputs, wide = kernel.shape[0], widened(kernel)
     unread = jnp.diag(gram) == 0
@@ -98,7 +101,7 @@ def gptq(kernel: Float[Array, "inputs outputs"], gram: Float[Array, "inputs inpu
     steps = _round(wide, spec, block)[1]
 
     def scales(i: jax.Array, wide: jax.Array, steps: jax.Array) -> jax.Array:
-        """Those of the block that begins at input i, from what its weights have become."""
+        """Updates the scales of the block that starts at input i, from its current weights."""
         _, new = _round(jax.lax.dynamic_slice_in_dim(wide, i, block, axis=0), spec, block)
         return jax.lax.dynamic_update_slice_in_dim(steps, new, i // block, axis=0)
 
@@ -117,7 +120,7 @@ def gptq(kernel: Float[Array, "inputs outputs"], gram: Float[Array, "inputs inpu
 
 
 def awq(kernel: Float[Array, "inputs outputs"], mean: Float[Array, " inputs"], spec: Spec) -> Record:
-    """The record of a kernel whose inputs have the mean sizes `mean`: `qchannel` [inputs, 1] is what its rows were multiplied by."""
+    """Returns the record of a kernel whose inputs have mean magnitudes `mean`. `qchannel` [inputs, 1] are the factors of its rows."""
     library()
     from qwix.contrib import awq_core
 
@@ -130,13 +133,14 @@ def awq(kernel: Float[Array, "inputs outputs"], mean: Float[Array, " inputs"], s
 @partial(jax.tree_util.register_dataclass, data_fields=["kernel"], meta_fields=["path", "seen"])
 @dataclass(frozen=True)
 class Watched:
-    """A kernel that shows its inputs."""
+    """Kernel that passes its inputs to a callback."""
 
     kernel: Float[Array, "width features"]
     path: str
-    seen: Any = field(compare=False)  # (path, x) -> None, while the model is traced
+    seen: Any = field(compare=False)  # callback (path, x) -> None, called while the model is traced
 
     def product(self, x: Shaped[Array, "rows width"]) -> Float[Array, "rows features"]:
+        """Multiplies inputs by the kernel, and passes them to `seen`."""
         self.seen(self.path, widened(x))
         return widened(product("ab", x, self.kernel.astype(x.dtype)))
 
@@ -156,17 +160,17 @@ def _joined(first: Mapping[str, jax.Array] | None, second: Mapping[str, jax.Arra
 
 
 def _completed(stored: PyTree, shapes: PyTree) -> PyTree:
-    """With ones where a layer was not called, and so nothing is known of its inputs."""
+    """Fills in ones for layers that were not called, whose input statistics are unknown."""
     if isinstance(shapes, Mapping):
         return {name: _completed(stored.get(name), shape) for name, shape in shapes.items()}
     return jnp.ones(shapes.shape, shapes.dtype) if stored is None else stored
 
 
 def _unrolled(model: Model) -> Model:
-    """The same without a loop over blocks: what is traced inside it cannot come out."""
+    """Returns the model without the scan over blocks, because values traced inside a scan cannot be read outside."""
     config = getattr(model.module, "config", None)
     if not getattr(config, "scan", False):
         return model
     if model.remake is None:
-        raise inapplicable("quantize", model, "cannot look into model.scan=True; --config.model.scan=false has the same parameters")
+        raise inapplicable("quantize", model, "does not support model.scan=True; --config.model.scan=false has the same parameters")
     return model.remake(replace(model.settings, scan=False))

@@ -1,14 +1,15 @@
-"""Distillation (Hinton et al. 2015, arXiv 1503.02531): a student learns what finished runs answer, and not only which answer is right.
+"""Knowledge distillation (Hinton et al. 2015, arXiv 1503.02531): trains a student on the outputs of finished runs and on the labels.
 
     loss = hard * loss on the labels + (1 - hard) * T^2 KL(teacher at temperature T || student at T)
 
-    --treat=distill:student=small,T=4                            the run that is treated is the teacher
-    --config.treatments=distill:from=runs/a+runs/b,hard=0.3      several: the mean of their probabilities
-    distill:hidden=block_0/residual->block_3/residual            activations too (treatments/compression/match.py)
-    distill:sequence=True                                        its own answers are the labels (Kim and Rush 2016, arXiv 1606.07947)
+    --treat=distill:student=small,T=4                            the treated run is the teacher
+    --config.treatments=distill:from=runs/a+runs/b,hard=0.3      several teachers: the mean of their probabilities
+    distill:hidden=block_0/residual->block_3/residual            also matches activations (treatments/compression/match.py)
+    distill:sequence=True                                        its answers replace the labels (Kim and Rush 2016, arXiv 1606.07947)
 
-Any family teaches any other on one task. With `cache=True` teachers answer each training example once, and what they said is read from
-disk; otherwise they answer what the student sees, changed by augmentation or not. List it before treatments that change the batch.
+Teacher and student may be of different families, on the same task. With `cache=True`, the teachers' outputs for each training example are
+computed once and read from disk. Otherwise, teachers run on the same batches as the student, including augmentation. List `distill` before
+treatments that change the batch.
 """
 
 import math
@@ -44,24 +45,35 @@ def distill(
     top: int = 0,
     sequence: bool = False,
 ) -> Treatment:
-    """`from`: work directories of teachers, joined by `+`. `T`: temperature. `hard`: share of the loss on the labels. `hidden` and
-    `attention`: taps of the student -> taps of the first teacher, several separated by `;`, with the weight `match` each. `cache`: whether
-    teachers answer once, to disk, keeping `top` classes; 0: all. `sequence`: whether the first teacher's own answers are the labels."""
+    """Returns the distillation treatment. Raises UserError for invalid options.
+
+    Args:
+        from_: work directories of the teachers, joined by `+`.
+        runs: readers of other runs.
+        T: temperature; above 0.
+        hard: weight of the loss on the labels, in [0, 1].
+        hidden: hidden states to match, `student tap->tap of the first teacher`, separated by `;`.
+        attention: attention weights to match, in the same format.
+        match: weight of each matching loss; at least 0.
+        cache: whether teacher outputs are computed once and stored on disk.
+        top: number of classes to store with `cache`; 0: all.
+        sequence: whether the first teacher's own answers replace the labels.
+    """
     named = teachers(from_, runs)
     check(bool(named), "distill", "from", from_, "a work directory, or several joined by +")
     check(0 < T < math.inf, "distill", "T", T, "a temperature above 0")
     check(0 <= hard <= 1, "distill", "hard", hard, "a share in [0, 1]")
-    check(0 <= match < math.inf, "distill", "match", match, "it is at least 0")
+    check(0 <= match < math.inf, "distill", "match", match, "it must be at least 0")
     check(top >= 0, "distill", "top", top, "a number of classes, or 0 for all")
-    check(not top or cache, "distill", "top", top, "it is for outputs on disk; set cache=True too")
+    check(not top or cache, "distill", "top", top, "it applies to cached outputs only; also set cache=True")
     pairs = [*parse_matches("hidden", hidden), *parse_matches("attention", attention)]
-    check(not cache or not pairs, "distill", "cache", cache, "activations are not kept on disk; leave out cache, or hidden and attention")
+    check(not cache or not pairs, "distill", "cache", cache, "activations are not cached; omit cache, or hidden and attention")
     check(
         not sequence or not (cache or pairs),
         "distill",
         "sequence",
         sequence,
-        "the labels are changed; leave out cache, hidden and attention",
+        "it replaces the labels; omit cache, hidden and attention",
     )
     asked: list[Task] = []
 
@@ -95,8 +107,17 @@ def taught(
     weight: float = 1.0,
     cached: bool = False,
 ) -> Objective:
-    """The objective with the answers of teachers, or of what has their `model` and `shapes()`, beside the labels. `params` has teacher_0,
-    teacher_1, ..., or the batch what they said."""
+    """Adds the distillation loss to an objective.
+
+    Args:
+        objective: the objective on the labels. The result's loss raises UserError unless it returns the logits of a single head.
+        named: teachers, or objects with their `model` and `shapes()`.
+        temperature: temperature T.
+        hard: weight of the loss on the labels, in [0, 1].
+        matches: pairs of taps whose activations are matched.
+        weight: weight of each matching loss.
+        cached: whether the batch contains the teachers' outputs; otherwise `params` has teacher_0, teacher_1, ...
+    """
 
     def init(key: jax.Array, model: Model, params: PyTree, batch: Batch) -> Mapping[str, PyTree]:
         found = dict(objective.init(key, model, params, batch))
@@ -114,7 +135,7 @@ def taught(
         mean, aux = objective.loss(model, params, batch, key, step)
         if aux.output is None or not isinstance(aux.output.logits, jax.Array):
             raise UserError(
-                "the treatment 'distill' reads the logits of one head, and what stands before it in --config.treatments hands on others. "
+                "the treatment 'distill' requires the logits of a single head, but the objective or an earlier treatment returns others. "
                 f"List it before ensemble, and choose a task with one head. {KEY}"
             )
         heard = [] if cached else [teacher.model.apply(params[f"teacher_{i}"], batch) for i, teacher in enumerate(named)]
@@ -133,8 +154,14 @@ def taught(
 
 
 def divergence(logits: jax.Array, said: tuple[jax.Array, jax.Array | None], temperature: float, batch: Batch) -> jax.Array:
-    """T^2 KL(teacher || student at T), the mean over examples or over tokens that count; 0 where both say the same. `said`: the teacher's
-    log probabilities, and the classes that they are of where they are not all; those are made to sum to one."""
+    """Returns the scalar T^2 KL(teacher || student at T), the weighted mean over examples or tokens; 0 if the distributions are equal.
+
+    Args:
+        logits: logits of the student.
+        said: log probabilities of the teacher, and their classes (None: all). Those of a subset of classes are renormalized.
+        temperature: temperature T.
+        batch: supplies the weights.
+    """
     theirs, classes = said
     ours = jax.nn.log_softmax(widened(logits) / temperature, axis=-1)
     if classes is not None:
@@ -146,7 +173,7 @@ def divergence(logits: jax.Array, said: tuple[jax.Array, jax.Array | None], temp
 
 
 def row_weights(batch: Batch, logits: jax.Array) -> jax.Array:
-    """What each answer counts: [batch], or [batch, seq] where one is given at every token."""
+    """Returns the weight of each prediction: [batch], or [batch, seq] for a prediction per token."""
     return batch["weight"] if logits.ndim == 2 else batch["mask"] * batch["weight"][:, None]
 
 

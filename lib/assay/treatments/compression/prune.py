@@ -1,12 +1,12 @@
-"""Pruning: weights become zeros, or whole parts of a model are removed.
+"""Pruning: sets weights to zero, or removes whole parts of a model.
 
-    --treat=prune:sparsity=0.8                 the smallest of all kernels' weights are zero (see mask.py)
-    --treat=prune:sparsity=0.9,ramp=400        gradually, over 400 steps
-    --treat=prune:nm=2:4                       two of four in a row stay
-    --treat=prune:sparsity=0.8,rewind=0        the lottery ticket (Frankle and Carbin 2019, arXiv 1803.03635): what stays begins anew
-    --treat=prune:heads=0.5,units=0.5          half of the heads and of the feed-forward units are removed (see surgery.py)
+    --treat=prune:sparsity=0.8                 sets the smallest weights of all kernels to zero (see mask.py)
+    --treat=prune:sparsity=0.9,ramp=400        prunes gradually over 400 steps
+    --treat=prune:nm=2:4                       keeps two of every four consecutive weights
+    --treat=prune:sparsity=0.8,rewind=0        lottery ticket (Frankle and Carbin 2019, arXiv 1803.03635): resets the remaining weights
+    --treat=prune:heads=0.5,units=0.5          removes half of the heads and of the feed-forward units (see surgery.py)
 
-Zeros save neither time nor memory by themselves; a model that lost heads, units, channels or layers is smaller and faster.
+Zeros alone save neither time nor memory. Removing heads, units, channels or layers makes a model smaller and faster.
 """
 
 from functools import partial
@@ -30,7 +30,7 @@ from assay.treatments.runs import Runs
 
 SCOPES = ("global", "layer")
 PARTS = ("heads", "units", "channels", "layers")
-TAYLOR_EXAMPLES = 512  # of training, that importance by gradients is a mean over
+TAYLOR_EXAMPLES = 512  # training examples over which gradient-based importance is averaged
 
 
 def prune(
@@ -48,27 +48,52 @@ def prune(
     from_: str = "",
     paths: str = r"/(kernel|recurrent)(/factor_[ab])?$",
 ) -> Treatment:
-    """`sparsity`: share of the weights at `paths` that becomes zero. `nm`: N:M. `heads` ... `layers`: the share of them that is removed.
-    `score`: magnitude, movement, snip or random of weights; magnitude, taylor or random of parts. `scope`: whether weights are ranked over
-    all layers (global) or in each (layer). `ramp`: steps over which sparsity grows. `rewind`: the step whose values the weights that stay
-    go back to, in the run `from`; -1: they keep their own."""
+    """Returns the pruning treatment. Raises UserError for invalid options.
+
+    Args:
+        runs: readers of other runs.
+        sparsity: fraction of the weights at `paths` to set to zero, in [0, 1).
+        nm: N:M pattern, which keeps N of every M consecutive weights, such as 2:4.
+        heads: fraction of the attention heads to remove, in [0, 1).
+        units: fraction of the feed-forward or hidden units to remove.
+        channels: fraction of the convolution channels to remove.
+        layers: fraction of the layers to remove.
+        score: importance; magnitude, movement, snip or random for weights, and magnitude, taylor or random for parts.
+        scope: global ranks weights over all layers; layer ranks them within each.
+        ramp: steps over which sparsity grows; 0: prune at once.
+        rewind: step of the run `from` whose values the remaining weights are reset to; -1: no reset.
+        from_: work directory of the run to rewind to.
+        paths: regex of the pruned parameter paths.
+    """
     shares = {"heads": heads, "units": units, "channels": channels, "layers": layers}
     for option, share in {"sparsity": sparsity, **shares}.items():
         check(0 <= share < 1, "prune", option, share, "a share in [0, 1)")
     asked = {part: share for part, share in shares.items() if share}
     masks = bool(sparsity or nm)
-    check(masks != bool(asked), "prune", "sparsity", sparsity, "give sparsity or nm, for zeros, or some of heads, units, channels, layers")
+    check(
+        masks != bool(asked),
+        "prune",
+        "sparsity",
+        sparsity,
+        "set either sparsity or nm, for zeros, or some of heads, units, channels, layers",
+    )
     if asked:
-        check(score in surgery.SCORERS, "prune", "score", score, f"one of {', '.join(surgery.SCORERS)} where parts are removed")
-        check(ramp == 0 and rewind < 0, "prune", "ramp", ramp, "parts are removed at once, without ramp and rewind")
+        check(score in surgery.SCORERS, "prune", "score", score, f"one of {', '.join(surgery.SCORERS)} when parts are removed")
+        check(ramp == 0 and rewind < 0, "prune", "ramp", ramp, "parts are removed at once; omit ramp and rewind")
         return _surgery(asked, score)
-    check(not (sparsity and nm), "prune", "nm", nm, "a pattern has its own sparsity; leave out sparsity")
+    check(not (sparsity and nm), "prune", "nm", nm, "a pattern defines its own sparsity; omit sparsity")
     check(score in SCORES, "prune", "score", score, f"one of {', '.join(SCORES)}")
     check(scope in SCOPES, "prune", "scope", scope, f"one of {', '.join(SCOPES)}")
-    check(ramp >= 0, "prune", "ramp", ramp, "a number of steps, or 0 for all at once")
-    check(score != "movement" or ramp > 0, "prune", "ramp", ramp, "movement needs steps over which it is summed")
-    check(not (nm and ramp), "prune", "ramp", ramp, "a pattern comes all at once")
-    check(rewind < 0 or not (ramp or score in LEARNED), "prune", "rewind", rewind, "a ticket is drawn at once, by magnitude or random")
+    check(ramp >= 0, "prune", "ramp", ramp, "a number of steps, or 0 to prune at once")
+    check(score != "movement" or ramp > 0, "prune", "ramp", ramp, "movement is accumulated over steps; set ramp above 0")
+    check(not (nm and ramp), "prune", "ramp", ramp, "a pattern is applied at once; omit ramp")
+    check(
+        rewind < 0 or not (ramp or score in LEARNED),
+        "prune",
+        "rewind",
+        rewind,
+        "rewinding requires pruning at once, by magnitude or random",
+    )
     pattern("prune", "paths", paths)
     kept, group = _pattern_of(nm) if nm else (0, 0)
     how = Pruning(1 - kept / group if kept else sparsity, score, scope == "global", kept, group, ramp, paths)
@@ -81,7 +106,7 @@ def prune(
     )
     if rewind < 0:
         return treatment
-    check(bool(from_), "prune", "rewind", rewind, "say the run whose values the weights go back to with from=WORKDIR")
+    check(bool(from_), "prune", "rewind", rewind, "set from=WORKDIR to the run whose values the weights are reset to")
     return treatment._replace(
         convert=partial(_rewound, how=how, step=rewind, workdir=from_, runs=runs),
         prepare=partial(runs.check_early, from_, rewind),
@@ -100,14 +125,14 @@ def _pattern_of(nm: str) -> tuple[int, int]:
 
 
 def _zeroed(state: Any, params: PyTree) -> PyTree:
-    """The parameters with zeros where the masks are, which an average over steps would fill."""
+    """Returns the parameters with the masks applied again, because an average over steps would fill in the zeros."""
     for _, mask in optax.tree.get_all_with_path(state.opt_state, "mask"):
         params = merge(params, applied(mask, within(params, mask)))
     return params
 
 
 def _rewound(model: Model, params: PyTree, how: Pruning, step: int, workdir: str, runs: Runs) -> PyTree:
-    """Returns the parameters that the run had at `step`, under the mask of these."""
+    """Returns the run's parameters at `step`, masked where `params` would be pruned."""
     _, zeros = pruned(model, params, how)
     mask = jax.tree.map(lambda leaf: leaf != 0, chosen({"model": zeros}, how.paths))
     before = {"model": runs.early(workdir, step)}

@@ -1,12 +1,12 @@
-"""Quantisation: matrices as whole numbers of 8 or 4 bits and scales, by qwix (`pip install "assay[compress]"`).
+"""Quantization: stores matrices as 8-bit or 4-bit integers and scales, with qwix (`pip install "assay[compress]"`).
 
-W ~ scale * q,  scale = max |W| / (2^(bits - 1) - 1/2)      over the numbers that share a scale
+W ~ scale * q,  scale = max |W| / (2^(bits - 1) - 1/2)      over the weights that share a scale
 
---config.treatments=inherit:from=runs/trained,quantize:int8            weights; one scale for each output
-...,quantize:int4,block=64                                             one scale for each 64 numbers of what is summed over
-...,quantize:int8,activations=dynamic                                  inputs of dense layers too; `static`: scales from `valid`
-...,quantize:int4,method=gptq                                          by training examples (treatments/compression/calibrate.py); or awq
-quantize:int4,train=True            training with rounded weights (Jacob et al. 2018, arXiv 1712.05877); quantise in a later stage
+--config.treatments=inherit:from=runs/trained,quantize:int8            weights only, one scale per output
+...,quantize:int4,block=64                                             one scale per 64 weights along the contracted axis
+...,quantize:int8,activations=dynamic                                  also the inputs of dense layers; `static`: scales from `valid`
+...,quantize:int4,method=gptq                                          uses training examples (treatments/compression/calibrate.py); or awq
+quantize:int4,train=True            quantization-aware training (Jacob et al. 2018, arXiv 1712.05877); quantize in a later stage
 """
 
 from functools import partial
@@ -29,20 +29,39 @@ def quantize(
     paths: str = PATHS,
     examples: int = 128,
 ) -> Treatment:
-    """Where `block` does not divide a matrix, it has one scale for each output. `examples` are read where data are: for GPTQ, AWQ and
-    static scales. With `train` parameters stay as they are, and the model computes with what they would be rounded to.
+    """Returns the quantization treatment.
 
-    Not possible: activations with nf4 or fp8, GPTQ and AWQ with those, and either of them or static scales in training.
+    Args:
+        form: int8, int4, nf4 or fp8.
+        block: number of weights along the contracted axis that share a scale; 0, or if it does not divide the axis: one scale per output.
+        activations: none, dynamic or static; whether and how the inputs of dense layers are quantized.
+        method: round, gptq or awq.
+        train: whether to keep the parameters and compute with their rounded values.
+        paths: regex of the quantized parameter paths.
+        examples: number of examples that GPTQ, AWQ and static scales read.
+
+    Raises UserError for invalid options and if qwix is not installed. nf4 and fp8 exclude quantized activations, GPTQ and AWQ. `train`
+    excludes GPTQ, AWQ and static scales.
     """
     check(form in FORMS, "quantize", "form", form, f"one of {', '.join(FORMS)}")
-    check(block >= 0, "quantize", "block", block, "a number of weights, or 0 for one scale an output")
+    check(block >= 0, "quantize", "block", block, "a number of weights, or 0 for one scale per output")
     check(activations in ACTIVATIONS, "quantize", "activations", activations, f"one of {', '.join(ACTIVATIONS)}")
     check(method in METHODS, "quantize", "method", method, f"one of {', '.join(METHODS)}")
-    check(form in WHOLE or activations == "none", "quantize", "activations", activations, f"{form} is no whole number; use int8 or int4")
-    check(form in WHOLE or method == "round", "quantize", "method", method, f"{form} is no whole number; use int8 or int4")
-    check(not train or method == "round", "quantize", "method", method, "training rounds; choose it in the stage that quantises")
-    check(not train or activations != "static", "quantize", "activations", activations, "training sees its own inputs; use dynamic")
-    check(examples >= 1, "quantize", "examples", examples, "it is at least 1")
+    check(
+        form in WHOLE or activations == "none", "quantize", "activations", activations, f"{form} is not an integer format; use int8 or int4"
+    )
+    check(form in WHOLE or method == "round", "quantize", "method", method, f"{form} is not an integer format; use int8 or int4")
+    check(
+        not train or method == "round", "quantize", "method", method, "training always rounds; set the method in the stage that quantizes"
+    )
+    check(
+        not train or activations != "static",
+        "quantize",
+        "activations",
+        activations,
+        "static scales are not available in training; use dynamic",
+    )
+    check(examples >= 1, "quantize", "examples", examples, "it must be at least 1")
     library()
     spec, seen = Spec(form, block, activations, method), list[Task]()
     if train:

@@ -1,7 +1,7 @@
-"""Teachers: finished runs whose answers a student learns from. A run is opened when it is first needed: to go on evaluating a student
-nobody needs its teacher.
+"""Teachers: finished runs whose outputs a student learns from.
 
-A teacher must answer the student's task: the same inputs or token ids, the same classes in the same order.
+A teacher's run is opened on first use, so evaluating a student does not require its teacher. A teacher must solve the student's task: it
+must have the same inputs or token ids, and the same classes in the same order.
 """
 
 from collections.abc import Sequence
@@ -21,38 +21,42 @@ from assay.treatments.runs import Runs
 
 
 class Teacher(NamedTuple):
+    """Finished run that is opened on first use."""
+
     workdir: str
     runs: Runs
 
     @property
     def experiment(self) -> Experiment:
+        """Returns the experiment of the run. Raises UserError if there is no run."""
         return _opened(self.workdir, self.runs)
 
     @property
     def model(self) -> Model:
+        """Returns the treated model of the run."""
         return self.experiment.model
 
     def params(self) -> PyTree:
-        """Those that it answers with. Raises UserError where there is no checkpoint."""
+        """Returns the parameters used for inference. Raises UserError if there is no checkpoint."""
         return self.runs.load(self.workdir)[1]
 
     def shapes(self) -> PyTree:
-        """Of its parameters, from its config alone."""
+        """Returns the shapes of the parameters, from the config alone."""
         state = self.experiment.abstract()
         return {**state.params.get("model", {}), **state.frozen.get("model", {})}
 
     def checkpoint(self) -> str:
-        """What its newest checkpoint holds, by the hashes that seal it; "" where there is none."""
+        """Returns a fingerprint of the most recent checkpoint, from its integrity hashes; "" if there is none."""
         return fingerprint(self.workdir)
 
 
 def teachers(text: str, runs: Runs) -> tuple[Teacher, ...]:
-    """`runs/a+runs/b` -> two teachers."""
+    """Returns the teachers named by work directories joined by `+`: `runs/a+runs/b` names two."""
     return tuple(Teacher(part, runs) for part in text.split("+") if part)
 
 
 def check_same(teacher: Teacher, task: Task) -> None:
-    """Raises UserError where the teacher answers another question, or has no checkpoint to answer with."""
+    """Raises UserError if the teacher was trained on an incompatible task or has no checkpoint."""
     other = teacher.experiment.task
     for what, ours, theirs in (
         ("labels", [str(name) for name in task.classes], [str(name) for name in other.classes]),
@@ -64,14 +68,14 @@ def check_same(teacher: Teacher, task: Task) -> None:
         if ours != theirs:
             raise UserError(
                 f"the teacher {teacher.workdir} was trained on {other.name} and has other {what} than the student's task, {task.name}: "
-                f"{_brief(theirs)} there, {_brief(ours)} here. Set --config.task to the teacher's, or name another teacher."
+                f"{_brief(theirs)} instead of {_brief(ours)}. Set --config.task to the teacher's, or name another teacher."
             )
     if not teacher.checkpoint():
         raise UserError(f"the teacher {teacher.workdir} has no checkpoint. Train it first, or name another with distill:from=WORKDIR.")
 
 
 def mean_log_probability(logits: Sequence[jax.Array], temperature: float) -> jax.Array:
-    """The logarithm of the mean of softmax(logits / temperature) over teachers."""
+    """Returns log(mean over teachers of softmax(logits / temperature))."""
     each = jnp.stack([jax.nn.log_softmax(widened(one) / temperature, axis=-1) for one in logits])
     return jax.nn.logsumexp(each, axis=0) - jnp.log(len(logits))
 

@@ -1,9 +1,9 @@
-"""Go on from another run: its treated model and its parameters, whole. It is how a stage of a pipeline takes over from the one before.
+"""Continues from another run with all of its parameters and its treated model. Pipeline stages use it to build on the previous stage.
 
     --config.treatments=prune:heads=0.5,inherit:from=runs/pruned,quantize:int8
 
-Treatments of the model that are listed before it are those that the other run had: they are replayed for their shapes, so that a run
-which goes on, or is loaded, needs no other run. Those listed after it change what was inherited.
+Model treatments listed before `inherit` are those of the other run. They are replayed for their shapes only, so resuming or loading a run
+does not require the other run. Treatments listed after it change the inherited model.
 """
 
 from functools import partial
@@ -15,11 +15,11 @@ from assay.treatments.runs import Runs
 
 
 def inherit(from_: str, runs: Runs) -> Treatment:
-    """Builds the treatment. `from`: a work directory."""
+    """Returns the treatment that inherits from the run in the work directory `from`."""
     return Treatment(inherit=partial(inherited, from_, runs), name="inherit")
 
 
 def inherited(workdir: str, runs: Runs) -> tuple[Model, PyTree]:
-    """Returns the other run's treated model and parameters."""
+    """Returns the treated model and the parameters of the run in `workdir`."""
     model, params, _ = runs.load(workdir)
     return model, params

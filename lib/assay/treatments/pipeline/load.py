@@ -1,4 +1,4 @@
-"""A finished or half-finished run as values, for notebooks and for verbs that do not train.
+"""Loads a finished or interrupted run, for notebooks and for commands that do not train.
 
 model, params, task = assay.load("runs/demo/lstm/seed_0")
 """
@@ -25,18 +25,20 @@ from assay.treatments.table import build
 
 
 def treatments(specs: Sequence[str]) -> list[Treatment]:
-    """Builds the treatments that a config names, with the readers of this file for the runs that they name. Raises UserError."""
+    """Builds the treatments listed in a config; other runs are read with the functions of this file. Raises UserError for a bad spec."""
     return build(specs, RUNS)
 
 
 def load(workdir: str | Path, treated: Sequence[Treatment] | None = None) -> tuple[Model, PyTree, Task]:
-    """Returns the treated model, its newest parameters and the task of a run.
+    """Returns the treated model, its parameters and the task of a run.
+
+    The parameters are those of the most recent checkpoint, or of the best checkpoint if the run used early stopping.
 
     Args:
-      workdir: the folder of the run.
-      treated: the run's treatments, where it was given some that its config does not name (those of a notebook).
+      workdir: work directory of the run.
+      treated: the run's treatments, if some were passed from a notebook and are not listed in its config.
 
-    Raises UserError where there is no checkpoint.
+    Raises UserError if there is no checkpoint.
 
     >>> model, params, task = assay.load("runs/tiny")
     >>> batch = task.encode(task.source("iid").fetch(np.arange(2)), task.width(8))
@@ -51,18 +53,21 @@ def load(workdir: str | Path, treated: Sequence[Treatment] | None = None) -> tup
 def rebuild(
     workdir: str | Path, changes: Mapping[str, Mapping[str, Any]] | None = None, treated: Sequence[Treatment] | None = None
 ) -> Experiment:
-    """The run's experiment from its config.json, with `changes` laid over groups of the config."""
+    """Rebuilds the run's experiment from its config.json, with `changes` applied to groups of the config.
+
+    Raises UserError if the folder is not a run, if its treatments differ from `treated`, or if its data changed.
+    """
     folder = WorkDir(workdir)
     for kind, below in (("study", "*/seed_*"), ("suite", "*/*/seed_*")):
         if not folder.config.exists() and any(folder.path.glob(below)):
             runs = ", ".join(str(path.relative_to(folder.path)) for path in sorted(folder.path.glob(below))[:5])
-            raise UserError(f"{workdir} holds a {kind}, not a run. Give --workdir one of its runs: {runs}.")
+            raise UserError(f"{workdir} holds a {kind}, not a run. Set --workdir to one of its runs: {runs}.")
     written = folder.read_config()
     config = {key: value for key, value in written.items() if key not in EXTRA}
     treated = treatments(config["treatments"]) if treated is None else treated
     if links(treated) != written["composition"]:
         raise UserError(
-            f"{workdir} was trained with treatments {written['composition']}, not {links(treated)}. Hand them to load(workdir, [...])."
+            f"{workdir} was trained with treatments {written['composition']}, not {links(treated)}. Pass them to load(workdir, [...])."
         )
     for group, values in (changes or {}).items():
         config[group] = {**config[group], **values}
@@ -73,18 +78,18 @@ def rebuild(
 
 
 def check_early(workdir: str | Path, step: int) -> None:
-    """Raises UserError where a run has no checkpoint of a step; its start, step 0, needs none."""
+    """Raises UserError if a run has no checkpoint of a step. Step 0, the initial parameters, needs none."""
     kept = sorted(int(path.name) for path in WorkDir(workdir).checkpoints.glob("*") if path.name.isdecimal())
     WorkDir(workdir).read_config()
     if step and step not in kept:
         raise UserError(
-            f"{workdir} has no checkpoint of step {step}, to which prune:rewind goes back; it has {', '.join(map(str, kept))}, and 0 "
-            "is its start. Train with --config.checkpoint.keep high enough."
+            f"{workdir} has no checkpoint of step {step}, the step of prune:rewind; it has {', '.join(map(str, kept))}, and 0 for the "
+            "initial parameters. Train with a larger --config.checkpoint.keep."
         )
 
 
 def early(workdir: str | Path, step: int) -> PyTree:
-    """The model's parameters after `step` steps of a run; 0: those that it began with. Raises UserError where no checkpoint has them."""
+    """Returns the model's parameters after `step` steps of a run; 0: the initial ones. Raises UserError if there is no such checkpoint."""
     check_early(workdir, step)
     made, folder = rebuild(workdir), WorkDir(workdir)
     if step == 0:
@@ -95,7 +100,7 @@ def early(workdir: str | Path, step: int) -> PyTree:
 
 
 def restore(made: Experiment, workdir: str | Path) -> TrainState:
-    """The state that the run answers with, spread over the devices that are here: the newest, or the best look's."""
+    """Restores the most recent state, or the best with early stopping, sharded over the devices. Raises UserError if there is none."""
     folder = WorkDir(workdir)
     nothing = UserError(f"no checkpoint in {folder.path}. Train it first: python -m experiments.main --config=... --workdir={workdir}")
     if not folder.checkpoints.is_dir():

@@ -1,11 +1,11 @@
-"""Start from the parameters of another run, those whose paths and shapes agree; a report says what was and was not loaded.
+"""Initializes parameters from another run where paths and shapes match, and reports which parameters were and were not loaded.
 
     --config.treatments=init:from=runs/pretrained
     --config.treatments='init:from=runs/pretrained,map=/head/->/unused/;^model/trunk/->model/'
 
-`map` rewrites the other run's paths, `regex->replacement` separated by `;`, the first that is found in a path. The values replace those
-that were drawn, before any treatment of the model sees them, and only when a run starts: to go on with it or to load it, the other run
-need not be there.
+`map` rewrites the paths of the other run with rules `regex->replacement`, separated by `;`; the first rule that matches a path applies.
+The loaded values replace the random initial values before any model treatment is applied, and only when a run starts. Resuming or loading
+the run does not require the other run.
 """
 
 import sys
@@ -22,7 +22,13 @@ from assay.treatments.training.transfer import Rules, match, parse_rules
 
 
 def initial(from_: str, runs: Runs, map_: str = "") -> Treatment:
-    """`from`: a work directory; `map`: rules for its paths."""
+    """Returns the treatment that initializes from another run. Raises UserError for a malformed rule.
+
+    Args:
+        from_: work directory of the other run.
+        runs: readers of other runs.
+        map_: rules that rewrite its paths, `regex->replacement` separated by `;`.
+    """
     try:
         rules = parse_rules(map_)
     except UserError as error:
@@ -31,7 +37,7 @@ def initial(from_: str, runs: Runs, map_: str = "") -> Treatment:
 
 
 def loaded(shapes: PyTree, workdir: str, rules: Rules, runs: Runs) -> PyTree:
-    """The other run's values for a part of {"model": ...}, and a report on the terminal. Raises UserError where nothing can be loaded."""
+    """Returns the matching values for a part of {"model": ...}, and prints a report. Raises UserError if nothing can be loaded."""
     _, params, _ = runs.load(workdir)
     try:
         found, report = match(shapes, {"model": jax.device_get(params)}, rules)
