@@ -1,36 +1,42 @@
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The laws of treatments, the contract of every config, the architecture, the public API, and one tiny run by the command.
+QUICK := tests/train/test_laws.py tests/test_contract.py tests/test_floors.py tests/test_tiny.py
 
-.PHONY: demo test lint clean
+.PHONY: demo test quick lint clean
 
-demo: .venv/core  ## Parity Check with length generalisation: three models, one table; what ails the one that fails, its remedy, and the card
-	$(BIN)/python -m experiments.study --workdir=runs/demo --seeds=0 \
+demo: $(VENV)/core  ## Parity Check with length generalisation: three models, one table; what ails the one that fails, its remedy, and the card
+	$(BIN)/assay study --workdir=runs/demo --seeds=0 \
 		--config=experiments/reason/parity.py:lstm \
 		--config=experiments/reason/parity.py:transformer \
 		--config=experiments/reason/parity.py:scratchpad
-	$(BIN)/python -m experiments.diagnose --quick --workdir=runs/demo/transformer/seed_0
-	$(BIN)/python -m experiments.treat --from=runs/demo/transformer/seed_0 --apply=1 --workdir=runs/demo/treated \
+	$(BIN)/assay diagnose --quick --workdir=runs/demo/transformer/seed_0
+	$(BIN)/assay treat --from=runs/demo/transformer/seed_0 --apply=1 --workdir=runs/demo/treated \
 		--seconds=3 --config.evaluate.splits=iid --config.train.steps=350
-	$(BIN)/python -m experiments.compare --before=runs/demo/transformer/seed_0 --after=runs/demo/treated --seconds=6
+	$(BIN)/assay compare --before=runs/demo/transformer/seed_0 --after=runs/demo/treated --seconds=6
 
-test: .venv/test  ## every test
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope
+test: $(VENV)/test  ## every test, and the ten slowest
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope --durations=10
 
-lint: .venv/test  ## ruff and mypy
+quick: $(VENV)/test  ## the tests that see most in two minutes
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope $(QUICK)
+
+lint: $(VENV)/test  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check lib experiments tests
 	$(BIN)/mypy
 
 clean:  ## the environment and the runs
-	rm -rf .venv runs
+	rm -rf $(VENV) runs
 
-.venv/bin/python:
-	$(PYTHON) -m venv .venv
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
 
-.venv/core: pyproject.toml | .venv/bin/python
+$(VENV)/core: pyproject.toml setup.py | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-.venv/test: pyproject.toml | .venv/bin/python
+$(VENV)/test: pyproject.toml setup.py | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
-	touch .venv/core $@
+	touch $(VENV)/core $@

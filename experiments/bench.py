@@ -1,13 +1,13 @@
-"""Benchmarks. Ratios of one process, medians over alternating repeats; machines drift, so only ratios mean something.
+"""Benchmarks: ratios within one process, as medians over alternating repeats. Machine speed drifts, so only ratios are meaningful.
 
     python -m experiments.bench loop --config=experiments/reason/parity.py:transformer
 
-loop   time of a step inside the training loop (data, logging, progress, TensorBoard) over the bare compiled step on ready batches
-start  seconds from the launch of `experiments.main` to its first logged step, with an empty compilation cache and with a warm one
-input  examples a second of the loader alone over those that training uses
-mlp    a tiny MLP: steps a second of the loop over those of a loop that fetches its loss at each step
-peers  steps a second over those of PyTorch and Hugging Face, same model, same sizes: --peers=PYTHON, an environment of theirs; --works
-fsdp   bytes that a step's arguments, parameters with optimiser state among them, take on each of 1, 2, 4 and 8 simulated devices
+loop   step time in the training loop (data, logging, progress, TensorBoard) relative to the bare compiled step on prepared batches
+start  seconds from the launch of `experiments.main` to its first logged step, with an empty and with a warm compilation cache
+input  throughput of the loader alone relative to training, in examples per second
+mlp    a tiny MLP: steps per second of the training loop relative to a loop that fetches the loss at every step
+peers  steps per second relative to PyTorch and Hugging Face with the same model and sizes; needs --peers=PYTHON, optional --works
+fsdp   bytes per device of a step's arguments, including parameters and optimizer state, on 1, 2, 4 and 8 simulated devices
 """
 
 import json
@@ -39,17 +39,17 @@ from experiments.peers import turns
 from experiments.peers.works import ON_GPU, WORKS
 
 CONFIG = flags.DEFINE_string("config", "experiments/reason/parity.py:transformer", "FILE.py:variant to measure.")
-REPEATS = flags.DEFINE_integer("repeats", 7, "Alternating repeats.", lower_bound=1)
-STEPS = flags.DEFINE_integer("steps", 150, "Steps in one repeat.", lower_bound=20)
-PEERS = flags.DEFINE_string("peers", "", "peers: the Python that has PyTorch and transformers, experiments/peers/requirements.txt.")
-PEER_WORKS = flags.DEFINE_string("works", "", "peers: names of works, with commas between; without it, all.")
-OUT = flags.DEFINE_string("out", "", "JSON file for the result; without it, it is only printed.")
+REPEATS = flags.DEFINE_integer("repeats", 7, "Number of alternating repeats.", lower_bound=1)
+STEPS = flags.DEFINE_integer("steps", 150, "Steps per repeat.", lower_bound=20)
+PEERS = flags.DEFINE_string("peers", "", "peers: Python interpreter with PyTorch and transformers (experiments/peers/requirements.txt).")
+PEER_WORKS = flags.DEFINE_string("works", "", "peers: comma-separated workloads; empty: all.")
+OUT = flags.DEFINE_string("out", "", "JSON file for the result; if empty, it is only printed.")
 
 DEVICES = (1, 2, 4, 8)
 
 
 def bench_steps(measured, spec: str = ""):
-    """A bench of `benches/steps.py`, of this config or the one that the command names."""
+    """Returns a bench that runs a measurement of `benches/steps.py` on config `spec`, or on --config if `spec` is empty."""
 
     def bench(overrides: dict[str, str], root: str) -> dict:
         values = configs.to_dict(configs.override(configs.load(spec or CONFIG.value), overrides))
@@ -59,6 +59,7 @@ def bench_steps(measured, spec: str = ""):
 
 
 def bench_start(overrides: dict[str, str], root: str) -> dict:
+    """Measures the seconds from launch to the first logged step, with a cold and a warm compilation cache."""
     found: dict[str, list[float]] = {"cold_seconds": [], "warm_seconds": []}
     assignments = [f"--config.{key}={value}" for key, value in overrides.items()]
     for turn in range(REPEATS.value):
@@ -77,19 +78,21 @@ def bench_start(overrides: dict[str, str], root: str) -> dict:
 
 
 def bench_peers(overrides: dict[str, str], root: str) -> dict:
+    """Compares workloads with PyTorch and Hugging Face. Raises UserError for unknown workloads or a missing --peers."""
     del root
     names = PEER_WORKS.value.split(",") if PEER_WORKS.value else list(WORKS)
     for name in names:
         if name not in WORKS | ON_GPU:
             raise unknown("work", name, WORKS | ON_GPU, "--works")
     if overrides or not PEERS.value:
-        raise UserError(f"peers takes no --config overrides, and needs --peers=PYTHON. {turns.HINT}")
+        raise UserError(f"peers takes no --config overrides and needs --peers=PYTHON. {turns.HINT}")
     turns.check(PEERS.value)
     say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
     return {"works": [turns.compare(name, PEERS.value, REPEATS.value, say) for name in names], "processor": _processor()}
 
 
 def bench_fsdp(overrides: dict[str, str], root: str) -> dict:
+    """Measures the bytes of a step's arguments on each device, for 1, 2, 4 and 8 simulated devices."""
     del root
     jax.config.update("jax_num_cpu_devices", max(DEVICES))
     process.start()
@@ -121,7 +124,7 @@ BENCHES = {
 
 def main(overrides: dict[str, str], subject: str) -> None:
     if OUT.value:
-        write_text(Path(OUT.value), "")  # better known before than after
+        write_text(Path(OUT.value), "")  # fails early if the file cannot be written
     root = tempfile.mkdtemp()
     try:
         found = BENCHES[subject](overrides, root)

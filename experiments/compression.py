@@ -1,10 +1,10 @@
-"""What each treatment buys and costs, on digits, passages and SCAN: the experiments behind README's table of compression.
+"""Benefits and costs of each compression treatment on digits, passages and SCAN: reproduces the README's compression table.
 
     python -m experiments.compression --workdir=runs/compression --out=experiments/results/bench/compression.json
     python -m experiments.compression --workdir=runs/compression --only=digits
 
-Runs what is missing (about two hours on two cores; the same command goes on), and holds the result against the bars that were set before.
-Choices (students, label budgets, temperatures) were made on `valid` with seed 100, which is none of those that are run.
+Runs what is missing (about two hours on two cores; repeat the command to resume) and compares the results with thresholds set in advance.
+Students, label budgets and temperatures were chosen on `valid` with seed 100, which is not among the seeds that are run.
 """
 
 import json
@@ -19,9 +19,9 @@ from assay.core.errors import UserError, unknown
 from assay.train.workdir import environment, write_text
 from assay.verdicts.claims import change, recovered, times
 
-WORKDIR = flags.DEFINE_string("workdir", "", "Folder of all runs.")
-ONLY = flags.DEFINE_string("only", "", "digits, passages or scan; empty: all.")
-OUT = flags.DEFINE_string("out", "", "JSON file for the claims; without it, they are only printed.")
+WORKDIR = flags.DEFINE_string("workdir", "", "Folder for all runs.")
+ONLY = flags.DEFINE_string("only", "", "Subject to run: digits, passages or scan; empty: all.")
+OUT = flags.DEFINE_string("out", "", "JSON file for the claims; if empty, they are only printed.")
 
 TAUGHT = "student=experiments/compress/{}.py:alone,T=1,hard=0.1"
 UNLABELLED = "--config.task.unlabelled=True"
@@ -29,14 +29,16 @@ STUDY, TREAT = "experiments.study", "experiments.treat"
 
 
 def study(name: str, variants: tuple[str, ...], seeds: str) -> list[str]:
+    """Returns the module and arguments of a study."""
     return [STUDY, *(f"--config=experiments/compress/{name}.py:{variant}" for variant in variants), f"--seeds={seeds}"]
 
 
 def treat(name: str, *stages: str) -> list[str]:
+    """Returns the module and arguments that apply `stages` to the runs in folder `name`; a stage that starts with -- is a flag."""
     return [TREAT, f"--from={name}", *(stage if stage.startswith("--") else f"--treat={stage}" for stage in stages)]
 
 
-COMMANDS = {  # folder -> the verb that fills it
+COMMANDS = {  # folder -> the command that creates it
     "digits": study("digits", ("teacher", "alone"), "0:4"),
     "digits_distilled": treat("digits/teacher", f"distill:{TAUGHT.format('digits')}", "--config.task.labels=50", UNLABELLED),
     "digits_prune80": treat("digits/teacher", "prune:sparsity=0.8"),
@@ -59,7 +61,10 @@ COMMANDS = {  # folder -> the verb that fills it
 
 
 def bought(about: str, before: Path, after: Path, points: float | None, smaller: float | None, fast: float | None) -> list[dict]:
-    """What runs in `after` changed of those in `before`: points of the score, size on disk and speed, each with its bar, if it has one."""
+    """Returns the changes from the runs in `before` to those in `after`: score in points, size on disk and speed.
+
+    Each comes with its threshold, `bar`, or None.
+    """
     found = (
         ("points", points, change(before, after)),
         ("times smaller", smaller, times(after, "smaller")),
@@ -72,7 +77,10 @@ def bought(about: str, before: Path, after: Path, points: float | None, smaller:
 
 
 def claims(root: Path, subject: str) -> list[dict]:
-    """Each with its bar; `held` says whether the value, or the end of its interval that the bar is about, reaches it."""
+    """Returns a subject's claims with their thresholds (`bar`).
+
+    `held` is True if the value, or the interval end that the threshold refers to, reaches the threshold.
+    """
     if subject == "passages":
         share = recovered(root / "passages/teacher", root / "passages/alone", root / "passages_distilled")
         return [
@@ -112,7 +120,9 @@ def main(overrides: dict[str, str]) -> None:
             placed = [word.replace("--from=", f"--from={root}/") for word in words]
             print(f"-- {folder}", file=sys.stderr)
             if subprocess.run([sys.executable, "-m", verb, *placed, f"--workdir={root / folder}"]).returncode:
-                raise UserError(f"the command of {folder} failed, as it says above. Mend it, and run this again: what is there is kept.")
+                raise UserError(
+                    f"the command for {folder} failed; see its message above. Fix it and repeat this command; finished runs are kept."
+                )
     found = [claim for subject in wanted for claim in claims(root, subject)]
     for claim in found:
         mark = "" if claim["held"] is None else "holds" if claim["held"] else "FALLS SHORT"

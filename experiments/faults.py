@@ -1,12 +1,12 @@
-"""Faults under load: what a run does when it is killed again and again, and whether it grows. Prints JSON; exit code 1 where it fails.
+"""Fault tests: a run that is killed repeatedly, and memory growth over checkpoints. Prints JSON; exits with code 1 on failure.
 
     python -m experiments.faults kills --cycles=50 --out=experiments/results/bench/kills.json     (about 10 min)
     python -m experiments.faults memory --saves=300 --out=experiments/results/bench/memory.json   (about 2 min)
 
-kills   one work directory, `kill -9` at moments drawn from a seed: after some time of training, in the middle of a save, while the run
-        starts. Each resume must go on from the last complete save, whatever was logged must be what a run that was never stopped logs, and
-        the end must be the same to the last bit: parameters, optimiser state, random state, logged losses, results.
-memory  the resident memory of a run that saves again and again, without training in between: from the 20th save to the last
+kills   kills one run repeatedly with `kill -9` at random moments drawn from a seed: during training, during a checkpoint and at startup.
+        Each restart must resume from the latest complete checkpoint, and logged metrics must equal those of an uninterrupted run. The end
+        must be bit-equal: parameters, optimizer state, random state, logged losses, results.
+memory  resident memory of a process that saves checkpoints repeatedly without training, from the 20th checkpoint to the last
 """
 
 import json
@@ -23,17 +23,17 @@ from assay.train.workdir import environment, write_text
 from experiments.benches.kills import kills
 from experiments.benches.saves import memory
 
-CYCLES = flags.DEFINE_integer("cycles", 50, "Kills.", lower_bound=1)
-SAVES = flags.DEFINE_integer("saves", 300, "Saves.", lower_bound=40)
-SEED = flags.DEFINE_integer("seed", 0, "Of the moments.", lower_bound=0)
-OUT = flags.DEFINE_string("out", "", "JSON file for the result; without it, it is only printed.")
+CYCLES = flags.DEFINE_integer("cycles", 50, "kills: number of kills.", lower_bound=1)
+SAVES = flags.DEFINE_integer("saves", 300, "memory: number of checkpoints.", lower_bound=40)
+SEED = flags.DEFINE_integer("seed", 0, "kills: seed of the moments.", lower_bound=0)
+OUT = flags.DEFINE_string("out", "", "JSON file for the result; if empty, it is only printed.")
 
 
 def main(overrides: dict[str, str], subject: str) -> None:
     if overrides:
         raise UserError("faults takes no --config overrides. See --help.")
     if OUT.value:
-        write_text(Path(OUT.value), "")  # better known before than after
+        write_text(Path(OUT.value), "")  # fails early if the file cannot be written
     root = Path(tempfile.mkdtemp())
     say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
     try:

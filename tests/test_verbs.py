@@ -15,7 +15,9 @@ import pytest
 
 import assay
 from assay.cli import show as browse
-from assay.cli import train as conduct
+from assay.cli.evaluate import evaluate
+from assay.cli.study import study as study_of
+from assay.cli.train import run as train
 from assay.config.files import load
 from assay.tasks.table import TASKS
 from assay.train import loop
@@ -189,7 +191,7 @@ def test_show_lists_every_task(capsys):
 def test_evaluate_adds_a_split(study, tmp_path, capsys):
     run = Path(shutil.copytree(path_of(study, "tiny", 0), tmp_path / "run"))
     before = read(run / "results.json")["rows"]
-    conduct.evaluate(run, [], ["17:20"], {"per_length": 3}, {})
+    evaluate(run, [], ["17:20"], {"per_length": 3}, {})
     assert "17-20" in capsys.readouterr().out and (run / "report.html").exists()
     rows = read(run / "results.json")["rows"]
     assert rows[: len(before)] == before
@@ -197,7 +199,7 @@ def test_evaluate_adds_a_split(study, tmp_path, capsys):
     assert (added["split"], added["n"], added["steps"], list(added["by_length"])) == ("17-20", 12, 20, ["17", "18", "19", "20"])
     records = predictions(run, "17-20")
     assert added["value"] == pytest.approx(sum(score("answer_accuracy", r["target"], r["prediction"]) for r in records) / 12)
-    conduct.evaluate(run, [], ["17:20"], {"per_length": 1}, {})
+    evaluate(run, [], ["17:20"], {"per_length": 1}, {})
     assert [(row["split"], row["n"]) for row in read(run / "results.json")["rows"]] == [("iid", 16), ("9-16", 16), ("17-20", 4)], (
         "not twice"
     )
@@ -232,14 +234,14 @@ def test_a_finished_study_is_not_trained_again(study, monkeypatch, capsys):
     monkeypatch.setattr(loop, "make_step", None)
     monkeypatch.setattr(loop, "measure", None)
     monkeypatch.chdir(ROOT)
-    conduct.study([f"{CONFIG}:{variant}" for variant in VARIANTS], SEEDS, {}, study)
+    study_of([f"{CONFIG}:{variant}" for variant in VARIANTS], SEEDS, {}, study)
     assert "scratchpad" in capsys.readouterr().out
     assert files() == before and (study / "results.json").read_bytes() == results
 
 
 def test_a_run_of_no_steps_is_the_untrained_model(tmp_path, capsys):
     changes = {"train.steps": "0", "evaluate.splits": "iid", "evaluate.per_length": "1"}
-    conduct.run(f"{ROOT}/{CONFIG}:tiny", changes, tmp_path / "run", quiet=True)
+    train(f"{ROOT}/{CONFIG}:tiny", changes, tmp_path / "run", quiet=True)
     assert {row["steps"] for row in read(tmp_path / "run" / "results.json")["rows"]} == {0}
     assert (tmp_path / "run" / "report.html").exists()
 

@@ -1,1 +1,1 @@
-"""What `bench` and `faults` measure."""
+"""Measurements of `bench` and `faults`."""

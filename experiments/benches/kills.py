@@ -1,4 +1,4 @@
-"""A run that is killed again and again, at moments drawn from a seed, against one that was never stopped."""
+"""Compares a run that is killed repeatedly, at random moments drawn from a seed, with an uninterrupted run."""
 
 import json
 import random
@@ -18,14 +18,14 @@ import numpy as np
 from assay.treatments.pipeline.load import rebuild, restore
 
 ROOT = Path(__file__).parents[2]
-EVERY = 8  # steps between saves
-STEPS_A_KILL = 60  # a run must not end before its last kill
+EVERY = 8  # steps between checkpoints
+STEPS_A_KILL = 60  # steps per kill, so that a run does not end before its last kill
 KINDS = ("time", "save", "start", "save", "time")
-CLOCK = ("examples_per_second", "elapsed_seconds")  # the figures of a line that depend on the day
+CLOCK = ("examples_per_second", "elapsed_seconds")  # fields of a metrics line that depend on wall-clock time
 
 
 class Run:
-    """A run of parity's tiny variant in a process of its own."""
+    """A run of the parity config's tiny variant in its own process."""
 
     def __init__(self, folder: Path, steps: int, every: int):
         self.folder, self.steps, self.every, self.err = folder, steps, every, folder.parent / f"{folder.name}.err"
@@ -43,23 +43,23 @@ class Run:
             raise AssertionError(self.err.read_text())
 
     def saves(self) -> list[int]:
-        """The steps of the complete saves; orbax renames a folder once it is whole."""
+        """Returns the steps of complete checkpoints. Orbax renames a checkpoint folder when it is complete."""
         return sorted(int(path.name) for path in self.folder.glob("checkpoints/*") if path.name.isdecimal())
 
     def half_written(self, since: float = 0.0) -> list[str]:
-        """Saves that are not complete; those begun after `since`, since an earlier kill's may still lie there."""
+        """Returns incomplete checkpoints started after `since`, because those of an earlier kill may still exist."""
         folders = [path for path in self.folder.glob("checkpoints/*") if not path.name.isdecimal()]
         return [path.name for path in folders if _stat(path, "st_mtime") > since]
 
     def logged(self) -> list[dict]:
-        """The lines of metrics.jsonl without the figures of the clock. Only a last line may be cut short."""
+        """Returns the lines of metrics.jsonl without wall-clock fields. Only the last line may be truncated."""
         file = self.folder / "metrics.jsonl"
         text = file.read_text() if file.exists() else ""
         lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
         return [{name: value for name, value in line.items() if name not in CLOCK} for line in lines]
 
     def resumed_at(self) -> int | None:
-        """The step that it says it went on from; None where it was killed before."""
+        """Returns the step that the run reports as its starting point, or None if it was killed before reporting."""
         told = re.search(r"from (?:step (\d+)|the start)", self.err.read_text())
         return int(told.group(1) or 0) if told else None
 
@@ -67,24 +67,27 @@ class Run:
         return _stat(self.folder / "metrics.jsonl", "st_size")
 
     def claimed(self) -> int:
-        """When config.json was last written: a run does so once it has read what is there."""
+        """Returns the modification time of config.json in ns. A run writes it after it has read the work directory."""
         return _stat(self.folder / "config.json", "st_mtime_ns")
 
 
 def state_bytes(folder: Path) -> dict[str, bytes]:
-    """Every array of the newest checkpoint by its path: step, parameters, optimiser state, key."""
+    """Returns the bytes of every array of the latest checkpoint by path: step, parameters, optimizer state, key."""
     state = restore(rebuild(folder), folder)
     leaves = jax.tree_util.tree_leaves_with_path(state._replace(key=jax.random.key_data(state.key)))
     return {jax.tree_util.keystr(path): np.asarray(leaf).tobytes() for path, leaf in leaves}
 
 
 def kills(root: Path, cycles: int, seed: int, told: Callable[[str], None] = lambda line: None) -> dict:
-    """Kills one run `cycles` times and compares its end with that of a run that was never stopped. Raises AssertionError."""
+    """Kills one run `cycles` times and compares its final state with that of an uninterrupted run.
+
+    Raises AssertionError for any difference.
+    """
     steps, chance = STEPS_A_KILL * (cycles + 1), random.Random(seed)
     whole, run = Run(root / "whole", steps, steps), Run(root / "run", steps, EVERY)
     whole.finish()
     wanted = whole.logged()
-    _check([line["step"] for line in wanted] == list(range(1, steps + 1)), "the unbroken run logged every step")
+    _check([line["step"] for line in wanted] == list(range(1, steps + 1)), "the uninterrupted run logged every step")
     found: dict[str, list[int]] = {"resumed_at": [], "lost_steps": []}
     halves = 0
     for turn in range(cycles):
@@ -93,29 +96,31 @@ def kills(root: Path, cycles: int, seed: int, told: Callable[[str], None] = lamb
         _check_resumed(run, before)
         halves += bool(run.half_written(since))
         lines, saved = run.logged(), run.saves()
-        _check(lines == wanted[: len(lines)], "what was logged before the kill is what the unbroken run logged")
-        _check(not (run.folder / "results.json").exists(), "a killed run claims no results")
+        _check(lines == wanted[: len(lines)], "the metrics logged before the kill equal those of the uninterrupted run")
+        _check(not (run.folder / "results.json").exists(), "a killed run has no results.json")
         newest = _newest(run, root / "copy")
         _check(
-            newest == (saved[-1] if saved else 0) and newest % EVERY == 0, f"the newest save {saved} can be read; it is of step {newest}"
+            newest == (saved[-1] if saved else 0) and newest % EVERY == 0,
+            f"the latest of the checkpoints {saved} can be restored; got step {newest}",
         )
-        _check(newest >= len(lines) - 2 * EVERY, "a save is complete before the next one begins")
+        _check(newest >= len(lines) - 2 * EVERY, "a checkpoint is complete before the next one starts")
         found["resumed_at"].append(newest)
         found["lost_steps"].append(len(lines) - newest)
-        told(f"kill {turn + 1} of {cycles}: {KINDS[turn % len(KINDS)]}, {len(lines)} steps logged, newest save {newest}")
+        told(f"kill {turn + 1} of {cycles}: {KINDS[turn % len(KINDS)]}, {len(lines)} steps logged, latest checkpoint {newest}")
     before = run.saves()
     run.finish()
     _check_resumed(run, before)
-    _check(halves > 0, "some kill hit a save")
-    _check(state_bytes(run.folder) == state_bytes(whole.folder), "the state is the same to the last bit")
-    _check(run.logged() == wanted, "every logged figure is the same")
+    _check(halves > 0, "at least one kill interrupted a checkpoint")
+    _check(state_bytes(run.folder) == state_bytes(whole.folder), "the final states are bit-equal")
+    _check(run.logged() == wanted, "all logged metrics are equal")
     rows = [json.loads((each.folder / "results.json").read_text())["rows"] for each in (run, whole)]
-    _check(rows[0] == rows[1], "the results are the same")
-    _check(run.half_written() == [] and run.saves()[-1] == steps, "nothing half-written is left")
+    _check(rows[0] == rows[1], "the results are equal")
+    _check(run.half_written() == [] and run.saves()[-1] == steps, "no incomplete checkpoint remains")
     return {"cycles": cycles, "steps": steps, "save_every": EVERY, "hit_a_save": halves, **found, "end": "bit-equal"}
 
 
 def kill(run: Run, kind: str, chance: random.Random) -> None:
+    """Starts the run and kills it: after some time of training (`time`), during a checkpoint (`save`) or at startup (`start`)."""
     size, written, before, begun = run.size(), run.claimed(), len(run.saves()), time.time()
     running = run.start()
     if kind == "start":
@@ -136,7 +141,7 @@ def kill(run: Run, kind: str, chance: random.Random) -> None:
 
 
 def _stat(path: Path, name: str) -> Any:
-    """0 where it is not there, or no longer."""
+    """Returns a field of the path's stat, or 0 if the path does not exist."""
     try:
         return getattr(path.stat(), name)
     except FileNotFoundError:
@@ -144,7 +149,7 @@ def _stat(path: Path, name: str) -> Any:
 
 
 def _wait(running: subprocess.Popen, happened: Callable[[], bool]) -> None:
-    """Until it has happened or the run has ended."""
+    """Waits until `happened` returns True or the run has ended. Raises AssertionError after 120 s."""
     end = time.monotonic() + 120
     while not happened() and running.poll() is None:
         _check(time.monotonic() < end, "timed out")
@@ -153,11 +158,11 @@ def _wait(running: subprocess.Popen, happened: Callable[[], bool]) -> None:
 
 def _check_resumed(run: Run, before: Sequence[int]) -> None:
     step = run.resumed_at()
-    _check(step in (None, before[-1] if before else 0), f"it went on from {step}; complete were {before}")
+    _check(step in (None, before[-1] if before else 0), f"it resumes from the latest complete checkpoint; got {step}, complete: {before}")
 
 
 def _newest(run: Run, copy: Path) -> int:
-    """The step of the newest state. Looking tidies up, so it looks at a copy."""
+    """Returns the step of the latest state. Reads a copy, because restoring cleans up the folder."""
     if not run.saves():
         return 0
     shutil.copytree(run.folder, copy)

@@ -1,4 +1,4 @@
-"""The resident memory of a process that saves again and again."""
+"""Measures the resident memory of a process that saves checkpoints repeatedly."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from assay.treatments.pipeline.load import treatments
 
 
 def memory(root: Path, saves: int, told: Callable[[str], None] = lambda line: None) -> dict:
-    """Resident memory over saves of one state, in bytes."""
+    """Returns the resident memory over repeated checkpoints of one state, in bytes."""
     launch.start()
     config = to_dict(load("experiments/reason/parity.py:transformer"))
     made = assemble(config, treatments(config["treatments"]))

@@ -1,4 +1,4 @@
-"""Benchmarks of a run's steps: the loop over the bare step, the loader over the loop, the loop over one that waits for each loss."""
+"""Step benchmarks: training loop vs. bare step, data loader vs. training loop, and training loop vs. a loop that fetches each loss."""
 
 import json
 import os
@@ -19,12 +19,12 @@ from assay.train.step import make_step
 from assay.train.workdir import WorkDir
 from assay.treatments.pipeline.load import treatments
 
-WARM = 20  # steps before the clock starts
-LOADER_SECONDS = 0.5  # for which a loader runs alone
+WARM = 20  # warm-up steps before timing starts
+LOADER_SECONDS = 0.5  # how long a loader runs alone
 
 
 def over_bare(values: Mapping[str, Any], repeats: int, steps: int, root: str) -> dict[str, Any]:
-    """Time of a step inside the training loop over the bare compiled step on ready batches."""
+    """Returns the step time in the training loop relative to the bare compiled step on prepared batches."""
     made = _assembled(values, WARM + steps)
     mesh, block = make_mesh(made.settings.mesh), made.settings.train.steps_per_call
     count, arguments = np.int32(block), (made.key, made.given(), made.first_batch())
@@ -46,7 +46,7 @@ def over_bare(values: Mapping[str, Any], repeats: int, steps: int, root: str) ->
 
 
 def loader(values: Mapping[str, Any], repeats: int, steps: int, root: str) -> dict[str, Any]:
-    """A run's examples a second while it trains, against those of its loader with nothing else to do."""
+    """Returns the throughput of the loader alone relative to that of training, in examples per second."""
     made = _assembled(values, WARM + steps)
     train = made.settings.train
     alone, training = [], []
@@ -62,8 +62,11 @@ def loader(values: Mapping[str, Any], repeats: int, steps: int, root: str) -> di
 
 
 def over_fetching(values: Mapping[str, Any], repeats: int, steps: int, root: str) -> dict[str, Any]:
-    """The loop's calls of several steps, whose metrics nobody waits for, against one step a call whose loss is fetched at once. Both make
-    their batches by the same loader."""
+    """Returns the step time of a loop that fetches each loss relative to the training loop.
+
+    The training loop runs several steps per call and does not wait for metrics. The other loop runs one step per call and fetches its loss
+    immediately. Both use the same loader.
+    """
     values = {**values, "train": {**values["train"], "validate_every": 0, "patience": 0}}
     made = _assembled(values, WARM + 10 * steps)
     single = _assembled({**values, "train": {**values["train"], "steps_per_call": 1}}, WARM + steps)
@@ -83,7 +86,7 @@ def over_fetching(values: Mapping[str, Any], repeats: int, steps: int, root: str
 
 
 def ratio(over: list[float], under: list[float]) -> dict[str, Any]:
-    """The median ratio of alternating repeats."""
+    """Returns the median ratio over alternating repeats, with a bootstrap interval."""
     ratios = np.array(over) / np.array(under)
     medians = np.median(np.random.default_rng(0).choice(ratios, (10_000, len(ratios))), axis=1)
     return {
@@ -110,10 +113,10 @@ def _initial(made: Experiment, mesh: jax.sharding.Mesh):
 
 
 def _trained(made: Experiment, root: str, turn: int) -> float:
-    """Seconds a step of a run, without its first ones."""
+    """Returns the seconds per step of a run, without warm-up."""
     folder = WorkDir(os.path.join(root, f"turn_{turn}"))
     folder.path.mkdir(parents=True)
     loop.train(made, folder, make_mesh(made.settings.mesh), labels_of(made, ""), quiet=True)
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
-    lines = [line for line in lines if line["step"] >= WARM and "elapsed_seconds" in line]  # a look has a line of its own
+    lines = [line for line in lines if line["step"] >= WARM and "elapsed_seconds" in line]  # validations have separate lines
     return (lines[-1]["elapsed_seconds"] - lines[0]["elapsed_seconds"]) / (lines[-1]["step"] - lines[0]["step"])

@@ -1,14 +1,14 @@
-"""Can a small CNN that has few labels learn from a larger one what it lacks?
+"""Can a small CNN with few labels learn the rest from a larger one?
 
 Command:   python -m experiments.study --config=experiments/compress/digits.py:teacher --config=experiments/compress/digits.py:alone \\
                --seeds=0:4 --workdir=runs/compress_digits
            python -m experiments.treat --from=runs/compress_digits/teacher --workdir=runs/compress_digits/distilled \\
                --treat=distill:student=experiments/compress/digits.py:alone,T=4 --config.task.labels=50 --config.task.unlabelled=True
 Variants:  teacher    the CNN of experiments/vision/cnn_digits.py with all labels
-           wide       four times its channels, from which a pipeline cuts
-           alone      a fourth of its channels and 50 labels, by which choices were made on `valid`
-           tiny       a few steps; `alone,tiny` is the other
-Cost:      two CPU cores, a seed: teacher about 1 min, alone 30 s, distilled 1 min
+           wide       the same with four times the channels, the starting point of a pruning pipeline
+           alone      the same with a quarter of the channels and 50 labels; settings were chosen on `valid`
+           tiny       a few steps; also with a variant: `alone,tiny`
+Cost:      two CPU cores, per seed: teacher about 1 min, alone 30 s, distilled 1 min
 Expected:  see README, "Compression"
 Reference: Hinton et al. 2015 (arXiv 1503.02531)
 """
@@ -23,7 +23,7 @@ MODELS = {
     "wide": {"filters": (128, 256), "dense": 512, "dropout": 0.5},
     "alone": {"filters": (8, 16), "dense": 32, "dropout": 0.1},
 }
-PIPELINES = {"small": ("distill:student=small,T=2,hard=0.1", "prune:channels=0.5,steps=1000", "quantize:int8")}  # for experiments.treat
+PIPELINES = {"small": ("distill:student=small,T=2,hard=0.1", "prune:channels=0.5,steps=1000", "quantize:int8")}  # used by experiments.treat
 
 
 @sized

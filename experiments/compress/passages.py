@@ -1,4 +1,4 @@
-"""Can a BiLSTM that has few labels learn from a Transformer where a text comes from?
+"""Can a BiLSTM with few labels learn from a Transformer to identify where a text comes from?
 
 Command:   python -m experiments.study --config=experiments/compress/passages.py:teacher \\
                --config=experiments/compress/passages.py:alone --seeds=0:4 --workdir=runs/compress_passages
@@ -6,9 +6,9 @@ Command:   python -m experiments.study --config=experiments/compress/passages.py
                --treat=distill:student=experiments/compress/passages.py:alone,T=1,hard=0.1,cache=True \\
                --config.task.labels=200 --config.task.unlabelled=True
 Variants:  teacher    an encoder of two blocks with all labels
-           alone      a BiLSTM with 200 labels, by which choices were made on `valid`
-           tiny       a few steps; `alone,tiny` is the other
-Cost:      two CPU cores, a seed: teacher 2 min, alone and distilled 1 min each
+           alone      a BiLSTM with 200 labels; settings were chosen on `valid`
+           tiny       a few steps; also with a variant: `alone,tiny`
+Cost:      two CPU cores, per seed: teacher 2 min, alone and distilled 1 min each
 Expected:  see README, "Compression"
 Reference: Hinton et al. 2015 (arXiv 1503.02531); Tang et al. 2019 (arXiv 1903.12136), from BERT to a BiLSTM
 """

@@ -1,19 +1,19 @@
-"""Which remedy closes the gap between training and test accuracy of a network that has seen 200 labelled digits?
+"""Which treatment closes the gap between training and test accuracy of a network trained on 200 labelled digits?
 
 Command:   python -m experiments.study --config=experiments/generalise/overfitting.py:none \\
-               --config=experiments/generalise/overfitting.py:augment --seeds=0:4 --workdir=runs/overfitting     (one --config a variant)
+               --config=experiments/generalise/overfitting.py:augment --seeds=0:4 --workdir=runs/overfitting     (one --config per variant)
            python -m experiments.compare --workdir=runs/overfitting --baseline=none --split=test --plot=differences.svg
-Variants:  none            a CNN that learns its 200 pictures by heart
-           l1, l2          a penalty on the size of weights
-           dropout         half of the features of the head
-           augment         pictures moved by up to a pixel and turned by up to 12 degrees
-           early_stopping  the best look at the 180 pictures of `valid`, which are so many labels more
-           ensemble        five networks at once, whose probabilities are averaged
-           average         the moving average of the parameters
-           kfold           `valid` is one of five folds: for fold in 0 1 2 3 4, a study with --config.task.fold=$fold and its own --workdir;
-                           compare takes the five with one --workdir each, and the mean over folds stands for a seed
-           tiny            a few steps; `l1,tiny` and so on are the others
-Cost:      two CPU cores, a seed: under 1 min, the ensemble 2 min
+Variants:  none            a CNN that memorizes its 200 images
+           l1, l2          a penalty on the size of the weights
+           dropout         drops half of the head's features
+           augment         shifts images by up to one pixel and rotates them by up to 12 degrees
+           early_stopping  restores the checkpoint with the best validation on the 180 images of `valid`, which add as many labels
+           ensemble        five networks at once, with averaged probabilities
+           average         an exponential moving average of the parameters
+           kfold           `valid` is one of five folds: run one study per fold 0 to 4 with --config.task.fold=FOLD and its own --workdir;
+                           pass the five to compare with one --workdir each; the mean over folds represents a seed
+           tiny            a few steps; also with a variant: `l1,tiny`
+Cost:      two CPU cores, per seed: less than 1 min, the ensemble 2 min
 Expected:  test accuracy, mean of 5 seeds, and its paired difference to `none` (0.912; training 1.00): augment 0.945 (+0.033), dropout 0.927
            (+0.015), early_stopping 0.898 (-0.014, worse); inconclusive: l2 0.914, l1, ensemble and kfold 0.913, average 0.911
 Reference: Goodfellow et al. 2016, "Deep Learning", chapter 7

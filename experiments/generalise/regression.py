@@ -1,14 +1,14 @@
-"""Does a network predict how a disease goes on better than a ridge regression, from ten measurements and 264 patients?
+"""Does a network predict disease progression better than ridge regression, from ten measurements of 264 patients?
 
 Command:   python -m experiments.study --config=experiments/generalise/regression.py:mlp \\
                --config=experiments/generalise/regression.py:ensemble --seeds=0:4 --workdir=runs/regression
 Variants:  mlp        one hidden layer of 64, dropout and weight decay
-           ensemble   five of them, whose answers are averaged
-           tiny       a few steps; `ensemble,tiny` is another
-Cost:      two CPU cores, a seed: about 5 s
+           ensemble   five of them, with averaged outputs
+           tiny       a few steps; also with a variant: `ensemble,tiny`
+Cost:      two CPU cores, per seed: about 5 s
 Expected:  test R2, mean of 5 seeds: mlp 0.503 (0.467 to 0.538), ensemble 0.518 (0.505 to 0.532). scikit-learn's Ridge on the same split and
-           the same standardised numbers: 0.494 (alpha 1, its default; measured here): ten measurements leave little for a network to find
-Reference: Efron et al. 2004, "Least angle regression", whose data these are
+           the same standardized features: 0.494 (alpha 1, its default; measured here). Ten measurements leave a network little to gain
+Reference: Efron et al. 2004, "Least angle regression", the source of the data
 """
 
 from ml_collections import ConfigDict

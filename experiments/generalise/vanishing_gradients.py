@@ -1,16 +1,16 @@
-"""Does the gradient reach all 32 blocks of a deep Transformer evenly, and does the network learn?
+"""Do gradients reach all 32 blocks of a deep Transformer evenly, and does the network learn?
 
 Command:   python -m experiments.study --config=experiments/generalise/vanishing_gradients.py:post \\
                --config=experiments/generalise/vanishing_gradients.py:post_scaled \\
                --config=experiments/generalise/vanishing_gradients.py:pre --workdir=runs/vanishing_gradients
-Variants:  post         normalisation after each sum, as in the first Transformer; plain initial values
-           post_scaled  the same, the initial values of what is added scaled by the number of terms
-           pre          normalisation before each half of a block
-           tiny         a few steps of few blocks; `pre,tiny` and the other too
+Variants:  post         normalization after each residual sum, as in the original Transformer; plain initialization
+           post_scaled  the same, with the initialization of residual branches scaled by the number of terms
+           pre          normalization before each half of a block
+           tiny         a few steps with few blocks; also with a variant: `pre,tiny`
 Cost:      two CPU cores: about 2 min each
-Expected:  the gradient of block 0 over that of block 31 at the first step: 13 with `post`, 1.0 with `post_scaled`, 1.4 with `pre`;
-           after 100 updates `post` is at chance (0.20 of the tokens right), the other two above 0.5 (one seed, measured)
-Reference: Xiong et al. 2020 (arXiv 2002.04745) for the place of the norm; Radford et al. 2019 (GPT-2) for the scaled initial values
+Expected:  ratio of the gradient norms of block 0 and block 31 at the first step: 13 with `post`, 1.0 with `post_scaled`, 1.4 with `pre`;
+           after 100 updates, token accuracy is at chance (0.20) with `post` and above 0.5 with the other two (one seed, measured)
+Reference: Xiong et al. 2020 (arXiv 2002.04745) for the norm placement; Radford et al. 2019 (GPT-2) for the scaled initialization
 """
 
 from ml_collections import ConfigDict
@@ -27,9 +27,9 @@ def get_config(given: str = "") -> ConfigDict:
     config.task = ConfigDict(
         {
             "name": "chomsky/bucket_sort",
-            "convention": "code",  # "code" or "paper", where the published code and paper disagree
-            "lengths": "1:20",  # training lengths, both included
-            "seed": 0,  # of the test examples
+            "convention": "code",  # "code" or "paper", if the published code and paper disagree
+            "lengths": "1:20",  # training lengths, both ends included
+            "seed": 0,  # seed of the test examples
         }
     )
     config.model = transformer("encoder", depth=32, width=32, mlp=64, positions="sinusoidal")

@@ -1,1 +1,1 @@
-"""What is compared with other libraries, and how. Workers of both sides run at once and take turns."""
+"""Comparison with other libraries: workloads and workers. Workers of both sides run side by side and take turns."""

@@ -1,4 +1,4 @@
-"""The peers: PyTorch and Hugging Face transformers. Runs in an environment of its own, see requirements.txt.
+"""Workers of the peers, PyTorch and Hugging Face transformers. Runs in a separate environment (see requirements.txt).
 
 PEERS_PYTHON experiments/peers/in_torch.py gpt_small [eager|compiled]
 """
@@ -65,7 +65,7 @@ class Residual(nn.Module):
 
     def forward(self, x):
         y = self.norm_second(self.second(F.relu(self.norm_first(self.first(x)))))
-        if x.shape != y.shape:  # the parameter-free shortcut
+        if x.shape != y.shape:  # parameter-free shortcut
             x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.out - x.shape[1]))
         return F.relu(y + x)
 
@@ -83,6 +83,7 @@ class ResNet(nn.Module):
 
 
 def training(model: nn.Module, inputs, labels, compiled: bool, half: bool):
+    """Returns `run(count)`, which trains for `count` steps with AdamW; in bfloat16 if `half`."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
 
     def loss(inputs, labels):
@@ -104,6 +105,7 @@ def training(model: nn.Module, inputs, labels, compiled: bool, half: bool):
 
 
 def decoding(work: dict):
+    """Returns (model, run): `run(count)` decodes `count` times greedily with GPT-2."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     sizes = {"n_layer": work["depth"], "n_embd": work["width"], "n_head": work["heads"], "vocab_size": work["vocabulary"]}
@@ -122,6 +124,7 @@ def decoding(work: dict):
 
 
 def make(name: str):
+    """Returns (run, facts) of a workload, for `serve`."""
     torch.manual_seed(0)
     torch.set_default_device(DEVICE)
     work, compiled = (WORKS | ON_GPU)[name], "compiled" in sys.argv[2:]

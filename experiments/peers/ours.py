@@ -1,4 +1,4 @@
-"""Our side of the comparisons: the models, the step and the decoding of the library, as a run has them.
+"""Workers of this library for the comparisons: its models, training step and decoding, as in a run.
 
 python -m experiments.peers.ours gpt_small
 """
@@ -29,11 +29,11 @@ from assay.train.treatment import compose
 from experiments.peers.serve import serve
 from experiments.peers.works import ON_GPU, WORKS
 
-BLOCK = 4  # steps in one compiled call
+BLOCK = 4  # steps per compiled call
 
 
 def model_of(work: dict[str, Any]):
-    """(model, batch, score)"""
+    """Returns (model, batch, score) of a workload."""
     drawn, batch, kind = np.random.default_rng(0), work["batch"], work["kind"]
     config: ConfigDict
     if kind in ("gpt", "decode"):
@@ -58,6 +58,7 @@ def model_of(work: dict[str, Any]):
 
 
 def training(work: dict[str, Any]):
+    """Returns (run, params, flops): `run(steps)` trains for that many steps; flops are those of one step."""
     model, arrays, score = model_of(work)
     config = OptimizerConfig("adamw", 3e-4, "constant", 0, 0, 0.1, "kernel$", 0.0)
     schedule = make_schedule(config, 1)
@@ -66,7 +67,7 @@ def training(work: dict[str, Any]):
     initial = lambda key: init_state(key, {}, model, objective, optimizer, treatment, arrays)  # noqa: E731
     state = jax.jit(initial, out_shardings=shardings(jax.eval_shape(initial, jax.random.key(0)), mesh))(jax.random.key(0))
     step, placed = make_step(model, objective, treatment.gradient, optimizer), jax.tree.map(lambda leaf: leaf.sharding, state)
-    call = make_call(step, schedule, mesh, placed, looped=work["kind"] != "resnet")  # as the loop has it on a CPU
+    call = make_call(step, schedule, mesh, placed, looped=work["kind"] != "resnet")  # as in the training loop on a CPU
     batches = jax.device_put({name: np.stack([array] * BLOCK) for name, array in arrays.items()})
 
     def run(steps: int) -> None:
@@ -79,6 +80,7 @@ def training(work: dict[str, Any]):
 
 
 def decoding(work: dict[str, Any]):
+    """Returns (run, params, None): `run(count)` decodes `count` times."""
     model, arrays, _ = model_of(work)
     seq = arrays["inputs"].shape[1]
     batch = jax.device_put(arrays | {"given": np.repeat(np.arange(seq)[None, :] == 0, work["batch"], axis=0).astype(np.float32)})
@@ -94,6 +96,7 @@ def decoding(work: dict[str, Any]):
 
 
 def make(name: str):
+    """Returns (run, facts) of a workload, for `serve`."""
     launch.start()
     work = (WORKS | ON_GPU)[name]
     run, params, operations = (decoding if work["kind"] == "decode" else training)(work)

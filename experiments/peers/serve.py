@@ -1,7 +1,7 @@
-"""How a benchmark's worker talks: it makes its work, says so, and then does so many steps for each line that it reads.
+"""Protocol of benchmark workers: a worker prepares its workload, reports facts, and then runs a number of steps per input line.
 
-Both sides of a comparison speak this, so that their repeats can alternate while neither waits for the other's start. Imports nothing that
-only one of them has.
+Both sides of a comparison use it, so their repeats alternate without waiting for each other's startup. This file imports nothing that only
+one side has.
 """
 
 import json
@@ -12,9 +12,13 @@ from typing import Any
 
 
 def serve(make: Callable[[str], tuple[Callable[[int], None], dict[str, Any]]]) -> None:
-    """`make(name)` -> (run, facts): `run(count)` does so many steps and returns when they are done."""
+    """Serves a workload over stdin and stdout.
+
+    Args:
+        make: `make(name)` returns (run, facts). `run(count)` runs `count` steps and returns when they are finished.
+    """
     run, facts = make(sys.argv[1])
-    run(2)  # compiles, warms up
+    run(2)  # compilation and warm-up
     print(json.dumps(facts), flush=True)
     for line in sys.stdin:
         count = int(line)

@@ -1,4 +1,4 @@
-"""Two or more workers side by side, each in a process of its own: repeats alternate, and only ratios of one turn are compared."""
+"""Runs two or more workers side by side, each in its own process. Repeats alternate, and only ratios within one turn are compared."""
 
 import json
 import os
@@ -15,14 +15,14 @@ from assay.diagnostics.cost.chips import CHIPS
 from experiments.peers.works import ON_GPU, WORKS
 
 HERE = Path(__file__).parent
-SECONDS = 1.0  # that a repeat lasts about
-WARM = 5  # turns that are not counted: PyTorch's first seconds are two to three times as slow as what follows
-MODES = {"decode": ("eager",)}  # of a kind of work; the others are run by PyTorch both ways
+SECONDS = 1.0  # approximate duration of a repeat
+WARM = 5  # warm-up turns that are not counted: PyTorch is two to three times slower in its first seconds
+MODES = {"decode": ("eager",)}  # PyTorch modes by kind of workload; other kinds run in both modes
 EITHER = ("eager", "compiled")
 
 
 def compare(name: str, python: str, repeats: int, told: Callable[[str], None]) -> dict:
-    """Seconds a step of our side and of each peer, and the ratio to the better peer with a bootstrap interval of its median."""
+    """Returns the seconds per step of this library and each peer, and the ratio to the better peer with a bootstrap interval."""
     work = (WORKS | ON_GPU)[name]
     commands = {"ours": [sys.executable, "-m", "experiments.peers.ours", name]}
     commands |= {mode: [python, str(HERE / "in_torch.py"), name, mode] for mode in MODES.get(work["kind"], EITHER)}
@@ -59,18 +59,18 @@ def compare(name: str, python: str, repeats: int, told: Callable[[str], None]) -
 
 
 def check(python: str) -> None:
-    """Raises UserError where that Python has no peers."""
+    """Raises UserError if the given Python lacks PyTorch or transformers."""
     try:
         found = subprocess.run([python, "-c", "import torch, transformers"], capture_output=True, text=True)
     except OSError as error:
-        raise UserError(f"--peers={python!r} is no Python ({error.strerror}). {HINT}") from None
+        raise UserError(f"--peers={python!r} is not a Python interpreter ({error.strerror}). {HINT}") from None
     if found.returncode:
         raise UserError(f"--peers={python!r} lacks PyTorch or transformers. {HINT}")
 
 
 HINT = (
-    "The peers live in an environment of their own: python -m venv .venv-peers && "
-    ".venv-peers/bin/pip install -r experiments/peers/requirements.txt, then --peers=.venv-peers/bin/python."
+    "Install the peers in a separate environment: python -m venv .venv-peers && "
+    ".venv-peers/bin/pip install -r experiments/peers/requirements.txt, then pass --peers=.venv-peers/bin/python."
 )
 
 
@@ -78,7 +78,7 @@ HINT = (
 
 
 def _start(command: list[str]) -> subprocess.Popen:
-    quiet = os.environ | {"TRANSFORMERS_VERBOSITY": "error", "TORCHINDUCTOR_COMPILE_THREADS": "1"}  # no idle helpers
+    quiet = os.environ | {"TRANSFORMERS_VERBOSITY": "error", "TORCHINDUCTOR_COMPILE_THREADS": "1"}  # no idle compile workers
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=quiet)
 
 
@@ -86,7 +86,7 @@ def _answer(side: str, worker: subprocess.Popen):
     assert worker.stdout is not None and worker.stderr is not None
     line = worker.stdout.readline()
     if not line:
-        raise UserError(f"the worker of {side} ended: {worker.stderr.read()[-2000:]}")
+        raise UserError(f"the worker of {side} exited: {worker.stderr.read()[-2000:]}")
     return json.loads(line)
 
 

@@ -1,4 +1,4 @@
-"""What is compared, by name: sizes that both sides read. `gpt2_train` is for a GPU and run only where it is named."""
+"""Workloads by name, with the sizes that both sides use. `gpt2_train` needs a GPU and runs only if it is named."""
 
 GPT = {
     "gpt_small": {"depth": 2, "width": 128, "heads": 4, "context": 64, "batch": 64, "vocabulary": 256},

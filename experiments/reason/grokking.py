@@ -1,12 +1,13 @@
-"""Does a network that has learned half of all equations by heart find the rule for the other half later?
+"""Does a network that has memorized half of all equations generalize to the other half later?
 
 Command:   python -m experiments.main --config=experiments/reason/grokking.py:decay --workdir=runs/grokking
-           (runs/grokking/report.html draws accuracy on both halves against updates)
+           (runs/grokking/report.html plots the accuracy on both halves against updates)
 Variants:  decay      weight decay 1, as in the paper's main runs
-           none       without weight decay
-           tiny       a few steps; `none,tiny` is the other
-Cost:      a CPU core: 8 min
-Expected:  decay, one seed: all equations of a batch right from update 300 on, held-out ones at chance (1/97) until 1,200, .99 at 2,300
+           none       no weight decay
+           tiny       a few steps; also with a variant: `none,tiny`
+Cost:      one CPU core: 8 min
+Expected:  decay, one seed: training batches are fully correct from update 300 on; held-out accuracy stays at chance (1/97) until update
+           1,200 and is .99 at 2,300
 Reference: Power et al. 2022 (arXiv 2201.02177)
 """
 

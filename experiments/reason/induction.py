@@ -1,14 +1,14 @@
-"""Which positions let attention repeat what followed a token, at many times the length that it was trained on?
+"""Which position encodings let attention copy the token that followed an earlier occurrence, far beyond the training length?
 
 Command:   python -m experiments.study --config=experiments/reason/induction.py:rotary --config=experiments/reason/induction.py:alibi \\
                --seeds=0:2 --workdir=runs/induction
 Variants:  rotary, learned, alibi, none, randomised   two blocks of causal attention; trained on 64 tokens
-           local        the first block sees the last 4 tokens and how far they are, the second all tokens and no positions
-           tiny         a few steps; `alibi,tiny` and so on are the others
-Cost:      a CPU core, a seed: 2 min
-Expected:  three seeds, at 64, 128, 256, 512: rotary 1.00, .90, .25, .08; local 1.00 at each; alibi 1.00, 1.00,
+           local        the first block sees the last 4 tokens and their distances, the second all tokens without positions
+           tiny         a few steps; also with a variant: `alibi,tiny`
+Cost:      one CPU core, per seed: 2 min
+Expected:  three seeds, accuracy at 64, 128, 256, 512 tokens: rotary 1.00, .90, .25, .08; local 1.00 at all lengths; alibi 1.00, 1.00,
            .98, .87; randomised .90, .87, .73, .47; none .61, .37, .24, .15
-Reference: Gu and Dao 2023 (arXiv 2312.00752), section 4.1, where it is trained on 256 tokens
+Reference: Gu and Dao 2023 (arXiv 2312.00752), section 4.1, which trains on 256 tokens
 """
 
 from ml_collections import ConfigDict

@@ -1,14 +1,15 @@
-"""Does one trunk that learns parity and the place on a cycle at once learn each of them as well as a trunk of its own does?
+"""Does a shared trunk learn parity and cycle navigation as well as a separate trunk per task does?
 
 Command:   python -m experiments.study --config=experiments/reason/multitask.py:together --config=experiments/reason/multitask.py:parity \\
                --config=experiments/reason/multitask.py:cycle --seeds=0:4 --workdir=runs/multitask
-Variants:  together   an LSTM of width 64 with a head for each task; a batch has 128 examples of each
+Variants:  together   an LSTM of width 64 with one head per task; a batch has 128 examples of each task
            parity     the same on parity alone
-           cycle      the same on the place on a cycle of five alone
-           tiny       a few steps; `parity,tiny` and `cycle,tiny` are the others
-Cost:      two CPU cores, a seed: together about 80 s, the others 50 s
-Expected:  after 1,000 updates parity alone holds at 41-500 with accuracy 1.00, and together in one of two seeds, so it is learned later;
-           the cycle has 0.95 at 1-40 alone and 0.88 together, and neither holds at 41-500 (0.31, 0.26): no gain from sharing at this size
+           cycle      the same on cycle navigation (position on a cycle of five) alone
+           tiny       a few steps; also with a variant: `parity,tiny`, `cycle,tiny`
+Cost:      two CPU cores, per seed: together about 80 s, the others 50 s
+Expected:  after 1,000 updates, accuracy at 41-500 on parity is 1.00 alone, and together in one of two seeds, so it is learned later;
+           accuracy on the cycle at 1-40 is 0.95 alone and 0.88 together, and neither generalizes to 41-500 (0.31, 0.26): sharing brings
+           no gain at this size
 Reference: Caruana 1997, "Multitask learning"; Deletang et al., ICLR 2023 (arXiv 2207.02098) for the tasks
 """
 

@@ -1,13 +1,13 @@
-"""Does next-token prediction learn to plan the one step at which a path branches, or a shortcut that avoids it?
+"""Does next-token prediction learn to plan the single step at which a path branches, or a shortcut around it?
 
 Command:   python -m experiments.study --config=experiments/reason/path_star.py:forward --config=experiments/reason/path_star.py:reversed \\
                --seeds=0:2 --workdir=runs/path_star
-           --config.task.nodes=50 names nodes out of as many as the paper does: the look-up of an edge is then found far later
-Variants:  forward    the path from the start to the goal, token by token: after the first step every token follows from the one before
-           reversed   from the goal to the start, where no step is a choice
-           tiny       a few steps; `reversed,tiny` is the other
-Cost:      a CPU core, a seed: 4 min
-Expected:  one seed: forward .493 exact match, as often as the first edge is guessed (1/degree); reversed 1.00
+           --config.task.nodes=50 uses as many node names as the paper; edge lookup is then learned much later
+Variants:  forward    the path from start to goal, token by token: after the first step, every token follows from the previous one
+           reversed   the path from goal to start, where no step is a choice
+           tiny       a few steps; also with a variant: `reversed,tiny`
+Cost:      one CPU core, per seed: 4 min
+Expected:  one seed, exact match: forward .493, the rate of guessing the first edge (1/degree); reversed 1.00
 Reference: Bachmann and Nagarajan 2024 (arXiv 2403.06963)
 """
 

@@ -1,13 +1,13 @@
 """Can a small Transformer learn a family of puzzles character by character, and solve harder ones of the same kind?
 
 Command:   python -m experiments.main --config=experiments/reason/puzzles.py:transformer --workdir=runs/puzzles
-           --config.task.name=gym/FAMILY takes any family of reasoning-gym, --config.task.options="KEY=VALUE" its own keys
-Variants:  transformer  a causal Transformer of 4 blocks over the sums of `chain_sum`
-           reversed     the same, the answer's last character first
-           tiny         a few steps; `reversed,tiny` is the other
+           --config.task.name=gym/FAMILY selects any reasoning-gym family, --config.task.options="KEY=VALUE" sets its own keys
+Variants:  transformer  a causal Transformer of 4 blocks on the sums of `chain_sum`
+           reversed     the same, with the answer's last character first
+           tiny         a few steps; also with a variant: `reversed,tiny`
 Cost:      two CPU cores: about 20 min
-Expected:  not measured here yet. Answers count where the family's own verifier accepts them in full
-Reference: Stojanovski et al. 2025 (arXiv 2505.24760), whose figures are those of large language models without training
+Expected:  not measured yet. An answer counts as correct if the family's own verifier gives it full marks
+Reference: Stojanovski et al. 2025 (arXiv 2505.24760), which reports large language models without training
 """
 
 from ml_collections import ConfigDict

@@ -1,14 +1,14 @@
-"""How much must a model carry to recall what it has read, and how many layers does a chain of recalls need?
+"""How much state does a model need to recall what it has read, and how many layers does a chain of recalls need?
 
 Command:   python -m experiments.study --config=experiments/reason/recall.py:attention --config=experiments/reason/recall.py:lstm \\
                --workdir=runs/recall
-Variants:  attention  pairs of key and value, then keys (MQAR): two blocks of attention
-           lstm       the same with an LSTM, whose state must hold all pairs
-           flat       16 hops from symbol to symbol (p-hop): one block, once
-           looped     the same block six times
-           tiny       a few steps; `lstm,tiny` and so on are the others
-Cost:      two CPU cores: attention and lstm about 10 min; flat and looped are of the published size and made for a GPU, not run here
-Expected:  attention 1.00; lstm below it; flat .49 and looped .999 are published
+Variants:  attention  key-value pairs followed by keys (MQAR): two attention blocks
+           lstm       the same task with an LSTM, whose state must hold all pairs
+           flat       16 hops from symbol to symbol (p-hop): one block, applied once
+           looped     the same block, applied six times
+           tiny       a few steps; also with a variant: `lstm,tiny`
+Cost:      two CPU cores: attention and lstm about 10 min; flat and looped have the published size and need a GPU, not run here
+Expected:  attention 1.00; lstm lower; published: flat .49, looped .999
 Reference: Arora et al. 2024 (arXiv 2312.04927), figure 2; Saunshi et al. 2025 (arXiv 2502.17416), Table 1
 """
 

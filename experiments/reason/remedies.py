@@ -1,15 +1,15 @@
-"""Which help does a model need that has seen too few strings to find a rule by itself?
+"""Which treatment helps a model that has seen too few strings to find a rule by itself?
 
 Command:   python -m experiments.study --config=experiments/reason/remedies.py:none --config=experiments/reason/remedies.py:supervise \\
                --config=experiments/reason/remedies.py:curriculum --seeds=0:4 --workdir=runs/remedies
            python -m experiments.compare --workdir=runs/remedies --baseline=none --split=41-500 --plot=runs/remedies/differences.svg
-Variants:  none        an LSTM that learns parity for 400 updates, which is mostly too short
-           supervise   the running state is asked for after every bit, and nothing is fed back
-           curriculum  short strings first: all lengths from the 20,000th example on
-           tiny        a few steps; `supervise,tiny` and `curriculum,tiny` are the others
-Cost:      two CPU cores, a seed: about 25 s
-Expected:  five seeds, at 41-500: none .50, supervise 1.00, curriculum .90 (four seeds of five)
-Reference: Bengio et al. 2009, "Curriculum learning"; the scratchpad, which feeds the states back, is experiments/reason/parity.py
+Variants:  none        an LSTM trained on parity for 400 updates, which is mostly too short
+           supervise   the running state is a target at every bit; no prediction is fed back
+           curriculum  short strings first; all lengths from the 20,000th example on
+           tiny        a few steps; also with a variant: `supervise,tiny`, `curriculum,tiny`
+Cost:      two CPU cores, per seed: about 25 s
+Expected:  five seeds, accuracy at 41-500: none .50, supervise 1.00, curriculum .90 (four seeds of five)
+Reference: Bengio et al. 2009, "Curriculum learning"; experiments/reason/parity.py has the scratchpad, which feeds the states back
 """
 
 from ml_collections import ConfigDict

@@ -1,21 +1,21 @@
-"""Can a model that composes up to 5 functions compose 9 or 10, in either order of reading?
+"""Can a model trained to compose up to 5 functions compose 9 or 10, in either reading order?
 
 Command:   python -m experiments.study --config=experiments/reason/table_lookup.py:lstm \\
                --config=experiments/reason/table_lookup.py:bilstm_attention --seeds=0:2 --workdir=runs/forward
-           --config.task.name=ctl/backward reads the functions from the last to the first
+           --config.task.name=ctl/backward lists the functions from last to first
 Variants:  lstm        an LSTM
-           bilstm_attention   an encoder of two blocks: an LSTM in both directions, then attention to all that it has read
-           universal   a Transformer whose one block is applied 12 times, sinusoidal positions
-           relative    the same with positions of Transformer-XL
-           gate        the same, and a block may copy its input by a learned gate
-           geometric   the gate, and attention to the nearest match, which knows directions and no distances (Neural Data Router)
-           more_loops  the geometric run with 20 loops in test
-           tiny        a few steps; `universal,tiny` and so on are the others
-Cost:      a CPU core, a seed: lstm and bilstm_attention 3 min, the Transformers, short compositions first, 7 min
-Expected:  published at 9-10, forward and backward: lstm 1.00, .22; universal .13, .12, which is chance; relative .23, .13; gate .99, .19;
-           geometric 1.00, 1.00. Here, three seeds: bilstm_attention .998 in both; forward: lstm .997; geometric .306, and .885 with
-           more_loops; backward, which more_loops does not fit in 6,000 updates (.45 on 1-5; one seed): lstm .11, and .51 on 1-5
-           (published .59). On 1-5 forward, after 6,000 updates: relative .35, gate .79, which are at chance beyond
+           bilstm_attention   an encoder of two blocks: a bidirectional LSTM, then attention to all its outputs
+           universal   a Transformer with one block applied 12 times, sinusoidal positions
+           relative    the same with Transformer-XL positions
+           gate        the same, with a learned gate that lets a block copy its input
+           geometric   the gate, and attention to the nearest match, with directions but no distances (Neural Data Router)
+           more_loops  the geometric variant with 20 loops at test time
+           tiny        a few steps; also with a variant: `universal,tiny`
+Cost:      one CPU core, per seed: lstm and bilstm_attention 3 min, the Transformers, with a length curriculum, 7 min
+Expected:  published at 9-10, forward and backward: lstm 1.00, .22; universal .13, .12 (chance); relative .23, .13; gate .99, .19;
+           geometric 1.00, 1.00. Measured here, three seeds: bilstm_attention .998 in both; forward: lstm .997; geometric .306, and .885
+           with more_loops; backward: lstm .11, and .51 on 1-5 (published .59). more_loops does not fit backward in 6,000 updates (.45 on
+           1-5; one seed). Forward on 1-5 after 6,000 updates: relative .35, gate .79; both are at chance beyond
 Reference: Csordas et al. 2021 (arXiv 2110.07732v1), Table 1
 """
 

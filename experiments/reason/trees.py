@@ -1,14 +1,14 @@
-"""Does a model that evaluates trees of up to 5 nested operations evaluate deeper ones?
+"""Does a model trained on trees of up to 5 nested operations evaluate deeper ones?
 
 Command:   python -m experiments.study --config=experiments/reason/trees.py:lstm \\
                --config=experiments/reason/trees.py:geometric --workdir=runs/trees
-           --config.task.name=listops/depth for MIN, MAX, MED and SUM in place of + and *
+           --config.task.name=listops/depth uses MIN, MAX, MED and SUM instead of + and *
 Variants:  lstm        an LSTM
-           universal   a Transformer whose one block is applied 12 times
+           universal   a Transformer with one block applied 12 times
            geometric   the same with a copy gate and attention to the nearest match (Neural Data Router)
-           tiny        a few steps; `universal,tiny` and `geometric,tiny` are the others
-Cost:      two CPU cores: lstm 10 min, the Transformers about 2 h; made for a GPU
-Expected:  the published cells stand beside each row; not measured here yet
+           tiny        a few steps; also with a variant: `universal,tiny`, `geometric,tiny`
+Cost:      two CPU cores: lstm 10 min, the Transformers about 2 h; a GPU is recommended
+Expected:  not measured yet; the report shows the published result next to each row
 Reference: Csordas et al. 2021 (arXiv 2110.07732v1), Tables 2 and 3
 """
 

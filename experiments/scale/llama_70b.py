@@ -1,9 +1,9 @@
-"""What does a step of a 70B decoder cost, and on which devices does it fit?
+"""What does a training step of a 70B decoder cost, and on which devices does it fit?
 
 Command:   python -m experiments.plan --config=experiments/scale/llama_70b.py --topology=v5p:8x8x8
-Variants:  full  80 blocks of width 8192, as Llama 2 70B, 4,096 tokens
-           tiny  a few steps on anything
-Cost:      a plan: some minutes on two CPU cores, without the devices; training it: see the plan
+Variants:  full  80 blocks of width 8192, as in Llama 2 70B, 4,096 tokens
+           tiny  a few steps on any machine
+Cost:      planning: a few minutes on two CPU cores, without the devices; training: see the plan
 Expected:  69 billion parameters, as published
 Reference: Touvron et al. 2023 (arXiv 2307.09288)
 """

@@ -2,14 +2,14 @@
 
 Command:   python -m experiments.study --config=experiments/text/finetune.py:scratch_50 \\
                --config=experiments/text/finetune.py:pretrained_50 --seeds=0:4 --workdir=runs/finetune
-           after experiments/text/masked_lm.py into runs/masked_lm
-Variants:  scratch_50, scratch_200, scratch_all           drawn parameters; 50, 200 or all labelled passages
-           pretrained_50, pretrained_200, pretrained_all  the same network from runs/masked_lm
-           tiny                                           a few steps; `pretrained_50,tiny` and the others too
-Cost:      two CPU cores: about 2 min a seed with 50 labels, 3 min with 200, 6 min with all
-Expected:  test accuracy of 600 passages, mean of 5 seeds, paired (Python 3.11; chance .125): with 50 labels scratch .271, pretrained .275
-           (p .71, no difference seen); with 200 scratch .372, pretrained .402 (+.030, Holm's p .02); with all
-           1,912 scratch .479, pretrained .639 (+.160, Holm's p .0002)
+           (run experiments/text/masked_lm.py with --workdir=runs/masked_lm first)
+Variants:  scratch_50, scratch_200, scratch_all           random initialization; 50, 200 or all labelled passages
+           pretrained_50, pretrained_200, pretrained_all  the same network, initialized from runs/masked_lm
+           tiny                                           a few steps; also with a variant: `pretrained_50,tiny`
+Cost:      two CPU cores, per seed: about 2 min with 50 labels, 3 min with 200, 6 min with all
+Expected:  test accuracy on 600 passages, mean of 5 seeds, paired (Python 3.11; chance .125): with 50 labels, scratch .271 and pretrained
+           .275 (p .71, no significant difference); with 200, scratch .372 and pretrained .402 (+.030, Holm-adjusted p .02); with all
+           1,912, scratch .479 and pretrained .639 (+.160, Holm-adjusted p .0002)
 Reference: Devlin et al. 2019 (arXiv 1810.04805), section 4
 """
 

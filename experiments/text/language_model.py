@@ -4,11 +4,11 @@ Command:   python -m experiments.study --config=experiments/text/language_model.
                --config=experiments/text/language_model.py:ngram6 --workdir=runs/language_model
 Variants:  transformer  a byte-level decoder, rotary positions
            ngram3, ngram4, ngram5, ngram6
-                        interpolated Kneser-Ney of so many bytes, fitted by counting the same text
-           tiny         a few steps; `ngram3,tiny` and the others too
-Cost:      two CPU cores: transformer about 40 min; an n-gram model below 1 min
-Expected:  bits per byte on the test files (Python 3.11's): transformer 1.110 (95 % over files 1.01-1.22), ngram6 1.755, ngram5 1.840,
-           ngram4 2.053; other versions of Python give other figures
+                        interpolated Kneser-Ney models of that order in bytes, fitted by counting on the same text
+           tiny         a few steps; also with a variant: `ngram3,tiny`
+Cost:      two CPU cores: transformer about 40 min; an n-gram model less than 1 min
+Expected:  bits per byte on the test files (Python 3.11): transformer 1.110 (95 % interval over files 1.01-1.22), ngram6 1.755, ngram5
+           1.840, ngram4 2.053; other Python versions give other values
 Reference: Chen and Goodman 1999 (Kneser-Ney)
 """
 

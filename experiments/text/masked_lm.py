@@ -1,11 +1,12 @@
-"""What does an encoder learn from text without labels, when it has to fill in hidden bytes?
+"""What does an encoder learn from unlabelled text by predicting masked bytes?
 
 Command:   python -m experiments.main --config=experiments/text/masked_lm.py:masked_lm --workdir=runs/masked_lm
-Variants:  masked_lm  a byte-level encoder over Python's standard library; the start of experiments/text/finetune.py
+Variants:  masked_lm  a byte-level encoder on Python's standard library; experiments/text/finetune.py starts from it
            tiny       a few steps
 Cost:      two CPU cores: about 15 min
-Expected:  75 % of the hidden bytes of valid right (95 % over files 74-78; Python 3.11, one seed); other versions give other figures
-Reference: Devlin et al. 2019 (arXiv 1810.04805): 15 % of the tokens, of which 80 % are hidden, 10 % replaced, 10 % left
+Expected:  accuracy on the masked bytes of valid 75 % (95 % interval over files 74-78; Python 3.11, one seed); other Python versions give
+           other values
+Reference: Devlin et al. 2019 (arXiv 1810.04805): selects 15 % of the tokens, of which 80 % are masked, 10 % replaced, 10 % unchanged
 """
 
 from ml_collections import ConfigDict
@@ -34,5 +35,5 @@ def get_config(given: str = "") -> ConfigDict:
 
 
 def encoder() -> ConfigDict:
-    """The network that masked_lm trains and finetune starts from."""
+    """Returns the encoder that masked_lm trains and finetune starts from."""
     return transformer("encoder", depth=3, width=128, mlp=512)

@@ -1,13 +1,14 @@
-"""What does tuning buy a text classifier: the plain SGD of a first Transformer, or AdamW with warm-up?
+"""How much does tuning improve a Transformer text classifier: plain SGD, or AdamW with warm-up?
 
 Command:   python -m experiments.study --config=experiments/text/transformer_classifier.py:classic \\
                --config=experiments/text/transformer_classifier.py:tuned --workdir=runs/transformer_classifier
 Variants:  classic    vocabulary 10,000, width 512, 8 heads, 2 layers, SGD 1e-3, 10 epochs
            tuned      the same network, AdamW 3e-4 with warm-up and cosine decay, weight decay, dropout
-           tiny       a few steps; `tuned,tiny` is the other
+           tiny       a few steps; also with a variant: `tuned,tiny`
 Cost:      two CPU cores: about 20 min each
-Expected:  test accuracy of 600 passages, one seed (Python 3.11; chance .125): classic .183 (.100-.293 over files), tuned .405 (.342-.473)
-Reference: the classic settings are those of introductory JAX Transformers
+Expected:  test accuracy on 600 passages, one seed (Python 3.11; chance .125; 95 % intervals over files): classic .183 (.100-.293), tuned
+           .405 (.342-.473)
+Reference: the classic settings follow introductory JAX Transformer tutorials
 """
 
 from ml_collections import ConfigDict

@@ -1,11 +1,11 @@
-"""Can an encoder-decoder translate SCAN's commands into actions when it has seen commands of every kind?
+"""Can an encoder-decoder translate SCAN's commands into actions if it has seen every kind of command?
 
 Command:   python -m experiments.main --config=experiments/translate/encoder_decoder.py:simple --workdir=runs/scan_simple
-Variants:  simple     a random 80/20 split; answers are decoded freely, token by token
+Variants:  simple     a random 80/20 split; answers are decoded autoregressively, without teacher forcing
            length     trained on at most 22 actions, tested on 24 to 48
-           jump       `jump` is seen alone only
-           turn_left  `turn left` is seen alone only
-           tiny       a few steps; `length,tiny` and the others too
+           jump       `jump` occurs in training only in isolation
+           turn_left  `turn left` occurs in training only in isolation
+           tiny       a few steps; also with a variant: `length,tiny`
 Cost:      two CPU cores: about 10 min
 Expected:  simple: exact match of at least 0.99 on the 4,182 test commands
 Reference: Lake and Baroni, ICML 2018 (arXiv 1711.00350): 0.997 (2-layer LSTM) on their random split
@@ -25,7 +25,7 @@ def get_config(given: str = "") -> ConfigDict:
     config.task = ConfigDict(
         {
             "name": f"scan/{name}",
-            "valid_share": 0.05,  # of the training pairs, held out for choices; 0: none, as published
+            "valid_share": 0.05,  # fraction of the training pairs held out for validation; 0: none, as published
         }
     )
     config.model = transformer("encoder_decoder", width=128, mlp=256, dropout=0.1, activation="relu")

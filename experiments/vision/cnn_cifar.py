@@ -1,10 +1,10 @@
-"""How well does the plain convolutional network of a tutorial tell the ten classes of CIFAR-10 apart?
+"""How well does a plain tutorial CNN classify CIFAR-10?
 
 Command:   python -m experiments.main --config=experiments/vision/cnn_cifar.py:cnn --workdir=runs/cnn_cifar
 Variants:  cnn        filters 32-64-64, a dense layer of 64, Adam 1e-3, batch 64, 10 epochs (7,030 updates)
-           tiny       the same on the embedded digits, a few steps
+           tiny       the same on the built-in digits, a few steps
 Cost:      one GPU: about 2 min; two CPU cores: about 1 h. Needs CIFAR-10 prepared by TFDS (see README)
-Expected:  about 0.70 test accuracy; not run here, where CIFAR-10 cannot be downloaded
+Expected:  test accuracy of about 0.70; not run here, since CIFAR-10 cannot be downloaded
 Reference: ResNet-20 on CIFAR-10: 8.75 % test error (He et al. 2016, quoted in akamaster/pytorch_resnet_cifar10)
 """
 

@@ -1,10 +1,10 @@
-"""How well does the plain convolutional network of a first tutorial read MNIST?
+"""How well does a plain tutorial CNN classify MNIST?
 
 Command:   python -m experiments.main --config=experiments/vision/cnn_mnist.py:cnn --workdir=runs/cnn_mnist
-Variants:  cnn        filters 32-64, dropout before the read-out, Adam 1e-3, batch 64, 10 epochs (8,440 updates)
-           tiny       the same on the embedded digits, a few steps
+Variants:  cnn        filters 32-64, dropout before the output layer, Adam 1e-3, batch 64, 10 epochs (8,440 updates)
+           tiny       the same on the built-in digits, a few steps
 Cost:      one GPU: about 1 min; two CPU cores: about 30 min. Needs MNIST prepared by TFDS (see README)
-Expected:  about 0.99 test accuracy; not run here, where MNIST cannot be downloaded
+Expected:  test accuracy of about 0.99; not run here, since MNIST cannot be downloaded
 Reference: LeNet-5 on MNIST: 0.95 % test error without distortions (LeCun's MNIST page, quoted in several repositories)
 """
 
@@ -28,7 +28,7 @@ def get_config(given: str = "") -> ConfigDict:
 
 
 def tiny(config: ConfigDict) -> ConfigDict:
-    """Embedded digits in place of a data set that has to be prepared."""
+    """Shrinks the config and uses the built-in digits instead of a data set that needs preparation."""
     config.task = digits()
     config.model.update({"filters": (4, 8), "padding": "same"})
     config.train.update({"steps": 20, "batch_size": 16, "steps_per_call": 4, "log_every": 4, "validate_every": 0})

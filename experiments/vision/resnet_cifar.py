@@ -1,12 +1,12 @@
-"""Does a residual network with GroupNorm in place of BatchNorm reach the published accuracy on CIFAR-10?
+"""Does a residual network with GroupNorm instead of BatchNorm reach the published accuracy on CIFAR-10?
 
 Command:   python -m experiments.main --config=experiments/vision/resnet_cifar.py:resnet20 --workdir=runs/resnet20
 Variants:  resnet20   0.27 million parameters
            resnet56   0.85 million parameters
-           tiny       the same on the embedded digits, a few steps; `resnet56,tiny` is the other
+           tiny       the same on the built-in digits, a few steps; also with a variant: `resnet56,tiny`
 Cost:      one GPU: about 30 min (resnet20). Needs CIFAR-10 prepared by TFDS (see README)
-Expected:  near the published error; not run here, where CIFAR-10 cannot be downloaded
-Reference: He et al. 2016: test error 8.75 % (ResNet-20), 6.97 % (ResNet-56), quoted in akamaster/pytorch_resnet_cifar10, with BatchNorm
+Expected:  close to the published error; not run here, since CIFAR-10 cannot be downloaded
+Reference: He et al. 2016: test error 8.75 % (ResNet-20), 6.97 % (ResNet-56), with BatchNorm, quoted in akamaster/pytorch_resnet_cifar10
 """
 
 from ml_collections import ConfigDict

@@ -1,12 +1,12 @@
-"""Does a residual network read handwritten digits better than the best classical classifier of scikit-learn's own example?
+"""Does a residual network classify handwritten digits better than the classical classifier in scikit-learn's own example?
 
 Command:   python -m experiments.study --config=experiments/vision/resnet_digits.py:resnet --seeds=0:4 --workdir=runs/resnet_digits
 Variants:  resnet     a CIFAR-style ResNet-8 with GroupNorm, small shifts and rotations as augmentation
            tiny       a few steps
-Cost:      one CPU core, a seed: about 4 min
-Expected:  accuracy on the 899 test digits .972 (mean of five seeds; .962-.981 over seeds), above the .9689 of the SVC of scikit-learn's
+Cost:      one CPU core, per seed: about 4 min
+Expected:  accuracy on the 899 test digits .972 (mean of five seeds; .962-.981 over seeds), above the .9689 of the SVC in scikit-learn's
            example on the same split
-Reference: scikit-learn's example "Recognizing hand-written digits"; its SVC(gamma=0.001) was measured here at 0.9689 on this split
+Reference: scikit-learn's example "Recognizing hand-written digits"; its SVC(gamma=0.001) reaches 0.9689 on this split (measured here)
 """
 
 from ml_collections import ConfigDict

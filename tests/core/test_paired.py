@@ -208,7 +208,7 @@ def test_columns_that_are_not_the_same_examples():
         difference_of(mean, of([1.0, 0.0]), of([1.0]))
     with pytest.raises(ValueError, match="the same columns twice"):
         difference_of(mean, of([1.0]), {"valid/score": np.ones(1)})
-    with pytest.raises(ValueError, match="one length"):
+    with pytest.raises(ValueError, match="same non-zero length"):
         interval_of(gap, {"test/score": np.ones(3), "test/confidence": np.ones(2)})
-    with pytest.raises(ValueError, match="not 0"):
+    with pytest.raises(ValueError, match="non-zero length"):
         interval_of(mean, of([]))

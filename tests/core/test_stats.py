@@ -54,7 +54,7 @@ def test_mcnemar_by_hand():
     assert discordant([1, 1, 0, 0, 1], [0, 0, 1, 0, 1]) == (2, 1)
     with pytest.raises(ValueError, match="right"):
         discordant([0.5], [1.0])
-    with pytest.raises(ValueError, match="not negative"):
+    with pytest.raises(ValueError, match="must not be negative"):
         mcnemar(-1, 2)
 
 
@@ -176,5 +176,5 @@ def test_bootstraps_name_what_they_cannot_do():
         paired_bootstrap([1.0, 2.0], [0.0, 0.0], groups=["a"])
     with pytest.raises(ValueError, match="confidence"):
         bootstrap(np.mean, np.ones(3), confidence=95)
-    with pytest.raises(ValueError, match="one length"):
+    with pytest.raises(ValueError, match="same non-zero length"):
         bootstrap(np.mean)

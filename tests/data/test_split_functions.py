@@ -189,3 +189,19 @@ def test_impossible_clients_are_named():
             clients(INDICES, LABELS, *arguments, 0)
     with pytest.raises(UserError, match="no draw of 100"):
         clients(INDICES, LABELS, 100, 0.001, 0)
+
+
+@pytest.mark.parametrize("concentration", [0.1, 1.0, float("inf")])
+def test_many_clients_of_a_small_set_are_all_served(concentration):
+    """A hundred clients of 718 examples have fewer of each class than one, and every class is rounded from an offset of its own."""
+    indices, labels = np.arange(718), np.arange(718) % 10
+    for seed in range(3):
+        found = clients(indices, labels, 100, concentration, seed)
+        sizes = np.array([len(one) for one in found])
+        assert np.array_equal(np.sort(np.concatenate(found)), indices) and sizes.min() >= 1
+        assert np.std(sizes) < (3 if concentration > 1 else 8), "no client has all that others lack"
+        if concentration > 1:
+            places = [np.flatnonzero([(labels[one] == label).any() for one in found]) for label in range(10)]
+            assert len({tuple(place) for place in places}) > 5, "classes leave out other clients"
+    least = 3 if concentration >= 1 else 1
+    assert min(map(len, clients(indices, labels, 100, concentration, 0, least))) >= least

@@ -92,7 +92,7 @@ def test_when_one_dies_the_others_stop_and_the_next_start_ends_the_same(unbroken
     since = time.monotonic()
     told = ended(run)
     assert time.monotonic() - since < 20 and run.returncode == 137
-    assert "process 1 of 2 was ended by SIGKILL" in told and "goes on from the last checkpoint" in told and "Traceback" not in told
+    assert "process 1 of 2 was ended by SIGKILL" in told and "resumes from the last checkpoint" in told and "Traceback" not in told
     assert not (unbroken / "killed" / "results.json").exists()
     again = begun(unbroken, "killed", 2, 2, MESH)
     told = ended(again)
@@ -151,7 +151,7 @@ def test_mistakes_of_launch(arguments, words):
         (["--coordinator=somewhere", "--processes=2", "--process=0"], "somewhere"),
         (["--coordinator=localhost:1", "--processes=2"], "--process=''"),
         (["--coordinator=localhost:1", "--processes=2", "--process=2"], "from 0 to 1"),
-        (["--coordinator=auto"], "did not come together"),
+        (["--coordinator=auto"], "could not connect"),
     ],
 )
 def test_mistakes_of_joining(flags, words, tmp_path):

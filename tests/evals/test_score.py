@@ -229,7 +229,7 @@ def test_nothing_to_count_is_an_error(name):
         metric(first, targets, np.zeros(5))
     with pytest.raises(ValueError, match="no answer counts"):
         metric(first[:0], targets[:0], None)
-    with pytest.raises(ValueError, match="not negative"):
+    with pytest.raises(ValueError, match="must be finite and not negative"):
         metric(first, targets, -np.ones(5))
 
 

@@ -115,10 +115,10 @@ def test_what_is_missing_or_damaged_is_refused(tmp_path):
     (tmp_path / VALUES).write_bytes(values)
     for name, broken in {
         "cannot be read": "{",
-        "another schema": json.dumps({**json.loads(index), "schema": 2}),
-        "no type of numbers": index.replace('"float32"', '"object"'),
+        "unknown schema": json.dumps({**json.loads(index), "schema": 2}),
+        "not a numeric type": index.replace('"float32"', '"object"'),
         "damaged": index.replace('"bytes": 20,', '"bytes": 21,').replace('"bytes": 20\n', '"bytes": 21\n'),
-        "another": "[]",
+        "the supported one is 1": "[]",
     }.items():
         (tmp_path / INDEX).write_text(broken)
         with pytest.raises(UserError, match=name):
@@ -134,7 +134,7 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path):
 
 
 def test_what_is_no_number_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no array of numbers"):
+    with pytest.raises(ValueError, match="not an array of numbers"):
         export({"key": jax.random.key(0)}, tmp_path)
     with pytest.raises(ValueError, match="two parameters have the path"):
         export({"a/b": jnp.ones(1), "a": {"b": jnp.ones(1)}}, tmp_path)

@@ -123,12 +123,12 @@ def test_an_optimiser_is_given_float32(tiny):
 def test_accumulated_gradients_add_up_in_float32(tiny):
     made, before, _, _ = trained(tiny, params="bfloat16")
 
-    def gradient(params, batch, key):
-        loss = lambda params: made.objective.loss(made.model, params, batch, key, jnp.int32(0))  # noqa: E731
-        return jax.grad(loss, has_aux=True)(params)
+    def gradient(params, batch, key, step, carried):
+        loss = lambda params: made.objective.loss(made.model, params, batch, key, step)  # noqa: E731
+        return *jax.grad(loss, has_aux=True)(params), carried
 
-    grads, _ = gradient(before.params, made.first_batch(), KEY)
-    summed, _ = accumulated(gradient, 2)(before.params, made.first_batch(), KEY)
+    grads, _, _ = gradient(before.params, made.first_batch(), KEY, jnp.int32(0), {})
+    summed, _, _ = accumulated(gradient, 2)(before.params, made.first_batch(), KEY, jnp.int32(0), {})
     assert dtypes(grads) == {jnp.dtype(jnp.bfloat16)} and dtypes(summed) == {jnp.dtype(jnp.float32)}
     for whole, parts in zip(jax.tree.leaves(floats_as(jnp.float32, grads)), jax.tree.leaves(summed), strict=True):
         np.testing.assert_allclose(whole, parts, atol=0.02 * float(jnp.abs(whole).max()) + 1e-6)

@@ -1,4 +1,4 @@
-"""What a study publishes, and the README's tables of it."""
+"""What a study publishes, and the tables of it on a page."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from assay.cli.publish import publish, render
 from assay.core.errors import UserError
 from assay.reports.results import EACH, FITTED, MARKS, NOT_RUN, lines, tables
-from assay.reports.terminal.run import DASH
+from assay.reports.table import DASH
 
 CELL = {"value": 0.52, "spread": None, "statistic": "max", "source": "a paper", "tag": "V2"}
 
@@ -106,6 +106,18 @@ def test_what_is_cited_is_shown_and_exact_match_always():
     assert "iid: **50.00 %**" in line, "new examples of the trained lengths, where nothing else was asked"
     two = [line.split(" | ")[0] for _, line in lines([row(), row(task="chomsky/even_pairs")])]
     assert two == ["chomsky/parity_check", "chomsky/even_pairs"], "runs of one name on two tasks"
+
+
+@pytest.mark.parametrize(
+    ("page", "link"), [("README.md", "out/parity.json"), ("out/README.md", "parity.json"), ("docs/a.md", "../out/parity.json")]
+)
+def test_links_lead_from_the_page_to_the_files(page, link, tmp_path):
+    publish(study(tmp_path / "study", [row()]), "parity", tmp_path / "out")
+    readme = tmp_path / page
+    readme.parent.mkdir(exist_ok=True)
+    readme.write_text("\n".join(MARKS))
+    render(readme, tmp_path / "out")
+    assert f"[parity]({link})" in readme.read_text() and (readme.parent / link).is_file()
 
 
 def test_the_readme_is_written_between_its_marks(tmp_path):

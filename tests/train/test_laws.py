@@ -13,6 +13,8 @@ from jax.tree_util import Partial
 from assay.core import rng
 from assay.core.errors import UserError
 from assay.core.tree import paths
+from assay.data.loader import Drawn
+from assay.data.source import Source
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.evals.evaluate import evaluate, make_answer
 from assay.infer.decode import free_running
@@ -103,7 +105,7 @@ def test_the_identity_changes_no_bit(tiny):
     assert plain == treated
 
 
-@pytest.mark.parametrize("link", ["task", "model", "objective", "gradient", "optimizer", "sample"])
+@pytest.mark.parametrize("link", ["task", "model", "objective", "gradient", "optimizer"])
 def test_links_apply_in_order(link):
     def adds(name: str) -> Treatment:
         arrow = (lambda model, params: (model, (*params, name))) if link == "model" else (lambda value: (*value, name))
@@ -112,8 +114,29 @@ def test_links_apply_in_order(link):
     composed = compose([adds("first"), compose([adds("second"), adds("third")])])
     arrow = getattr(composed, link)
     assert (arrow(linear(5), ())[1] if link == "model" else arrow(())) == ("first", "second", "third")
-    for other in {"task", "objective", "gradient", "optimizer", "sample"} - {link}:
+    for other in {"task", "objective", "gradient", "optimizer"} - {link}:
         assert getattr(composed, other)("untouched") == "untouched"
+
+
+def test_settings_and_samples_apply_in_order_and_one_from_the_last():
+    def adds(name: str) -> Treatment:
+        def sample(sample, source):
+            return lambda step: sample(step)._replace(columns={**sample(step).columns, name: source.indices(1)})
+
+        return Treatment(
+            settings=lambda train, model: (train, {**model, name: len(model)}),
+            sample=sample,
+            one=lambda batch: {**batch, name: np.array(len(batch))},
+        )
+
+    source = Source("train", (1, 1), 2, lambda indices: indices, lambda indices: np.ones(len(indices)), lambda ordinals, length: ordinals)
+    base = lambda step: Drawn(np.array([step]))  # noqa: E731
+    for composed in (compose([adds("a"), compose([adds("b"), adds("c")])]), compose([compose([adds("a"), adds("b")]), adds("c")])):
+        assert composed.settings(None, {}) == (None, {"a": 0, "b": 1, "c": 2})
+        assert [*composed.sample(base, source)(7).columns] == ["a", "b", "c"] and composed.sample(base, source)(7).indices == [7]
+        assert {name: int(value) for name, value in composed.one({}).items()} == {"c": 0, "b": 1, "a": 2}, "the outermost axis goes first"
+    nothing = compose([Treatment()])
+    assert nothing.settings(None, {"a": 1}) == (None, {"a": 1}) and nothing.sample(base, source) is base and nothing.one({}) == {}
 
 
 def test_a_composition_names_what_acts():
@@ -222,11 +245,11 @@ def test_a_treated_apply_passes_keyword_arguments(tiny, name):
 def accumulate(gradient):
     """Two halves of a batch, joined as a weighted mean."""
 
-    def joined(params, batch, key):
-        parts = [gradient(params, jax.tree.map(lambda array, i=i: array[i::2], batch), key) for i in range(2)]
-        weight = sum(aux.weight for _, aux in parts)
-        weighted = [jax.tree.map(lambda leaf, aux=aux: leaf * aux.weight / weight, grads) for grads, aux in parts]
-        return optax.tree.add(*weighted), Aux(weight, jax.tree.map(jnp.add, *(aux.sums for _, aux in parts)))
+    def joined(params, batch, key, step, carried):
+        parts = [gradient(params, jax.tree.map(lambda array, i=i: array[i::2], batch), key, step, carried) for i in range(2)]
+        weight = sum(aux.weight for _, aux, _ in parts)
+        weighted = [jax.tree.map(lambda leaf, aux=aux: leaf * aux.weight / weight, grads) for grads, aux, _ in parts]
+        return optax.tree.add(*weighted), Aux(weight, jax.tree.map(jnp.add, *(aux.sums for _, aux, _ in parts))), carried
 
     return joined
 

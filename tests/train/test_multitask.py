@@ -205,7 +205,7 @@ def test_both_tasks_are_learned():
 def test_tasks_that_are_not_alike_are_told():
     with pytest.raises(UserError, match=r"reverse_string and chomsky/parity_check cannot.*--config\.task\.members"):
         together([task(PARITY), task("chomsky/reverse_string")], [1, 1])
-    with pytest.raises(UserError, match=r"diabetes.*cannot be learned together"):
+    with pytest.raises(UserError, match=r"diabetes.*cannot be trained together"):
         together([build({"name": "diabetes"}, 0)], [1])
     with pytest.raises(UserError, match=r"\(1, 6\) and \(1, 9\).*the same lengths"):
         together([task(PARITY), task(CYCLE, lengths="1:9")], [1, 1]).source("train")

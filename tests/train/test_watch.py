@@ -18,6 +18,7 @@ from assay.core.errors import UserError
 from assay.dist.mesh import make_mesh
 from assay.evals.evaluate import batches, evaluate, make_answer
 from assay.evals.rows import value_of
+from assay.reports.view import read_run
 from assay.train import loop, watch
 from assay.train.checkpoint import Checkpointer
 from assay.train.experiment import Experiment, assemble
@@ -162,7 +163,7 @@ def test_looks_alone_change_nothing(tmp_path):
     train(tmp_path / "plain", train__steps=10)
     assert list(looks(tmp_path / "looked")) == [3, 6, 9] and not (tmp_path / "looked" / "best").exists()
     assert params_of(tmp_path / "looked") == params_of(tmp_path / "plain") and rows(tmp_path / "looked") == rows(tmp_path / "plain")
-    facts = json.dumps(conduct.read_run(tmp_path / "looked").metrics)
+    facts = json.dumps(read_run(tmp_path / "looked").metrics)
     assert "valid_answer_accuracy" in facts
 
 

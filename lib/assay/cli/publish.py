@@ -2,7 +2,7 @@
 
     assay publish --workdir=runs/demo --name=parity_demo
     assay publish --workdir=runs/demo --name=parity_demo --out=results
-    assay publish --readme=README.md                    (updates the tables of all published results in that page)
+    assay publish --readme=experiments/results/README.md      (updates the tables of all published results in that page)
 
 Writes NAME.json to --out, NAME.svg if there are scores by length, and NAME_steps.svg if there are validations.
 """
@@ -38,8 +38,8 @@ OUT = flags.DEFINE_string("out", "experiments/results", "Folder of the published
 
 
 def render(readme: str | Path, folder: str | Path, planned: Sequence[tuple[str, str]] = ()) -> None:
-    """Writes the tables of all published results between the marks of the README, and the `planned` pairs (task, experiment) that were
-    not run. Raises UserError if it has no marks."""
+    """Writes the tables of all published results between the marks of the page `readme`, and the `planned` pairs (task, experiment) that
+    were not run. Links are relative to the page. Raises UserError if it has no marks."""
     path = Path(readme)
     if not path.is_file():
         raise UserError(f"no file {str(readme)!r} to update. Set --readme.")
@@ -47,7 +47,7 @@ def render(readme: str | Path, folder: str | Path, planned: Sequence[tuple[str, 
     _, end, after = rest.partition(MARKS[1])
     if not (start and end):
         raise UserError(f"{readme} has no {MARKS[0]} and {MARKS[1]} to write between.")
-    write_text(path, f"{before}{start}\n{tables(Path(folder), planned)}\n{end}{after}")
+    write_text(path, f"{before}{start}\n{tables(Path(folder), planned, path.parent)}\n{end}{after}")
 
 
 def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
@@ -129,7 +129,7 @@ def main(overrides: dict[str, str]) -> None:
     if overrides:
         raise UserError("publish takes no --config overrides, since it reads the files of a study.")
     if not (WORKDIR.value and NAME.value) and not README.value:
-        raise UserError("nothing to publish: give --workdir and --name of a study, or --readme=README.md.")
+        raise UserError("nothing to publish: give --workdir and --name of a study, or --readme=experiments/results/README.md.")
     if WORKDIR.value or NAME.value:
         print(publish(WORKDIR.value, NAME.value, OUT.value))
     if README.value:

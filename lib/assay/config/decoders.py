@@ -1,4 +1,4 @@
-"""Large decoders as configs name them: one recipe, whose sizes differ."""
+"""Shared recipe of the large decoder configs, which differ in size only."""
 
 from typing import Any
 
@@ -12,7 +12,10 @@ from assay.config.models import transformer
 def llama(
     given: str, variants: tuple[str, ...], file: str, vocabulary: int, tokens: int = 4096, batch: int = 256, **sizes: Any
 ) -> ConfigDict:
-    """A decoder as Llama's: RMSNorm, rotary positions, SwiGLU; bfloat16 products, one loop over its blocks, all devices on `fsdp`."""
+    """Builds the config of a Llama-style decoder: RMSNorm, rotary positions, SwiGLU.
+
+    Matrix products are bfloat16, blocks run in one scan, and all devices are on the mesh axis `fsdp`.
+    """
     model = {"norm": "rmsnorm", "activation": "swiglu", "residual_init": "scaled", "scan": True, "remat": "full"}
     return _recipe(given, variants, file, vocabulary, tokens, batch, model | sizes)
 
@@ -20,7 +23,7 @@ def llama(
 def gpt(
     given: str, variants: tuple[str, ...], file: str, vocabulary: int = 50_257, tokens: int = 1024, batch: int = 512, **sizes: Any
 ) -> ConfigDict:
-    """A decoder as GPT-2's: LayerNorm, learned positions, GELU, a head that is the embedding."""
+    """Builds the config of a GPT-2-style decoder: LayerNorm, learned positions, GELU, tied embeddings."""
     model = {"positions": "learned", "max_length": tokens, "tied": True, "residual_init": "scaled", "scan": True, "remat": "dots"}
     return _recipe(given, variants, file, vocabulary, tokens, batch, model | sizes)
 

@@ -1,4 +1,4 @@
-"""A small config of every family of models on a task that suits it, for trying treatments on."""
+"""A small config of every model family on a suitable task, for testing treatments."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ SMALL = {"width": 16, "heads": 2, "kv_heads": 2, "mlp": 32}
 
 
 def families() -> dict[str, dict[str, Any]]:
-    """Resolved configs by family."""
+    """Returns resolved configs by family."""
     answers, pictures = chomsky("parity_check", lengths="1:8"), digits()
     translated = reasoning("scan/simple", valid_share=0.002)
     prompted = reasoning("scan/simple", valid_share=0.002, layout="prompted")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # Group of the config -> the keys added later. Keys of `model` depend on the family, by the value of model.name.
-GROUPS: Mapping[str, Mapping[str, Any]] = {}
+GROUPS: Mapping[str, Mapping[str, Any]] = {"checkpoint": {"keep_every": 0}}
 MODELS: Mapping[str, Mapping[str, Any]] = {}
 
 

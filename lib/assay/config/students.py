@@ -1,7 +1,7 @@
-"""The variant `small` of every config: the same run with a smaller model of its family, a student to distil into.
+"""The variant `small` of every config: the same run with a smaller model of its family, as a student for distillation.
 
 @sized
-def get_config(given: str = "") -> ConfigDict: ...          # knows `small`, `NAME,small` and `NAME,small,tiny` too
+def get_config(given: str = "") -> ConfigDict: ...          # also accepts `small`, `NAME,small` and `NAME,small,tiny`
 """
 
 from collections.abc import Callable
@@ -10,17 +10,17 @@ from functools import wraps
 from ml_collections import ConfigDict
 
 HALVED = ("depth", "width", "embedding", "heads", "kv_heads", "mlp", "dense")  # keys of a family; 0 stays 0, and 1 stays 1
-MULTIPLE = {"automaton": 8, "automata_network": 8, "pushdown": 8}  # what divides the width of a cell
+MULTIPLE = {"automaton": 8, "automata_network": 8, "pushdown": 8}  # the width of a cell must be a multiple of this
 
 
 def student(model: ConfigDict) -> ConfigDict:
-    """The config of a model about a fourth to an eighth as large."""
+    """Returns the config of a model about a quarter to an eighth of the size."""
     made, name = ConfigDict(model.to_dict()), model.name
     if name == "ngram":
         made.order = max(1, model.order - 1)
         return made
     for key in HALVED:
-        if key in made and not (name == "resnet" and key == "depth"):  # a ResNet has layers by its layout
+        if key in made and not (name == "resnet" and key == "depth"):  # a ResNet's layout fixes its layers
             made[key] = max(model[key] // 2, min(model[key], 1))
     if "filters" in made:
         made.filters = tuple(max(1, filters // 2) for filters in model.filters)
@@ -36,7 +36,7 @@ def student(model: ConfigDict) -> ConfigDict:
 
 
 def sized(get_config: Callable[[str], ConfigDict]) -> Callable[[str], ConfigDict]:
-    """A file's `get_config` that takes `small` out of a variant's name, and puts a student in the place of the model."""
+    """Decorates a config file's `get_config`: it removes `small` from the variant's name and replaces the model by a student."""
 
     @wraps(get_config)
     def sized_config(given: str = "") -> ConfigDict:

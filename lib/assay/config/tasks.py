@@ -1,4 +1,4 @@
-"""Every key of the tasks that come from data, with its unit or effect. `texts("csv", train="train.csv")` changes some."""
+"""Every key of the tasks on existing data, with its unit or effect. Example: `texts("csv", train="train.csv")`."""
 
 from typing import Any
 
@@ -8,75 +8,75 @@ from assay.config.groups import changed
 
 
 def digits(**changes: Any) -> ConfigDict:
-    """The task `digits`: 8 x 8 handwritten digits."""
+    """Returns the config of the task `digits`: 8 x 8 handwritten digits."""
     return changed(
         {
             "name": "digits",
-            "labels": 0,  # training examples that have a label; 0: all
-            "unlabelled": False,  # whether the others are there too, without one, for a teacher
-            "folds": 0,  # k-fold cross-validation: valid is one of so many folds; 0: the last 180 of the 898
-            "fold": 0,  # which of them
-            "data_dir": "",  # "": the cache
-            "colour": 0.0,  # grey images are painted, in train and valid so often in their class's hue, in test in any; 0: they stay grey
+            "labels": 0,  # number of labelled training examples; 0: all
+            "unlabelled": False,  # whether the remaining examples are included without labels, for a teacher
+            "folds": 0,  # number of folds for k-fold cross-validation, one of which is valid; 0: valid is the last 180 of the 898
+            "fold": 0,  # index of the fold used as valid
+            "data_dir": "",  # data folder; "": the cache
+            "colour": 0.0,  # probability that grey images take their class's hue in train and valid (any hue in test); 0: they stay grey
         },
         changes,
     )
 
 
 def images(name: str, **changes: Any) -> ConfigDict:
-    """An image data set of TFDS, `tfds/NAME`."""
+    """Returns the config of `tfds/NAME`, an image data set of TFDS."""
     return digits(**{"name": name, **changes})
 
 
 def diabetes() -> ConfigDict:
-    """The task `diabetes`: ten measurements of a patient, and how far the disease has come a year later."""
+    """Returns the config of the task `diabetes`: ten measurements of a patient and the disease's progression a year later."""
     return ConfigDict({"name": "diabetes"})
 
 
 def texts(name: str, **changes: Any) -> ConfigDict:
-    """`stdlib/package`, a text data set of TFDS (`tfds/NAME`), or `csv`."""
+    """Returns the config of `stdlib/package`, of a TFDS text data set (`tfds/NAME`), or of `csv`."""
     values = {
         "name": name,
-        "labels": 0,  # training examples that have a label; 0: all
-        "unlabelled": False,  # whether the others are there too, without one, for a teacher
-        "folds": 0,  # k-fold cross-validation: valid is one of so many folds; 0: the data's own, or a tenth
-        "fold": 0,  # which of them
-        "data_dir": "",  # TFDS's folder; "": its own
+        "labels": 0,  # number of labelled training examples; 0: all
+        "unlabelled": False,  # whether the remaining examples are included without labels, for a teacher
+        "folds": 0,  # number of folds for k-fold cross-validation, one of which is valid; 0: the data set's own valid split, or a tenth
+        "fold": 0,  # index of the fold used as valid
+        "data_dir": "",  # TFDS's folder; "": its default
         "tokenizer": "words",  # bytes, characters, words, wordpiece, bpe
-        "tokenizer_size": 10_000,  # how many ids it learns at most, from the training texts
-        "tokenizer_file": "",  # a tokenizer.json to read in place of learning; "": none
-        "max_length": 128,  # tokens of a text that are read; what is longer loses its end
+        "tokenizer_size": 10_000,  # maximum vocabulary size, learned from the training texts
+        "tokenizer_file": "",  # a tokenizer.json to load instead of learning one; "": none
+        "max_length": 128,  # maximum number of tokens per text; longer texts are truncated at the end
     }
     if name == "csv":
         values |= {
             "train": "",  # path of the training file
             "test": "",  # path of the test file; "": none
-            "text": "text",  # name of the column of texts
-            "label": "label",  # name of the column of labels
+            "text": "text",  # name of the text column
+            "label": "label",  # name of the label column
         }
     return changed(values, changes)
 
 
 def language(name: str, **changes: Any) -> ConfigDict:
-    """`stdlib/lm`, or `stdlib/mlm` with its share of hidden tokens."""
+    """Returns the config of `stdlib/lm`, or of `stdlib/mlm` with its share of masked tokens."""
     values = {
         "name": name,
         "tokenizer": "bytes",  # bytes, characters, words, wordpiece, bpe
-        "tokenizer_size": 8192,  # how many ids it learns at most, from the training texts
-        "window": 256,  # tokens of a window
-        "context": 0,  # tokens at the start of a window of valid or test that the window before it has scored
-        "bytes": 0,  # of the training text that is read, from its start; 0: all
+        "tokenizer_size": 8192,  # maximum vocabulary size, learned from the training texts
+        "window": 256,  # tokens per window
+        "context": 0,  # tokens at the start of each valid or test window that the previous window has already scored
+        "bytes": 0,  # bytes of the training text to read, from its start; 0: all
     }
-    return changed(values | ({"share": 0.15} if name == "stdlib/mlm" else {}), changes)  # share: of the tokens that are asked for
+    return changed(values | ({"share": 0.15} if name == "stdlib/mlm" else {}), changes)  # share: fraction of tokens to predict
 
 
 def multi(members: tuple[str, ...], weights: tuple[float, ...] = (), **shared: Any) -> ConfigDict:
-    """Several tasks at once, by one trunk."""
+    """Returns the config of several tasks trained together on one trunk."""
     return ConfigDict(
         {
             "name": "multi",
-            "members": members,  # names of tasks
-            "weights": weights or (1.0,) * len(members),  # of an example of each
-            "shared": shared,  # the other keys of their tasks
+            "members": members,  # names of the tasks
+            "weights": weights or (1.0,) * len(members),  # weight of an example of each task
+            "shared": shared,  # the remaining keys of the member tasks
         }
     )

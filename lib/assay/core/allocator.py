@@ -1,6 +1,9 @@
-"""Keeps freed memory with the process on glibc. XLA:CPU allocates its temporary buffer anew at every call; glibc would serve it by mmap
-and give it back, so that each step zeroes it again page by page, which was measured to cost up to half of a step.
-Call before JAX is imported. ASSAY_MALLOC=system switches it off."""
+"""Keeps freed memory in the process on glibc.
+
+XLA:CPU allocates a new temporary buffer at every call. By default glibc serves it by mmap and returns it to the system, so each step zeroes
+it again page by page. That was measured to cost up to half of a step. Call `keep_memory` before JAX is imported. ASSAY_MALLOC=system
+disables it.
+"""
 
 import ctypes
 import os
@@ -11,9 +14,12 @@ _ARENAS = -8  # M_ARENA_MAX
 
 
 def keep_memory(arenas: int = 1) -> bool:
-    """Sets glibc's allocator once for the process; True where it was done. `arenas`: of one, a step finds all that others have freed; XLA
-    compiles with several threads, which wait for one another there, so that what compiles more than it computes wants more. A quick
-    diagnosis of SCAN's Transformer took 33.8 s in place of 41.4 with eight (two cores, medians of three, in turns)."""
+    """Configures glibc's allocator once for the process; returns True on success.
+
+    With a single arena (`arenas=1`), a step reuses all memory that other threads have freed. XLA compiles with several threads, which
+    contend for a single arena, so a process that compiles more than it computes needs more. With eight, a quick diagnosis of SCAN's
+    Transformer took 33.8 s instead of 41.4 s (two cores, medians of three, alternating).
+    """
     if os.environ.get("ASSAY_MALLOC") == "system" or not sys.platform.startswith("linux"):
         return False
     try:

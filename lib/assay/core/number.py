@@ -1,12 +1,14 @@
-"""A number with its unit, as pages and terminals print it: `number(0.9333, "fraction")` is "93.3 %", `change(0.012, "fraction")` is
-"+1.2 points". Three digits that count; sizes and times with the prefix that keeps them short. Minus is U+2212, as wide as plus.
+"""Formats a number with its unit for pages and terminals.
+
+`number(0.9333, "fraction")` is "93.3 %", and `change(0.012, "fraction")` is "+1.2 points". Numbers have three significant digits; sizes and
+times take the prefix that keeps them short. The minus sign is U+2212, as wide as plus.
 """
 
 import math
 
 DASH, MINUS = "\u2013", "\u2212"
-DIGITS = 3  # that count
-LARGE, SMALL = 1e6, 1e-3  # beyond, a plain number gets a prefix or a power of ten
+DIGITS = 3  # significant digits
+LARGE, SMALL = 1e6, 1e-3  # outside this range, a plain number gets a prefix or a power of ten
 UP = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 COUNTED = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 SYMBOLS = {"bytes": "B", "seconds": "s", "joules": "J", "operations": ""}
@@ -15,8 +17,10 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u207
 
 
 def number(value: float | None, unit: str) -> str:
-    """A value with its unit: fractions in per cent, bytes in kB or MB (thousands), seconds in ms, operations as "10.6 M". None and NaN are
-    a dash."""
+    """Formats a value with its unit; None and NaN are a dash.
+
+    Fractions are in per cent, bytes in kB or MB (powers of 1,000), short times in ms, operations as "10.6 M".
+    """
     if value is None or math.isnan(value):
         return DASH
     sign = MINUS if value < 0 else ""
@@ -24,8 +28,11 @@ def number(value: float | None, unit: str) -> str:
 
 
 def change(value: float | None, unit: str, relative: bool = False) -> str:
-    """A difference, after minus before, with its sign: of fractions in points (of per cent), of others in the unit. No sign for zero.
-    `relative`: the value is a share of what was before (0.12: 12 % more), whatever the unit."""
+    """Formats a difference, after minus before, with its sign; zero has none.
+
+    Differences of fractions are in (percentage) points, all others in the unit. With `relative`, the value is a share of the earlier value
+    (0.12: 12 % more), whatever the unit.
+    """
     if value is None or math.isnan(value):
         return DASH
     text = _size(abs(float(value)), "fraction" if relative else unit, "%" if relative else "points")
@@ -34,7 +41,9 @@ def change(value: float | None, unit: str, relative: bool = False) -> str:
 
 
 def limits(interval: tuple[float, float] | list[float] | None, unit: str, relative: bool = False, signed: bool = False) -> str:
-    """The ends of an interval, "91.2 to 95.0 %": the unit once where both ends share it. `signed` (or `relative`): of a change."""
+    """Formats an interval as "91.2 to 95.0 %", with the unit once where both ends share it. With `signed` or `relative`, it is an interval
+    of a change.
+    """
     if interval is None:
         return DASH
     low, high = (change(end, unit, relative) if signed or relative else number(end, unit) for end in interval)
@@ -46,7 +55,7 @@ def limits(interval: tuple[float, float] | list[float] | None, unit: str, relati
 
 
 def _size(value: float, unit: str, percent: str) -> str:
-    """Of a value that is not negative."""
+    """Formats a non-negative value."""
     first, _, rest = unit.partition(" ")
     if math.isinf(value):
         return f"\u221e {f'{percent} {rest}' if first == 'fraction' else unit}".strip()
@@ -60,7 +69,7 @@ def _size(value: float, unit: str, percent: str) -> str:
 
 
 def _hundredths(fraction: float) -> str:
-    """In hundredths with a decimal, or more where it would look like 0 or 100 and is not."""
+    """Formats a fraction in hundredths with one decimal, or more decimals where it would round to 0 or 100 without being equal to it."""
     value = 100 * fraction
     if value >= 1000:
         return f"{value:,.0f}"
@@ -74,7 +83,7 @@ def _hundredths(fraction: float) -> str:
 
 
 def _prefixed(value: float, symbol: str, unit: str) -> str:
-    """With the prefix that leaves one to three digits before the point. Bytes, operations and whole numbers have no parts."""
+    """Chooses the prefix that leaves one to three digits before the point. Bytes, operations and whole numbers have no smaller parts."""
     steps = (*UP, (1.0, ""), *(() if unit in ("bytes", "operations") else DOWN))
     if unit == "seconds":
         steps = tuple(step for step in steps if step[0] <= 1)  # no kiloseconds
@@ -93,14 +102,14 @@ def _plain(value: float) -> str:
 
 
 def _grouped(value: float) -> str:
-    """Whole numbers as they are, others with three digits that count; thousands set apart with commas."""
+    """Keeps whole numbers and gives others three significant digits; commas separate thousands."""
     if math.isclose(value, round(value), rel_tol=1e-12) or value >= 10**DIGITS - 0.5:
         return f"{round(value):,}"
     return _digits(value)
 
 
 def _digits(value: float) -> str:
-    """Three digits that count, never as a power of ten: 0.0123, 1.20, 12.0, 120."""
+    """Formats three significant digits, never as a power of ten: 0.0123, 1.20, 12.0, 120."""
     if value == 0:
         return "0"
     decimals = DIGITS - 1 - math.floor(math.log10(float(f"{value:.{DIGITS - 1}e}")))

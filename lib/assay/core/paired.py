@@ -1,10 +1,10 @@
-"""Intervals of one model's statistics and paired differences of two, for any statistic of columns of examples.
+"""Intervals for one model's statistics and paired differences of two models, for any statistic of per-example columns.
 
     interval_of(mean, {"test/score": right})
     difference_of(gap, {"train/score": ..., "test/score": ...}, {...}, groups={"test": files})
 
-A column is named SET/WHAT. Examples of a set are drawn together, sets independently; `groups` names of a set what is drawn as a whole, such
-as the file that a passage comes from. Tests draw from a generator made from `seed`, so that the same columns give the same bits.
+A column is named SET/WHAT. Examples of one set are resampled together, and sets independently. `groups` maps a set to its resampling units,
+such as the file that each passage comes from. Resampling uses a generator created from `seed`, so the same columns give the same bits.
 """
 
 import itertools
@@ -18,16 +18,16 @@ from jaxtyping import Bool, Float, Int
 from assay.core.stats import CHUNK, Difference, Interval, discordant, mcnemar, paired_bootstrap, wilson
 
 Z = 1.959963984540054  # of the normal distribution, 95 %
-FEW = 12  # units whose flips are all tried, 4096 of them
-NEAR = 1e-9  # relative: sums of the same numbers in another order
+FEW = 12  # up to this many units, all 4096 combinations of flips are tried
+NEAR = 1e-9  # relative tolerance: the same numbers summed in another order
 
 Columns = Mapping[str, np.ndarray]  # SET/WHAT -> [examples of the set]
 Statistic = Callable[[Columns], float]
-Together = Sequence[Any] | np.ndarray | None  # for each example of a set, what it is drawn together with; None: with nothing
+Together = Sequence[Any] | np.ndarray | None  # the resampling group of each example of a set; None: single examples
 
 
 def mean(columns: Columns) -> float:
-    """Of the only column."""
+    """Returns the mean of the only column."""
     (values,) = columns.values()
     return float(values.mean())
 
@@ -35,10 +35,10 @@ def mean(columns: Columns) -> float:
 def interval_of(
     statistic: Statistic, columns: Columns, groups: Mapping[str, Together] = {}, seed: int = 0, resamples: int = 1000
 ) -> Interval:
-    """The statistic with its 95 % interval: Wilson's of a mean of zeros and ones without groups, else the bootstrap's percentiles.
+    """Returns the statistic with its 95 % interval: Wilson's for an ungrouped mean of zeros and ones, otherwise bootstrap percentiles.
 
-    Raises ValueError for columns that are empty, or whose lengths differ within a set. Where the statistic, or one of a resample, is no
-    finite number, neither are the ends.
+    Raises ValueError for empty columns, or if lengths differ within a set. If the statistic or that of any resample is not finite, the ends
+    are NaN.
     """
     _check(columns)
     value = float(statistic(columns))
@@ -64,13 +64,13 @@ def difference_of(
     resamples: int = 2000,
     flips: int = 10_000,
 ) -> Difference:
-    """statistic(first) - statistic(second) on the same examples, with its 95 % interval and a two-sided p-value of no difference.
+    """Returns statistic(first) - statistic(second) on the same examples, with its 95 % interval and the two-sided p-value of no difference.
 
-    A mean of zeros and ones without groups: McNemar's exact test, and the interval of Agresti and Min (Statistics in Medicine 2005), Wald's
-    after 1/2 is added to each cell of the 2 x 2 table. Any other mean: all sign flips of the units (examples or groups) where at most 12 of
-    them differ, else `flips` random ones (Good 2005), and the paired bootstrap. Any other statistic: the two models swap places at random,
-    unit by unit, `resamples` times; the interval is the bootstrap's, with the same examples drawn for both. What these tests ask is
-    whether it matters which of the two answered an example. Raises ValueError where the examples are not the same.
+    An ungrouped mean of zeros and ones uses McNemar's exact test and the interval of Agresti and Min (Statistics in Medicine 2005): Wald's
+    interval after adding 1/2 to each cell of the 2 x 2 table. Any other mean uses sign flips of the units (examples or groups) and the
+    paired bootstrap. All flips are tried if at most 12 units differ, otherwise `flips` random ones (Good 2005). Any other statistic swaps
+    the two models at random, unit by unit, `resamples` times; its interval is the bootstrap's, with the same examples drawn for both. These
+    tests ask whether it matters which of the two models answered an example. Raises ValueError if the examples are not the same.
     """
     _check(first)
     if {key: len(values) for key, values in first.items()} != {key: len(values) for key, values in second.items()}:
@@ -92,16 +92,19 @@ def difference_of(
 
 
 def agresti_min(only_first: int, only_second: int, n: int) -> tuple[float, float]:
-    """95 % interval of a difference of two shares of the same n examples, from how many only one of the two has right."""
+    """Returns the 95 % interval of a difference of two shares of the same n examples, from the counts that only one of the
+    two has right.
+    """
     total, less, more = n + 2, only_first + only_second + 1, only_first - only_second
     half = Z * math.sqrt(less - more * more / total) / total
     return max(-1.0, more / total - half), min(1.0, more / total + half)
 
 
 def flip_test(delta: Float[np.ndarray, "units"], seed: int = 0, flips: int = 10_000) -> float:
-    """Two-sided p-value of a sum whose terms are as likely to have the other sign: Fisher's randomisation test of paired differences.
+    """Returns the two-sided p-value of a sum whose terms are equally likely to have the opposite sign: Fisher's randomisation test of
+    paired differences.
 
-    All signs are tried where at most 12 terms are not 0, else `flips` random ones, and those observed count as one of them.
+    All signs are tried if at most 12 terms are non-zero, otherwise `flips` random ones; the observed signs count as one of them.
     """
     delta = delta[delta != 0]
     observed = abs(float(delta.sum())) * (1 - NEAR)
@@ -117,21 +120,23 @@ def flip_test(delta: Float[np.ndarray, "units"], seed: int = 0, flips: int = 10_
 
 
 def sign_test(ratios: Sequence[float] | Float[np.ndarray, "turns"]) -> float:
-    """Exact two-sided p-value of ratios that are as likely above 1 as below. Those of just 1 are shared out, an odd one is left out."""
+    """Returns the exact two-sided p-value that ratios are equally likely to be above 1 as below. Ties at 1 are split evenly; an odd one is
+    dropped.
+    """
     values = np.asarray(ratios, np.float64)
     tied = int((values == 1).sum()) // 2
-    return mcnemar(int((values > 1).sum()) + tied, int((values < 1).sum()) + tied)  # both are n fair coins
+    return mcnemar(int((values > 1).sum()) + tied, int((values < 1).sum()) + tied)  # under the null hypothesis, counts of n fair coins
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
 class _Units(NamedTuple):
-    """What is drawn of a set: single examples, or groups."""
+    """The resampling units of a set: single examples or groups."""
 
     number: Int[np.ndarray, "examples"]  # the unit of each example
     order: Int[np.ndarray, "examples"]  # examples, unit by unit
-    starts: Int[np.ndarray, "units"]  # of the units in `order`
+    starts: Int[np.ndarray, "units"]  # start of each unit in `order`
     sizes: Int[np.ndarray, "units"]
 
 
@@ -143,7 +148,7 @@ def _swapped(
         one = {key: np.where(swap[_set(key)], second[key], values) for key, values in first.items()}
         other = {key: np.where(swap[_set(key)], values, second[key]) for key, values in first.items()}
         change = abs(float(statistic(one)) - float(statistic(other)))
-        as_far += not change < abs(value) * (1 - NEAR)  # what is no number counts as far
+        as_far += not change < abs(value) * (1 - NEAR)  # a result that is not finite counts as extreme
     for _ in range(resamples):
         rows = _drawn(units, generator)
         drawn.append(float(statistic(_taken(first, rows))) - float(statistic(_taken(second, rows))))
@@ -156,7 +161,7 @@ def _swaps(units: Mapping[str, _Units], generator: np.random.Generator, times: i
 
 
 def _units(columns: Columns, groups: Mapping[str, Together]) -> dict[str, _Units]:
-    """Of each set, by name, so that the order of columns changes no draw."""
+    """Returns the units of each set, sorted by name, so that the order of columns does not affect the draws."""
     found = {}
     for name, n in sorted({_set(key): len(values) for key, values in columns.items()}.items()):
         group = groups.get(name)
@@ -169,7 +174,7 @@ def _units(columns: Columns, groups: Mapping[str, Together]) -> dict[str, _Units
 
 
 def _drawn(units: Mapping[str, _Units], generator: np.random.Generator) -> dict[str, np.ndarray]:
-    """Rows of each set, as many units as it has, drawn with replacement."""
+    """Draws as many units as each set has, with replacement, and returns their rows."""
     rows = {}
     for name, (_, order, starts, sizes) in units.items():
         chosen = generator.integers(0, len(sizes), len(sizes))
@@ -202,4 +207,6 @@ def _check(columns: Columns) -> None:
     for key, values in columns.items():
         lengths.setdefault(_set(key), set()).add(len(values))
     if not lengths or any(len(found) > 1 or 0 in found for found in lengths.values()):
-        raise ValueError(f"columns of one set have one length that is not 0, got { {key: len(of) for key, of in columns.items()} }")
+        raise ValueError(
+            f"the columns of one set must have the same non-zero length, got { {key: len(of) for key, of in columns.items()} }"
+        )

@@ -1,8 +1,8 @@
-"""Intervals and paired tests. A number counts with its n and its interval; two models are compared on the same examples.
+"""Confidence intervals and paired tests. Every number comes with its n and its interval; two models are compared on the same examples.
 
-An interval of a share: `wilson`. Over seeds: `over_seeds`. Of any other statistic, or where examples come in groups (passages of one file):
-`bootstrap`. Two models: `mcnemar(*discordant(first, second))` for right or wrong, `paired_bootstrap` for any score; then `holm` over all
-comparisons made. Resampling draws from a generator that is made from `seed` and shared with nobody.
+Use `wilson` for the interval of a share, `over_seeds` over seeds, and `bootstrap` for any other statistic or for grouped examples (passages
+of one file). To compare two models, use `mcnemar(*discordant(first, second))` for right or wrong answers and `paired_bootstrap` for any
+score. Then apply `holm` to all comparisons made. Resampling uses its own generator, created from `seed`.
 """
 
 import math
@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Shaped
 
-CHUNK = 1 << 22  # drawn rows held at a time, with their values about 50 MB
+CHUNK = 1 << 22  # rows drawn at a time, about 50 MB with their values
 
 
 class Interval(NamedTuple):
-    value: float  # the statistic on the data as they are
+    value: float  # the statistic on the original data
     low: float
     high: float
 
@@ -29,19 +29,19 @@ class Difference(NamedTuple):
 
 
 def wilson(mean: float, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """Wilson's score interval for a mean of n values in [0, 1] (Wilson 1927); 95 % unless `z` is given.
+    """Returns Wilson's score interval for a mean of n values in [0, 1] (Wilson 1927); 95 % unless `z` is given.
 
-    Exact in spirit for 0/1 values and conservative for fractions, whose variance is at most p(1 - p).
+    It is meant for 0/1 values and conservative for fractions, whose variance is at most p(1 - p).
     """
     if n <= 0:
         raise ValueError(f"an interval needs at least one example, got n={n}")
     centre = (mean + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n))
-    return max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))  # at 0 and 1 rounding would leave the mean out
+    return max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))  # at 0 and 1, rounding would exclude the mean
 
 
 def over_seeds(values: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0)) -> tuple[float, float] | None:
-    """Student's 95 % interval of the mean over seeds, clipped to what the metric can be (`bounds`); None for a single seed."""
+    """Returns Student's 95 % interval of the mean over seeds, clipped to the metric's range (`bounds`), or None for a single seed."""
     if len(values) < 2:
         return None
     from scipy.special import stdtrit  # scipy is slow to import, and most runs never need it
@@ -54,7 +54,7 @@ def over_seeds(values: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0)
 def discordant(
     first: Shaped[np.ndarray, "examples"] | Sequence[float], second: Shaped[np.ndarray, "examples"] | Sequence[float]
 ) -> tuple[int, int]:
-    """How many examples only the first has right, and only the second. Scores are 0 or 1."""
+    """Counts the examples that only the first model has right, and those that only the second has right. Scores must be 0 or 1."""
     pair = _paired(first, second)
     if not np.isin(pair, (0.0, 1.0)).all():
         raise ValueError("McNemar's test compares answers that are right (1) or wrong (0); for other scores use paired_bootstrap")
@@ -62,17 +62,19 @@ def discordant(
 
 
 def mcnemar(only_first: int, only_second: int, mid_p: bool = False) -> float:
-    """Exact two-sided p-value of McNemar's test from its discordant counts (McNemar 1947): of n = b + c fair coins, how often do heads lie
-    at least as far from n / 2 as b does. `mid_p` counts half of those exactly as far (Fagerland et al. 2013): less conservative.
+    """Returns the exact two-sided p-value of McNemar's test from its discordant counts (McNemar 1947).
+
+    It is the probability that n = b + c fair coins land at least as far from n / 2 heads as b does. `mid_p` counts half the probability of
+    those exactly as far (Fagerland et al. 2013), which is less conservative.
     """
     if only_first < 0 or only_second < 0:
-        raise ValueError(f"discordant counts are not negative, got {only_first} and {only_second}")
+        raise ValueError(f"discordant counts must not be negative, got {only_first} and {only_second}")
     n, least = only_first + only_second, min(only_first, only_second)
     if n == 0:
         return 1.0
     from scipy.special import betainc, gammaln  # slow to import
 
-    # P(X <= k) = I_{1/2}(n - k, k + 1); by symmetry both tails weigh the same, and the middle point of an even n belongs to both
+    # P(X <= k) = I_{1/2}(n - k, k + 1); by symmetry both tails have the same probability, and the middle point of an even n belongs to both
     tails = min(1.0, 2.0 * float(betainc(n - least, least + 1, 0.5)))
     if not mid_p:
         return tails
@@ -88,11 +90,13 @@ def paired_bootstrap(
     resamples: int = 10_000,
     confidence: float = 0.95,
 ) -> Difference:
-    """Percentile interval of mean(first) - mean(second), resampling examples, or whole `groups` of them: the file that a passage comes
-    from, or the seed of a run (Efron and Tibshirani 1993). With groups the mean is still over examples, so that a long file weighs more.
+    """Returns the percentile interval of mean(first) - mean(second), resampling examples or whole `groups` (Efron and Tibshirani 1993).
 
-    The p-value is twice the smaller share of resamples on either side of zero, with one added, so that it is never 0. Below some ten groups
-    percentile intervals are too narrow, and `over_seeds` of the differences is the better interval.
+    A group is, for example, the file that a passage comes from, or the seed of a run. With groups the mean is still over examples, so a
+    long file weighs more.
+
+    The p-value is twice the smaller share of resamples on either side of zero, with one added, so it is never 0. Below about ten groups
+    percentile intervals are too narrow; `over_seeds` of the differences is then the better interval.
     """
     _check(resamples, confidence)
     pair = _paired(first, second)
@@ -117,14 +121,14 @@ def bootstrap(
     resamples: int = 1000,
     confidence: float = 0.95,
 ) -> Interval:
-    """Percentile interval of `statistic(*arrays)`, whose rows are resampled together, one by one or in whole `groups`.
+    """Returns the percentile interval of `statistic(*arrays)`, whose rows are resampled together, singly or in whole `groups`.
 
-    `bootstrap(f1_macro, predictions, targets, groups=files)`. One resample is held at a time.
+    Example: `bootstrap(f1_macro, predictions, targets, groups=files)`. Only one resample is in memory at a time.
     """
     _check(resamples, confidence)
     n = len(arrays[0]) if arrays else 0
     if n == 0 or any(len(array) != n for array in arrays):
-        raise ValueError(f"a bootstrap needs arrays of one length that is not 0, got {[len(array) for array in arrays]}")
+        raise ValueError(f"a bootstrap needs arrays of the same non-zero length, got {[len(array) for array in arrays]}")
     number = np.arange(n) if groups is None else _group_numbers(groups, n)
     order, sizes = np.argsort(number, kind="stable"), np.bincount(number)
     starts, generator = np.cumsum(sizes) - sizes, np.random.default_rng(seed)
@@ -138,13 +142,14 @@ def bootstrap(
 
 
 def holm(p_values: Sequence[float] | Float[np.ndarray, "comparisons"]) -> Float[np.ndarray, "comparisons"]:
-    """Adjusted p-values in the order given (Holm 1979): those below a level, rejected together, err in any with at most that probability.
+    """Returns adjusted p-values in the order given (Holm 1979).
 
-    The i-th smallest of m is multiplied by m - i + 1 and is never below the one before it.
+    Rejecting all comparisons with an adjusted value below a level keeps the family-wise error rate at most at that level. The i-th smallest
+    of m p-values is multiplied by m - i + 1 and is never below the previous one.
     """
     values = np.asarray(p_values, np.float64)
     if not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(f"p-values lie in [0, 1], got {values.tolist()}")
+        raise ValueError(f"p-values must lie in [0, 1], got {values.tolist()}")
     order = np.argsort(values, kind="stable")
     adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)))
@@ -171,9 +176,9 @@ def _group_numbers(groups: object, n: int) -> np.ndarray:
 
 
 def _resampled_sums(table: np.ndarray, generator: np.random.Generator, resamples: int) -> np.ndarray:
-    """Sums of the table's columns over as many rows as it has, drawn with replacement: [resamples, columns].
+    """Sums the table's columns over as many rows as it has, drawn with replacement: [resamples, columns].
 
-    Equal rows need no telling apart: of few distinct ones (right, wrong, both alike) the counts are drawn at once, as a multinomial.
+    Equal rows are interchangeable: if only a few are distinct (right, wrong, both equal), their counts are drawn at once as a multinomial.
     """
     n = len(table)
     distinct, counts = np.unique(table, axis=0, return_counts=True)

@@ -1,4 +1,4 @@
-"""Trees by path: the one way in which Assay names a parameter is its path string, such as `model/block_0/attention/query/kernel`."""
+"""Trees addressed by path. A parameter is always named by its path string, such as `model/block_0/attention/query/kernel`."""
 
 import re
 from collections.abc import Callable
@@ -12,28 +12,28 @@ PyTree = Any
 
 
 def path_string(path: tuple) -> str:
-    """The path of a leaf as `a/b/0/c`."""
+    """Returns the path of a leaf as `a/b/0/c`."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def map_with_path(fn: Callable[[str, Any], Any], tree: PyTree) -> PyTree:
-    """`tree` with each leaf replaced by `fn(path, leaf)`."""
+    """Returns `tree` with each leaf replaced by `fn(path, leaf)`."""
     return jax.tree_util.tree_map_with_path(lambda path, leaf: fn(path_string(path), leaf), tree)
 
 
 def paths(tree: PyTree) -> list[str]:
-    """Every leaf's path, in the order of `jax.tree.leaves`."""
+    """Returns every leaf's path, in the order of `jax.tree.leaves`."""
     return [path_string(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
 
 
 def select(tree: PyTree, regex: str) -> PyTree:
-    """A tree of booleans: where the regex is found in the leaf's path. The empty regex selects nothing."""
+    """Returns a tree of booleans: True where the regex matches anywhere in the leaf's path. The empty regex selects nothing."""
     pattern = re.compile(regex) if regex else None
     return map_with_path(lambda path, _: bool(pattern and pattern.search(path)), tree)
 
 
 def partition(tree: dict, regex: str) -> tuple[dict, dict]:
-    """Splits nested dicts into (rest, selected) by path; `merge` puts them together again."""
+    """Splits nested dicts into (rest, selected) by path; `merge` joins them again."""
     rest: dict = {}
     selected: dict = {}
     pattern = re.compile(regex) if regex else None
@@ -54,7 +54,7 @@ def partition(tree: dict, regex: str) -> tuple[dict, dict]:
 
 
 def merge(first: dict, second: dict) -> dict:
-    """Nested dicts laid over each other; a leaf of `second` wins."""
+    """Merges nested dicts; a leaf of `second` takes precedence."""
     merged = dict(first)
     for name, child in second.items():
         both = isinstance(child, dict) and isinstance(merged.get(name), dict)
@@ -63,19 +63,19 @@ def merge(first: dict, second: dict) -> dict:
 
 
 def floats_as(dtype: Any, tree: PyTree) -> PyTree:
-    """The tree with its floating-point leaves in `dtype`; whole numbers and keys stay."""
+    """Casts the floating-point leaves of the tree to `dtype`; integers and keys are unchanged."""
     return jax.tree.map(lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
 
 
 def widened(tree: PyTree) -> PyTree:
-    """The tree with floating-point leaves narrower than float32 in float32: for sums, logarithms and an optimiser's steps."""
+    """Casts floating-point leaves narrower than float32 to float32: for sums, logarithms and optimiser steps."""
     return jax.tree.map(
         lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree
     )
 
 
 def differing(first: PyTree, second: PyTree) -> str:
-    """The first path at which two trees differ in shape or type, in words; "" where they do not. Values are not looked at."""
+    """Describes the first path at which two trees differ in shape or type; returns "" if they do not. Values are not compared."""
     found = [
         {path: f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in zip(paths(tree), jax.tree.leaves(tree), strict=True)}
         for tree in (first, second)
@@ -88,10 +88,10 @@ def differing(first: PyTree, second: PyTree) -> str:
 
 
 def count(tree: PyTree) -> int:
-    """How many numbers the tree holds."""
+    """Returns the number of elements in the tree."""
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
 
 
 def size_in_bytes(tree: PyTree) -> int:
-    """Bytes of all leaves as NumPy would store them."""
+    """Returns the size of all leaves in bytes, as NumPy would store them."""
     return sum(int(np.prod(leaf.shape)) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))

@@ -1,6 +1,6 @@
-"""Augmentations by name: a spec such as "crop:4,flip,cutout:2" lists entries of a table, in the order in which they are applied.
+"""Augmentations by name: a spec such as "crop:4,flip,cutout:2" lists entries of a table, in the order of application.
 
-An entry without a number has its table's own. The tables are IMAGE (augment_image.py) and TEXT (augment_text.py).
+An entry without a number uses its table's default. The tables are IMAGE (augment_image.py) and TEXT (augment_text.py).
 """
 
 import math
@@ -11,15 +11,15 @@ from assay.core.errors import UserError, unknown
 
 
 class Entry(NamedTuple):
-    function: Callable  # its arguments are those of its table
-    strength: float  # where the spec gives none
-    highest: float  # the strongest that has a meaning; 0 is always the identity
-    unit: str  # what the number is: for messages and documents
-    whole: bool = False  # whether the number counts something
+    function: Callable  # takes the arguments that its table defines
+    strength: float  # default
+    highest: float  # the largest meaningful strength; 0 is always the identity
+    unit: str  # meaning of the number, for messages and documentation
+    whole: bool = False  # whether the number must be an integer
 
 
 def parse(spec: str, table: Mapping[str, Entry], config_key: str) -> tuple[tuple[str, float], ...]:
-    """Names and strengths, in order; "" is none. Raises UserError for what is not in the table or not possible."""
+    """Parses names and strengths, in order; "" is none. Raises UserError for an unknown name or an invalid strength."""
     parts = []
     for part in filter(None, (part.strip() for part in spec.split(","))):
         name, colon, number = (text.strip() for text in part.partition(":"))

@@ -1,10 +1,10 @@
 """Image augmentation: pure functions of a key under jit, on images [batch, height, width, channels] of any float or integer type.
 
     augment = make_augment("crop:4,flip,cutout:2", "--config.task.augment")
-    images, targets = augment(key, images, targets)           # targets come back as they are, except from mixup
+    images, targets = augment(key, images, targets)           # only mixup changes the targets
 
-Each draws for each image, leaves shape and type, and is the identity at strength 0. What comes in from outside the image is 0. Flip mirrors
-left and right, and belongs only where the mirror image has the same label: not to digits or letters.
+Each function draws separately for each image, preserves shape and type, and is the identity at strength 0. Values from outside the image
+are 0. Use flip, which mirrors left and right, only where the mirror image has the same label: not for digits or letters.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,13 +17,13 @@ from assay.core import rng
 from assay.data.augment import Entry, parse
 
 Images = Num[Array, "batch height width channels"]
-MIXING = 3.0  # how nearly a mixed channel is one of the channels; 0: the mean of all, grey
-DIMMEST = 0.3  # of a channel's light
+MIXING = 3.0  # concentration of a mixed channel on one source channel; 0: the mean of all, grey
+DIMMEST = 0.3  # smallest factor on a channel's light
 Augment = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
 def make_augment(spec: str, config_key: str) -> Augment:
-    """`(key, images, targets) -> (images, targets)`. Only mixup reads the targets, and needs them soft: [batch, classes]."""
+    """Builds `(key, images, targets) -> (images, targets)`. Only mixup reads the targets, which must be soft: [batch, classes]."""
     parts = parse(spec, IMAGE, config_key)
 
     def augment(key: jax.Array, images: Images, targets: Shaped[Array, "batch ..."]) -> tuple[Images, Shaped[Array, "batch ..."]]:
@@ -35,7 +35,7 @@ def make_augment(spec: str, config_key: str) -> Augment:
 
 
 def crop(key: jax.Array, images: Images, padding: int) -> Images:
-    """A window of the image's own size, anywhere in the image padded by `padding` zeros on each side."""
+    """Crops a window of the image's own size at a random position of the image padded by `padding` zeros on each side."""
     if padding == 0:
         return images
     padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
@@ -44,13 +44,13 @@ def crop(key: jax.Array, images: Images, padding: int) -> Images:
 
 
 def flip(key: jax.Array, images: Images, probability: float) -> Images:
-    """Left and right exchanged, with a probability."""
+    """Mirrors left and right with the given probability."""
     flipped = jax.random.uniform(key, (len(images),)) < probability
     return jnp.where(flipped[:, None, None, None], images[:, :, ::-1], images)
 
 
 def shift(key: jax.Array, images: Images, pixels: float) -> Images:
-    """Moved by up to `pixels` along both axes, by fractions of a pixel too (bilinear)."""
+    """Shifts by up to `pixels` along both axes, including fractions of a pixel (bilinear)."""
     moves = jax.random.uniform(key, (len(images), 2), minval=-pixels, maxval=pixels)
 
     def one(image: jax.Array, move: jax.Array) -> jax.Array:
@@ -61,7 +61,7 @@ def shift(key: jax.Array, images: Images, pixels: float) -> Images:
 
 
 def rotate(key: jax.Array, images: Images, degrees: float) -> Images:
-    """Turned about the centre by up to `degrees` either way (bilinear)."""
+    """Rotates about the centre by up to `degrees` in either direction (bilinear)."""
     angles = jnp.deg2rad(jax.random.uniform(key, (len(images),), minval=-degrees, maxval=degrees))
 
     def one(image: jax.Array, angle: jax.Array) -> jax.Array:
@@ -75,7 +75,7 @@ def rotate(key: jax.Array, images: Images, degrees: float) -> Images:
 
 
 def cutout(key: jax.Array, images: Images, size: int) -> Images:
-    """A square of `size` pixels a side set to 0, centred anywhere in the image, so that part may lie outside (DeVries and Taylor 2017)."""
+    """Zeroes a square of `size` pixels a side, centred anywhere in the image, so part may lie outside (DeVries and Taylor 2017)."""
     _, height, width, _ = images.shape
     centre = jax.random.randint(key, (len(images), 2), 0, jnp.array([[height, width]]))
     corner = centre - size // 2
@@ -85,11 +85,13 @@ def cutout(key: jax.Array, images: Images, size: int) -> Images:
 
 
 def colour(key: jax.Array, images: Images, strength: float) -> Images:
-    """Each channel exchanged for a mean of the channels with random shares, mostly one of them, and dimmed towards the image's darkest
-    value: which channel is bright says nothing any more, shapes stay. `strength` is the share of it; images of one channel stay.
+    """Replaces each channel by a random mixture of the channels, mostly one of them, dimmed towards the image's darkest value.
 
-    A mean of channels is the same operation on any scale of grey levels. It is meant against what colour jitter leaves: a hue that gives
-    the class away (Arjovsky et al. 2019, arXiv 1907.02893).
+    Which channel is bright is no longer informative, while shapes are preserved. `strength` is the weight of the result; images with one
+    channel are unchanged.
+
+    A mixture of channels is the same operation on any scale of grey levels. It targets what colour jitter leaves: a hue that reveals the
+    class (Arjovsky et al. 2019, arXiv 1907.02893).
     """
     channels = images.shape[3]
     if channels == 1:
@@ -103,7 +105,7 @@ def colour(key: jax.Array, images: Images, strength: float) -> Images:
 
 
 def noise(key: jax.Array, images: Images, deviation: float) -> Images:
-    """Gaussian noise of up to `deviation`, a share of the image's range of values."""
+    """Adds Gaussian noise with a standard deviation of up to `deviation`, as a fraction of the image's range of values."""
     most = deviation * jax.random.uniform(rng.stream(key, "deviation"), (len(images), 1, 1, 1))
     full = images.astype(jnp.float32)
     drawn = jax.random.normal(rng.stream(key, "noise"), images.shape)
@@ -111,7 +113,7 @@ def noise(key: jax.Array, images: Images, deviation: float) -> Images:
 
 
 def blur(key: jax.Array, images: Images, share: float) -> Images:
-    """Each pixel drawn towards the mean of the 3 x 3 around it, by up to `share` of the way."""
+    """Moves each pixel towards the mean of its 3 x 3 neighbourhood, by up to `share` of the way."""
     full = images.astype(jnp.float32)
     height, width = images.shape[1:3]
     padded = jnp.pad(full, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
@@ -120,16 +122,16 @@ def blur(key: jax.Array, images: Images, share: float) -> Images:
 
 
 def contrast(key: jax.Array, images: Images, share: float) -> Images:
-    """Each channel drawn towards its mean, by up to `share` of the way."""
+    """Moves each channel towards its mean, by up to `share` of the way."""
     full = images.astype(jnp.float32)
     mean = full.mean(axis=(1, 2), keepdims=True)
     return _as(full + share * jax.random.uniform(key, (len(images), 1, 1, 1)) * (mean - full), images)
 
 
 def mixup(key: jax.Array, images: Images, targets: Shaped[Array, "batch ..."], alpha: float) -> tuple[Images, Shaped[Array, "batch ..."]]:
-    """share x image + (1 - share) x another one of the batch, and their targets [batch, classes] alike (Zhang et al. 2018).
+    """Returns share x image + (1 - share) x another image of the batch, and their targets [batch, classes] likewise (Zhang et al. 2018).
 
-    The share is drawn from Beta(alpha, alpha). Any row may be mixed into any other: give it full batches, whose rows all count.
+    The share is drawn from Beta(alpha, alpha). Any row may be mixed into any other, so every row of the batch must be a real example.
     """
     if targets.ndim != 2:
         raise ValueError(f"mixup needs soft targets [batch, classes], got shape {targets.shape}; make them with jax.nn.one_hot")
@@ -178,7 +180,7 @@ def _grid(image: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _bilinear(image: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
-    """The image [height, width, channels] read at fractional places [height, width]; 0 outside. In float32."""
+    """Samples the image [height, width, channels] at fractional positions [height, width] in float32; values outside are 0."""
     height, width, _ = image.shape
     top, left = jnp.floor(rows), jnp.floor(columns)
     down, right = (rows - top)[..., None], (columns - left)[..., None]

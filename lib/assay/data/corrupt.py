@@ -1,11 +1,11 @@
 """Corruptions by severity, 1 (mild) to 5, for measuring robustness (Hendrycks and Dietterich 2019); severity 0 is the clean example.
 
-Pure functions of (example, name, severity, seed, index), on the host: an example is corrupted alike for every model and in every batch. All
-severities of an example share their draws, so that noise grows and does not change: mean squared change rises with severity.
+They are pure functions of (example, name, severity, seed, index) on the host, so an example's corruption does not depend on the model or
+the batch. All severities of an example share their draws: noise only grows in scale, and the mean squared change rises with severity.
 
-Severities are those of the authors' code: ImageNet-C for noise, contrast and brightness (added to every channel here), CIFAR-10-C for blur
-(in pixels, right for images of some 32). Ours are rotate, shift, occlusion, pixelate (its steps differ at 8 x 8 too), colour and all of the
-text.
+Severities follow the authors' code: ImageNet-C for noise, contrast and brightness (here added to every channel), and CIFAR-10-C for blur
+(in pixels, for images of about 32). Ours are rotate, shift, occlusion, pixelate (whose levels also differ at 8 x 8), colour and all text
+corruptions.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,16 +25,19 @@ Tokens = Integer[np.ndarray, "n seq"]
 
 class Corruption(NamedTuple):
     function: Callable  # (images, keys, strength) -> images; (tokens, length, keys, strength, alphabet) -> (tokens, length)
-    strengths: tuple[float, ...]  # of severities 1 to 5
+    strengths: tuple[float, ...]  # for severities 1 to 5
     unit: str
 
 
 def corrupt_images(
     images: Images, indices: Integer[np.ndarray, "n"], name: str, severity: int, seed: int = 0, config_key: str = "the corruption's name"
 ) -> Images:
-    """Images in [0, 1], corrupted and clipped to it, as float32. `indices` say which examples of their split they are."""
+    """Corrupts images in [0, 1] and clips the result to [0, 1], as float32. `indices` are the examples' indices in their split.
+
+    Raises ValueError for images outside [0, 1], and UserError for an unknown name or severity.
+    """
     if images.size and not (images.min() >= 0 and images.max() <= 1):
-        raise ValueError(f"images are corrupted on the scale [0, 1], before they are normalised; got [{images.min()}, {images.max()}]")
+        raise ValueError(f"images must be on the scale [0, 1], before normalisation; got [{images.min()}, {images.max()}]")
     strength = _strength(name, severity, IMAGE, config_key)
     if strength is None:
         return images.astype(np.float32)
@@ -52,7 +55,11 @@ def corrupt_tokens(
     seed: int = 0,
     config_key: str = "the corruption's name",
 ) -> tuple[Tokens, Integer[np.ndarray, "n"]]:
-    """(tokens, length), int32. Padding and ids outside the alphabet stay: bytes with an alphabet of letters keep their marks and blanks."""
+    """Returns the corrupted (tokens, length), int32.
+
+    Padding and ids outside the alphabet are preserved: with an alphabet of letters, bytes keep their marks and spaces. Raises UserError for
+    an unknown name or severity.
+    """
     strength = _strength(name, severity, TEXT, config_key)
     if strength is None:
         return tokens.astype(np.int32), length.astype(np.int32)
@@ -66,13 +73,13 @@ def corrupt_tokens(
 
 
 def _gaussian_noise(images: np.ndarray, keys: np.ndarray, deviation: float) -> np.ndarray:
-    from scipy.special import ndtri  # slow to import, as the other parts of scipy below
+    from scipy.special import ndtri  # slow to import, as are the other parts of scipy below
 
     return images + deviation * ndtri(_uniform(keys, "noise", images))
 
 
 def _shot_noise(images: np.ndarray, keys: np.ndarray, photons: float) -> np.ndarray:
-    """Poisson counts of `photons` at full brightness, by inversion: the count is the number of k with P(X <= k) below the draw."""
+    """Draws Poisson counts of `photons` at full brightness by inversion: the count is the number of k with P(X <= k) below the draw."""
     mean, draw = images * photons, _uniform(keys, "noise", images)
     term = np.exp(-mean)
     cumulative, count = term.copy(), np.zeros_like(mean)
@@ -110,10 +117,10 @@ def _brightness(images: np.ndarray, keys: np.ndarray, added: float) -> np.ndarra
 
 
 def _pixelate(images: np.ndarray, keys: np.ndarray, share: float) -> np.ndarray:
-    """Each axis averaged down to a share of its pixels and repeated up again."""
+    """Averages each axis down to a fraction of its pixels and repeats them to the original size."""
     del keys
     down, across = (_coarse(size, max(1, round(share * size))) for size in images.shape[1:3])
-    return np.moveaxis(down @ np.moveaxis(images, 3, 1) @ across.T, 1, 3)  # a product an image: no batch changes its last bits
+    return np.moveaxis(down @ np.moveaxis(images, 3, 1) @ across.T, 1, 3)  # one product per image: independent of the batch to the last bit
 
 
 def _rotate(images: np.ndarray, keys: np.ndarray, degrees: float) -> np.ndarray:
@@ -125,7 +132,7 @@ def _rotate(images: np.ndarray, keys: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def _occlusion(images: np.ndarray, keys: np.ndarray, share: float) -> np.ndarray:
-    """A grey square inside the image; that of a higher severity covers it."""
+    """Draws a grey square inside the image; the square of a higher severity covers it."""
     side = max(1, round(share * min(images.shape[1:3])))
     height, width = images.shape[1:3]
     corner = [integers(keys, slot, 1, size - side + 1)[:, 0] for slot, size in (("row", height), ("column", width))]
@@ -135,7 +142,7 @@ def _occlusion(images: np.ndarray, keys: np.ndarray, share: float) -> np.ndarray
 
 
 def _shift(images: np.ndarray, keys: np.ndarray, share: float) -> np.ndarray:
-    """Moved in any direction, by fractions of a pixel too; what comes in is black."""
+    """Shifts in any direction, including fractions of a pixel; values from outside are black."""
     from scipy.ndimage import shift
 
     angles = 2 * np.pi * _uniform(keys, "direction", images[:, 0, 0, :1])[:, 0]
@@ -144,7 +151,7 @@ def _shift(images: np.ndarray, keys: np.ndarray, share: float) -> np.ndarray:
 
 
 def _colour(images: np.ndarray, keys: np.ndarray, degrees: float) -> np.ndarray:
-    """The hue turned to either side around the circle of HSV, value and saturation left: what is grey stays as it is."""
+    """Rotates the hue in either direction around the HSV circle, keeping value and saturation; grey pixels are unchanged."""
     if images.shape[3] != 3:
         return images
     sides = np.where(integers(keys, "side", 1, 2)[:, 0] == 0, degrees, -degrees)
@@ -157,11 +164,11 @@ def _colour(images: np.ndarray, keys: np.ndarray, degrees: float) -> np.ndarray:
 IMAGE: Mapping[str, Corruption] = {
     "gaussian_noise": Corruption(_gaussian_noise, (0.08, 0.12, 0.18, 0.26, 0.38), "standard deviation"),
     "shot_noise": Corruption(_shot_noise, (60, 25, 12, 5, 3), "photons at full brightness"),
-    "impulse_noise": Corruption(_impulse_noise, (0.03, 0.06, 0.09, 0.17, 0.27), "share of values that become 0 or 1"),
+    "impulse_noise": Corruption(_impulse_noise, (0.03, 0.06, 0.09, 0.17, 0.27), "share of values set to 0 or 1"),
     "blur": Corruption(_blur, (0.4, 0.6, 0.7, 0.8, 1.0), "standard deviation in pixels"),
-    "contrast": Corruption(_contrast, (0.4, 0.3, 0.2, 0.1, 0.05), "share of the contrast that is left"),
+    "contrast": Corruption(_contrast, (0.4, 0.3, 0.2, 0.1, 0.05), "share of the contrast that remains"),
     "brightness": Corruption(_brightness, (0.1, 0.2, 0.3, 0.4, 0.5), "added"),
-    "pixelate": Corruption(_pixelate, (0.75, 0.6, 0.5, 0.375, 0.25), "share of the pixels of each axis that is left"),
+    "pixelate": Corruption(_pixelate, (0.75, 0.6, 0.5, 0.375, 0.25), "share of the pixels of each axis that remains"),
     "rotate": Corruption(_rotate, (5, 10, 20, 30, 45), "degrees, to either side"),
     "shift": Corruption(_shift, (0.04, 0.08, 0.12, 0.16, 0.24), "share of the image's side, in any direction"),
     "colour": Corruption(_colour, (20, 45, 90, 135, 180), "degrees of hue, to either side"),
@@ -182,7 +189,7 @@ def _drops(tokens, length, keys, rate: float, alphabet: Alphabet):
 
 
 def _replacements(tokens, length, keys, rate: float, alphabet: Alphabet):
-    """Any other id of the alphabet, whatever lies near it on a keyboard."""
+    """Replaces a token by any other id of the alphabet, regardless of keyboard distance."""
     chosen = is_text(tokens, length, alphabet) & jnp.asarray(_uniform(keys, "where", tokens) < rate)
     steps = integers(keys, "replacement", tokens.shape[1], max(alphabet.size - 1, 1))
     return replace(tokens, chosen, jnp.asarray(steps, jnp.int32), alphabet), length
@@ -190,7 +197,7 @@ def _replacements(tokens, length, keys, rate: float, alphabet: Alphabet):
 
 RATES = (0.02, 0.05, 0.1, 0.2, 0.3)
 TEXT: Mapping[str, Corruption] = {
-    "swap": Corruption(_swaps, RATES, "share of tokens that change places with the next"),
+    "swap": Corruption(_swaps, RATES, "share of tokens swapped with the next"),
     "drop": Corruption(_drops, RATES, "share of tokens"),
     "replace": Corruption(_replacements, RATES, "share of tokens"),
 }
@@ -200,22 +207,24 @@ TEXT: Mapping[str, Corruption] = {
 
 
 def _strength(name: str, severity: int, table: Mapping[str, Corruption], config_key: str) -> float | None:
-    """None at severity 0."""
+    """Returns the strength of a severity, or None at severity 0."""
     if name not in table:
         raise unknown("corruption", name, table, config_key)
     if not 0 <= severity <= 5:
-        raise UserError(f"severity {severity} of {name} is not possible: it is 0 (clean) to 5.")
+        raise UserError(f"severity {severity} of {name} is not possible: it must be 0 (clean) to 5.")
     return table[name].strengths[severity - 1] if severity else None
 
 
 def _uniform(keys: np.ndarray, slot: str, like) -> np.ndarray:
-    """Draws in (0, 1), one for each value of an example, whatever the batch it stands in."""
+    """Draws in (0, 1), one for each value of an example, independent of the batch."""
     draws = integers(keys, slot, int(np.prod(like.shape[1:])), 2**32)
     return ((draws + 0.5) / 2**32).reshape(like.shape)
 
 
 def _hue(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Value, chroma and hue in sixths of the circle (0 is red, 2 green, 4 blue), each [n, height, width]; grey is red without chroma."""
+    """Returns value, chroma and hue in sixths of the circle (0 is red, 2 green, 4 blue), each [n, height, width]; grey is red without
+    chroma.
+    """
     red, green, blue = np.moveaxis(images, 3, 0)
     value = images.max(axis=3)
     chroma = value - images.min(axis=3)
@@ -227,7 +236,8 @@ def _hue(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _coarse(size: int, cells: int) -> np.ndarray:
-    """[size, size]: each pixel becomes the mean over its cell; one that a border cuts, that of both cells by its parts.
+    """Builds the [size, size] matrix that replaces each pixel by the mean over its cell; a pixel cut by a border mixes both cells by its
+    parts.
 
     (Choosing one of the two cells instead would make 6 cells on 8 pixels worse than 5.)
     """

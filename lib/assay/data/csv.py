@@ -1,8 +1,8 @@
-"""Labelled text from a CSV file: `read_csv("train.csv", text="text", label="label")` gives one `Row` a record.
+"""Labelled text from a CSV file: `read_csv("train.csv", text="text", label="label")` returns one `Row` per record.
 
-UTF-8 with or without a byte-order mark; quoted fields may hold commas, doubled quotes and newlines; lines end in LF, CRLF or CR. Whatever
-is wrong with a file is a UserError that names file, line and reason; the line is the physical one on which the record starts.
-Class ids follow the sorted labels of the training file, numerically where all of them are integers.
+Files are UTF-8 with or without a byte-order mark. Quoted fields may contain commas, doubled quotes and newlines; lines end in LF, CRLF or
+CR. Any problem with a file raises a UserError that names file, line and reason; the line is the physical one on which the record starts.
+Class ids follow the sorted labels of the training file, in numerical order if all are integers.
 """
 
 import codecs
@@ -19,12 +19,12 @@ from jaxtyping import Int
 
 from assay.core.errors import UserError
 
-SHOWN = 20  # labels that an error lists
+SHOWN = 20  # number of labels that an error lists
 INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 class Row(NamedTuple):
-    """One record. `line` is where it starts in the file, from 1; `label` is "" where no label column was asked for."""
+    """One record. `line` is the line where it starts in the file, from 1; `label` is "" if no label column was requested."""
 
     text: str
     label: str
@@ -32,9 +32,9 @@ class Row(NamedTuple):
 
 
 def read_csv(path: str | Path, text: str = "text", label: str = "label") -> list[Row]:
-    """Every record of a file with a header that names the columns `text` and `label` (`label=""`: the file has none, or it is not read).
+    """Reads every record of a file whose header names the columns `text` and `label`; with `label=""` no label column is read.
 
-    Labels lose the spaces around them; texts stay as they are. Blank lines are no records. Raises UserError.
+    Spaces around labels are stripped; texts are unchanged. Blank lines are skipped. Raises UserError.
     """
     records = _records(str(path), _decoded(path))
     try:
@@ -45,9 +45,7 @@ def read_csv(path: str | Path, text: str = "text", label: str = "label") -> list
     rows = []
     for line, fields in records:
         if len(fields) != len(header):
-            raise _bad(
-                path, line, f"{len(fields)} fields, but the header names {len(header)} ({', '.join(header)}); is a comma not in quotes?"
-            )
+            raise _bad(path, line, f"{len(fields)} fields, but the header names {len(header)} ({', '.join(header)}); is a comma unquoted?")
         name = fields[places[1]].strip() if label else ""
         if label and not name:
             raise _bad(path, line, f"the label (column {label!r}) is empty")
@@ -58,7 +56,7 @@ def read_csv(path: str | Path, text: str = "text", label: str = "label") -> list
 
 
 def classes_of(rows: Sequence[Row]) -> tuple[str, ...]:
-    """The distinct labels in the order of their class ids: as numbers where all are integers, else as strings."""
+    """Returns the distinct labels in the order of their class ids: numerical if all are integers, otherwise as strings."""
     names = {row.label for row in rows}
     if all(INTEGER.fullmatch(name) for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
@@ -66,7 +64,7 @@ def classes_of(rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def class_ids(path: str | Path, rows: Sequence[Row], classes: Sequence[str]) -> Int[np.ndarray, "rows"]:
-    """The class id of each row. `path` is named in the UserError for a label that training did not have."""
+    """Returns the class id of each row. Raises UserError, which names `path`, for a label missing from the training file."""
     ids = {name: i for i, name in enumerate(classes)}
     for row in rows:
         if row.label not in ids:
@@ -83,7 +81,7 @@ def _bad(path: str | Path, line: int, reason: str) -> UserError:
 
 
 def _decoded(path: str | Path) -> str:
-    if os.path.isdir(path):  # os.path says no, where pathlib raises, for a name that no file can have
+    if os.path.isdir(path):  # os.path returns False, where pathlib raises, for a name that no file can have
         raise UserError(f"{path} is a folder. Give a CSV file.")
     if not os.path.isfile(path):
         raise UserError(f"no CSV file {str(path)!r} (from {Path.cwd()}). Set config.task.train and config.task.test.")
@@ -91,7 +89,7 @@ def _decoded(path: str | Path) -> str:
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
-    if b"\0" in data:  # csv refuses it or not, depending on Python's version
+    if b"\0" in data:  # whether csv refuses it depends on Python's version
         place = data.index(b"\0")
         wide = " It looks like UTF-16: save it as UTF-8." if data.startswith((b"\xff\xfe", b"\xfe\xff")) else ""
         raise _bad(path, _line_at(data, place), f"a NUL byte at offset {place}, so this is not a text file.{wide}".rstrip("."))
@@ -110,7 +108,7 @@ def _line_at(data: bytes, place: int) -> int:
 
 
 def _records(path: str, content: str) -> Iterator[tuple[int, list[str]]]:
-    """(line, fields) of every record that is no blank line."""
+    """Yields (line, fields) of every record that is not a blank line."""
     reader = csv.reader(io.StringIO(content, newline=""), strict=True)
     while True:
         line = reader.line_num + 1

@@ -1,9 +1,9 @@
-"""Token ids as arrays of one width: padding, windows over documents, and the two ways to learn from text without labels.
+"""Token ids as arrays of one width: padding, windows over documents, and the two objectives for unlabelled text.
 
-`windows(documents, width, context, begin)` cuts each document alone and scores each of its tokens exactly once, so that the sum over the
-windows is the document's whole negative log-likelihood; `packed(documents, width, separator)` joins all into one stream, as training
-wants it. `next_tokens` makes the batch of a causal model of either, `masked` that of BERT's masked LM (Devlin et al. 2019, arXiv
-1810.04805, section 3.1).
+`windows(documents, width, context, begin)` cuts each document separately and scores each of its tokens exactly once. The sum over the
+windows is therefore the document's total negative log-likelihood. `packed(documents, width, separator)` joins all documents into one
+stream, for training. `next_tokens` builds the batch of a causal model from either; `masked` builds that of BERT's masked LM (Devlin et al.
+2019, arXiv 1810.04805, section 3.1).
 """
 
 from collections.abc import Sequence
@@ -16,23 +16,23 @@ from assay.core.errors import UserError
 from assay.core.rng import integers
 
 Tokens = Sequence[int] | np.ndarray  # of one document
-RESOLUTION = 1 << 30  # steps of the share that is masked
+RESOLUTION = 1 << 30  # quantisation steps of the masked share
 
 
 class Windows(NamedTuple):
-    """Rows of tokens, right-padded, and whence they come."""
+    """Rows of tokens, right-padded, with their origin."""
 
     tokens: np.ndarray  # int32 [windows, width]
-    length: np.ndarray  # int32 [windows]: tokens that are no padding
-    fresh: np.ndarray  # int32 [windows]: the place of the first token that no earlier window has scored
+    length: np.ndarray  # int32 [windows]: number of tokens that are not padding
+    fresh: np.ndarray  # int32 [windows]: position of the first token that no earlier window has scored
     before: np.ndarray  # int32 [windows]: the token before the first one
-    document: np.ndarray  # int32 [windows]: the document in which the first fresh token lies
+    document: np.ndarray  # int32 [windows]: the document of the first fresh token
 
 
 def padded(
     sequences: Sequence[Tokens], width: int, pad: int = 0, keep: str = "start"
 ) -> tuple[Int[np.ndarray, "rows width"], Int[np.ndarray, "rows"]]:
-    """int32 tokens [rows, width] and lengths. What is too long loses its end, or its start with `keep="end"`."""
+    """Returns int32 tokens [rows, width] and lengths. Longer sequences are truncated at the end, or at the start with `keep="end"`."""
     tokens = np.full((len(sequences), width), pad, np.int32)
     length = np.zeros(len(sequences), np.int32)
     for row, sequence in enumerate(sequences):
@@ -43,7 +43,9 @@ def padded(
 
 
 def packed(documents: Sequence[Tokens], width: int, separator: int, pad: int = 0) -> Windows:
-    """One stream, each document followed by the separator, cut into windows; only the last may be padded. Empty documents are left out."""
+    """Joins documents into one stream, a separator after each, and cuts it into windows; only the last may be padded. Empty documents are
+    skipped.
+    """
     kept = [i for i, document in enumerate(documents) if len(document)]
     counts = np.array([len(documents[i]) + 1 for i in kept], np.int64)
     stream = np.full(int(counts.sum()), separator, np.int32)
@@ -58,12 +60,12 @@ def packed(documents: Sequence[Tokens], width: int, separator: int, pad: int = 0
 
 
 def windows(documents: Sequence[Tokens], width: int, context: int, begin: int, pad: int = 0) -> Windows:
-    """Windows that never leave their document. All but a document's first repeat `context` tokens, which are read and not scored again.
+    """Cuts windows that never cross documents. All but a document's first repeat `context` tokens, which are read but not scored again.
 
-    `begin` stands before the first token of a document (the separator). Raises UserError where no fresh token would fit.
+    `begin` precedes the first token of a document (the separator). Raises UserError if no fresh token would fit.
     """
     if not 0 <= context < width:
-        raise UserError(f"config.task.context={context} is not possible: at least 0 and below the window's width {width}.")
+        raise UserError(f"config.task.context={context} is not possible: it must be at least 0 and below the window's width {width}.")
     rows: list[Tokens] = []
     fresh, before, owner = [], [], []
     for i, document in enumerate(documents):
@@ -80,7 +82,7 @@ def windows(documents: Sequence[Tokens], width: int, context: int, begin: int, p
 
 
 def next_tokens(rows: Windows) -> dict[str, np.ndarray]:
-    """The batch of a causal model: it reads the token before each one. Each fresh token counts once."""
+    """Builds the batch of a causal model, whose input at each position is the previous token. Each fresh token counts once."""
     tokens, place = rows.tokens, np.arange(rows.tokens.shape[1])[None, :]
     inputs = np.concatenate([rows.before[:, None], tokens[:, :-1]], axis=1)
     here = place < rows.length[:, None]
@@ -101,13 +103,13 @@ def masked(
     mask_id: int,
     share: float = 0.15,
 ) -> tuple[Int[np.ndarray, "rows width"], Float[np.ndarray, "rows width"]]:
-    """(what the model reads, 1 where it is asked). The targets are `tokens`.
+    """Returns (the model's inputs, a mask that is 1 at the tokens to predict). The targets are `tokens`.
 
-    Each ordinary token (`Tokenizer.ordinary`) is chosen with probability `share`; of the chosen 80 % become the mask, 10 % a random
-    ordinary token, 10 % stay. A pure function of (tokens, key): a row is the same alone, in a batch and at any padding.
+    Each ordinary token (`Tokenizer.ordinary`) is selected with probability `share`. Of the selected, 80 % become the mask, 10 % a random
+    ordinary token, and 10 % are unchanged. It is a pure function of (tokens, key): a row does not depend on the batch or the padding.
     """
     if not 0.0 < share <= 1.0:
-        raise UserError(f"config.task.share={share} is not possible: above 0 and at most 1.")
+        raise UserError(f"config.task.share={share} is not possible: it must be above 0 and at most 1.")
     width = tokens.shape[1]
     eligible = (np.arange(width)[None, :] < length[:, None]) & np.isin(tokens, ordinary)
     chosen = eligible & (integers(keys, "masked", width, RESOLUTION) < share * RESOLUTION)

@@ -1,17 +1,30 @@
 """The loader: batches as a pure function of the step, so that its whole state is the step.
 
+A `Sample` says which examples a step sees. It returns indices, [rows] or [rows, ...] where an example of the batch is itself several (the
+local steps of a client, the examples of an episode), or `Drawn`: indices with a weight for each and columns for the batch.
+
 Lengths are bucketed: a batch is padded to the upper end of its bucket, and XLA compiles one program a bucket instead of one a length.
 """
 
 import functools
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from assay.core.rng import example_keys, integers
 from assay.data.source import Examples, Source
 
-Sample = Callable[[int], np.ndarray]  # step -> indices of the examples that it sees
+
+class Drawn(NamedTuple):
+    """What one step sees."""
+
+    indices: np.ndarray  # int64 [rows, ...] of a split: none is negative; a row that does not count has any index, and weight 0
+    weight: np.ndarray | None = None  # float [rows, ...]: a factor of each example's weight; None: 1
+    columns: Mapping[str, np.ndarray] = {}  # more arrays of the batch, each [rows, ...]: `client`, `domain`, `episode`
+
+
+Sample = Callable[[int], Drawn | np.ndarray]  # step -> what it sees; its shapes are the same at every step
 CHUNK = 16  # calls whose examples are sorted into buckets together
 
 
@@ -25,6 +38,11 @@ def bucket_ends(lengths: tuple[int, int], count: int) -> list[int]:
 def bucket_of(length: int, ends: list[int]) -> int:
     """The end of the bucket that holds a length."""
     return next(end for end in ends if length <= end)
+
+
+def drawn(found: Drawn | np.ndarray) -> Drawn:
+    """What a Sample returned, as a record."""
+    return found if isinstance(found, Drawn) else Drawn(np.asarray(found))
 
 
 def sampler(source: Source, seed: int, batch_size: int, ends: list[int], block: int) -> Sample:
@@ -96,12 +114,19 @@ def stacked(
 ) -> dict[str, np.ndarray]:
     """The batches of steps `start` to `start + count - 1` under a leading axis of `block` steps; the rest repeats the last one.
 
+    Beside what `encode` makes, a batch has `id`, int32: the index of each example, whatever the epoch; of a split that does not end modulo
+    2^31. Weights of the sample multiply those of `encode`.
     `rows`: those of each batch that this process makes; the shape is that of the whole batch's longest example all the same.
     The examples of all steps are fetched and encoded at once, row by row alike: small batches cost as many calls as large ones.
     """
-    indices = np.stack([sample(step) for step in range(start, start + count)])
+    steps = [drawn(sample(step)) for step in range(start, start + count)]
+    indices = np.stack([one.indices for one in steps])
     tokens = width(bucket_of(int(source.length_of(indices.reshape(-1)).max()), ends))
     own = indices[:, rows]
-    made = encode(source.fetch(own.reshape(-1)), tokens)
+    made = {**encode(source.fetch(own.reshape(-1)), tokens), "id": (own.reshape(-1) % (source.size or 2**31)).astype(np.int32)}
     batches = {name: array.reshape(*own.shape, *array.shape[1:]) for name, array in made.items()}
+    weights = [one.weight for one in steps if one.weight is not None]
+    if weights:
+        batches["weight"] = batches["weight"] * np.stack(weights)[:, rows].astype(batches["weight"].dtype)
+    batches |= {name: np.stack([one.columns[name] for one in steps])[:, rows] for name in steps[0].columns}
     return batches if count == block else {name: array[np.minimum(np.arange(block), count - 1)] for name, array in batches.items()}

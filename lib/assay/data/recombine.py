@@ -1,15 +1,15 @@
-"""New training pairs out of those that there are, without knowing the language they are in (after Andreas 2020, "Good-enough compositional
-data augmentation", arXiv 1904.09545).
+"""Builds new training pairs from existing ones without knowledge of the language (after Andreas 2020, "Good-enough compositional data
+augmentation", arXiv 1904.09545).
 
-exchanges      two pairs that differ by one input token and one target token show that these stand in for each other: `walk -> WALK`,
+exchanges      two pairs that differ in one input token and one target token show that these are interchangeable: `walk -> WALK`,
                `jump -> JUMP`. They are exchanged everywhere.
-substitutions  a pair that stands inside another, `walk left -> TURN WALK` in `walk left thrice -> TURN WALK TURN WALK TURN WALK`, leaves a
-               frame, `_ thrice -> _ _ _`. A pair that fills all frames of another, as far as their lengths are known, can take its
-               place, and what is made so can stand wherever its model stood. This makes pairs longer than all that there are; what is
-               no longer than those, and not among them, is taken for wrong.
+substitutions  a pair inside another, `walk left -> TURN WALK` in `walk left thrice -> TURN WALK TURN WALK TURN WALK`, leaves a frame,
+               `_ thrice -> _ _ _`. A pair that fills all frames of another, as far as their lengths are known, can replace it, and the
+               result can stand wherever its model stood. This produces pairs longer than any existing one. A result that is no longer than
+               those, and not among them, is assumed to be wrong.
 
-A new pair is right as far as what is alike where it is seen is alike where it is not. All draws are functions of a seed. Sequences of
-tokens are strings here, a character a token (`written`, `tokens_of`): what is done most is to replace parts of them.
+A new pair is correct if similarity in seen contexts extends to unseen ones. All draws are functions of a seed. Token sequences are strings
+here, one character per token (`written`, `tokens_of`), because the most frequent operation is replacing substrings.
 """
 
 import random
@@ -18,17 +18,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 Pair = tuple[str, str]  # input, target
-Word = tuple[str, str]  # an input token, and the target token that goes with it
+Word = tuple[str, str]  # an input token and its corresponding target token
 
-BLANK = chr(0x10FFFF)  # no token
-FRAMES = 5  # that a pair fills, at least, to be a part of others and not two halves of parts
-DEEPEST = 3  # substitutions inside one another
+BLANK = chr(0x10FFFF)  # not a token
+FRAMES = 5  # frames that a pair must fill to be a part of others, rather than two halves of parts
+DEEPEST = 3  # maximum depth of nested substitutions
 
 
 class Filled(NamedTuple):
-    """A pair taken apart: a frame, which other pairs have too, and what fills it."""
+    """A decomposed pair: a frame, which other pairs share, and its filler."""
 
-    frame: Pair  # with BLANK at each place
+    frame: Pair  # with BLANK at each position of the filler
     filler: Pair
 
 
@@ -41,7 +41,7 @@ def tokens_of(text: str) -> list[int]:
 
 
 def exchangeable(pairs: Sequence[Pair]) -> list[list[Word]]:
-    """Groups of words that stand in for each other, each of two or more, none of whose tokens has two partners."""
+    """Returns groups of two or more interchangeable words; no token of theirs has two partners."""
     frames: dict[Pair, set[Word]] = defaultdict(set)
     for given, answer in dict.fromkeys(pairs):
         for word in set(given):
@@ -56,7 +56,7 @@ def exchangeable(pairs: Sequence[Pair]) -> list[list[Word]]:
 
 
 def exchanges(pairs: Sequence[Pair], count: int, seed: int) -> list[Pair]:
-    """`count` pairs, each drawn from `pairs`, its exchangeable words permuted at random; none where there are no such words."""
+    """Returns `count` pairs, each drawn from `pairs` with its exchangeable words permuted at random; none if no words are exchangeable."""
     groups = exchangeable(pairs)
     draw = random.Random(seed)
     made = []
@@ -71,8 +71,11 @@ def exchanges(pairs: Sequence[Pair], count: int, seed: int) -> list[Pair]:
 
 
 def taken_apart(pairs: Sequence[Pair]) -> dict[Pair, list[Filled]]:
-    """Each pair's ways to be a frame and a filler. A filler is a pair itself, at all places where it stands, and fills several frames; a
-    frame is filled by pairs of two different targets, which no chance resemblance of the target to a filler's is."""
+    """Returns each pair's decompositions into a frame and a filler.
+
+    A filler is itself a pair, stands at all its occurrences, and fills several frames. A frame must be filled by pairs of two different
+    targets, which excludes chance resemblance between the target and a filler's.
+    """
     answers: dict[str, set[str]] = defaultdict(set)
     for given, answer in pairs:
         answers[given].add(answer)
@@ -84,7 +87,7 @@ def taken_apart(pairs: Sequence[Pair]) -> dict[Pair, list[Filled]]:
         found = []
         for span in sorted(spans & known.keys()):
             hole = answer.replace(known[span], BLANK)
-            if BLANK in hole and hole == answer[::-1].replace(known[span][::-1], BLANK)[::-1]:  # else it is unclear where it stands
+            if BLANK in hole and hole == answer[::-1].replace(known[span][::-1], BLANK)[::-1]:  # otherwise its position is ambiguous
                 found.append(Filled((given.replace(span, BLANK), hole), (span, known[span])))
                 targets[found[-1].frame].add(known[span])
         ways[given, answer] = found
@@ -94,16 +97,18 @@ def taken_apart(pairs: Sequence[Pair]) -> dict[Pair, list[Filled]]:
 
 
 def substitutions(pairs: Sequence[Pair], draws: int, longest: int, seed: int) -> list[Pair]:
-    """Distinct pairs, found in so many draws, with more target tokens than any of `pairs` and at most `longest`, and no more input tokens
-    than they have; none where no pair can take another's place."""
+    """Returns distinct pairs found in `draws` draws, with more target tokens than any of `pairs` but at most `longest`.
+
+    They have no more input tokens than the longest of `pairs`. The result is empty if no pair can replace another.
+    """
     ways = taken_apart(pairs)
     most, before = (max(len(pair[side]) for pair in pairs) for side in (0, 1))
     others = substitutes(ways, before)
     draw = random.Random(seed)
 
     def rewritten(pair: Pair, depth: int) -> Pair:
-        """The pair, or one that is alike: its fillers replaced, and those rewritten in turn."""
-        for _ in range(2):  # the second time whatever the first has left, such as the other side of an `and`
+        """Returns the pair, or a similar one: its fillers are replaced, and those rewritten in turn."""
+        for _ in range(2):  # the second pass handles what the first has left, such as the other side of an `and`
             options = ways.get(pair, []) if depth < DEEPEST else []
             if options:
                 frame, filler = draw.choice(options)
@@ -112,7 +117,7 @@ def substitutions(pairs: Sequence[Pair], draws: int, longest: int, seed: int) ->
         return pair
 
     start = [pair for pair, found in ways.items() if found]
-    votes: dict[str, Counter[str]] = defaultdict(Counter)  # for each input: a wrong way of taking apart is rarer than the right one
+    votes: dict[str, Counter[str]] = defaultdict(Counter)  # for each input: a wrong decomposition is rarer than the right one
     for _ in range(draws if start else 0):
         given, answer = rewritten(draw.choice(start), 0)
         if len(given) <= most and before < len(answer) <= longest:
@@ -121,8 +126,10 @@ def substitutions(pairs: Sequence[Pair], draws: int, longest: int, seed: int) ->
 
 
 def substitutes(ways: Mapping[Pair, Sequence[Filled]], longest: int) -> dict[Pair, list[Pair]]:
-    """What can take the place of each filler, itself included: whatever makes a known pair of each of its frames, or one with more than
-    `longest` target tokens."""
+    """Returns the possible replacements of each filler, itself included.
+
+    A replacement forms a known pair with each of the filler's frames, or one with more than `longest` target tokens.
+    """
     frames: dict[Pair, set[Pair]] = defaultdict(set)
     for filled_by in ways.values():
         for frame, filler in filled_by:
@@ -133,7 +140,7 @@ def substitutes(ways: Mapping[Pair, Sequence[Filled]], longest: int) -> dict[Pai
         found[one] = []
         for other in frames:
             given, answer, theirs = other[0], other[1], frames[other]
-            for frame in own:  # half a million pairs of fillers: calls are what costs
+            for frame in own:  # half a million pairs of fillers: function calls dominate the cost
                 if frame in theirs:
                     continue
                 rest, blanks = shapes[frame]
@@ -154,7 +161,9 @@ def filled(frame: Pair, filler: Pair) -> Pair:
 
 
 def _components(alike: dict[Word, set[Word]]) -> list[list[Word]]:
-    """Connected words, in order; what is linked to two partners is left out, since an exchange would not be one to one."""
+    """Returns the connected components of words, in order; words linked to two partners are left out, since an exchange would not be one to
+    one.
+    """
     linked = [word for word in sorted(alike) if alike[word]]
     for side in (0, 1):
         tokens = [word[side] for word in linked]

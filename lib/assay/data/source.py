@@ -1,6 +1,7 @@
 """Random access to examples: a split is a `Source`, whose example i can be made or read alone, in any order.
 
-A split in memory has `size` examples, and beyond them begins anew: example i + size is example i met in the next epoch.
+A split in memory has `size` examples, and beyond them begins anew: example i + size is example i met in the next epoch. A negative index
+is a mistake and raises.
 
 A generated split makes example i from a key that depends on (task, split, seed, i) only. What an index means is arithmetic:
 `index = ordinal * lengths + (length - first)`, so enumerating a split walks through its lengths evenly.
@@ -10,7 +11,7 @@ again until the string is its own. Where it has fewer, splits share strings by n
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,12 +54,23 @@ class Source:
     index_of: Callable[[np.ndarray, int], np.ndarray]  # the indices of the examples number `ordinals` of one length
     describe: Callable[[Examples, int], dict[str, Any]] = as_tokens  # (examples, i) -> input and target as they are shown and written
     groups: Sequence[str] | None = None  # of each example of a split in memory: what is drawn together, such as its file
+    labels: Callable[[], np.ndarray] | None = None  # class of each example, [size], -1 where withheld; None without classes
+    seed: int = field(default=0, repr=False)  # of what treatments draw from the split: the run's, or a secret one
 
     def indices(self, per_length: int) -> np.ndarray:
         """What an evaluation sees, by ascending length: every example, or `per_length` of each length where a split does not end."""
         size = self.size if self.size is not None else per_length * (self.lengths[1] - self.lengths[0] + 1)
         indices = np.arange(size)
         return indices[np.argsort(self.length_of(indices), kind="stable")]
+
+
+def row_of(indices: np.ndarray, size: int) -> np.ndarray:
+    """The rows of a split of `size` examples that indices name, in any epoch. Raises IndexError for a negative index."""
+    indices = np.asarray(indices, np.int64)
+    lowest = int(indices.min(initial=0))
+    if lowest < 0:
+        raise IndexError(f"index {lowest} of a split of {size:,} examples: indices are at least 0. Rows that do not count have weight 0.")
+    return indices % size
 
 
 def padded(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -75,20 +87,22 @@ def in_memory(
     describe: Callable[[Examples, int], dict[str, Any]] = as_tokens,
     groups: Sequence[str] | None = None,
 ) -> Source:
-    """A split that holds all of its examples; their ids are their places."""
+    """A split that holds all of its examples; their ids are their places. It has labels where each target is one class."""
     length, size = examples.length, len(examples.length)
+    classes = examples.target.ndim == 2 and examples.target.shape[1] == 1 and np.issubdtype(examples.target.dtype, np.integer)
 
     def fetch(indices: np.ndarray) -> Examples:
-        indices = np.asarray(indices, np.int64)
-        return Examples(indices, *(part[indices % size] for part in examples[1:]))
+        rows = row_of(indices, size)
+        return Examples(np.asarray(indices, np.int64), *(part[rows] for part in examples[1:]))
 
     def index_of(ordinals: np.ndarray, wanted: int) -> np.ndarray:
         return np.flatnonzero(length == wanted)[np.asarray(ordinals, np.int64)]
 
     def length_of(indices: np.ndarray) -> np.ndarray:
-        return length[np.asarray(indices) % size]
+        return length[row_of(indices, size)]
 
-    return Source(name, (int(length.min()), int(length.max())), size, fetch, length_of, index_of, describe, groups)
+    labels = (lambda: np.where(examples.target_length > 0, examples.target[:, 0], -1)) if classes else None
+    return Source(name, (int(length.min()), int(length.max())), size, fetch, length_of, index_of, describe, groups, labels)
 
 
 Make = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray, np.ndarray]]  # (keys, length) -> input, target with all slots, counted
@@ -147,8 +161,7 @@ def finite(source: Source, size: int) -> Source:
     """The first `size` examples of an endless split of one length, again in each epoch."""
 
     def fetch(indices: np.ndarray) -> Examples:
-        indices = np.asarray(indices, np.int64)
-        return source.fetch(indices % size)._replace(id=indices)
+        return source.fetch(row_of(indices, size))._replace(id=np.asarray(indices, np.int64))
 
     return replace(source, size=size, fetch=fetch)
 

@@ -1,9 +1,9 @@
 """Data sets of TensorFlow Datasets by name, with random access and without TensorFlow.
 
-`open_split("mnist", "train").fetch(np.arange(64))` gives columns; so does every prepared data set in a format with random access
-(array_record), and the embedded ones (`digits`, `stdlib_text/package-512`, `stdlib_text/lm`), which are made on the spot. Which feature is
-the picture, the text and the label is read from the data set's own description; options name them where it leaves a choice.
-TFDS itself is imported on use: it takes a second that a run without it should not pay.
+`open_split("mnist", "train").fetch(np.arange(64))` returns columns. So does every prepared data set in a format with random access
+(array_record), and the embedded ones (`digits`, `stdlib_text/package-512`, `stdlib_text/lm`), which are built on first use. The features
+for image, text and label are taken from the data set's own description; options name them where it is ambiguous. TFDS itself is imported on
+first use: the import takes a second that other runs should not pay.
 """
 
 import functools
@@ -20,7 +20,7 @@ import numpy as np
 from assay.core.errors import UserError, unknown
 from assay.data import tfds_prepare
 
-HELD = 256 << 20  # bytes; a smaller split is decoded once and kept in memory
+HELD = 256 << 20  # bytes; smaller splits are decoded once and kept in memory
 EMBEDDED = ("digits", "stdlib_text/package-LENGTH", "stdlib_text/lm")
 NO_LABEL = "none"
 Columns = dict[str, Any]  # "image": an array, "text": a list of str, "label": int64; others by name
@@ -28,15 +28,17 @@ Columns = dict[str, Any]  # "image": an array, "text": a list of str, "label": i
 
 @dataclass(frozen=True)
 class Split:
-    """One split of a data set. `fetch(indices)` gives its columns: `image` [n, height, width, channels] or `text` (n strings), `label`."""
+    """One split of a data set. `fetch(indices)` returns its columns: `image` [n, height, width, channels] or `text` (n strings), and
+    `label`.
+    """
 
     name: str  # with config and version: mnist/3.0.1
     split: str
     size: int
     kind: str  # "image" | "text"
-    shape: tuple[int, ...]  # of an image; () for text
-    classes: tuple[str, ...]  # names by class id; () where no label is read
-    bytes: int  # about what all of it takes in memory
+    shape: tuple[int, ...]  # shape of an image; () for text
+    classes: tuple[str, ...]  # names by class id; () if no label is read
+    bytes: int  # approximate size of the split in memory
     fetch: Callable[[np.ndarray], Columns]
 
 
@@ -51,11 +53,11 @@ def open_split(
     also: Sequence[str] = (),
     held: int = HELD,
 ) -> Split:
-    """A split by the names of data set and split (`train`, `test[:20%]`), prepared first where it is not.
+    """Opens a split by the names of data set and split (`train`, `test[:20%]`), and prepares the data set first if necessary.
 
-    `data_dir` is TFDS's folder (else $TFDS_DATA_DIR, else ~/tensorflow_datasets; for embedded data $ASSAY_DATA, else
-    ~/.cache/assay/tfds). `image`, `text` and `label` name features where the data set has several; `label="none"` reads none. `also`
-    names further features. Raises UserError.
+    `data_dir` is TFDS's folder; it defaults to $TFDS_DATA_DIR, then ~/tensorflow_datasets (for embedded data, $ASSAY_DATA, then
+    ~/.cache/assay/tfds). `image`, `text` and `label` select features if the data set has several; `label="none"` reads none. `also` selects
+    further features. Splits up to `held` bytes are kept in memory. Raises UserError.
     """
     name = name.removeprefix("tfds/")
     builder = tfds_prepare.prepared(_builder(name, data_dir), name)
@@ -71,7 +73,7 @@ def open_split(
         size, files = len(source), [instruction.filename for instruction in part.file_instructions]
     except NotImplementedError:
         raise _no_random_access(name, builder) from None
-    except Exception as error:  # TFDS has no type of its own for a bad slice
+    except Exception as error:  # TFDS has no exception type for a bad slice
         reason = tfds_prepare.in_one_line(error)
         raise UserError(f"split {split!r} of {name} cannot be opened: {reason}. Write a slice as train[:80%] or train[100:200].") from None
     missing = [file for file in files if not os.path.exists(file)]
@@ -80,7 +82,7 @@ def open_split(
     shape = tuple(builder.info.features[source_key].shape) if kind == "image" else ()
     if None in shape:
         raise UserError(
-            f"the images of {name} differ in size ({shape}), and a batch has one size. Choose another data set with config.task.name."
+            f"the images of {name} differ in size ({shape}), but a batch needs one size. Choose another data set with config.task.name."
         )
     itemsize = np.dtype(builder.info.features[source_key].np_dtype).itemsize if kind == "image" else 1
     nbytes = size * int(np.prod(shape)) * itemsize if kind == "image" else int(part.num_bytes)
@@ -89,7 +91,7 @@ def open_split(
     def read(indices: np.ndarray) -> Columns:
         try:
             examples = source.__getitems__(np.asarray(indices).tolist())
-        except (RuntimeError, OSError, ValueError) as error:  # what array_record and the decoders raise for bytes that are not theirs
+        except (RuntimeError, OSError, ValueError) as error:  # raised by array_record and the decoders for corrupt bytes
             raise _damaged(name, builder, tfds_prepare.in_one_line(error)) from error
         return _columns(name, split, examples, kind, source_key, label_key, also)
 
@@ -98,22 +100,22 @@ def open_split(
 
 
 def load_split(name: str, split: str, **options: Any) -> Columns:
-    """All columns of a split in memory; the options of `open_split`."""
+    """Loads all columns of a split into memory; the options are those of `open_split`."""
     opened = open_split(name, split, **options)
     return opened.fetch(np.arange(opened.size))
 
 
 def split_sizes(name: str, data_dir: str = "") -> dict[str, int]:
-    """split -> how many examples, of a data set that is prepared first where it is not."""
+    """Returns the number of examples of each split, and prepares the data set first if necessary."""
     name = name.removeprefix("tfds/")
     builder = tfds_prepare.prepared(_builder(name, data_dir), name)
     return {split: info.num_examples for split, info in builder.info.splits.items()}
 
 
 def split_names(name: str, data_dir: str = "") -> tuple[str, str, str]:
-    """The names of the splits to train on, to choose by and to test on; "" where a data set has none.
+    """Returns the names of the training, validation and test splits; "" where a data set has none.
 
-    The test splits of GLUE come without labels, so its validation splits are tested on, as everybody does.
+    GLUE's test splits have no labels, so its validation splits serve as test splits, as is common practice.
     """
     known = list(split_sizes(name, data_dir))
     valid = next((split for split in ("valid", "validation") if split in known), "")
@@ -123,7 +125,10 @@ def split_names(name: str, data_dir: str = "") -> tuple[str, str, str]:
 
 
 def features_of(name: str, info: Any, image: str = "", text: str = "", label: str = "") -> tuple[str, str, str]:
-    """("image" | "text", its feature, the label's feature or ""), by the names given, else the supervised keys, else the only one."""
+    """Returns ("image" | "text", its feature, the label's feature or "").
+
+    It uses the names given, then the supervised keys, then the only candidate. Raises UserError if the choice is unknown or ambiguous.
+    """
     features = library().features
     described = dict(info.features.items())
     kinds = {"image": (features.Image, image), "text": (features.Text, text)}
@@ -137,7 +142,7 @@ def features_of(name: str, info: Any, image: str = "", text: str = "", label: st
     if len(found) != 1:
         what = f"several: {', '.join(key for _, key in found)}" if found else "none"
         raise UserError(
-            f"{name} has no one feature of images or text to read ({what}). Features: {', '.join(described)}. "
+            f"{name} has no unique image or text feature to read ({what}). Features: {', '.join(described)}. "
             "Name one with config.task.image or config.task.text."
         )
     (kind, source_key) = found[0]
@@ -148,16 +153,16 @@ def features_of(name: str, info: Any, image: str = "", text: str = "", label: st
     labels = [key for key, feature in described.items() if isinstance(feature, features.ClassLabel)]
     labels = [key for key in labels if key == label] if label else [key for key in labels if key in supervised[1:]] or labels
     if len(labels) > 1 or (label and not labels):
-        raise UserError(f"{name} has no one class label to read. Name one of {', '.join(described)} with config.task.label, or none.")
+        raise UserError(f"{name} has no unique class label to read. Name one of {', '.join(described)} with config.task.label, or none.")
     return kind, source_key, labels[0] if labels else ""
 
 
 def library() -> Any:
-    """The module tensorflow_datasets."""
+    """Returns the module tensorflow_datasets."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import tensorflow_datasets
-    logging.getLogger("absl").addFilter(_worth_saying)  # the same filter twice is one
+    logging.getLogger("absl").addFilter(_worth_saying)  # adding the same filter again has no effect
     return tensorflow_datasets
 
 
@@ -165,7 +170,9 @@ def library() -> Any:
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:
-    """False for what nobody can act on: PIL decodes instead of OpenCV; a data set is not prepared yet; a config is not the builder's."""
+    """Returns False for messages that users cannot act on: PIL instead of OpenCV; a data set not prepared yet; a config unknown to the
+    builder.
+    """
     return not record.getMessage().startswith(("OpenCV is not installed", "Variant folder", "Using custom data configuration"))
 
 
@@ -185,14 +192,14 @@ def _builder(name: str, data_dir: str) -> Any:
         configs = _configs(tfds, dataset)
         if config and configs and config.partition("/")[0] not in configs:
             raise unknown(f"config of {dataset}", config, configs, f"config.task.name=tfds/{dataset}/CONFIG") from None
-        reason = tfds_prepare.in_one_line(error).rpartition('}": ')[2]  # behind the arguments that TFDS repeats
+        reason = tfds_prepare.in_one_line(error).rpartition('}": ')[2]  # the reason follows the arguments that TFDS repeats
         raise UserError(f"TFDS cannot open {name!r}: {reason}. Set it with config.task.name=tfds/NAME/CONFIG.") from None
 
 
 def _configs(tfds: Any, dataset: str) -> list[str]:
     try:
         return list(tfds.builder_cls(dataset).builder_configs)
-    except Exception:  # the name itself may be what is wrong
+    except Exception:  # the name itself may be wrong
         return []
 
 
@@ -205,7 +212,7 @@ def _registered(tfds: Any, name: str, root: str) -> Any:
 
 
 def _embedded(name: str, data_dir: str) -> Any:
-    """The builder of embedded data, or None."""
+    """Returns the builder of embedded data, or None."""
     dataset, _, config = name.partition("/")
     root = Path(data_dir or os.environ.get("ASSAY_DATA") or "~/.cache/assay/tfds").expanduser()
     if dataset == "digits" and not config:
@@ -232,8 +239,8 @@ def _columns(
     columns: Columns = {kind: np.stack(values) if kind == "image" and values else [_text(value) for value in values]}
     if label:
         columns["label"] = np.array([example[label] for example in examples], np.int64)
-        if (columns["label"] < 0).any():  # TFDS's sign for an answer that is kept back
-            raise UserError(f"split {split!r} of {name} has no labels (they are kept back). Use another split, or config.task.label=none.")
+        if (columns["label"] < 0).any():  # TFDS's convention for a withheld answer
+            raise UserError(f"split {split!r} of {name} has no labels (they are withheld). Use another split, or config.task.label=none.")
     return columns | {key: [_text(example[key]) for example in examples] for key in also}
 
 
@@ -242,7 +249,7 @@ def _text(value: Any) -> Any:
 
 
 def _held(read: Callable[[np.ndarray], Columns], size: int) -> Callable[[np.ndarray], Columns]:
-    """`read` that decodes everything at the first call and then takes from memory."""
+    """Wraps `read` so that the first call decodes everything and later calls read from memory."""
     everything = functools.cache(lambda: read(np.arange(size)))
 
     def fetch(indices: np.ndarray) -> Columns:
@@ -254,11 +261,11 @@ def _held(read: Callable[[np.ndarray], Columns], size: int) -> Callable[[np.ndar
 
 def _no_random_access(name: str, builder: Any) -> UserError:
     return UserError(
-        f"{name} lies in {builder.data_dir} in the format {builder.info.file_format.value}, which has no random access. Convert it with "
-        f"`tfds convert_format --dataset_dir={builder.data_dir} --out_file_format=array_record --out_dir=FOLDER`, or remove it and prepare "
-        "it again: array_record is what this writes."
+        f"{name} is in {builder.data_dir} in the format {builder.info.file_format.value}, which has no random access. Convert it with "
+        f"`tfds convert_format --dataset_dir={builder.data_dir} --out_file_format=array_record --out_dir=FOLDER`, or remove it to have "
+        "it prepared again, as array_record."
     )
 
 
 def _damaged(name: str, builder: Any, reason: str) -> UserError:
-    return UserError(f"the copy of {name} in {builder.data_dir} is damaged: {reason}. Remove the folder, and it is prepared again.")
+    return UserError(f"the copy of {name} in {builder.data_dir} is damaged: {reason}. Remove the folder to have it prepared again.")

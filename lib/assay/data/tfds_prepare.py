@@ -1,7 +1,7 @@
-"""Preparing a data set of TFDS once: quietly, safely against a second process and a kill, and with errors that say what can be done.
+"""Prepares a TFDS data set once: quietly, safe against concurrent processes and kills, and with actionable errors.
 
-TFDS downloads and writes into a folder named `incomplete...` beside the final one and renames it at the end, so what has the final name is
-whole. Some of its builders (MNIST, CIFAR-10) call TensorFlow while they prepare; reading never does.
+TFDS downloads into a folder named `incomplete...` beside the final one and renames it at the end, so a folder with the final name is
+complete. Some builders (MNIST, CIFAR-10) call TensorFlow while preparing; reading never does.
 """
 
 import contextlib
@@ -22,15 +22,15 @@ from typing import Any
 
 from assay.core.errors import UserError
 
-CONNECT, READ = 10.0, 60.0  # seconds of silence after which a download has failed
+CONNECT, READ = 10.0, 60.0  # seconds without data after which a download fails
 RETRIES = 2
-HEARTBEAT = 30.0  # seconds between two lines that say that it is still going on
+HEARTBEAT = 30.0  # seconds between two progress lines
 EMBEDDED = ("digits", "stdlib_text")
 NETWORK = ("ConnectionError", "ConnectTimeout", "ReadTimeout", "ProxyError", "SSLError", "DownloadError", "ChunkedEncodingError")
 
 
 def prepared(builder: Any, name: str) -> Any:
-    """The builder, whose data set lies whole in its folder afterwards. Raises UserError."""
+    """Returns the builder once its data set is complete in its folder. Raises UserError."""
     if builder.is_prepared():
         return builder
     try:
@@ -38,17 +38,17 @@ def prepared(builder: Any, name: str) -> Any:
             builder.download_and_prepare(file_format="array_record")
     except Exception as error:
         again = _anew(builder)
-        if again.is_prepared():  # another process was faster, and the rename failed
+        if again.is_prepared():  # another process was faster, so the rename failed
             return again
         raise explain(error, name, builder.data_dir) from error
     return builder
 
 
 def explain(error: BaseException, name: str, folder: str) -> UserError:
-    """What a failed preparation means for the person who wanted the data."""
+    """Explains a failed preparation to the person who requested the data."""
     elsewhere = (
         f"A copy prepared elsewhere (`pip install tensorflow-datasets tensorflow-cpu; tfds build {name} --file_format=array_record`) is "
-        f"looked for in {folder}; move the place with config.task.data_dir or $TFDS_DATA_DIR."
+        f"expected in {folder}; change that folder with config.task.data_dir or $TFDS_DATA_DIR."
     )
     if name.partition("/")[0] in EMBEDDED:
         elsewhere = "Set another folder with config.task.data_dir or $ASSAY_DATA."
@@ -57,7 +57,7 @@ def explain(error: BaseException, name: str, folder: str) -> UserError:
             return cause
         if isinstance(cause, ImportError) and (cause.name or "").partition(".")[0] == "tensorflow":
             return UserError(
-                f"{name} is not prepared, and its builder needs TensorFlow to prepare it (never to read it). Install the extra: "
+                f"{name} is not prepared, and its builder needs TensorFlow to prepare it (not to read it). Install the extra: "
                 f"pip install -e '.[tfds-prepare]'. {elsewhere}"
             )
         if isinstance(cause, ImportError) and cause.name:
@@ -67,7 +67,7 @@ def explain(error: BaseException, name: str, folder: str) -> UserError:
             reason = reason.removesuffix(")") if caused else reason
             return UserError(
                 f"{name} has no prepared copy, and without a network it cannot be downloaded ({reason}). {elsewhere} Embedded "
-                "data that need none: config.task.name=digits for images, config.task.name=stdlib/package for text."
+                "data sets need none: config.task.name=digits for images, config.task.name=stdlib/package for text."
             )
         if isinstance(cause, PermissionError):
             return UserError(f"{name} cannot be prepared: no permission to write {cause.filename}. {elsewhere}")
@@ -75,7 +75,7 @@ def explain(error: BaseException, name: str, folder: str) -> UserError:
 
 
 def unknown_name(name: str, known: Sequence[str], root: str) -> UserError:
-    """The error for a data set that neither TFDS nor its folder knows."""
+    """Returns the error for a data set that is neither registered with TFDS nor in its folder."""
     near = difflib.get_close_matches(name.partition("/")[0], known, n=5, cutoff=0.6)
     guess = f" Did you mean {', '.join(near)}?" if near else ""
     return UserError(
@@ -85,7 +85,7 @@ def unknown_name(name: str, known: Sequence[str], root: str) -> UserError:
 
 
 def import_builders(tfds: Any) -> None:
-    """Imports TFDS's folders of builders one by one. TFDS stops at the first that lacks a package, and then does not know the rest."""
+    """Imports TFDS's builder packages one by one. TFDS stops at the first that lacks a dependency, and would miss the rest."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for module in pkgutil.iter_modules(tfds.__path__):
@@ -95,7 +95,7 @@ def import_builders(tfds: Any) -> None:
 
 
 def in_one_line(error: BaseException) -> str:
-    """The message of an error in one line of at most 400 characters, without its last full stop."""
+    """Returns the message of an error in one line of at most 400 characters, without a final full stop."""
     return (" ".join(str(error).split()) or type(error).__name__)[:400].rstrip(".")
 
 
@@ -103,7 +103,7 @@ def in_one_line(error: BaseException) -> str:
 
 
 def _anew(builder: Any) -> Any:
-    """The same builder as its folder is now."""
+    """Recreates the builder for the current state of its folder."""
     return type(builder)(**builder._original_state) if hasattr(builder, "_original_state") else builder
 
 
@@ -117,7 +117,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 @contextlib.contextmanager
 def _telling(name: str, folder: str) -> Iterator[None]:
-    """A line on stderr at the beginning and at the end, and one now and then between."""
+    """Prints a line to stderr at the start and at the end, and progress lines in between."""
     done, start = threading.Event(), time.monotonic()
 
     def beat() -> None:
@@ -137,7 +137,7 @@ def _telling(name: str, folder: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """TFDS's own lines and those about retries go nowhere, its bars to a terminal only."""
+    """Suppresses TFDS's own output and retry messages; progress bars are shown on a terminal only."""
     import tensorflow_datasets as tfds
 
     if not sys.stderr.isatty():
@@ -155,13 +155,13 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _patience() -> Iterator[None]:
-    """Downloads that hear nothing for a while fail. TFDS by itself waits for ever, and tries ten times at growing distances."""
+    """Limits how long downloads wait for data. By default TFDS waits forever, and retries ten times with growing delays."""
     from tensorflow_datasets.core.download import downloader
 
     before = downloader._open_url, downloader.MAX_RETRIES, socket.getdefaulttimeout()
     downloader._open_url = functools.partial(before[0], timeout=(CONNECT, READ))
     downloader.MAX_RETRIES = RETRIES
-    socket.setdefaulttimeout(READ)  # urllib, for FTP
+    socket.setdefaulttimeout(READ)  # urllib's timeout, for FTP
     try:
         yield
     finally:

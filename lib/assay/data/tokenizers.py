@@ -1,9 +1,9 @@
 """Tokenisers behind one record: text to token ids and back.
 
-`tokenizer("bytes")` needs nothing; `tokenizer("words", texts, size=10_000)` learns its vocabulary from texts, which are the training
-split and nothing else. `restore(tokenizer.saved)` is the same tokeniser again; `saved` is plain JSON data. Four ids come first in all
-that are made here: padding 0, unknown 1, mask 2, separator 3 (between documents). Bytes and characters come back exactly for every
-Python string. WordPiece (Schuster and Nakajima 2012) and BPE (Sennrich et al. 2016) are the `tokenizers` library's (extra `text`).
+`tokenizer("bytes")` needs no data; `tokenizer("words", texts, size=10_000)` learns its vocabulary from texts, which must be the training
+split only. `restore(tokenizer.saved)` recreates the same tokeniser; `saved` is plain JSON data. All tokenisers built here start with four
+ids: padding 0, unknown 1, mask 2, separator 3 (between documents). Bytes and characters round-trip every Python string exactly. WordPiece
+(Schuster and Nakajima 2012) and BPE (Sennrich et al. 2016) use the `tokenizers` library (extra `text`).
 """
 
 import codecs
@@ -21,19 +21,21 @@ from assay.core.errors import UserError, unknown
 
 SPECIALS = ("<pad>", "<unk>", "<mask>", "<sep>")
 PAD, UNKNOWN, MASK, SEPARATOR = range(len(SPECIALS))
-FIRST = len(SPECIALS)  # the id of byte 0
-# Words and marks; an ideograph is a word, since nothing separates them.
+FIRST = len(SPECIALS)  # id of byte 0
+# Words and punctuation marks; each ideograph is a word, since nothing separates them.
 WORD = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+|[^\w\s]")
 BLANK = "\u2423"  # an open box, for a space
 LIBRARY = ("wordpiece", "bpe")
-ALPHABET = 1000  # characters that WordPiece learns at most, as BERT's
-# How files made elsewhere call the four, the commonest first.
+ALPHABET = 1000  # maximum number of characters in WordPiece's alphabet, as in BERT
+# Names of the four in files made elsewhere, the most common first.
 ALIASES = (("<pad>", "[PAD]"), ("<unk>", "[UNK]"), ("<mask>", "[MASK]"), ("<sep>", "[SEP]", "</s>", "<|endoftext|>"))
 
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """`encode` never adds special tokens; `decode` takes any ids below `size`. `saved` is what `restore` needs, as JSON data."""
+    """A tokeniser. `encode` never adds special tokens; `decode` accepts any ids below `size`; `saved` is the JSON data that `restore`
+    needs.
+    """
 
     name: str
     size: int
@@ -46,13 +48,16 @@ class Tokenizer:
     separator: int = SEPARATOR
 
     def ordinary(self) -> np.ndarray:
-        """int32: the ids that stand for text, which masking may hide and put in place of others."""
+        """Returns the ids that represent text, int32: masking may hide them or use them as replacements."""
         special = [self.pad, self.unknown, self.mask, self.separator]
         return np.setdiff1d(np.arange(self.size, dtype=np.int32), np.array(special, np.int32))
 
 
 def tokenizer(name: str, texts: Iterable[str] = (), size: int = 8192, file: str = "") -> Tokenizer:
-    """The tokeniser of a name in TRAINERS. `size` bounds what it learns (from below by its bytes); `file`: a tokenizer.json to read."""
+    """Builds the tokeniser of a name in TRAINERS.
+
+    `size` bounds the learned vocabulary (from below by its bytes); `file` is a tokenizer.json to load. Raises UserError.
+    """
     if name not in TRAINERS:
         raise unknown("tokeniser", name, TRAINERS, "config.task.tokenizer")
     if file:
@@ -63,12 +68,12 @@ def tokenizer(name: str, texts: Iterable[str] = (), size: int = 8192, file: str 
 
 
 def restore(saved: Mapping[str, Any]) -> Tokenizer:
-    """The tokeniser that said `saved`."""
+    """Recreates the tokeniser that returned `saved`."""
     return RESTORERS[saved["name"]](saved)
 
 
 def symbols(tokens: Tokenizer) -> tuple[str, ...]:
-    """How each id is written for people: blanks, line ends and bytes of parts of a character, which would not be seen, as signs."""
+    """Returns the display form of each id: spaces, line ends and bytes of partial characters, otherwise invisible, become symbols."""
     special = {
         tokens.pad: SPECIALS[PAD],
         tokens.unknown: SPECIALS[UNKNOWN],
@@ -86,12 +91,12 @@ def _sign(character: str) -> str:
 
 
 def to_bytes(text: str) -> bytes:
-    """UTF-8 in which a lone surrogate takes three bytes, as WTF-8 has it, so that no string is refused and none coincide."""
+    """Encodes as UTF-8 with three bytes for a lone surrogate, as in WTF-8, so that every string is accepted and none coincide."""
     return text.encode("utf-8", "surrogatepass")
 
 
 def from_bytes(data: bytes) -> str:
-    """The inverse of `to_bytes`. Bytes that are no UTF-8, which a model may well write, become surrogates as in `surrogateescape`."""
+    """Inverts `to_bytes`. Bytes that are not UTF-8, which a model may well produce, become surrogates as in `surrogateescape`."""
     return data.decode("utf-8", "assay-bytes")
 
 
@@ -132,7 +137,7 @@ def _characters(saved: Mapping[str, Any]) -> Tokenizer:
         for character in text:
             if character in ids:
                 found.append(ids[character])
-            else:  # what training did not have is written in bytes, so that nothing is lost
+            else:  # characters unseen in training are written as bytes, so that nothing is lost
                 found += [FIRST + byte for byte in to_bytes(character)]
         return found
 
@@ -153,7 +158,7 @@ def _characters(saved: Mapping[str, Any]) -> Tokenizer:
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words and marks of punctuation; an ideograph is a word of its own."""
+    """Splits text into lower-case words and punctuation marks; each ideograph is a word."""
     return WORD.findall(text.lower())
 
 
@@ -179,7 +184,7 @@ def _words(saved: Mapping[str, Any]) -> Tokenizer:
 
 
 def library() -> Any:
-    """The `tokenizers` library. Raises UserError where it is not installed."""
+    """Returns the `tokenizers` library. Raises UserError if it is not installed."""
     try:
         import tokenizers
     except ImportError:
@@ -195,14 +200,18 @@ def _learn_bpe(texts: Iterable[str], size: int) -> dict[str, Any]:
     model = tokenizers.Tokenizer(tokenizers.models.BPE())
     model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     model.decoder = tokenizers.decoders.ByteLevel()
-    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())  # every byte is a token, so that nothing is unknown
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())  # every byte is a token, so nothing is unknown
     options = {"special_tokens": list(SPECIALS), "initial_alphabet": alphabet, "show_progress": False}
     model.train_from_iterator(map(_plain, texts), tokenizers.trainers.BpeTrainer(vocab_size=size, **options))
     return {"json": model.to_str()}
 
 
 def _learn_wordpiece(texts: Iterable[str], size: int) -> dict[str, Any]:
-    """The library numbers the `##x` as a randomised hash table yields them, and ties follow the numbers. Here they are given, sorted."""
+    """Learns a WordPiece vocabulary with a deterministic order of ids.
+
+    The library numbers the `##x` in the order of a randomised hash table, and ties follow the numbers. Here they are given explicitly,
+    sorted.
+    """
     tokenizers = library()
     model = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token=SPECIALS[UNKNOWN]))
     model.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
@@ -215,7 +224,7 @@ def _learn_wordpiece(texts: Iterable[str], size: int) -> dict[str, Any]:
     options = {"special_tokens": [*SPECIALS, *inner], "initial_alphabet": sorted(kept), "limit_alphabet": len(kept)}
     model.train_from_iterator(plain, tokenizers.trainers.WordPieceTrainer(vocab_size=size, show_progress=False, **options))
     made = json.loads(model.to_str())
-    made["added_tokens"] = [token for token in made["added_tokens"] if token["content"] in SPECIALS]  # `##x` is no token of raw text
+    made["added_tokens"] = [token for token in made["added_tokens"] if token["content"] in SPECIALS]  # `##x` is not a token of raw text
     return {"json": json.dumps(made)}
 
 
@@ -226,7 +235,7 @@ def _library(saved: Mapping[str, Any]) -> Tokenizer:
     special = []
     for names in ALIASES:
         here = next((name for name in names if model.token_to_id(name) is not None), names[0])
-        model.add_special_tokens([here])  # where the file has none it comes behind the vocabulary
+        model.add_special_tokens([here])  # if the file has none, it follows the vocabulary
         special.append(model.token_to_id(here))
 
     def encode(text: str) -> list[int]:
@@ -239,7 +248,7 @@ def _library(saved: Mapping[str, Any]) -> Tokenizer:
 
 
 def _plain(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")  # the library takes no lone surrogates
+    return text.encode("utf-8", "replace").decode("utf-8")  # the library rejects lone surrogates
 
 
 def _read(file: str) -> str:
@@ -251,7 +260,7 @@ def _read(file: str) -> str:
     except (OSError, ValueError) as error:
         raise UserError(f"config.task.tokenizer_file={file!r} cannot be read: {error}.") from None
     except Exception as error:  # the library raises bare exceptions
-        raise UserError(f"config.task.tokenizer_file={file!r} is no tokenizer.json: {error}.") from None
+        raise UserError(f"config.task.tokenizer_file={file!r} is not a tokenizer.json: {error}.") from None
     return content
 
 

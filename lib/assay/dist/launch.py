@@ -1,10 +1,10 @@
-"""What a process does once before it computes: it joins the others where there are several, and turns the compilation cache on.
+"""Prepares a process before it computes: joins the other processes, if any, and enables the compilation cache.
 
-The environment says who the others are, so that whatever starts processes can say it; verbs have flags that set it.
+Environment variables describe the other processes, so any launcher can set them; verbs have flags that set them.
 
-    ASSAY_COORDINATOR   HOST:PORT of process 0; or `auto`, where JAX finds all three out: Slurm, Open MPI, TPU, Kubernetes
-    ASSAY_PROCESSES     how many processes
-    ASSAY_PROCESS       which of them this is, from 0
+    ASSAY_COORDINATOR   HOST:PORT of process 0; or `auto`, where JAX detects all three: Slurm, Open MPI, TPU, Kubernetes
+    ASSAY_PROCESSES     number of processes
+    ASSAY_PROCESS       index of this process, from 0
 """
 
 import os
@@ -22,15 +22,15 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from assay.core.errors import Alone, UserError
 
 COORDINATOR, PROCESSES, PROCESS = "ASSAY_COORDINATOR", "ASSAY_PROCESSES", "ASSAY_PROCESS"
-HEARTBEAT_SECONDS = 30  # a process that is not heard of for so long is gone, and the others end
+HEARTBEAT_SECONDS = 30  # after this long without a heartbeat a process counts as dead, and the others stop
 JOIN_SECONDS = 120  # how long the first process waits for the last
 
 
 def start() -> None:
-    """Joins the other processes that the environment names, and turns the compilation cache on. Further calls do nothing.
+    """Joins the other processes that the environment names, and enables the compilation cache. Repeated calls have no effect.
 
-    The cache: $JAX_COMPILATION_CACHE_DIR as it is, else ~/.cache/assay/xla, made with mode 0700. It amounts to code that will be run, so
-    nobody else may write to ours. Raises UserError where the processes do not come together.
+    The cache is $JAX_COMPILATION_CACHE_DIR, used as it is, or ~/.cache/assay/xla, created with mode 0700. Its files are code that will run,
+    so only the owner may write to ours. Raises UserError if the processes fail to connect.
     """
     _join()
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -46,19 +46,24 @@ def start() -> None:
 
 
 def leader() -> bool:
-    """Whether this is the process that writes files and speaks. It may be asked before `start`: it wakes no device."""
+    """Returns True in the process that writes logs and results (process 0). It initialises no device, so it may be called
+    before `start`.
+    """
     return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def together(where: str) -> None:
-    """Waits until every process is here; with one, nothing."""
+    """Waits until every process reaches this point; does nothing with a single process."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(where)
 
 
 def hearing() -> Callable[[int], int]:
-    """`heard(number)`, which each process calls once a step, returns the largest number that any of them gave: processes that stop must
-    stop at the same step. With several, one call late, so that nothing waits for the devices."""
+    """Returns `heard(number)`, which gives the largest number that any process passed; each process calls it once per step.
+
+    It lets processes that stop all stop at the same step. With several processes the result is delayed by one call, so that nothing waits
+    for the devices.
+    """
     if jax.process_count() == 1:
         return lambda number: number
     mesh = jax.make_mesh((jax.device_count(),), ("all",), axis_types=(AxisType.Auto,))
@@ -76,7 +81,7 @@ def hearing() -> Callable[[int], int]:
 
 @contextmanager
 def among_others() -> Iterator[None]:
-    """Where a computation fails inside, with several processes, it is because another is gone. Raises Alone then."""
+    """Raises Alone if a computation inside fails because another process is gone, which is assumed whenever there are several processes."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -84,8 +89,8 @@ def among_others() -> Iterator[None]:
             raise
         told = str(error).splitlines()[0][:200]
         raise Alone(
-            f"process {jax.process_index()} of {jax.process_count()} stops, since another one does not answer ({told}). "
-            "The same command goes on from the last checkpoint."
+            f"process {jax.process_index()} of {jax.process_count()} stops because another process does not answer ({told}). "
+            "The same command resumes from the last checkpoint."
         ) from None
 
 
@@ -107,21 +112,21 @@ def _join() -> None:
     except (ValueError, RuntimeError) as error:
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"the processes did not come together ({told}). --coordinator is HOST:PORT of process 0, the same for all of them, --processes "
-            "how many there are, --process which one this is; or --coordinator=auto under Slurm, Open MPI, Kubernetes or on a TPU."
+            f"the processes could not connect ({told}). --coordinator is HOST:PORT of process 0, the same for all processes; --processes "
+            "is their number, --process the index of this one. Or use --coordinator=auto under Slurm, Open MPI, Kubernetes or on a TPU."
         ) from None
 
 
 def _named(coordinator: str) -> dict[str, Any]:
-    """The arguments of `initialize`. Raises UserError for what is no address, no count or no number."""
+    """Returns the arguments of `initialize`. Raises UserError for an invalid address, count or index."""
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdecimal():
-        raise UserError(f"--coordinator={coordinator!r} is no address. Write HOST:PORT, such as 10.0.0.1:9876, or auto.")
+        raise UserError(f"--coordinator={coordinator!r} is not an address. Write HOST:PORT, such as 10.0.0.1:9876, or auto.")
     counts = {name: os.environ.get(name, "") for name in (PROCESSES, PROCESS)}
     for name, text in counts.items():
         if not text.isdecimal():
             flag = name.removeprefix("ASSAY_").lower()
-            raise UserError(f"--{flag}={text!r} is no number. With --coordinator give --processes=N and --process=I, I from 0 to N - 1.")
+            raise UserError(f"--{flag}={text!r} is not a number. With --coordinator give --processes=N and --process=I, I from 0 to N - 1.")
     count, index = int(counts[PROCESSES]), int(counts[PROCESS])
     if not index < count:
         raise UserError(f"--process={index} is not one of {count} processes. Number them from 0 to {count - 1}.")

@@ -1,7 +1,7 @@
-"""Several processes on one machine, as a cluster would start them: for tests, and for a laptop.
+"""Runs several processes on one machine, as a cluster would start them: for tests and laptops.
 
-Process 0 speaks; what the others write to stderr is shown at the end where it differs. Where one of them ends badly, the others are
-stopped, since they would wait for it.
+Only the output of process 0 is shown as it runs. Lines that the others write to stderr follow at the end, each once. If one process fails,
+the others are stopped, since they would wait for it.
 """
 
 import os
@@ -18,17 +18,20 @@ from typing import IO
 from assay.core.errors import UserError
 from assay.dist.launch import COORDINATOR, PROCESS, PROCESSES
 
-LINGER_SECONDS = 5.0  # what the others have to end by themselves after one has failed
-KILL_SECONDS = 10.0  # and, told to, before they are killed
+LINGER_SECONDS = 5.0  # time the others have to exit on their own after one has failed
+KILL_SECONDS = 10.0  # time between SIGTERM and SIGKILL
 
 
 def run(command: Sequence[str], processes: int, devices: int) -> int:
-    """Runs `command` in so many processes with so many simulated CPU devices each (0: what there is), and returns the exit code: 0, or
-    that of the first to fail, 128 + n where signal n ended it. SIGTERM and SIGINT are handed on to all."""
+    """Runs `command` in `processes` processes with `devices` simulated CPU devices each, and returns the exit code.
+
+    `devices=0` uses the existing devices. The exit code is 0, or that of the first process to fail: 128 + n if signal n ended it. SIGTERM
+    and SIGINT are forwarded to all processes. Raises UserError for impossible counts or a command that cannot run.
+    """
     if processes < 1:
-        raise UserError(f"--processes={processes} is not possible: it is at least 1.")
+        raise UserError(f"--processes={processes} is not possible: it must be at least 1.")
     if devices < 0:
-        raise UserError(f"--devices={devices} is not possible: a number of devices, or 0 for what there is.")
+        raise UserError(f"--devices={devices} is not possible: give a number of devices, or 0 for the existing ones.")
     if not command:
         raise UserError("no command to run. Write it after --, as in: assay launch --processes=2 -- assay train --config=...")
     environment = {**os.environ, COORDINATOR: f"127.0.0.1:{_free_port()}", PROCESSES: str(processes)}
@@ -69,13 +72,16 @@ def _watch(children: Sequence[subprocess.Popen[bytes]], received: Sequence[int])
     while True:
         codes = [child.poll() for child in children]
         bad = [i for i, code in enumerate(codes) if code]
-        first = min(bad, key=lambda i: (codes[i] or 0) > 0, default=None)  # of two found at once, the killed one is why the other failed
+        first = min(bad, key=lambda i: (codes[i] or 0) > 0, default=None)  # if two are found at once, the killed one made the other fail
         if first is not None and not begun:
             begun, code = time.monotonic(), codes[first] or 0
             failed = 128 - code if code < 0 else code
             if code < 0 and not received:
                 name = signal.Signals(-code).name
-                _say(f"process {first} of {len(children)} was ended by {name}, so the others stop. The same command goes on from the last checkpoint")
+                _say(
+                    f"process {first} of {len(children)} was ended by {name}, so the others stop. "
+                    "The same command resumes from the last checkpoint"
+                )
         if all(code is not None for code in codes):
             return failed
         waited = time.monotonic() - begun if begun else 0.0
@@ -105,7 +111,7 @@ def _free_port() -> int:
 
 
 def _show(heard: Sequence[IO[bytes]]) -> None:
-    """What processes 1, 2, ... wrote to stderr, each line once."""
+    """Prints what processes 1, 2, ... wrote to stderr, each line once."""
     seen: set[str] = set()
     for i, file in enumerate(heard, start=1):
         file.seek(0)

@@ -1,6 +1,6 @@
-"""Where arrays lie on the mesh: parameters by a list of (path regex, PartitionSpec), activations by their examples.
+"""Placement of arrays on the mesh: parameters by a list of (path regex, PartitionSpec), activations by their examples.
 
-Optimiser state ends in the paths of its parameters, so the same rules place it.
+Paths of optimiser state end in the paths of its parameters, so the same rules place it.
 """
 
 import re
@@ -17,8 +17,8 @@ from assay.dist.mesh import AXES, BATCH
 
 Rules = Sequence[tuple[str, PartitionSpec]]
 
-# The first rule that is found in a path wins. Megatron's split (Shoeybi et al. 2019): matrices into the wide side are cut by column
-# over `tensor`, matrices out of it by row, so that a block needs one reduction for each half.
+# The first rule that matches a path wins. Megatron's split (Shoeybi et al. 2019): matrices into the wide side are split by column over
+# `tensor`, and matrices out of it by row, so that each half of a block needs one reduction.
 RULES: Rules = (
     (r"/(query|key|value|up|up_gate|relative|copy_up|input)/kernel$", PartitionSpec("fsdp", "tensor")),
     (r"/(out|down|copy_down)/kernel$", PartitionSpec("tensor", "fsdp")),
@@ -26,16 +26,16 @@ RULES: Rules = (
     (r"/head/kernel$", PartitionSpec("fsdp", "tensor")),
     (r"/kernel$", PartitionSpec(None, None, "fsdp", "tensor")),  # convolutions: [height, width, channels in, channels out]
 )
-_MESH: ContextVar[Mesh | AbstractMesh | None] = ContextVar("mesh", default=None)  # that of the `on_mesh` around
-SMALLEST = 1024  # numbers that a leaf has at least to be cut where no rule cuts it: gathering less costs more than it saves
+_MESH: ContextVar[Mesh | AbstractMesh | None] = ContextVar("mesh", default=None)  # the mesh of the enclosing `on_mesh`
+SMALLEST = 1024  # fewest elements of a leaf to be sharded without a rule; below, sharding costs more than it saves
 
 
 def spec_of(path: str, shape: tuple[int, ...], mesh: Mesh | AbstractMesh, rules: Rules = RULES) -> PartitionSpec:
-    """The spec of one leaf. A rule's axis that does not divide its dimension is left out.
+    """Returns the PartitionSpec of one leaf. A rule's axis that does not divide its dimension is left out.
 
-    A leaf that is not cut over `fsdp` then, or that no rule names, follows the FSDP rule: its largest dimension that the axis divides is
-    cut, if the leaf is not small. A leaf with one axis more than its rules, such as that of an ensemble's members, has it in front and
-    not cut.
+    A leaf that is then not split over `fsdp`, or that no rule matches, follows the FSDP rule: its largest divisible dimension is split,
+    unless the leaf is small. A leaf with one axis more than its rule, such as that of an ensemble's members, keeps that leading axis
+    unsplit.
     """
     axes = next((found for stacked in (0, 1) for regex, spec in rules if (found := _matched(regex, spec, path, shape, stacked))), None)
     cut = [axis if axis and size % mesh.shape[axis] == 0 else None for axis, size in zip(axes or (None,) * len(shape), shape, strict=True)]
@@ -49,19 +49,19 @@ def spec_of(path: str, shape: tuple[int, ...], mesh: Mesh | AbstractMesh, rules:
 
 
 def shardings(abstract: PyTree, mesh: Mesh | AbstractMesh, rules: Rules = RULES) -> PyTree:
-    """A NamedSharding for each leaf of a tree of shapes."""
+    """Returns a NamedSharding for each leaf of a tree of shapes."""
     return map_with_path(lambda path, leaf: NamedSharding(mesh, spec_of(path, leaf.shape, mesh, rules)), abstract)
 
 
 def place(abstract: PyTree, mesh: Mesh | AbstractMesh, rules: Rules = RULES) -> PyTree:
-    """The same tree of `ShapeDtypeStruct`s, each with its sharding: what a checkpoint is restored into."""
+    """Returns the tree of `ShapeDtypeStruct`s with their shardings: the target for restoring a checkpoint."""
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), abstract, shardings(abstract, mesh, rules)
     )
 
 
 def on_mesh(function: Callable[..., Any], mesh: Mesh | AbstractMesh) -> Callable[..., Any]:
-    """The function, traced where `constrain` and `on_one_cpu` know the mesh."""
+    """Wraps `function` so that `constrain` and `on_one_cpu` know the mesh while it is traced."""
 
     @wraps(function)
     def traced(*arguments: Any, **keywords: Any) -> Any:
@@ -76,7 +76,7 @@ def on_mesh(function: Callable[..., Any], mesh: Mesh | AbstractMesh) -> Callable
 
 
 def on_one_cpu() -> bool:
-    """Whether what is traced here will run on a single CPU, whose quick products and convolutions are not those of other devices."""
+    """Returns True if the traced code will run on a single CPU, whose fast products and convolutions differ from those of other devices."""
     mesh = _MESH.get()
     if mesh is None:
         return jax.default_backend() == "cpu"
@@ -84,10 +84,12 @@ def on_one_cpu() -> bool:
 
 
 def constrain(x: jax.Array, axis: int = 0) -> jax.Array:
-    """Activations with their examples along `axis` split as the batch is, and whole otherwise. Outside `on_mesh`, on one device, or where
-    the examples do not divide, x itself."""
+    """Constrains activations so that their examples along `axis` are split like the batch and the other axes are whole.
+
+    Returns x unchanged outside `on_mesh`, on one device, or if the examples do not divide evenly.
+    """
     mesh = jax.sharding.get_abstract_mesh()
-    ours = all(name in mesh.shape for name in AXES)  # not that of a pmap or of a caller
+    ours = all(name in mesh.shape for name in AXES)  # not the mesh of a pmap or of a caller
     if not ours or mesh.size == 1 or x.shape[axis] % (mesh.shape["data"] * mesh.shape["fsdp"]):
         return x
     return jax.lax.with_sharding_constraint(x, PartitionSpec(*(None,) * axis, *BATCH))

@@ -1,4 +1,4 @@
-"""Evaluation: every example of a split, masked, sharded, one record each; exact whatever the batch size."""
+"""Evaluation of every example of a split: masked, sharded, one record per example, and exact for any batch size."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,36 +19,36 @@ from assay.infer.decode import free_running
 from assay.models.model import Batch, Model
 from assay.tasks.task import Task
 
-SHORTEST_BUCKET = 64  # lengths; narrower ones would compile more than they save
+SHORTEST_BUCKET = 64  # lengths; narrower buckets would cost more compile time than they save
 
-MOST = 1000  # answers that are drawn for one example
+MOST = 1000  # maximum number of answers sampled per example
 
-FORCED = "forced_"  # before the name of a metric: by teacher forcing, where the metric itself is free-running
+FORCED = "forced_"  # prefix of a metric computed by teacher forcing, where the metric itself is free-running
 
 Answer = Callable[[PyTree, Batch], tuple[Mapping[str, jax.Array], jax.Array]]
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    splits: tuple[str, ...]  # evaluated at the end of training
-    per_length: int  # examples of each length
-    batch_size: int  # examples in one compiled call
-    buckets: int  # padded shapes a split is evaluated in
-    samples: int = 0  # answers drawn for each example, for a vote and a verifier; 0: none
-    temperature: float = 1.0  # of the draw
+    splits: tuple[str, ...]  # splits evaluated at the end of training
+    per_length: int  # examples per length
+    batch_size: int  # examples per compiled call
+    buckets: int  # number of padded shapes used to evaluate a split
+    samples: int = 0  # answers sampled per example, for voting and verification; 0: none
+    temperature: float = 1.0  # sampling temperature
 
     def __post_init__(self):
         require(0 <= self.samples <= MOST, "evaluate.samples", self.samples, f"a number of answers up to {MOST:,}, or 0 for none")
         require(0 < self.temperature < float("inf"), "evaluate.temperature", self.temperature, "a number above 0")
         for name in ("per_length", "batch_size", "buckets"):
-            require(getattr(self, name) >= 1, f"evaluate.{name}", getattr(self, name), "it is at least 1")
+            require(getattr(self, name) >= 1, f"evaluate.{name}", getattr(self, name), "it must be at least 1")
 
 
 def make_answer(model: Model, task: Task) -> Answer:
-    """Pure `(params, batch) -> (metrics of each example, what is answered, as a token at each position)`.
+    """Builds a pure function `(params, batch) -> (metrics of each example, predicted token at each position)`.
 
-    Where the model reads its own answers, the same metrics by teacher forcing, which gives it the true ones to read, are other numbers:
-    they have other names, and are computed if the task asks for any.
+    Where the model reads its own answers, teacher forcing, which lets it read the true ones, gives different values. Those metrics have
+    their own names, and are computed if the task asks for any of them.
     """
     forced = any(name.startswith(FORCED) for name in task.metrics)
 
@@ -67,12 +67,14 @@ def make_answer(model: Model, task: Task) -> Answer:
 
 
 def compiled(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """An `Answer` or a `Draw`, jitted for the mesh; what it returns is whole on each device."""
+    """Compiles an `Answer` or a `Draw` for the mesh; results are replicated on every device."""
     return jax.jit(on_mesh(function, mesh), out_shardings=everywhere(mesh))
 
 
 def batches(task: Task, split: str, config: EvaluateConfig, multiple_of: int = 1) -> Iterator[tuple[Examples, dict[str, np.ndarray]]]:
-    """The split's examples and their batches, bucket by bucket. Full batches only: the last of a bucket repeats rows with weight 0."""
+    """Yields the split's examples and their batches, bucket by bucket. All batches are full: the last of a bucket repeats rows with weight
+    0.
+    """
     source = task.source(split)
     first, last = source.lengths
     ends = bucket_ends(source.lengths, min(config.buckets, -(-(last - first + 1) // SHORTEST_BUCKET)))
@@ -100,10 +102,11 @@ def evaluate(
     draw: Draw | None = None,
     key: jax.Array | None = None,
 ) -> list[dict[str, Any]]:
-    """One record an example: id, length, input, target, prediction (as they are shown, unpadded), scores; `group` where a split has groups.
+    """Returns one record per example: id, length, input, target, prediction (as displayed, unpadded) and scores; `group` if the split has
+    groups.
 
-    `answer` is `compiled` by the caller, so that several evaluations share its programs. With `draw` (evals/vote.py, the same) and `key`,
-    scores of the answers that are drawn stand in the records beside those of the likeliest one.
+    The caller compiles `answer` with `compiled`, so that several evaluations share its programs. With `draw` (evals/vote.py, compiled
+    likewise) and `key`, each record also has the scores of the sampled answers, beside those of the most likely one.
     """
     records: list[dict[str, Any]] = []
     source = task.source(split)
@@ -112,7 +115,7 @@ def evaluate(
     pending = None
     for examples, batch in [*batches(task, split, config, multiple), (None, None)]:
         done = pending
-        if examples is not None and batch is not None:  # dispatch this batch before the previous one is fetched
+        if examples is not None and batch is not None:  # dispatch this batch before fetching the previous one
             placed = spread(batch, sharding)
             ids = (examples.id % 2**31).astype(np.int32)
             drawn = None if draw is None or key is None else draw(params, placed, key, ids)
@@ -132,7 +135,7 @@ def evaluate(
 
 
 def size(task: Task, split: str, config: EvaluateConfig) -> int:
-    """How many examples `evaluate` will answer."""
+    """Returns the number of examples that `evaluate` processes."""
     return len(task.source(split).indices(config.per_length))
 
 
@@ -154,7 +157,7 @@ def _records(
             "scores": {name: float(values[i]) for name, values in metrics.items()},
         }
         for i in range(int(batch["weight"].sum()))
-        if "labelled" not in batch or batch["labelled"][i]  # without a label there is nothing to score
+        if "labelled" not in batch or batch["labelled"][i]  # an unlabelled example cannot be scored
     ]
     if task.verify is not None:
         for record in records:

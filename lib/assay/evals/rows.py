@@ -1,7 +1,7 @@
-"""From records to the rows of results.json: each value with its n, its interval and what stands beside it.
+"""Builds the rows of results.json from records: each value with its n, its interval, published cells and baselines.
 
-A figure of the score is a mean: over lengths first where a split does not end, over tokens where a record counts them, over examples else.
-A summary is one value of all records.
+A score is a mean: over lengths first if the split is unbounded, over tokens if records count them, otherwise over examples. A summary is
+one value over all records.
 """
 
 import math
@@ -20,23 +20,26 @@ WILSON = "value: mean over lengths; interval: Wilson 95 % over examples"
 WILSON_EXAMPLES = "value: mean over examples; interval: Wilson 95 % over examples"
 BOOTSTRAP = "value: {value}; interval: bootstrap 95 % over {units}"
 NO_INTERVAL = "value: of all examples together"
-SAME = ("experiment", "task", "model", "treatment", "split", "metric")  # what the runs of a mean share
-BOUNDS = {"fraction": (0.0, 1.0), "BLEU": (0.0, 100.0)}  # of a unit's values
+SAME = ("experiment", "task", "model", "treatment", "split", "metric")  # keys shared by the runs of a mean
+BOUNDS = {"fraction": (0.0, 1.0), "BLEU": (0.0, 100.0)}  # range of a unit's values
 STUDENT = "value: mean over seeds; interval: Student t 95 % over seeds"
 RESAMPLES = 1000
-MOST_LENGTHS = 64  # of a split that ends, whose figures are also given by length: those of SCAN, and not those of a book
-CONSTANTS: Mapping[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # the single number that errs least; how errors count
+MOST_LENGTHS = 64  # bounded splits with up to this many lengths are also reported by length: SCAN's, but not those of a book
+CONSTANTS: Mapping[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # the best constant prediction; the error function
     "mse": (np.mean, np.square),
     "mae": (np.median, np.abs),
 }
-BIGRAM_EXAMPLES = 1000  # of the training split, that the bigram baseline counts
-HEADLINES = ("verified", "answer_accuracy", "exact_match", "accuracy", "token_accuracy", "mse")  # examples are compared by the first
+BIGRAM_EXAMPLES = 1000  # training examples that the bigram baseline counts
+HEADLINES = ("verified", "answer_accuracy", "exact_match", "accuracy", "token_accuracy", "mse")  # comparisons of examples use the first
 LOWER_IS_BETTER = ("nll", "perplexity", "bits_per_byte", "ece", "mse", "mae")
 
 
 def rows(records: Sequence[Mapping[str, Any]], task: Task, split: str, labels: Mapping[str, Any], by_length: bool) -> list[dict[str, Any]]:
-    """One row a metric. `labels`: experiment, model, treatment, seed, steps, and `settings`, the keys of the model. `by_length`: lengths
-    weigh alike."""
+    """Returns one row per metric.
+
+    `labels` holds experiment, model, treatment, seed, steps and `settings`, the keys of the model. With `by_length`, all lengths have equal
+    weight.
+    """
     if task.members:
         of = {name: [record for record in records if record["task"] == name] for name in task.members}
         return [row for name, member in task.members.items() if of[name] for row in rows(of[name], member, split, labels, by_length)]
@@ -65,14 +68,14 @@ def rows(records: Sequence[Mapping[str, Any]], task: Task, split: str, labels: M
 
 
 def _is_for(cell: Published, labels: Mapping[str, Any]) -> bool:
-    """Whether a cell is of the run's family, and of its settings where the cell says some and the run has them."""
+    """Returns True if a cell belongs to the run's family, and to its settings where both name them."""
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in labels.get("settings", {}).items()}
     family = settings.get("name", labels["model"])
     return family in cell.models and all(settings[key] in allowed for key, allowed in cell.model.items() if key in settings)
 
 
 def mean_rows(every: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of several seeds, joined: for each group that differs in nothing but the seed, its mean. Single seeds give none."""
+    """Averages the rows of several seeds: one mean per group of rows that differ only in the seed. Groups with one seed give none."""
     groups: dict[tuple, list[Mapping[str, Any]]] = {}
     for row in every:
         groups.setdefault(tuple(row[key] for key in SAME), []).append(row)
@@ -86,7 +89,7 @@ def mean_rows(every: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         mean |= {"value": float(np.mean(values)), "n": sum(row["n"] for row in group), "seed": [row["seed"] for row in group]}
         mean |= {"interval": list(interval) if interval else None, "interval_method": STUDENT}
         mean["best"] = min(values) if group[0]["metric"] in LOWER_IS_BETTER else max(values)
-        mean["steps"] = max(row["steps"] for row in group)  # where training stops early, seeds take different numbers of steps
+        mean["steps"] = max(row["steps"] for row in group)  # with early stopping, seeds take different numbers of steps
         if "seen_in_training" in mean:
             mean["seen_in_training"] = float(np.mean([row["seen_in_training"] for row in group]))
         if "by_length" in mean:
@@ -96,7 +99,7 @@ def mean_rows(every: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def value_of(records: Sequence[Mapping[str, Any]], metric: str, by_length: bool) -> float:
-    """A metric of a split without its interval."""
+    """Returns a metric of a split without its interval."""
     if metric not in records[0]["scores"]:
         summary = SUMMARIES[metric]
         return float(summary.value(*summary.columns(records)))
@@ -108,7 +111,7 @@ def value_of(records: Sequence[Mapping[str, Any]], metric: str, by_length: bool)
 
 
 def _value(records: Sequence[Mapping[str, Any]], task: Task, metric: str, by_length: bool) -> dict[str, Any]:
-    """value, unit, interval, interval_method and, where lengths weigh alike, by_length."""
+    """Returns value, unit, interval, interval_method and, where it applies, by_length."""
     groups = np.array([record["group"] for record in records]) if "group" in records[0] else None
     units = "examples" if groups is None else "groups"
     if metric not in records[0]["scores"]:
@@ -141,7 +144,7 @@ def _value(records: Sequence[Mapping[str, Any]], task: Task, metric: str, by_len
 
 
 def _tokens(records: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, ...]:
-    """How many tokens each record's figures are means over, where its scores say so."""
+    """Returns the number of tokens that each record's scores average over, if the scores hold it."""
     return (np.array([record["scores"]["tokens"] for record in records]),) if "tokens" in records[0]["scores"] else ()
 
 
@@ -150,8 +153,11 @@ def _mean(values: np.ndarray, tokens: np.ndarray | None = None) -> float:
 
 
 def baselines(records: Sequence[Mapping[str, Any]], task: Task, metric: str) -> dict[str, float]:
-    """What answers without looking at the input: chance, and the best single answer given to everything; and what looks at one token
-    only. Of a whole sequence, the commonest one. None is known for other metrics."""
+    """Returns the scores of baselines that ignore most of the input: `chance`, `majority` and `bigram`, or `constant` for an error.
+
+    `majority` gives the best single answer to every example (for exact_match, the most common sequence); `bigram` reads one token only.
+    Other metrics have no baselines.
+    """
     if metric in CONSTANTS:
         numbers = np.array([record["target"] for record in records], float)
         best, error = CONSTANTS[metric]
@@ -163,9 +169,9 @@ def baselines(records: Sequence[Mapping[str, Any]], task: Task, metric: str) -> 
         return {"majority": most / len(records)}
     if plain not in ("answer_accuracy", "token_accuracy", "accuracy"):
         return {}
-    if plain != "accuracy" and not tokens:  # an answer that is shown as text
+    if plain != "accuracy" and not tokens:  # an answer displayed as text
         return {"chance": task.chance}
-    records = [record for record in records if not tokens or record["target"]]  # where no answer is asked, none is right
+    records = [record for record in records if not tokens or record["target"]]  # no answer is correct where none is asked for
     if not records:
         return {"chance": task.chance}
     targets = [_answers(record["target"], plain) for record in records]
@@ -180,12 +186,15 @@ def baselines(records: Sequence[Mapping[str, Any]], task: Task, metric: str) -> 
     return found
 
 
-Before = tuple[str, int]  # whether it is a token of the input or of the answer, and which
+Before = tuple[str, int]  # whether the token is from the input or the answer, and its id
 
 
 def bigrams(task: Task) -> dict[Before, int]:
-    """The commonest answer after each token, over examples of the training split: after the last of the input, or the answer before.
-    Empty where answers stand inside the input, at tokens of their own."""
+    """Returns the most common answer after each token, over examples of the training split; the token is the input's last or the previous
+    answer.
+
+    Returns {} where answers stand inside the input, at tokens of their own.
+    """
     if "train" not in task.splits:
         return {}
     source = task.source("train")
@@ -202,7 +211,7 @@ def bigrams(task: Task) -> dict[Before, int]:
 
 
 def _pairs(record: Mapping[str, Any]) -> list[tuple[Before, int]]:
-    """Each token of an answer with the token before it."""
+    """Pairs each token of an answer with the token before it."""
     first: list[Before] = [("input", token) for token in record["input"][-1:]] or [("input", -1)]
     return list(zip([*first, *(("answer", token) for token in record["target"])], record["target"], strict=False))
 

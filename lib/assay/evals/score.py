@@ -1,9 +1,9 @@
-"""Metrics of a whole split, in float64 on the host: computed once from every answer, so that no batching can change them.
+"""Metrics of a whole split, in float64 on the host: computed once from all answers, so that batching cannot change them.
 
-Arrays have any shape, an entry an answer: [examples], or [examples, seq] with the batch's mask. `weights` (a mask, or how much each answer
-counts) has the shape of the answers, or of examples alone; an answer of weight 0 is as if it were not there, whatever stands in it.
-Shares are fractions in [0, 1], logarithms natural. A split in which nothing counts is a ValueError: it has no accuracy, not accuracy 0.
-Classes follow scikit-learn: a row of the confusion matrix is a target, a column a prediction, and F1 is 0 where it is 0 / 0.
+Arrays have one entry per answer, in any shape: [examples], or [examples, seq] with the batch's mask. `weights` (a mask, or the weight of
+each answer) has the shape of the answers, or of the examples alone. Answers of weight 0 are ignored, whatever they contain. Shares are
+fractions in [0, 1]; logarithms are natural. A split without any counted answer raises ValueError: it has no accuracy, rather than accuracy
+0. Classes follow scikit-learn: rows of the confusion matrix are targets, columns are predictions, and F1 is 0 where it is 0 / 0.
 """
 
 import math
@@ -19,7 +19,7 @@ Weights = Shaped[np.ndarray, "..."] | None
 
 
 def accuracy(predictions: Shaped[np.ndarray, "*answers"], targets: Shaped[np.ndarray, "*answers"], weights: Weights = None) -> float:
-    """Share of answers that are right."""
+    """Returns the share of correct answers."""
     _same_shape(predictions, targets)
     kept, weight = _counted(targets.shape, weights)
     return float(np.average(predictions[kept] == targets[kept], weights=weight))
@@ -31,7 +31,9 @@ def exact_match(
     mask: Shaped[np.ndarray, "examples ..."] | None = None,
     weights: Shaped[np.ndarray, "examples"] | None = None,
 ) -> float:
-    """Share of examples of which every entry is right, or every one with `mask` > 0; where none is, nothing is wrong."""
+    """Returns the share of examples whose entries are all correct, counting only entries with `mask` > 0; an example without any is
+    correct.
+    """
     _same_shape(predictions, targets)
     right = predictions == targets
     if mask is not None:
@@ -47,10 +49,10 @@ def top_k_accuracy(
     k: int,
     weights: Weights = None,
 ) -> float:
-    """Share of answers whose target is among the k classes of the highest score.
+    """Returns the share of answers whose target is among the k highest-scoring classes.
 
-    Of classes with one score the lower id comes first, as with argmax, so that k = 1 is the accuracy of the argmax. (scikit-learn puts the
-    higher id first; without ties the two agree.)
+    Ties go to the lower id, as in argmax, so k = 1 gives the accuracy of the argmax. (scikit-learn ranks the higher id first; without ties
+    the two agree.)
     """
     if k < 1:
         raise ValueError(f"top-k accuracy needs k of at least 1, got {k}")
@@ -66,14 +68,16 @@ def confusion_matrix(
     classes: int | None = None,
     weights: Weights = None,
 ) -> Float[np.ndarray, "classes classes"]:
-    """Entry [t, p]: the weight of answers p where the target is t. `classes` unless given: the highest id that occurs, and one."""
+    """Returns the matrix whose entry [t, p] is the weight of answers p with target t. `classes` defaults to the highest id that occurs plus
+    one.
+    """
     _same_shape(predictions, targets)
     kept, weight = _counted(targets.shape, weights)
     predictions, targets = predictions[kept].astype(np.int64), targets[kept].astype(np.int64)
     lowest, highest = min(int(predictions.min()), int(targets.min())), max(int(predictions.max()), int(targets.max()))
     size = highest + 1 if classes is None else classes
     if lowest < 0 or highest >= size:
-        raise ValueError(f"class ids lie in [0, {size}), got ids from {lowest} to {highest}")
+        raise ValueError(f"class ids must lie in [0, {size}), got ids from {lowest} to {highest}")
     return np.bincount(targets * size + predictions, weights=weight, minlength=size * size).reshape(size, size)
 
 
@@ -83,7 +87,7 @@ def f1_per_class(
     classes: int | None = None,
     weights: Weights = None,
 ) -> Float[np.ndarray, "classes"]:
-    """F1 = 2 TP / (2 TP + FP + FN) of each class; 0 of a class that is neither a target nor an answer."""
+    """Returns F1 = 2 TP / (2 TP + FP + FN) of each class; 0 for a class that is neither a target nor an answer."""
     matrix = confusion_matrix(predictions, targets, classes, weights)
     total = matrix.sum(axis=0) + matrix.sum(axis=1)
     return np.divide(2 * np.diag(matrix), total, out=np.zeros_like(total), where=total > 0)
@@ -95,7 +99,7 @@ def f1_macro(
     classes: int | None = None,
     weights: Weights = None,
 ) -> float:
-    """Mean of F1 over the classes that occur as target or answer; over all `classes` where their number is given."""
+    """Returns the mean F1 over the classes that occur as target or answer, or over all `classes` if given."""
     matrix = confusion_matrix(predictions, targets, classes, weights)
     total = matrix.sum(axis=0) + matrix.sum(axis=1)
     meant = total > 0 if classes is None else np.ones(classes, bool)
@@ -103,14 +107,14 @@ def f1_macro(
 
 
 def f1_micro(predictions: Integer[np.ndarray, "*answers"], targets: Integer[np.ndarray, "*answers"], weights: Weights = None) -> float:
-    """F1 of the pooled counts. With one answer an example each mistake is one FP and one FN, so that it equals accuracy."""
+    """Returns F1 of the pooled counts. With one answer per example each mistake is one FP and one FN, so it equals accuracy."""
     return accuracy(predictions, targets, weights)
 
 
 def negative_log_likelihood(
     logits: Num[np.ndarray, "*answers classes"], targets: Integer[np.ndarray, "*answers"], weights: Weights = None
 ) -> float:
-    """Mean of -log softmax(logits)[target] in nats. Log-probabilities are logits too: the softmax leaves them as they are."""
+    """Returns the mean of -log softmax(logits)[target] in nats. Log-probabilities are also valid logits: softmax leaves them unchanged."""
     weight, logits, targets = _by_class(logits, targets, weights)
     highest = logits.max(axis=1, keepdims=True)
     normaliser = np.log(np.exp(logits - highest).sum(axis=1)) + highest[:, 0]
@@ -118,13 +122,16 @@ def negative_log_likelihood(
 
 
 def perplexity(nats: Num[np.ndarray, "..."] | float, tokens: Num[np.ndarray, "..."] | float, weights: Weights = None) -> float:
-    """exp(sum of nats / number of tokens), from sums and counts of examples, or of the whole split. Infinite where it overflows."""
+    """Returns exp(sum of nats / number of tokens), from sums and counts per example or for the whole split. It is infinite on overflow."""
     rate = _rate(nats, tokens, weights)
     return math.exp(rate) if rate < 709 else math.inf
 
 
 def bits_per_byte(nats: Num[np.ndarray, "..."] | float, bytes_: Num[np.ndarray, "..."] | float, weights: Weights = None) -> float:
-    """sum of nats / (number of bytes x ln 2). `bytes_` counts UTF-8 bytes of the text, whatever its tokens: comparable over tokenisers."""
+    """Returns sum of nats / (number of bytes x ln 2).
+
+    `bytes_` counts the UTF-8 bytes of the text, whatever its tokens, so values are comparable across tokenisers.
+    """
     return _rate(nats, bytes_, weights) / math.log(2)
 
 
@@ -133,7 +140,7 @@ class Reliability(NamedTuple):
 
     weight: Float[np.ndarray, "bins"]  # share of answers in the bin
     confidence: Float[np.ndarray, "bins"]  # mean confidence; 0 in an empty bin
-    accuracy: Float[np.ndarray, "bins"]  # share that is right; 0 in an empty bin
+    accuracy: Float[np.ndarray, "bins"]  # share of correct answers; 0 in an empty bin
 
 
 def reliability(
@@ -142,11 +149,11 @@ def reliability(
     bins: int = 15,
     weights: Weights = None,
 ) -> Reliability:
-    """Confidence (the highest probability) against accuracy of the argmax, in the bins ((b - 1) / bins, b / bins]."""
+    """Compares confidence (the highest probability) with the accuracy of the argmax, in the bins ((b - 1) / bins, b / bins]."""
     if bins < 1:
         raise ValueError(f"calibration needs at least one bin, got {bins}")
     weight, probabilities, targets = _by_class(probabilities, targets, weights)
-    if probabilities.min() < 0 or probabilities.max() > 1 + 1e-5:  # float32 rows overshoot by some 1e-7
+    if probabilities.min() < 0 or probabilities.max() > 1 + 1e-5:  # float32 rows exceed 1 by about 1e-7
         raise ValueError("calibration needs probabilities in [0, 1]; apply a softmax to logits first")
     confidence = np.minimum(probabilities.max(axis=1), 1.0)
     at = np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:], confidence, side="left")
@@ -162,7 +169,7 @@ def expected_calibration_error(
     bins: int = 15,
     weights: Weights = None,
 ) -> float:
-    """ECE = sum over bins of |B| / n x |accuracy(B) - confidence(B)| (Guo et al. 2017), with the bins of `reliability`."""
+    """Returns ECE = sum over bins of |B| / n x |accuracy(B) - confidence(B)| (Guo et al. 2017), with the bins of `reliability`."""
     diagram = reliability(probabilities, targets, bins, weights)
     return float((diagram.weight * np.abs(diagram.accuracy - diagram.confidence)).sum())
 
@@ -173,13 +180,13 @@ def bleu(
     mask: Shaped[np.ndarray, "examples"] | None = None,
     tokenize: str = "13a",
 ) -> float:
-    """Corpus BLEU (Papineni et al. 2002) by sacrebleu (Post 2018), in [0, 100] as it is always printed; exponential smoothing.
+    """Returns corpus BLEU (Papineni et al. 2002) by sacrebleu (Post 2018) in [0, 100], its usual scale, with exponential smoothing.
 
-    `references`: a string for each prediction, or several. `tokenize`: "13a"; "none" for token strings joined by blanks; "zh", "char".
-    Raises UserError where sacrebleu is missing.
+    `references` has one string per prediction, or several. `tokenize` is "13a"; "none" for token strings joined by spaces; "zh" or "char".
+    Raises UserError if sacrebleu is missing.
     """
     try:
-        from sacrebleu.metrics import BLEU  # in an extra, and slow to import
+        from sacrebleu.metrics import BLEU  # an optional dependency, and slow to import
     except ModuleNotFoundError as error:
         raise UserError("BLEU needs sacrebleu. Install it with: pip install 'assay[text]', or leave bleu out of the metrics.") from error
     if len(predictions) != len(references):
@@ -190,7 +197,7 @@ def bleu(
     depth = max(map(len, several))
     if min(map(len, several)) == 0:
         raise ValueError("BLEU needs at least one reference for each prediction")
-    # sacrebleu reads one list for each place of a reference, with None where an example has fewer
+    # sacrebleu expects one list per reference position, with None where an example has fewer references
     by_place: list[Any] = [[given[place] if place < len(given) else None for given in several] for place in range(depth)]
     return float(BLEU(tokenize=tokenize, force=True).corpus_score([predictions[i] for i in chosen], by_place).score)
 
@@ -199,17 +206,17 @@ def bleu(
 
 
 def _same_shape(first: np.ndarray, second: np.ndarray) -> None:
-    if first.shape != second.shape:  # NumPy would broadcast them, and call it an answer
-        raise ValueError(f"answers and targets have one shape, got {first.shape} and {second.shape}")
+    if first.shape != second.shape:  # NumPy would broadcast them and return a wrong result
+        raise ValueError(f"answers and targets must have the same shape, got {first.shape} and {second.shape}")
 
 
 def _counted(shape: tuple[int, ...], weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Which answers count [*shape], and the weights of those [counted]."""
+    """Returns which answers count [*shape], and their weights [counted]."""
     weight = np.ones(shape) if weights is None else np.asarray(weights, np.float64)
     if weight.shape != shape[: weight.ndim]:
-        raise ValueError(f"weights have the shape of the answers {shape} or of their leading axes, got {weight.shape}")
+        raise ValueError(f"weights must have the shape of the answers {shape} or of their leading axes, got {weight.shape}")
     if not (np.isfinite(weight) & (weight >= 0)).all():
-        raise ValueError("weights are finite and not negative")
+        raise ValueError("weights must be finite and not negative")
     weight = np.broadcast_to(weight.reshape(weight.shape + (1,) * (len(shape) - weight.ndim)), shape)
     kept = weight > 0
     if not kept.any():
@@ -218,7 +225,7 @@ def _counted(shape: tuple[int, ...], weights: np.ndarray | None) -> tuple[np.nda
 
 
 def _by_class(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of the answers that count: their weights [counted], scores [counted, classes] in float64 and targets [counted]."""
+    """Returns weights [counted], float64 scores [counted, classes] and targets [counted] of the answers that count."""
     if scores.shape[:-1] != targets.shape:
         raise ValueError(f"scores [*answers, classes] and targets [*answers] do not fit: {scores.shape} and {targets.shape}")
     kept, weight = _counted(targets.shape, weights)
@@ -226,7 +233,7 @@ def _by_class(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray | Non
     if np.isnan(scores).any():  # comparisons with NaN are false, which would rank the target first
         raise ValueError("scores hold NaN")
     if targets.min() < 0 or targets.max() >= scores.shape[1]:
-        raise ValueError(f"class ids lie in [0, {scores.shape[1]}), got ids from {targets.min()} to {targets.max()}")
+        raise ValueError(f"class ids must lie in [0, {scores.shape[1]}), got ids from {targets.min()} to {targets.max()}")
     return weight, scores, targets
 
 

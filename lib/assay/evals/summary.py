@@ -1,7 +1,7 @@
-"""Metrics of a whole split that no mean over examples gives, such as a macro F1, computed from the records of its predictions.
+"""Metrics of a whole split that are not a mean over examples, such as macro F1, computed from the records of its predictions.
 
-A record's `scores` hold what they need: `accuracy` and `confidence` for calibration; `nll`, the mean nats a token, and `tokens` for
-perplexity; the bytes of a text are those of its `target`.
+A record's `scores` hold the inputs: `accuracy` and `confidence` for calibration; `nll`, the mean nats per token, and `tokens` for
+perplexity. The bytes of a text are those of its `target`.
 """
 
 import re
@@ -18,16 +18,16 @@ Record = Mapping[str, Any]  # a line of predictions/SPLIT.jsonl
 
 
 class Summary(NamedTuple):
-    """`value(*columns(records))`; each column has a leading axis of records, so that they can be resampled."""
+    """Computes `value(*columns(records))`; each column has a leading axis of records, so that they can be resampled."""
 
     columns: Callable[[Sequence[Record]], tuple[np.ndarray, ...]]
     value: Callable[..., float]
     unit: str = "fraction"
-    interval: bool = True  # by bootstrap; False where it takes too long (BLEU), or resampling adds to what is measured (ECE)
+    interval: bool = True  # by bootstrap; False if it takes too long (BLEU), or if resampling biases the metric upwards (ECE)
 
 
 def _classes(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
-    """Predicted and true class of each record, numbered in the order of the classes' names."""
+    """Returns the predicted and true class of each record, numbered in the order of the class names."""
     names = sorted({name for record in records for name in (record["prediction"], record["target"])}, key=str)
     number = {name: i for i, name in enumerate(names)}
     return tuple(np.array([number[record[key]] for record in records]) for key in ("prediction", "target"))
@@ -38,14 +38,14 @@ def _confidences(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
 
 
 def _calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """`score.expected_calibration_error` from the confidence in the answer and whether it was right."""
+    """Computes `score.expected_calibration_error` from the confidence in each answer and whether it is correct."""
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     gaps = np.bincount(bins, weights=right - confidence, minlength=BINS)
     return float(np.abs(gaps).sum() / len(right))
 
 
 def _tokens(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
-    """Nats and tokens of each record."""
+    """Returns the nats and tokens of each record."""
     tokens = np.array([record["scores"]["tokens"] for record in records])
     return np.array([record["scores"]["nll"] for record in records]) * tokens, tokens
 
@@ -56,7 +56,7 @@ def _bytes(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
 
 
 def _size(text: str) -> int:
-    """UTF-8 bytes. A window of bytes may begin or end within a character, of which each byte is a surrogate U+DC80 to U+DCFF here."""
+    """Counts UTF-8 bytes. A window of bytes may start or end inside a character, whose bytes are then surrogates U+DC80 to U+DCFF."""
     return len(text.encode("utf-8", "surrogatepass")) - 2 * len(LONE_BYTE.findall(text))
 
 
@@ -73,7 +73,10 @@ def _numbers(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
 
 
 def _determination(predictions: np.ndarray, targets: np.ndarray) -> float:
-    """1 - squared error / squared distance from the mean, the mean over outputs; of targets that are all alike, whether none is missed."""
+    """Returns 1 - squared error / squared distance from the mean, averaged over outputs.
+
+    If all targets are equal, it is 1 for exact predictions and 0 otherwise.
+    """
     left, all_of_it = np.square(predictions - targets).sum(axis=0), np.square(targets - targets.mean(axis=0)).sum(axis=0)
     return float(np.where(all_of_it > 0, 1 - left / np.where(all_of_it > 0, all_of_it, 1.0), left == 0).mean())
 

@@ -1,10 +1,11 @@
-"""Several drawn answers in place of one: self-consistency (Wang et al. 2023, arXiv 2203.11171) and best-of-n by a verifier (Cobbe et al.
-2021, arXiv 2110.14168), as ways to evaluate a model that writes its answers itself.
+"""Evaluation with several sampled answers per example, for models that generate their answers: self-consistency and best-of-n.
 
-vote_METRIC   of the answer that most of n drawn ones give; of those as common, the one that was drawn first. vote_answer_accuracy: of
-              the last token alone, whatever was written on the way to it
-best_METRIC   of the first of n drawn answers that the task's verifier accepts, and of the first where it accepts none; where the verifier
-              compares with the right answer, this says whether one of n is right
+Self-consistency follows Wang et al. 2023, arXiv 2203.11171; best-of-n with a verifier follows Cobbe et al. 2021, arXiv 2110.14168.
+
+vote_METRIC   score of the most common of n sampled answers; ties go to the one sampled first. vote_answer_accuracy compares the last token
+              alone, whatever precedes it
+best_METRIC   score of the first of n sampled answers that the task's verifier accepts, or of the first if it accepts none; where the
+              verifier compares with the correct answer, this says whether one of n is correct
 
     --config.evaluate.samples=8 --config.evaluate.temperature=0.7
 """
@@ -28,13 +29,13 @@ Draw = Callable[[PyTree, Batch, jax.Array, Any], tuple[Mapping[str, jax.Array], 
 
 
 def make_draw(model: Model, task: Task, samples: int, temperature: float) -> Draw:
-    """Pure `(params, batch, key, ids [batch]) -> (metrics of each sample and example [samples, batch], answers [samples, batch, seq])`."""
+    """Builds `(params, batch, key, ids [batch]) -> (metrics [samples, batch], answers [samples, batch, seq])`, a pure function."""
 
     def draw(params: PyTree, batch: Batch, key: jax.Array, ids: Any) -> tuple[Mapping[str, jax.Array], jax.Array]:
         def one(key: jax.Array) -> tuple[Mapping[str, jax.Array], jax.Array]:
             keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(ids)
             found = written(model, params, batch, task.answer_to_input, task.free_running, keys, temperature)
-            chosen = Output(jax.nn.one_hot(found.answers, found.logits.shape[-1]), {})  # scored as if it were sure of what it chose
+            chosen = Output(jax.nn.one_hot(found.answers, found.logits.shape[-1]), {})  # scored as if the model were certain of its choice
             return task.score(chosen, batch)[2], found.answers
 
         return jax.lax.map(one, jax.random.split(key, samples))
@@ -43,7 +44,7 @@ def make_draw(model: Model, task: Task, samples: int, temperature: float) -> Dra
 
 
 def names(task: Task) -> tuple[str, ...]:
-    """The metrics that voting adds to a task's own: of those that it has without a model's probabilities."""
+    """Returns the names of the metrics that voting adds: those of the task's metrics that do not need a model's probabilities."""
     own = [name for name in task.metrics if name in ("exact_match", "answer_accuracy")]
     return (
         *(VOTE + name for name in own),
@@ -53,8 +54,10 @@ def names(task: Task) -> tuple[str, ...]:
 
 
 def add_votes(records: Sequence[dict[str, Any]], samples: Sequence[Sequence[Mapping[str, Any]]], task: Task) -> None:
-    """Writes the scores of the voted and of the best sample into each record. `samples`: the records of each example's samples, in the
-    order in which they were drawn."""
+    """Adds the scores of the voted and of the best sample to each record.
+
+    `samples` has the records of each example's samples, in the order of sampling.
+    """
     for record, drawn in zip(records, samples, strict=True):
         best = next((one for one in drawn if one["scores"].get("verified")), drawn[0])
         for name in names(task):
@@ -67,15 +70,15 @@ def add_votes(records: Sequence[dict[str, Any]], samples: Sequence[Sequence[Mapp
 
 
 def chosen_by_vote(answers: Sequence[str]) -> int:
-    """The place of the first of the commonest answers."""
+    """Returns the index of the first occurrence of the most common answer."""
     return answers.index(Counter(answers).most_common(1)[0][0])
 
 
 def _answer(prediction: Any, metric: str) -> Any:
-    """What is voted on."""
+    """Returns the part of a prediction that is voted on."""
     return prediction[-1:] if metric == "answer_accuracy" and isinstance(prediction, list) else prediction
 
 
 def key_of(seed: int) -> jax.Array:
-    """From which samples are drawn: the same for all runs of a seed."""
+    """Returns the key for sampling: the same for all runs with one seed."""
     return jax.random.fold_in(jax.random.key(seed), jnp.uint32(0x7A3))

@@ -1,8 +1,8 @@
 """Cached decoding under `scan`.
 
-`free_running`: the model reads `batch["inputs"]` from left to right, and where `batch["given"]` is 0 it reads its own last answer instead.
-An encoder-decoder reads `batch["inputs"]` as a whole first, and then `batch["decoder_inputs"]` in this way. The logits come back in the
-places where `apply` would put them, so the task's score is the same for both.
+`free_running`: the model reads `batch["inputs"]` from left to right, and its own last answer wherever `batch["given"]` is 0. An
+encoder-decoder first reads all of `batch["inputs"]`, and then `batch["decoder_inputs"]` in this way. The logits are returned at the
+positions where `apply` would put them, so the same score applies to both.
 """
 
 from typing import NamedTuple
@@ -15,17 +15,17 @@ from assay.models.model import Batch, Model, Output
 
 
 class Written(NamedTuple):
-    """What a model wrote."""
+    """The output of a decoded model."""
 
     logits: jax.Array  # [batch, seq, outputs]
-    answers: jax.Array  # [batch, seq]: the class that was chosen at each place, and read again
+    answers: jax.Array  # [batch, seq]: the class chosen at each position, which the model reads next
 
 
 def free_running(model: Model, params: PyTree, batch: Batch, answer_to_input: int, stride: int = 1) -> Output:
-    """Greedy decoding of every token that is not given. `answer_to_input`: input id of output class 0.
+    """Decodes greedily every token that is not given. `answer_to_input` is the input id of output class 0.
 
-    `stride` tokens are read at a time; only the first of them may be not given, and the answer is the last one's. What stands in the tokens
-    where `given` is 0 is never read. Raises ValueError for a model that cannot decode or a width that the stride does not divide.
+    The model reads `stride` tokens at a time. Only the first of them may be not given, and the answer is read at the last one. Token values
+    where `given` is 0 are ignored. Raises ValueError if the model cannot decode, or if the stride does not divide the width.
     """
     return Output(written(model, params, batch, answer_to_input, stride).logits, {})
 
@@ -39,11 +39,14 @@ def written(
     keys: jax.Array | None = None,
     temperature: float = 1.0,
 ) -> Written:
-    """`free_running` with what was chosen: the likeliest class, or one drawn from softmax(logits / temperature) by `keys`, one for each
-    example, so that what is drawn for it does not depend on its batch."""
+    """Decodes like `free_running` and also returns the chosen classes.
+
+    A class is the most likely one, or is sampled from softmax(logits / temperature) if `keys` are given. There is one key per example, so
+    that samples do not depend on the batch.
+    """
     if model.decode is None:
-        raise ValueError("this model has no cached decoding")
-    while hasattr(model.apply, "open"):  # parameters are read from records: once, and not at each token
+        raise ValueError("this model does not support cached decoding")
+    while hasattr(model.apply, "open"):  # parameters stored as records are opened once, and not at each token
         model, params = model.apply.open(params)
     assert model.decode is not None
     name = "decoder_inputs" if "decoder_inputs" in batch else "inputs"

@@ -1,11 +1,11 @@
-"""A model's parameters on disk, and nothing else: one file of values, one of JSON that says where each array lies. Nothing is unpickled.
+"""A model's parameters on disk, and nothing else: one file of values, and one JSON file with the place of each array. No pickle is used.
 
     export(params, "runs/small/exported")                     # values.bin, index.json
     params = as_tree(load_exported("runs/small/exported"), jax.eval_shape(model.init, key, batch))
 
-Arrays stand in `values.bin` one after another, as they are, little-endian; types narrower than a byte (int4) share bytes, the first
-number in the lowest bits, and each array starts at a byte of its own. So its size is what the parameters cost to store and to send:
-`exported_bytes` says it without writing. Zeros are stored like other numbers.
+`values.bin` concatenates the arrays unchanged, in little-endian order. Types narrower than a byte (int4) share bytes, with the first number
+in the lowest bits; each array starts at a new byte. The file's size is therefore what the parameters cost to store and to send;
+`exported_bytes` returns it without writing. Zeros are stored like other numbers.
 """
 
 import json
@@ -28,12 +28,14 @@ VALUES, INDEX = "values.bin", "index.json"
 
 
 def export(params: PyTree, folder: str | Path) -> None:
-    """Writes the parameters into a folder, which is made; an export that lies there is replaced. Raises UserError where it cannot write."""
+    """Writes the parameters into a folder, which is created if missing; an existing export is replaced. Raises UserError
+    if writing fails.
+    """
     place, index, offset = Path(folder), [], 0
     named = _named(params)
     try:
         place.mkdir(parents=True, exist_ok=True)
-        (place / INDEX).unlink(missing_ok=True)  # it comes last, so that half an export is none
+        (place / INDEX).unlink(missing_ok=True)  # the index is written last, so that an incomplete export is not readable
         handle, temporary = tempfile.mkstemp(dir=place, prefix=f".{VALUES}.")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -55,7 +57,9 @@ def export(params: PyTree, folder: str | Path) -> None:
 
 
 def load_exported(folder: str | Path) -> dict[str, Any]:
-    """The exported arrays as nested dicts by path, on the host, bit for bit. Raises UserError where the folder holds no whole export."""
+    """Loads the exported arrays as nested dicts by path, on the host, bit for bit. Raises UserError if the folder has no
+    complete export.
+    """
     place = Path(folder)
     try:
         index, values = json.loads((place / INDEX).read_text(encoding="utf-8")), (place / VALUES).read_bytes()
@@ -64,7 +68,7 @@ def load_exported(folder: str | Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"the exported parameters in {place} cannot be read: {error}. Export them again.") from None
     if not isinstance(index, dict) or index.get("schema") != SCHEMA:
-        raise UserError(f"{place / INDEX} is of another schema than {SCHEMA}, the one that is known. Export the parameters again.")
+        raise UserError(f"{place / INDEX} has an unknown schema; the supported one is {SCHEMA}. Export the parameters again.")
     try:
         if index["bytes"] != len(values):
             raise ValueError(f"{VALUES} has {len(values)} bytes where the index says {index['bytes']}")
@@ -82,22 +86,27 @@ def load_exported(folder: str | Path) -> dict[str, Any]:
 
 
 def as_tree(exported: Mapping[str, Any], like: PyTree) -> PyTree:
-    """Exported arrays in the structure of `like` (arrays or shapes), whose leaves may lie in nodes other than dicts, such as those of
-    quantised parameters. Raises UserError where a path, a shape or a type differs."""
+    """Arranges exported arrays in the structure of `like` (arrays or shapes).
+
+    Leaves of `like` may lie in nodes other than dicts, such as those of quantised parameters. Raises UserError if a path, a shape or a type
+    differs.
+    """
     unlike = differing(like, exported)
     if unlike:
-        raise UserError(f"the exported parameters do not fit the model: {unlike}. Change --config.model to that of the run they are from.")
+        raise UserError(
+            f"the exported parameters do not fit the model: {unlike}. Set --config.model to the model of the run that exported them."
+        )
     found = dict(zip(paths(exported), jax.tree.leaves(exported), strict=True))
     return jax.tree.unflatten(jax.tree.structure(like), [found[path] for path in paths(like)])
 
 
 def exported_bytes(params: PyTree) -> int:
-    """Bytes of all values (weights, scales, biases) as `export` writes them, without the index. Takes arrays or shapes."""
+    """Returns the bytes of all values (weights, scales, biases) as `export` writes them, without the index. Accepts arrays or shapes."""
     return sum(packed_bytes(leaf) for leaf in jax.tree.leaves(params))
 
 
 def packed_bytes(leaf: Any) -> int:
-    """Bytes of one array whose numbers narrower than a byte share bytes, rounded up to whole bytes."""
+    """Returns the bytes of one array, rounded up; numbers narrower than a byte share bytes."""
     return -(-prod(leaf.shape) * _bits(leaf.dtype) // 8)
 
 
@@ -105,18 +114,18 @@ def packed_bytes(leaf: Any) -> int:
 
 
 def _bits(dtype: Any) -> int:
-    """Of one number on disk; a boolean has a byte."""
+    """Returns the bits of one number on disk; a boolean has a byte."""
     return 8 if dtype == np.bool_ else jax.dtypes.itemsize_bits(dtype)
 
 
 def _named(params: PyTree) -> dict[str, Any]:
-    """Leaves by path. Raises ValueError for what a file of numbers cannot hold."""
+    """Returns leaves by path. Raises ValueError for values that a file of numbers cannot hold."""
     found: dict[str, Any] = {}
     for path, leaf in zip(paths(params), jax.tree.leaves(params), strict=True):
         if path in found:
             raise ValueError(f"two parameters have the path {path!r}")
         if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
-            raise ValueError(f"{path} is a {leaf.dtype}, which is no array of numbers")
+            raise ValueError(f"{path} is a {leaf.dtype}, which is not an array of numbers")
         found[path] = leaf
     return found
 
@@ -125,7 +134,7 @@ def _packed(array: np.ndarray) -> bytes:
     bits = _bits(array.dtype)
     if bits >= 8:
         return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-    each = 8 // bits  # numbers a byte; NumPy holds one
+    each = 8 // bits  # numbers per byte; NumPy stores one per byte
     numbers = np.frombuffer(array.tobytes(), np.uint8) & (2**bits - 1)
     columns = np.pad(numbers, (0, -len(numbers) % each)).reshape(-1, each)
     return np.bitwise_or.reduce(columns << (bits * np.arange(each, dtype=np.uint8))[None, :], axis=1).astype(np.uint8).tobytes()
@@ -133,7 +142,7 @@ def _packed(array: np.ndarray) -> bytes:
 
 def _unpacked(data: bytes, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     if len(data) != packed_bytes(jax.ShapeDtypeStruct(shape, dtype)):
-        raise ValueError(f"{len(data)} bytes are no {dtype}{list(shape)}")
+        raise ValueError(f"{len(data)} bytes are not a {dtype}{list(shape)}")
     bits = _bits(dtype)
     if bits >= 8:
         return np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
@@ -142,12 +151,12 @@ def _unpacked(data: bytes, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarra
     numbers = (columns & (2**bits - 1)).reshape(-1)[: prod(shape)].astype(np.uint8)
     if jnp.issubdtype(dtype, jnp.signedinteger):
         sign = 1 << (bits - 1)
-        return ((numbers ^ sign).astype(np.int8) - sign).astype(dtype).reshape(shape)  # which bits NumPy's byte has above is its own affair
+        return ((numbers ^ sign).astype(np.int8) - sign).astype(dtype).reshape(shape)  # NumPy does not define the upper bits of its byte
     return numbers.view(dtype).reshape(shape)
 
 
 def _known(name: str) -> np.dtype:
     dtype = np.dtype(jnp.dtype(name))
     if dtype.hasobject or dtype.names:
-        raise ValueError(f"{name} is no type of numbers")
+        raise ValueError(f"{name} is not a numeric type")
     return dtype

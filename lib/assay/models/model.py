@@ -24,6 +24,7 @@ Batch = Mapping[str, jax.Array]  # one leading axis of examples; "weight" is alw
 class Output(NamedTuple):
     logits: PyTree  # an array, or one for each head by name
     taps: Mapping[str, jax.Array]  # every tap by path; under jit those that nobody reads cost nothing
+    state: Mapping[str, PyTree] = {}  # in training: params["state"] anew, which no gradient moves (batch statistics); {} for most
 
 
 @dataclass(frozen=True)

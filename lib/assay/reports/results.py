@@ -1,4 +1,4 @@
-"""The README's tables of what was measured: every file of a folder of results, one line a task, run and metric.
+"""Tables of published results for a Markdown page: every file of a folder of results, one line per task, run and metric.
 
     <!-- results -->
     ...
@@ -10,6 +10,7 @@ shows nothing, and is marked "not fitted". What was planned and has no file stan
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,15 @@ NOT_RUN = "not run"
 AREAS = {"reason": "Reasoning", "text": "Texts", "vision": "Images", "translate": "Sequence to sequence", "generalise": "Generalisation"}
 
 
-def tables(folder: Path, planned: Sequence[tuple[str, str]] = ()) -> str:
-    """One table an area of the experiments, under its heading."""
+def tables(folder: Path, planned: Sequence[tuple[str, str]] = (), beside: Path = Path()) -> str:
+    """Returns one table per area of the experiments, under its heading. Links to the files are relative to the folder `beside`."""
     areas: dict[str, list[str]] = {}
     have: set[tuple[str, str]] = set()
     for path in sorted(folder.glob("*.json")):
         results = json.loads(path.read_text(encoding="utf-8"))
         have |= {(row["task"], row["experiment"]) for row in results.get("rows", ())}
-        made = f"[{path.stem}]({folder.as_posix()}/{path.name}), `{(results.get('environment', {}).get('commit') or '')[:7]}`"
+        link = os.path.relpath(path, beside).replace(os.sep, "/")
+        made = f"[{path.stem}]({link}), `{(results.get('environment', {}).get('commit') or '')[:7]}`"
         for area, line in lines(results.get("rows", ())):
             areas.setdefault(area, []).append(f"| {line} | {made} |")
     missing: dict[tuple[str, str], list[str]] = {}

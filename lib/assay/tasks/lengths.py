@@ -1,7 +1,7 @@
-"""The splits of a generated task by length: `train`, `valid` and `iid` have the training lengths, and any range FIRST-LAST can be named.
+"""Splits of a generated task by length: `train`, `valid` and `iid` have the training lengths, and any range FIRST-LAST can be named.
 
-The same valid and test examples meet every run; training examples change with the run's seed. A length may be a depth or a number of
-digits, of operands or of hops.
+All runs share the valid and test examples; training examples change with the run's seed. A length may also be a depth, or a number of
+digits, operands or hops.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from assay.core.errors import UserError, unknown
 from assay.data.source import Make, Source, generated
 
 SPLIT_KEY = "--split or --config.evaluate.splits"
-ROLE = {"train": "train", "valid": "valid", "iid": "test"}  # which strings a split by name holds; a range holds those of test
+ROLE = {"train": "train", "valid": "valid", "iid": "test"}  # a named split's role determines its strings; a range has the test role
 
 
 def by_length(
@@ -25,9 +25,9 @@ def by_length(
     shared_below: float | None = None,
     longest: int = 2**31,
 ) -> Callable[[str], Source]:
-    """The sources of a task by the names of their splits. `splits`: those to name in an error; `longest`: the last length that exists.
+    """Returns a function from split names to sources. `splits` are the names that errors list; `longest` is the maximum length.
 
-    Raises UserError for a name that is neither known nor a range, and for a range that reaches beyond `longest`.
+    It raises UserError for a name that is neither known nor a range, and for a range beyond `longest`.
     """
 
     def source(split: str) -> Source:
@@ -42,7 +42,7 @@ def by_length(
             known = unknown("split", split, splits, SPLIT_KEY)
             raise UserError(f"{known} Or a range such as {splits[-1]}.") from error
         if tested[1] > longest:
-            raise UserError(f"{SPLIT_KEY}={split!r} reaches beyond {longest}, the last that {name} has. Name a smaller range.")
+            raise UserError(f"{SPLIT_KEY}={split!r} reaches beyond {longest}, the longest of {name}. Name a smaller range.")
         return generated(name, f"{tested[0]}-{tested[1]}", "test", seed, tested, make, log2_inputs, shared_below)
 
     return source

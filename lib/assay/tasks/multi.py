@@ -1,11 +1,10 @@
-"""Several tasks at once: one trunk, one head for each, in one batch whose rows belong to one task or another.
+"""Several tasks trained together: one trunk with one head per task, in one batch whose rows belong to different tasks.
 
     loss = sum_i w(i) loss_i / sum_i w(i)          i: examples, w(i): the weight of the task that example i belongs to
 
-An example's loss is its task's own. Each task has ids of its own among those that the model reads, and its own part of the logits
-(`Vocabulary.heads`). Endless splits are met in turn, so a batch has as many examples of one task as of another; splits that end by their
-sizes. An example's id is `number of the example * members + number of the member`. The rows of an evaluation are those of each task, by
-its name. Caruana 1997, "Multitask learning".
+Each example uses its own task's loss. Each task has its own input ids and its own part of the logits (`Vocabulary.heads`). Unbounded splits
+alternate, so a batch has equally many examples of each task; bounded splits are represented by their sizes. An example's id is
+`number of the example * members + number of the member`. Evaluation reports rows per task, by its name. Caruana 1997, "Multitask learning".
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,26 +26,26 @@ from assay.tasks.task import Score, Task, likeliest
 @dataclass(frozen=True)
 class MultiConfig:
     name: str  # multi
-    members: tuple[str, ...]  # names of tasks
-    weights: tuple[float, ...]  # of an example of each
-    shared: Mapping[str, Any]  # the other keys of config.task, the same for all members
+    members: tuple[str, ...]  # names of the tasks
+    weights: tuple[float, ...]  # weight of an example of each task
+    shared: Mapping[str, Any]  # the remaining keys of config.task, the same for all members
 
     def __post_init__(self):
         require(len(set(self.members)) == len(self.members) >= 1, "task.members", self.members, "at least one task, each once")
-        require("multi" not in self.members, "task.members", self.members, "tasks of their own")
+        require("multi" not in self.members, "task.members", self.members, "tasks other than multi")
         fits = len(self.weights) == len(self.members) and min(self.weights) >= 0 and max(self.weights) > 0
-        require(fits, "task.weights", self.weights, "one for each of the members, at least 0 and not all 0")
+        require(fits, "task.weights", self.weights, "one for each member, at least 0 and not all 0")
 
 
 def together(members: Sequence[Task], weights: Sequence[float], name: str = "multi") -> Task:
-    """The task of all members. Raises UserError where their batches or scores are not alike."""
+    """Builds the task of all members. Raises UserError if their batches or scores are incompatible."""
     first, names = members[0], tuple(task.name for task in members)
     for task in members:
         alike = (bool(task.vocabulary.inputs), task.vocabulary.pooled, task.metrics, task.answer)
         if alike != (bool(first.vocabulary.inputs), first.vocabulary.pooled, first.metrics, likeliest) or task.free_running:
             raise UserError(
-                f"{task.name} and {first.name} cannot be learned together: one reads or answers what the other does not, or they are "
-                f"scored by other metrics ({', '.join(task.metrics)}; {', '.join(first.metrics)}). Change --config.task.members."
+                f"{task.name} and {first.name} cannot be trained together: their inputs or answers differ in kind, or they are "
+                f"scored by different metrics ({', '.join(task.metrics)}; {', '.join(first.metrics)}). Change --config.task.members."
             )
     starts = np.cumsum([0, *(task.vocabulary.inputs for task in members)])
     heads = tuple((task.name, task.vocabulary.outputs) for task in members)
@@ -79,12 +78,12 @@ def together(members: Sequence[Task], weights: Sequence[float], name: str = "mul
 
 
 def joined(sources: Sequence[Source], names: Sequence[str]) -> Source:
-    """A split of all members. Raises UserError where they have other lengths, or one ends and another does not."""
+    """Joins a split of all members. Raises UserError if their lengths differ, or if only some of them are bounded."""
     members, first = len(sources), sources[0]
     if any((source.lengths, source.size is None) != (first.lengths, first.size is None) for source in sources):
         raise UserError(
             f"the split {first.name!r} has lengths {' and '.join(str(source.lengths) for source in sources)} in {', '.join(names)}. "
-            "Tasks that are learned together have the same lengths. Change --config.task.members."
+            "Tasks that are trained together must have the same lengths. Change --config.task.members."
         )
     sizes = np.array([source.size or 0 for source in sources])
     ends, total = np.cumsum(sizes), int(sizes.sum())
@@ -98,7 +97,7 @@ def joined(sources: Sequence[Source], names: Sequence[str]) -> Source:
         return (place - (ends - sizes)[member] + epoch * sizes[member]) * members + member
 
     def of_each(ids: np.ndarray, fn: Callable[[int, np.ndarray], Any]) -> list[tuple[np.ndarray, Any]]:
-        """(rows, fn(member, its own indices)) of the members that these ids are of."""
+        """Returns (rows, fn(member, its own indices)) for each member among these ids."""
         rows = [np.flatnonzero(ids % members == member) for member in range(members)]
         return [(row, fn(member, ids[row] // members)) for member, row in enumerate(rows) if len(row)]
 
@@ -129,7 +128,7 @@ def joined(sources: Sequence[Source], names: Sequence[str]) -> Source:
 
 
 def encode(examples: Examples, width: int, members: Sequence[Task], starts: np.ndarray) -> dict[str, np.ndarray]:
-    """The arrays of the members' batches, row by row, and `member` int32 [n]. `starts`: by how much a member's token ids are moved on."""
+    """Returns the arrays of the members' batches, row by row, and `member` int32 [n]. `starts` is the offset of each member's token ids."""
     found: dict[str, np.ndarray] = {"member": (examples.id % len(members)).astype(np.int32)}
     for number, task in enumerate(members):
         rows = np.flatnonzero(found["member"] == number)
@@ -145,13 +144,13 @@ def encode(examples: Examples, width: int, members: Sequence[Task], starts: np.n
 def score_members(
     output: Output, batch: Batch, scores: Mapping[str, Score], weights: Sequence[float]
 ) -> tuple[jax.Array, jax.Array, Mapping[str, jax.Array]]:
-    """Each row scored by its own task's score, on its own head. An example that counts at all weighs what `weights` say of its task."""
+    """Scores each row with its own task's score, on its own head. `weights` gives the weight of a counted example of each task."""
     values = weight = jnp.zeros_like(batch["weight"])
     metrics: dict[str, jax.Array] = {}
     for number, (name, score) in enumerate(scores.items()):
         mine = batch["member"] == number
         aside = mine.reshape(-1, *(1,) * (batch["targets"].ndim - 1))
-        own = {**batch, "targets": jnp.where(aside, batch["targets"], 0)}  # the targets of others may not be among this head's classes
+        own = {**batch, "targets": jnp.where(aside, batch["targets"], 0)}  # other tasks' targets may not be among this head's classes
         value, counts, found = score(output._replace(logits=output.logits[name]), own)
         values = jnp.where(mine, value, values)
         weight = jnp.where(mine & (counts > 0), weights[number] * batch["weight"], weight)
@@ -163,7 +162,7 @@ def score_members(
 
 
 def _merged(parts: Sequence[tuple[np.ndarray, np.ndarray]], n: int) -> np.ndarray:
-    """[n, ...]: the rows of each part in their places; token arrays are padded with zeros to the longest."""
+    """Returns [n, ...]: the rows of each part at their positions; token arrays are padded with zeros to the longest."""
     arrays = [array for _, array in parts]
     shape = tuple(max(sizes) for sizes in zip(*(array.shape[1:] for array in arrays), strict=True))
     whole = np.zeros((n, *shape), arrays[0].dtype)
@@ -173,7 +172,7 @@ def _merged(parts: Sequence[tuple[np.ndarray, np.ndarray]], n: int) -> np.ndarra
 
 
 def _groups(sources: Sequence[Source]) -> Sequence[str] | None:
-    """What is drawn together, by id."""
+    """Returns the resampling group of each id."""
     if any(source.groups is None for source in sources):
         return None
     longest = max(source.size or 0 for source in sources)

@@ -1,14 +1,14 @@
-"""What token tasks share: the layouts of an example, and the score of answers read at positions.
+"""Shared parts of token tasks: the layouts of an example, and the score of answers read at positions.
 
-Answer after (Deletang et al. 2023): the input, then one "empty" token for each output, where the outputs are read; nothing is fed back.
-Running state: each input token is preceded by the state before it and answers with the state after it; at test these states are the
-model's own.
-Answer inside: targets stand at tokens of the input itself, answered when the model has just read them.
-Prompted: the input, EMPTY, then the answer, which the model writes itself at test, each token after it has read the one before.
-Translation: a source, and a target that the model writes itself at test; the decoder reads BEGIN (the id after the output classes), then
-the target shifted by one.
+Answer after (Deletang et al. 2023): the input, then one "empty" token per output, where the outputs are read; nothing is fed back.
+Running state: each input token follows the previous state and is answered with the next state; at test time these states are the model's
+own.
+Answer inside: targets are aligned with tokens of the input itself, and are read where the model has just seen them.
+Prompted: the input, EMPTY, then the answer. The model generates it at test time, each token after reading the previous one.
+Translation: a source, and a target that the model generates at test time; the decoder reads BEGIN (the id after the output classes), then
+the shifted target.
 
-Token ids that a model reads: the task's input ids, then EMPTY, then one id for each output class, so that any output can be read again.
+Input token ids are the task's input ids, then EMPTY, then one id per output class, so that any output can be read as input.
 """
 
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ from assay.tasks.task import is_likeliest
 
 
 def vocabulary(inputs: int, outputs: int) -> Vocabulary:
-    """Ids of inputs, EMPTY, and outputs that are read again."""
+    """Builds the vocabulary: input ids, EMPTY, and outputs that can be read as input."""
     return Vocabulary(inputs + 1 + outputs, outputs)
 
 
 def answer_after(examples: Examples, width: int, empty: int) -> dict[str, np.ndarray]:
-    """Batch arrays [n, width]: inputs, targets, mask (1 where a target counts); [n]: length (tokens that are no padding), weight."""
+    """Returns arrays [n, width]: inputs, targets, mask (1 where a target counts); [n]: length (tokens that are not padding), weight."""
     n = len(examples.id)
     at = np.arange(width)[None, :]
     start = examples.input_length[:, None]
@@ -51,9 +51,9 @@ def answer_after(examples: Examples, width: int, empty: int) -> dict[str, np.nda
 
 
 def answer_inside(examples: Examples, width: int, asked: np.ndarray) -> dict[str, np.ndarray]:
-    """The arrays of `answer_after`, but with the targets at tokens of the input itself: what a model answers that has just read them.
+    """Returns the arrays of `answer_after`, but with the targets aligned with tokens of the input itself, which the model has just read.
 
-    `asked` [n, longest]: at which, from left to right those of the targets, as many as count. Padding is id 0.
+    `asked` [n, longest] marks these tokens; they take the counted targets from left to right. Padding is id 0.
     """
     n, longest = examples.input.shape
     inputs, targets, mask = np.zeros((n, width), np.int32), np.zeros((n, width), np.int32), np.zeros((n, width), np.float32)
@@ -65,14 +65,14 @@ def answer_inside(examples: Examples, width: int, asked: np.ndarray) -> dict[str
 
 
 def last_token(examples: Examples) -> np.ndarray:
-    """The place of the last token of each input, as a mask [n, longest]."""
+    """Returns the position of the last token of each input, as a mask [n, longest]."""
     return np.arange(examples.input.shape[1])[None, :] == examples.input_length[:, None] - 1
 
 
 def running_state(examples: Examples, width: int, empty: int) -> dict[str, np.ndarray]:
-    """State before, input token, state before, input token, ...: each input token is asked for the state after it.
+    """Interleaves previous states and input tokens; the target of each input token is the state after it.
 
-    The state before the first token is EMPTY. `given` is 1 at all but the other states.
+    The state before the first token is EMPTY. `given` is 1 except at the other states.
     """
     n, longest = examples.input.shape
     inside = np.arange(longest)[None, :] < examples.input_length[:, None]
@@ -88,9 +88,9 @@ def running_state(examples: Examples, width: int, empty: int) -> dict[str, np.nd
 
 
 def prompted(examples: Examples, width: int, empty: int) -> dict[str, np.ndarray]:
-    """The arrays of `answer_after`, but the slots after the first hold the answer so far: a causal model continues the prompt.
+    """Returns the arrays of `answer_after`, with the previous answers in the slots after the first: a causal model continues the prompt.
 
-    `given` is 1 up to and with the first EMPTY, and 0 at the tokens of the answer, which are the model's own at test.
+    `given` is 1 up to and including the first EMPTY, and 0 at the tokens of the answer, which the model generates at test time.
     """
     arrays = answer_after(examples, width, empty)
     at, start = np.arange(width)[None, :], examples.input_length[:, None]
@@ -101,9 +101,9 @@ def prompted(examples: Examples, width: int, empty: int) -> dict[str, np.ndarray
 
 
 def translation(examples: Examples, width: int, begin: int, source_width: int) -> dict[str, np.ndarray]:
-    """inputs [n, source_width] and length of the source; decoder_inputs, targets, mask, given [n, width] of what is written.
+    """Returns inputs [n, source_width] and length of the source; decoder_inputs, targets, mask, given [n, width] of the target.
 
-    `given` is 1 at BEGIN alone. Targets end with the task's own end token, so whoever has all of them right has also stopped in time.
+    `given` is 1 at BEGIN alone. Targets end with the task's own end token, so an exact match includes stopping in time.
     """
     n = len(examples.id)
     inputs = np.zeros((n, source_width), np.int32)
@@ -120,9 +120,9 @@ def translation(examples: Examples, width: int, begin: int, source_width: int) -
 
 
 def score_tokens(output: Output, batch: Batch, metrics: tuple[str, ...]) -> tuple[jax.Array, jax.Array, Mapping[str, jax.Array]]:
-    """Mean cross-entropy of the counted tokens of each example, weighted by their number.
+    """Computes the mean cross-entropy of the counted tokens of each example, weighted by their number.
 
-    `token_accuracy`: share of counted tokens that are right; `exact_match`: whether all are; `answer_accuracy`: whether the last is.
+    `token_accuracy`: share of counted tokens that are correct; `exact_match`: whether all are; `answer_accuracy`: whether the last one is.
     """
     mask, targets = batch["mask"], batch["targets"]
     count = jnp.maximum(mask.sum(axis=1), 1.0)

@@ -1,4 +1,4 @@
-"""The table of tasks: `config.task.name` chooses one. A name that ends in `/` stands for every name that begins so."""
+"""The table of tasks: `config.task.name` selects an entry. A name that ends in `/` stands for all names with that prefix."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
@@ -26,20 +26,20 @@ LABELLED = ("train", "valid", "test")
 
 
 class Entry(NamedTuple):
-    config: type  # the frozen dataclass of the keys of config.task
+    config: type  # frozen dataclass of the keys of config.task
     build: Callable[[Any, int], Task]  # (config, training seed) -> task
-    defaults: Mapping[str, Any]  # keys for those who only look at the data
+    defaults: Mapping[str, Any]  # keys for viewing the data without a config
     splits: Sequence[str]
-    about: str  # what an example asks, in a line
+    about: str  # what an example asks for, in one line
 
 
 def build_multi(config: multi.MultiConfig, seed: int) -> Task:
-    """Several tasks of this table at once."""
+    """Builds several tasks of this table as one."""
     return multi.together([build({**config.shared, "name": name}, seed) for name in config.members], config.weights, config.name)
 
 
 def _entries(prefix: str, module: ModuleType, config: type) -> dict[str, Entry]:
-    """The entries of a module that says its DEFAULTS, SPLITS and ABOUT."""
+    """Returns the entries of a module that defines DEFAULTS, SPLITS and ABOUT."""
     return {f"{prefix}{name}": Entry(config, module.build, module.DEFAULTS, module.SPLITS, about) for name, about in module.ABOUT.items()}
 
 
@@ -73,7 +73,7 @@ TASKS: dict[str, Entry] = {
 
 
 def build(config: Mapping[str, Any], seed: int) -> Task:
-    """The task that `config` describes. Raises UserError for an unknown name or key."""
+    """Builds the task that `config` describes. Raises UserError for an unknown name or key."""
     entry = find(config.get("name"))
     try:
         settings = typed(entry.config, config, "task")
@@ -83,7 +83,7 @@ def build(config: Mapping[str, Any], seed: int) -> Task:
 
 
 def find(name: object, key: str = "--config.task.name") -> Entry:
-    """The table's entry. Raises UserError listing the known tasks."""
+    """Returns the table's entry. Raises UserError listing the known tasks."""
     known = [entry for entry in TASKS if isinstance(name, str) and (name == entry or (entry.endswith("/") and name.startswith(entry)))]
     if not known:
         raise unknown("task", name, TASKS, key)

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import traceback
+from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,10 +39,20 @@ ROOT = "_CHECKPOINT_METADATA"  # orbax writes into it last of all
 class CheckpointConfig:
     every: int  # steps between checkpoints; the last step always gets one
     keep: int  # number of recent checkpoints to keep
+    keep_every: int = 0  # steps between checkpoints that are never deleted; 0 keeps only the recent ones
 
     def __post_init__(self):
         require(self.every >= 1, "checkpoint.every", self.every, "it must be at least 1")
         require(self.keep >= 1, "checkpoint.keep", self.keep, "it must be at least 1")
+        require(self.keep_every >= 0, "checkpoint.keep_every", self.keep_every, "it must be a number of steps, or 0 for none")
+
+    def until(self, step: int) -> int:
+        """Steps from `step` to the next one whose checkpoint is kept for good."""
+        return self.keep_every - step % self.keep_every if self.keep_every else 1 << 30
+
+    def due(self, before: int, step: int) -> bool:
+        """Whether a checkpoint is due at `step`, where the last call ended at `before`."""
+        return step // self.every > before // self.every or self.until(step) == self.keep_every
 
 
 class Checkpointer:
@@ -52,7 +63,13 @@ class Checkpointer:
         self.restore_hooks = _hush_loose_ends()
         self.saving: int | None = None
         sealed = ocp.AsyncOptions(post_finalization_callback=self._seal)  # when all is written, and the folder has not got its name yet
-        options = ocp.CheckpointManagerOptions(max_to_keep=config.keep, enable_async_checkpointing=True, create=True, async_options=sealed)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=config.keep,
+            keep_period=config.keep_every or None,
+            enable_async_checkpointing=True,
+            create=True,
+            async_options=sealed,
+        )
         self.manager = ocp.CheckpointManager(path, options=options)
 
     def latest(self) -> int | None:
@@ -63,6 +80,10 @@ class Checkpointer:
         self._finish()
         return self.latest()
 
+    def steps(self) -> list[int]:
+        """The steps that can be restored, ascending."""
+        return sorted(self.manager.all_steps())
+
     def save(self, step: int, state: PyTree, kept: Mapping[str, Any]) -> None:
         """Starts to save; `kept` is JSON data beside the state. What fails here, or failed since the last call, is a UserError."""
         if step in self.manager.all_steps():
@@ -71,7 +92,7 @@ class Checkpointer:
         with self._told():
             self._finish()
             self.saving = step
-            self.manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), data=data))
+            self.manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(_written(state)), data=data))
 
     def restore(self, step: int, target: PyTree) -> tuple[PyTree, dict[str, Any]]:
         """The state at `step` onto the shardings of `target`, a tree of ShapeDtypeStructs, and what was kept beside it.
@@ -110,9 +131,9 @@ class Checkpointer:
         if reason:
             raise _Damaged(reason)
         try:
-            item = ocp.args.Composite(state=ocp.args.StandardRestore(target), data=ocp.args.JsonRestore())
+            item = ocp.args.Composite(state=ocp.args.StandardRestore(_written(target)), data=ocp.args.JsonRestore())
             found = self.manager.restore(step, args=item)
-            state, data = found["state"], found["data"]
+            state, data = _read_back(found["state"], target), found["data"]
             jax.block_until_ready(state)
         except Exception as error:  # orbax and tensorstore raise many kinds
             raise _Damaged(_brief(error)) from error
@@ -147,6 +168,18 @@ class Checkpointer:
         if self.saving is not None and launch.leader():
             seal(self.path / str(self.saving))
         self.saving = None
+
+
+def _written(state: PyTree) -> PyTree:
+    """What is saved of a record: fields that are empty by default and in fact are left out, so that a run which carries nothing writes, and
+    reads, checkpoints as they were before there was such a field."""
+    optional = getattr(state, "_field_defaults", {})
+    left = [name for name in getattr(state, "_fields", ()) if name not in optional or jax.tree.leaves(getattr(state, name))]
+    return namedtuple(type(state).__name__, left)(*(getattr(state, name) for name in left)) if optional else state
+
+
+def _read_back(found: PyTree, target: PyTree) -> PyTree:
+    return target._replace(**found._asdict()) if getattr(target, "_field_defaults", {}) else found
 
 
 def _brief(error: Exception) -> str:

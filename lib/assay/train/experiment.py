@@ -1,7 +1,7 @@
 """From a config to the values of a run: task, model, objective, optimizer and sample, with the treatments applied at their links."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +11,7 @@ import optax
 from assay.config.schema import require, typed
 from assay.core.errors import Inapplicable, UserError
 from assay.core.tree import PyTree
-from assay.data.loader import Sample, bucket_ends, sampler, stacked
+from assay.data.loader import Sample, bucket_ends, drawn, sampler, stacked
 from assay.data.source import Source
 from assay.dist.mesh import MeshConfig
 from assay.evals.evaluate import FORCED, EvaluateConfig, make_answer
@@ -20,11 +20,15 @@ from assay.models.model import Batch, Model, Output
 from assay.models.precision import PrecisionConfig
 from assay.tasks.table import build as build_task
 from assay.tasks.task import Score, Task
+from assay.train import secret
 from assay.train.checkpoint import CheckpointConfig
 from assay.train.objective import OBJECTIVES, Objective, ObjectiveConfig
 from assay.train.optim import OptimizerConfig, make_optimizer, make_schedule
-from assay.train.state import INHERITED, TrainState, init_params, init_state
+from assay.train.state import INHERITED, STATE, TrainState, init_params, init_state
 from assay.train.treatment import Treatment, compose, links
+
+TRAINING = ("init", "objective", "gradient", "optimizer", "sample")  # links that only training asks
+COUNTED = 16  # steps over which the examples of a sample with weights are averaged
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ class Experiment(NamedTuple):
     source: Source  # of training examples
     sample: Sample
     ends: list[int]  # upper ends of the training length buckets
+    rows: int  # along the leading axis of a step's batch, which the mesh divides: train.batch_size, unless a treatment draws others
+    examples: float  # that count in a step's batch; on average, where the sample has weights
 
     def batches(self, start: int, count: int, rows: slice = slice(None)) -> dict[str, np.ndarray]:
         """The batches of steps `start` to `start + count - 1`, stacked to the shape of a full call; `rows` of them."""
@@ -92,7 +98,7 @@ class Experiment(NamedTuple):
 
     def started(self) -> PyTree:
         """Values of other runs that a fresh start has in place of drawn ones."""
-        shapes = jax.eval_shape(self.treatment.init(self.untreated.init), self.key, self.first_batch())
+        shapes = jax.eval_shape(self.treatment.init(self.untreated.init), self.key, self.seen_at_once())
         values = self.treatment.start({"model": shapes})
         return values if self.treatment.inherit is None else {**values, INHERITED: self.treatment.inherit()[1]}
 
@@ -101,17 +107,32 @@ class Experiment(NamedTuple):
         return {name: tree() if callable(tree) else tree for name, tree in self.treatment.given.items() if loaded or not callable(tree)}
 
     def saved(self, state: TrainState) -> TrainState:
-        """The state without the trees that are loaded again when training goes on."""
+        """The state without the trees that are loaded again when training goes on, and without a secret."""
         loaded = {name for name, tree in self.treatment.given.items() if callable(tree)}
-        return state._replace(frozen={name: tree for name, tree in state.frozen.items() if name not in loaded})
+        state = state._replace(frozen={name: tree for name, tree in state.frozen.items() if name not in loaded})
+        if not self.treatment.secret or isinstance(state.key, jax.ShapeDtypeStruct):
+            return state
+        return state._replace(key=jax.jit(lambda: self.key, out_shardings=state.key.sharding)())
+
+    def hidden(self, state: TrainState) -> TrainState:
+        """The state as training has it: where a treatment asks for it and there is one, its key follows from a secret too."""
+        found = secret.read() if self.treatment.secret else None
+        if found is None:
+            return state
+        return state._replace(key=jax.jit(secret.folded, out_shardings=state.key.sharding)(state.key, secret.words(found)))
 
     def abstract(self) -> TrainState:
         """Shapes of what is saved."""
         return self.saved(jax.eval_shape(self.init_state, self.key, self.given(loaded=False), self.first_batch()))
 
     def first_batch(self) -> dict[str, np.ndarray]:
-        """One batch, for shapes."""
+        """The batch of one step, for shapes."""
         return {name: array[0] for name, array in self.batches(0, 1).items()}
+
+    def seen_at_once(self) -> Mapping[str, Any]:
+        """What the model is called with in a step, for shapes: the batch, unless a treatment deals it out to clients or into episodes."""
+        batch: Mapping[str, Any] = self.first_batch()
+        return self.treatment.one(batch)
 
     @property
     def key(self) -> jax.Array:
@@ -122,7 +143,8 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
     """Everything that a run is made of. Raises UserError before anything is written where parts do not fit."""
     settings = typed(Settings, config, "")
     treatment = compose(treatments)
-    train = settings.train
+    train, model_settings = treatment.settings(settings.train, settings.model)
+    settings = replace(settings, train=train, model=model_settings)
     task = treatment.task(build_task(settings.task, settings.seed))
     untreated = build_model(settings.model, task.vocabulary, settings.precision)
     if task.free_running and untreated.decode is None:
@@ -141,9 +163,12 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
             f"this task gives its tokens positions up to {task.places - 1}, but config.model.max_length={settings.model['max_length']}. "
             f"Set --config.model.max_length={task.places} or more, or lower the span of couple in --config.treatments."
         )
-    source = task.source("train")
+    seed = secret.seed_of(settings.seed) if treatment.secret else settings.seed
+    source = replace(task.source("train"), seed=seed)
     ends = bucket_ends(source.lengths, train.buckets)
     schedule = make_schedule(settings.optimizer, train.steps)
+    sample = treatment.sample(sampler(source, seed, train.batch_size, ends, train.steps_per_call), source)
+    rows, examples = _size(sample)
     experiment = Experiment(
         settings=settings,
         task=task,
@@ -154,8 +179,10 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
         schedule=schedule,
         treatment=treatment,
         source=source,
-        sample=treatment.sample(sampler(source, settings.seed, train.batch_size, ends, train.steps_per_call)),
+        sample=sample,
         ends=ends,
+        rows=rows,
+        examples=examples,
     )
     if "decoder_inputs" in experiment.first_batch() and settings.model["name"] != "encoder_decoder":
         raise UserError(
@@ -169,7 +196,7 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
             f"{', of which patience may take the best look' if train.patience else ''}. Raise --config.train.steps (of a stage: steps=), "
             "lower the ramp in --config.treatments, or set --config.train.patience=0."
         )
-    trained = {link: names for link, names in links(treatments).items() if link in ("init", "objective", "gradient", "optimizer", "sample")}
+    trained = {link: names for link, names in links(treatments).items() if link in TRAINING}
     if untreated.fit is not None and trained:
         names = ", ".join(dict.fromkeys(name for found in trained.values() for name in found))
         raise Inapplicable(
@@ -180,11 +207,25 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
         raise UserError(f"the model {settings.model['name']!r} is fitted by counting, not by gradient. Set --config.train.steps=0.")
     model, params = jax.eval_shape(lambda key: init_params(key, untreated, treatment, experiment.first_batch()), jax.random.key(0))
     experiment = experiment._replace(model=model)
+    if treatment.per_example and isinstance(params, Mapping) and STATE in params:
+        raise UserError(
+            f"{treatment.name} takes the gradient of each example alone, and the model {settings.model['name']!r} keeps statistics of a "
+            "batch. Choose a model without them with --config.model.name, or leave the treatment out of --config.treatments."
+        )
     for split in settings.evaluate.splits:  # an evaluation that cannot be done is better known before training than after
         _, last = task.source(split).lengths
         batch = {name: jax.ShapeDtypeStruct((1, *array.shape[1:]), array.dtype) for name, array in _widest(task, split, last).items()}
         jax.eval_shape(make_answer(model, task), params, batch)
     return experiment
+
+
+def _size(sample: Sample) -> tuple[int, float]:
+    """(rows along the leading axis, examples that count) of a step's batch."""
+    first = drawn(sample(0))
+    if first.weight is None:
+        return len(first.indices), float(first.indices.size)
+    weights = [drawn(sample(step)).weight for step in range(COUNTED)]
+    return len(first.indices), float(np.mean([np.count_nonzero(weight) for weight in weights if weight is not None]))
 
 
 def _training_score(task: Task) -> Score:

@@ -23,10 +23,13 @@ from assay.train.workdir import WorkDir
 
 
 class Log:
-    """Takes the stacked metrics of finished calls; made by `logging`. Raises SaveError where they cannot be written down."""
+    """Takes the stacked metrics of finished calls; made by `logging`. `examples`: how many a step has.
 
-    def __init__(self, folder: WorkDir, update: Update, batch_size: int, every: int, begun: int):
-        self.folder, self.update, self.batch_size, self.every = folder, update, batch_size, every
+    Raises SaveError where they cannot be written down.
+    """
+
+    def __init__(self, folder: WorkDir, update: Update, examples: float, every: int, begun: int):
+        self.folder, self.update, self.examples, self.every = folder, update, examples, every
         with self._told():
             folder.tensorboard.mkdir(exist_ok=True)
             self.file = open(folder.metrics if leader() else os.devnull, "a")  # noqa: SIM115 - closed by `logging`
@@ -49,7 +52,7 @@ class Log:
                 continue
             elapsed = time.monotonic() - self.started
             line = {"step": step} | {name: float(value[i]) for name, value in values.items()}
-            line |= {"examples_per_second": (step - self.begun) * self.batch_size / elapsed, "elapsed_seconds": elapsed}
+            line |= {"examples_per_second": (step - self.begun) * self.examples / elapsed, "elapsed_seconds": elapsed}
             self._write(line)
         self._flush()
         shown = {name: float(value[count - 1]) for name, value in values.items() if name == "loss" or "accuracy" in name}
@@ -89,11 +92,11 @@ class Log:
 
 
 @contextmanager
-def logging(folder: WorkDir, label: str, batch_size: int, every: int, begun: int, total: int, quiet: bool) -> Iterator[Log]:
+def logging(folder: WorkDir, label: str, examples: float, every: int, begun: int, total: int, quiet: bool) -> Iterator[Log]:
     """Opens the files for appending, after what lies behind step `begun` was cut off."""
     folder.cut_metrics(begun)
     with bar(f"{label} train", total, "steps", begun, quiet) as update:
-        log = Log(folder, update, batch_size, every, begun)
+        log = Log(folder, update, examples, every, begun)
         try:
             yield log
         except BaseException:

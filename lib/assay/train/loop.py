@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
 from assay.config.schema import to_dict
@@ -24,6 +24,7 @@ from assay.dist import launch
 from assay.dist.mesh import check_divides, global_batch, make_mesh, own_rows, spread
 from assay.dist.shard import place, shardings
 from assay.evals.evaluate import batches
+from assay.train import secret
 from assay.train.checkpoint import Checkpointer, rewind
 from assay.train.clock import Clock, tracing
 from assay.train.experiment import Experiment, assemble
@@ -58,7 +59,7 @@ def run(
     quiet = quiet or not launch.leader()
     made = assemble(resolved, treatments)
     mesh = make_mesh(made.settings.mesh)
-    check_divides(made.settings.train.batch_size, mesh, "train.batch_size")
+    _check_rows(made, mesh)
     folder, labels = WorkDir(workdir), labels_of(made, experiment)
     folder.check_parts()
     full = {"experiment": labels.experiment, "composition": links(treatments), **resolved}
@@ -73,11 +74,20 @@ def run(
             "inherit:from=WORKDIR before it in --config.treatments."
         )
     made.treatment.prepare()
+    found = secret.read(folder.path) if made.treatment.secret else None
+    if made.treatment.secret:
+        secret.check(folder.secret, found, begun=folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()))
     free = (*FREE, "train.steps") if made.settings.optimizer.schedule in ENDLESS else FREE
     folder.check(full, free)
     if from_step is not None:
         rewind((folder.checkpoints, folder.best), folder.set_aside, from_step)
-    state = train(made, folder, mesh, labels, quiet, claim=lambda: folder.claim(full), profile=profile)
+
+    def claim() -> None:
+        folder.claim(full)
+        if found is not None and not folder.secret.exists():
+            folder.write_json(folder.secret, secret.fingerprint(found))
+
+    state = train(made, folder, mesh, labels, quiet, claim=claim, profile=profile)
     labels = labels._replace(steps=int(state.step))  # fewer than asked for where training stopped early
     with launch.among_others():
         results = folder.write_results(measure(made, folder, final_params(state, made.treatment)["model"], mesh, labels, quiet))
@@ -118,8 +128,8 @@ def train(
         if not quiet:
             origin = f"from step {begun}" if begun else "from scratch"
             print(f"{labels.experiment}: {count(state.params):,} parameters, {jax.device_count()} device(s), {origin}", file=sys.stderr)
-        batch_size, every = settings.train.batch_size, settings.train.log_every
-        with _signals() as received, logging(folder, labels.short, batch_size, every, begun, total, quiet) as log:
+        every = settings.train.log_every
+        with _signals() as received, logging(folder, labels.short, made.examples, every, begun, total, quiet) as log:
             try:
                 state, clock = _steps(made, mesh, checkpointer, watch, state, begun, log, received, folder.profile if profile else None)
                 folder.write_json(folder.timing, clock.split())
@@ -141,10 +151,11 @@ def start(made: Experiment, mesh: Mesh, checkpointer: Checkpointer) -> tuple[Tra
         given = made.given() if step < total else {}
         loaded = {name: tree for name, tree in given.items() if name not in all_params(state)}
         placed = jax.tree.map(jax.device_put, loaded, shardings(loaded, mesh))
-        return state._replace(frozen={**state.frozen, **placed}), step, kept
+        return made.hidden(state._replace(frozen={**state.frozen, **placed})), step, kept
     arguments = (made.key, made.given(), made.first_batch())
     abstract = jax.eval_shape(made.init_state, *arguments)
-    return jax.jit(made.init_state, out_shardings=shardings(abstract, mesh))(*arguments, made.started()), 0, {}
+    state = jax.jit(made.init_state, out_shardings=shardings(abstract, mesh))(*arguments, made.started())
+    return made.hidden(state), 0, {}
 
 
 def compiled(made: Experiment, mesh: Mesh, state: TrainState) -> Steps:
@@ -155,6 +166,17 @@ def compiled(made: Experiment, mesh: Mesh, state: TrainState) -> Steps:
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _check_rows(made: Experiment, mesh: Mesh | AbstractMesh) -> None:
+    """Raises UserError where the mesh cannot divide a step's batch."""
+    if made.rows == made.settings.train.batch_size:
+        check_divides(made.rows, mesh, "train.batch_size")
+    elif made.rows % (parts := mesh.shape["data"] * mesh.shape["fsdp"]):
+        raise UserError(
+            f"{made.treatment.name} draws {made.rows} rows a step (such as clients), which cannot be divided over {parts} devices. "
+            f"Make it a multiple of {parts} in --config.treatments, or change --config.mesh.data."
+        )
 
 
 def _fitted(made: Experiment, state: TrainState) -> TrainState:
@@ -188,12 +210,12 @@ def _steps(
     received: list[int],
     profile: Path | None,
 ) -> tuple[TrainState, Clock]:
-    train, every = made.settings.train, made.settings.checkpoint.every
+    train, saving = made.settings.train, made.settings.checkpoint
     call = compiled(made, mesh, state)
-    rows = own_rows(train.batch_size, mesh)
-    make = made.batches if rows == slice(0, train.batch_size) else partial(made.batches, rows=rows)
+    rows = own_rows(made.rows, mesh)
+    make = made.batches if rows == slice(0, made.rows) else partial(made.batches, rows=rows)
     heard, pending = launch.hearing(), None
-    calls = _calls(begun, train.steps, train.steps_per_call, watch)
+    calls = _calls(begun, train.steps, train.steps_per_call, lambda step: min(watch.until(step), saving.until(step)))
     clock = Clock()
 
     def logged(first: int, count: int, metrics: Metrics) -> None:
@@ -206,13 +228,13 @@ def _steps(
         for (step, taken), stacked in zip(calls, ahead(calls, make, train.read_threads), strict=True):
             clock.charge("input")
             trace.before(clock.calls)
-            state, metrics = call(state, global_batch(stacked, mesh, train.batch_size), np.int32(taken))
+            state, metrics = call(state, global_batch(stacked, mesh, made.rows), np.int32(taken))
             clock.taken(taken)
             if pending:
                 logged(*pending)
             pending = (step, taken, metrics)
             stop = heard(received[0] if received else 0)
-            due = (step + taken) // every > step // every
+            due = saving.due(step, step + taken)
             step += taken
             seen = watch.until(step) == watch.every  # a look is due
             if due or seen or step == train.steps or stop:
@@ -229,11 +251,11 @@ def _steps(
     return state, clock
 
 
-def _calls(begun: int, total: int, block: int, watch: Watch) -> list[Call]:
-    """(first step, steps) of each compiled call: calls end where blocks, looks and training end."""
+def _calls(begun: int, total: int, block: int, until: Callable[[int], int]) -> list[Call]:
+    """(first step, steps) of each compiled call: calls end where blocks and training end, and `until(step)` steps from a step."""
     calls = []
     while begun < total:
-        taken = min(block - begun % block, total - begun, watch.until(begun))
+        taken = min(block - begun % block, total - begun, until(begun))
         calls.append((begun, taken))
         begun += taken
     return calls

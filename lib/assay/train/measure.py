@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from assay.core.tree import PyTree
+from assay.data.loader import drawn
 from assay.data.source import content_hash
 from assay.evals.evaluate import EvaluateConfig, compiled, evaluate, make_answer, size
 from assay.evals.rows import rows
@@ -83,7 +84,9 @@ def seen_in_training(made: Experiment, records: Sequence[Mapping[str, Any]], ste
     wanted = np.array([content_hash(np.array([record["input"]]))[0] for record in records])
     seen = np.zeros(len(wanted), bool)
     for step in range(min(steps, SEEN_STEPS)):
-        examples = made.source.fetch(made.sample(step))
+        seen_then = drawn(made.sample(step))
+        counts = slice(None) if seen_then.weight is None else seen_then.weight > 0
+        examples = made.source.fetch(seen_then.indices[counts].reshape(-1))
         for length in np.unique(examples.input_length):
             seen |= np.isin(wanted, content_hash(examples.input[examples.input_length == length, :length]))
     return float(seen.mean())

@@ -14,11 +14,14 @@ from assay.core.tree import PyTree
 from assay.models.model import Batch, Model, Output
 from assay.tasks.task import Score
 
+MODEL = "model"  # the name under which a model's own state is carried
+
 
 class Aux(NamedTuple):
     weight: jax.Array  # how many examples or tokens the loss is the mean of
     sums: Mapping[str, tuple[jax.Array, jax.Array]]  # metric -> (sum, count)
     output: Output | None = None  # what the model answered; asking it twice would cost a second forward pass. It never leaves the step
+    carried: Mapping[str, PyTree] = {}  # new values of parts of params["carried"], by the name of their treatment
 
 
 @jax.tree_util.register_static
@@ -26,6 +29,13 @@ class Aux(NamedTuple):
 class Objective:
     init: Callable[[jax.Array, Model, PyTree, Batch], Mapping[str, PyTree]]  # parameters that it owns, by new names; {} for most
     loss: Callable[[Model, PyTree, Batch, jax.Array, jax.Array], tuple[jax.Array, Aux]]  # (model, params, batch, key, step) -> (mean, aux)
+    # where anything is carried, `loss` finds it in params["carried"], and returns what it changes in aux.carried
+
+
+def carried_of(aux: Aux) -> Mapping[str, PyTree]:
+    """What an objective returns for the next step: `aux.carried`, and the new state of the model, if it has any."""
+    state = {} if aux.output is None else aux.output.state
+    return {**aux.carried, MODEL: state} if state else aux.carried
 
 
 def supervised(score: Score) -> Objective:

@@ -10,14 +10,16 @@ import optax
 from jax.sharding import Mesh
 
 from assay.core import rng
-from assay.core.tree import PyTree, merge, widened
+from assay.core.errors import UserError
+from assay.core.tree import PyTree, differing, merge, widened
 from assay.dist.mesh import everywhere
 from assay.dist.shard import on_mesh
 from assay.models.model import Batch, Model
-from assay.train.objective import Aux, Objective
-from assay.train.state import TrainState
-from assay.train.treatment import Gradient
+from assay.train.objective import Aux, Objective, carried_of
+from assay.train.state import TrainState, with_state
+from assay.train.treatment import PART, Gradient
 
+CARRIED = "carried"  # the name under which an objective finds what is carried among its parameters
 Metrics = Mapping[str, jax.Array]
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 Steps = Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]  # several steps: (state, stacked batches, how many)
@@ -29,21 +31,25 @@ def make_step(
     """`(state, batch) -> (state, metrics)`. Metrics: loss, grad_norm, parameter_norm (after the update), the means of `aux.sums`."""
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        def loss(params: PyTree, batch: Batch, key: jax.Array) -> tuple[jax.Array, Aux]:
-            mean, aux = objective.loss(model, merge(params, state.frozen), batch, key, state.step)
+        def loss(params: PyTree, batch: Batch, key: jax.Array, carried: PyTree) -> tuple[jax.Array, Aux]:
+            read = with_state(merge(params, state.frozen), carried)
+            mean, aux = objective.loss(model, {**read, CARRIED: carried} if carried else read, batch, key, state.step)
             return mean, aux._replace(sums={"loss": (mean * aux.weight, aux.weight), **aux.sums})
 
-        def gradient(params: PyTree, batch: Batch, key: jax.Array) -> tuple[PyTree, Aux]:
-            grads, aux = jax.grad(loss, has_aux=True)(params, batch, key)
-            return grads, aux
+        def gradient(params: PyTree, batch: Batch, key: jax.Array, step: jax.Array, carried: PyTree) -> tuple[PyTree, Aux, PyTree]:
+            key, rows = rng.stream(key, "step", step), {name: array for name, array in batch.items() if name != PART}
+            key = rng.stream(key, PART, batch[PART][0]) if PART in batch else key
+            grads, aux = jax.grad(loss, has_aux=True)(params, rows, key, carried)
+            return grads, aux._replace(carried={}), {**carried, **carried_of(aux)}
 
-        grads, aux = gradient_arrow(gradient)(state.params, batch, rng.stream(state.key, "step", state.step))
+        grads, aux, carried = gradient_arrow(gradient)(state.params, batch, state.key, state.step, state.carried)
+        _check_carried(state.carried, carried)
         grads, before = widened(grads), widened(state.params)  # whatever dtype parameters are kept in
         updates, opt_state = optimizer.update(grads, state.opt_state, before)
         params = optax.apply_updates(state.params, updates)
         metrics = {name: total / jnp.maximum(count, 1e-9) for name, (total, count) in aux.sums.items()}
         metrics |= {"grad_norm": optax.tree.norm(grads), "parameter_norm": optax.tree.norm(widened(params))}
-        return TrainState(state.step + 1, params, state.frozen, opt_state, state.key), metrics
+        return TrainState(state.step + 1, params, state.frozen, opt_state, state.key, carried), metrics
 
     return step
 
@@ -83,6 +89,16 @@ def make_call(step: Step, schedule: Callable[[Any], Any], mesh: Mesh, placed: Py
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _check_carried(before: PyTree, after: PyTree) -> None:
+    """Raises UserError where a step does not return what it was handed, in structure, shapes and types."""
+    unlike = differing(before, after)
+    if unlike:
+        raise UserError(
+            f"what is carried from step to step changes: {unlike}. A treatment's gradient arrow returns all that is carried, and its "
+            "objective what its own carry made, in Aux.carried."
+        )
 
 
 def _numbered(step: Step, schedule: Callable[[Any], Any]) -> tuple[Callable[..., tuple[TrainState, Metrics]], Callable[..., Metrics]]:

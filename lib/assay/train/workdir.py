@@ -27,6 +27,7 @@ class WorkDir:
         self.config, self.results, self.metrics = (self.path / name for name in ("config.json", "results.json", "metrics.jsonl"))
         self.checkpoints, self.best, self.set_aside = (self.path / name for name in ("checkpoints", "best", "set_aside"))
         self.timing, self.profile = self.path / "timing.json", self.path / "profile"
+        self.secret = self.path / "secret.json"  # the fingerprint of one
         self.tensorboard, self.report = self.path / "tensorboard", self.path / "report.html"
 
     def predictions(self, split: str) -> Path:
@@ -114,7 +115,7 @@ class WorkDir:
             for path in (self.checkpoints, self.best, self.set_aside, self.tensorboard, self.profile, self.path / "predictions"):
                 if path.exists() and not path.is_dir():
                     raise UserError(f"{path} is not a folder. Choose another --workdir, or remove it.")
-            for path in (self.config, self.results, self.metrics, self.timing, self.report):
+            for path in (self.config, self.results, self.metrics, self.timing, self.report, self.secret):
                 if path.exists() and not path.is_file():
                     raise UserError(f"{path} is not a file. Choose another --workdir, or remove it.")
         except OSError as error:  # such as a name that is too long

@@ -77,7 +77,7 @@ def applies(workdir: str | Path, spec: str) -> bool:
 
 def facts_of(made: Experiment) -> Facts:
     """Of an assembled run."""
-    task, batch, source = made.task, made.first_batch(), made.source
+    task, batch, source = made.task, made.seen_at_once(), made.source
     pictures = task.vocabulary.inputs == 0 and batch["inputs"].ndim == 4
     places = 0
     if task.couples is not None:

@@ -18,7 +18,7 @@ from assay.tasks.composition.scan import ACTIONS, END, SPLITS, WORDS
 from assay.tasks.table import TASKS, build
 from assay.train.experiment import assemble
 
-EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
+EXPERIMENTS = Path(__file__).resolve().parents[3] / "experiments"
 SIZES = {"simple": (16_728, 4_182), "length": (16_990, 3_920), "jump": (14_670, 7_706), "turn_left": (21_890, 1_208)}  # train, test
 BEGIN = END + 1
 

@@ -28,7 +28,7 @@ from assay.treatments.pipeline.load import treatments
 from assay.treatments.training.ensemble import ensemble
 from assay.treatments.training.smooth import smooth
 
-EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
+EXPERIMENTS = Path(__file__).resolve().parents[3] / "experiments"
 KEY = jax.random.key(0)
 FLOAT32 = PrecisionConfig("float32", "float32", "float32")
 EVALUATE = EvaluateConfig(("test",), 1, 64, 1)

@@ -158,7 +158,7 @@ BAD = {  # content of a training file: what the message says
     "text,class\nx,a\ny,b\n": ("no column 'label'", "config.task.label"),
     "text;label\nx;a\n": ("';'",),
     "text,text,label\nx,y,a\n": ("2 times",),
-    "text,label\nx,a\ny,a\n": ("one label only",),
+    "text,label\nx,a\ny,a\n": ("only one label",),
     "text,label\nx\0,a\ny,b\n": ("NUL",),
     b"text,label\nx,a\n\xff\xfe,b\n": ("line 3", "UTF-8"),
     GOOD.encode("utf-16"): ("UTF-16",),

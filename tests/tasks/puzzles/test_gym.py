@@ -27,7 +27,7 @@ from assay.tasks.puzzles import gym, gym_items
 from assay.tasks.puzzles.gym import DEFAULTS, IMPOSSIBLE, UNENDED, GymConfig
 from assay.train.experiment import assemble
 
-EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
+EXPERIMENTS = Path(__file__).resolve().parents[3] / "experiments"
 FAMILIES = (
     "chain_sum",
     "basic_arithmetic",
@@ -388,14 +388,14 @@ def test_a_run(monkeypatch):
     [
         ("chain_sums", {}, r"Did you mean 'gym/chain_sum'\? Known: gym/chain_sum, gym/decimal_chain_sum\."),
         ("nothing", {}, r"unknown task 'gym/nothing'.*gym/acre.*--config\.task\.name"),
-        ("composite", {}, "mixture of the others"),
-        ("codeio", {}, "programs that nobody has checked"),
+        ("composite", {}, "mixture of the other families"),
+        ("codeio", {}, "runs unchecked programs"),
         ("rush_hour", {}, r"only a verifier.*--config\.task\.name"),
         ("chain_sum", {"options": "terms=3"}, r"unknown option of gym/chain_sum 'terms'.*min_terms.*--config\.task\.options"),
         ("chain_sum", {"options": "min_terms"}, "not a list of KEY=VALUE"),
         ("chain_sum", {"options": "min_terms=open('x')"}, "not a list of KEY=VALUE"),
         ("chain_sum", {"options": "min_terms='a'"}, "another type than its default, 2"),
-        ("chain_sum", {"options": "min_terms=9, max_terms=3"}, r"does not take these options: .*max"),
+        ("chain_sum", {"options": "min_terms=9, max_terms=3"}, r"does not accept these options: .*max"),
         ("chain_sum", {"options": "seed=3"}, r"set --config\.task\.seed"),
         ("spell_backward", {"options": "min_word_len=20, max_word_len=20"}, "cannot make item 0"),
         ("chain_sum", {"size": 0}, r"config\.task\.size=0"),

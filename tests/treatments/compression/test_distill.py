@@ -208,7 +208,7 @@ def test_outputs_are_written_once(teachers, capfd):
 
 
 def test_examples_without_end_are_not_kept(teachers):
-    with pytest.raises(UserError, match="do not end"):
+    with pytest.raises(UserError, match="are unlimited"):
         losses(f"{PARITY}:lstm,tiny", [f"distill:from={teachers / 'lstm'},cache=True"])
 
 

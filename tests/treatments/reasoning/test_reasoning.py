@@ -74,12 +74,12 @@ def test_other_splits_are_left_alone():
 @pytest.mark.parametrize(
     ("spec", "name", "words"),
     [
-        ("supervise", "chomsky/reverse_string", "supervise does not apply to chomsky/reverse_string"),
-        ("curriculum:examples=10", "scan/length", "curriculum needs a split that does not end"),
+        ("supervise", "chomsky/reverse_string", "'supervise' does not apply to chomsky/reverse_string"),
+        ("curriculum:examples=10", "scan/length", "'curriculum' needs an unlimited split"),
         ("curriculum:examples=0", "chomsky/parity_check", "examples=0"),
         ("curriculum:examples=5,start=0", "chomsky/parity_check", "start=0"),
         ("supervise:weight=2", "chomsky/parity_check", "weight=2"),
-        ("curriculum", "recall/induction", "has length 64 only"),
+        ("curriculum", "recall/induction", "has length 64"),
     ],
 )
 def test_mistakes_are_named(spec, name, words):

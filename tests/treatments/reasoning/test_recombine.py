@@ -111,10 +111,10 @@ def test_only_training_is_changed():
 @pytest.mark.parametrize(
     ("spec", "name", "message"),
     [
-        ("recombine", "chomsky/parity_check", "does not end"),
+        ("recombine", "chomsky/parity_check", "is unlimited"),
         ("recombine", "path_star", "too many or too long"),
-        ("recombine", "digits", "needs inputs and answers of tokens"),
-        ("recombine:of=letters", "scan/jump", "one of words, phrases"),
+        ("recombine", "digits", "needs inputs and answers that are token sequences"),
+        ("recombine:of=letters", "scan/jump", "must be one of words, phrases"),
         ("recombine:draws=-1", "scan/jump", "a number of pairs"),
         ("recombine:longest=-1", "scan/jump", "tokens of an answer"),
     ],
@@ -128,5 +128,5 @@ def test_mistakes(spec, name, message):
 def test_a_split_without_alike_parts_is_told():
     source = task_of("scan/jump").source("train")
     one = source.fetch(np.zeros(3, int))
-    with pytest.raises(UserError, match="finds no words in 'alone' that stand in for each other"):
+    with pytest.raises(UserError, match="finds no interchangeable words in 'alone'"):
         recombined(in_memory("alone", one), "words", 0, 0)

@@ -141,8 +141,8 @@ def test_a_verifier_reads_plain_order():
 REFUSED = {
     "its answers are single tokens": lambda: formal("parity_check"),
     "its answers are single": lambda: modular.build(modular.ModularConfig("modular/add", 7, 0.5, 0), 0),
-    "its answers stand within the input": lambda: with_states(formal("parity_check")),
-    "it is several tasks": lambda: multi.together([formal("even_pairs"), formal("parity_check")], (1.0, 1.0)),
+    "its answers lie within the input": lambda: with_states(formal("parity_check")),
+    "it combines several tasks": lambda: multi.together([formal("even_pairs"), formal("parity_check")], (1.0, 1.0)),
     "it asks for one answer": lambda: dataclasses.replace(add(), vocabulary=Vocabulary(23, 10, pooled=True)),
 }
 

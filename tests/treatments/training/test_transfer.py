@@ -57,9 +57,9 @@ def test_shapes_are_enough_of_the_target_and_dtypes_are_its_own():
 
 def test_what_cannot_be_meant_is_refused():
     target, source = tree(0.0, a=(2,)), tree(1.0, x=(2,), y=(2,))
-    with pytest.raises(UserError, match=r"(?s)no parameter of the source fits.*model/a/kernel.*model/x/kernel"):
+    with pytest.raises(UserError, match=r"(?s)no parameter of the source matches.*model/a/kernel.*model/x/kernel"):
         transfer(target, source)
-    with pytest.raises(UserError, match="model/x/kernel and model/y/kernel of the source both lead to model/a/kernel"):
+    with pytest.raises(UserError, match="model/x/kernel and model/y/kernel of the source both map to model/a/kernel"):
         transfer(target, source, [("/x/", "/a/"), ("/y/", "/a/")])
     for text in ("a", "->b", "a(->b"):
         with pytest.raises(UserError):

@@ -1,7 +1,7 @@
-"""Handwritten digits as a TFDS data set that needs no network: the 1797 images of 8x8 pixels that come with scikit-learn.
+"""Handwritten digits as a TFDS data set without network access: the 1797 images of 8x8 pixels that come with scikit-learn.
 
-They are the test set of UCI's Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998). The split is the one of scikit-learn's
-own example: the first 898 train, the last 899 test, in the order of the file. Pixels are whole numbers from 0 to 16.
+They are the test set of UCI's Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998). The split follows scikit-learn's own
+example: the first 898 train, the last 899 test, in file order. Pixels are integers from 0 to 16.
 """
 
 from collections.abc import Iterator
@@ -47,4 +47,4 @@ class Digits(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: 
         from PIL import Image
 
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-            yield i, {"image": Image.fromarray(image), "label": int(label)}  # given an array, TFDS would encode it by TensorFlow
+            yield i, {"image": Image.fromarray(image), "label": int(label)}  # TFDS would encode an array with TensorFlow

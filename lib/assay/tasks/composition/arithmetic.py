@@ -1,10 +1,10 @@
 """Simple arithmetic: nested `(a op b)` modulo 10, by depth of nesting (Csordas et al. 2021, arXiv 2110.07732).
 
-Digits, + and *; the length is the depth K, the number of operators on the longest way down; at most 50 tokens. At each operator of the
-main chain a fair coin chooses the side on which the chain goes on. The other argument, and both elsewhere, are operators with
-probability 0.2 (the paper's, in training) above depth K, and digits else.
+Operands are digits; operators are + and *. The length is the depth K, the largest number of operators on a path down; inputs have at most
+50 tokens. At each operator of the main chain, a fair coin chooses the side that continues the chain. Every other argument is an operator
+with probability 0.2 (the paper's, in training) above depth K, and otherwise a digit.
 
-Depth K needs K: drawn again until the answer is not the same for all results of the chain's innermost operator, as it would be after a
+An expression must need depth K: it is drawn again if its answer is the same for all results of the chain's innermost operator, as after a
 factor 0, or 2 and 5. Depth 1 has 200 inputs, which all splits share; deeper ones belong to training, valid or test by a hash.
 """
 
@@ -32,7 +32,7 @@ DIGITS, OPEN, CLOSE, PLUS, TIMES = 10, 10, 11, 12, 13
 SYMBOLS = (*"0123456789()+*",)
 LONGEST = 50  # tokens
 DEEPEST = (LONGEST - 1) // 4  # an operator adds four tokens
-NEST = 20  # of 100: how often an argument off the chain is an operator
+NEST = 20  # per cent: how often an argument off the chain is an operator
 SHARED_BELOW = 8  # bits: depth 1 has 200 inputs, depth 2 has tens of thousands
 
 
@@ -40,16 +40,16 @@ SHARED_BELOW = 8  # bits: depth 1 has 200 inputs, depth 2 has tens of thousands
 class ArithmeticConfig:
     name: str  # arithmetic/nested
     lengths: str  # training depths, FIRST:LAST, both included
-    seed: int  # of the valid and test examples: the same for all runs that are to be compared
+    seed: int  # seed of the valid and test examples: must be the same for all runs being compared
 
     def __post_init__(self):
         require(self.seed >= 0, "task.seed", self.seed, "a non-negative integer")
         _, last = span(self.lengths, "config.task.lengths")
-        require(last <= DEEPEST, "task.lengths", self.lengths, f"{LONGEST} tokens hold depths up to {DEEPEST}")
+        require(last <= DEEPEST, "task.lengths", self.lengths, f"{LONGEST} tokens allow depths up to {DEEPEST}")
 
 
 def build(config: ArithmeticConfig, seed: int) -> Task:
-    """The task, its training examples drawn with `seed`."""
+    """Builds the task; `seed` draws its training examples."""
     lengths = span(config.lengths, "config.task.lengths")
     split = by_length("arithmetic/nested", SPLITS, lengths, seed, config.seed, expressions, log2_inputs, SHARED_BELOW, DEEPEST)
 
@@ -75,7 +75,7 @@ def build(config: ArithmeticConfig, seed: int) -> Task:
 
 
 def expressions(keys: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Expressions of exactly `depth`: input [n, most_tokens(depth)], target [n, 1], counted [n]."""
+    """Returns expressions of exactly `depth`: input [n, most_tokens(depth)], target [n, 1], counted [n]."""
     draw = partial(draw_arguments, deepest=depth)
 
     def accept(keys: np.ndarray) -> np.ndarray:
@@ -93,7 +93,7 @@ def expressions(keys: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray, n
 def draw_arguments(
     keys: np.ndarray, marked: np.ndarray, depth: int, deepest: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """A `Draw` whose marked operators are the main chain, which goes down to depth `deepest`."""
+    """Draws arguments (a `Draw`); marked operators are the main chain, which goes down to depth `deepest`."""
     operator, side = integers(keys, "operator", 2, 2).T
     marks = marked[:, None] & (side[:, None] == np.arange(2)) & (depth < deepest)
     nested = marks | ((integers(keys, "nested", 2, 100) < NEST) & (depth < deepest))
@@ -101,7 +101,7 @@ def draw_arguments(
 
 
 def evaluate(levels: list[Level]) -> tuple[np.ndarray, np.ndarray]:
-    """The value of each tree, and by what the result of its chain's innermost operator is multiplied on the way up, both modulo 10."""
+    """Returns the value of each tree, and the factor that multiplies the result of its chain's innermost operator, both modulo 10."""
     below = factor = np.zeros(0, np.int64)
     for level in reversed(levels):
         values = filled(level.digits, level, below)
@@ -114,12 +114,12 @@ def evaluate(levels: list[Level]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def most_tokens(depth: int) -> int:
-    """The tokens of the longest expression of a depth."""
+    """Returns the tokens of the longest expression of a depth."""
     return 1 + 4 * min(2**depth - 1, DEEPEST)
 
 
 def log2_inputs(depth: int) -> float:
-    """log2 of the number of trees of exactly this depth; fewer of them are short enough and need it."""
+    """Returns log2 of the number of trees of exactly this depth, an upper bound: fewer are short enough and need it."""
     return math.log2(_trees(depth) - _trees(depth - 1))
 
 

@@ -1,4 +1,4 @@
-"""The tables of Csordas et al. 2021 (arXiv 2110.07732v1), which three tasks share: which model settings here each of their rows is for."""
+"""The tables of Csordas et al. 2021 (arXiv 2110.07732v1), shared by three tasks, with the model settings that each row corresponds to."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ ROWS: Mapping[str, tuple[tuple[str, ...], Mapping[str, tuple[Any, ...]]]] = {  #
 def cells(
     table: str, splits: Sequence[str], values: Mapping[str, Sequence[tuple[float, float | None]]], note: str
 ) -> tuple[Published, ...]:
-    """Accuracies of the answer, row by row: a value and its spread for each split."""
+    """Returns published answer accuracies, row by row, with a value and its spread for each split."""
     source = f"Csordas et al. 2021 (arXiv 2110.07732v1), {table}"
     return tuple(
         Published(ROWS[row][0], split, "answer_accuracy", value, spread, "mean", f"{source}, {row}", "V", note, ROWS[row][1])

@@ -1,11 +1,11 @@
 """Compositional table lookup: a symbol and functions given by tables, composed (Liska et al. 2018; Csordas et al., arXiv 2110.07732).
 
-    s f1 f2 .. fk  ->  fk(.. f2(f1(s)))        `ctl/backward` reads the same from its end: fk .. f2 f1 s
+    s f1 f2 .. fk  ->  fk(.. f2(f1(s)))        `ctl/backward` has the reversed input: fk .. f2 f1 s
 
-There are 8 symbols and 11 bijective tables, drawn by `tables_seed`; 9 are composed, the last two are seen alone only. The length is k.
-Length 1 has 88 inputs, which all splits share; longer ones belong to training, valid or test by a hash.
-A batch has one length, so a fifth of training on 1-5 is length 1, every table alike. The paper repeats the last two 30 times instead,
-which is 1 % of its training set; nothing more is needed here.
+There are 8 symbols and 11 bijective tables, drawn by `tables_seed`; 9 are composed, and the last two only occur alone. The length is k.
+Length 1 has 88 inputs, which all splits share; longer ones belong to training, valid or test by a hash. A batch has one length, so a fifth
+of training on 1-5 has length 1, with all tables equally frequent. The paper instead repeats the last two 30 times, which is 1 % of its
+training set; that is not necessary here.
 """
 
 import math
@@ -35,9 +35,9 @@ SHARED_BELOW = 7  # bits: length 1 has 88 inputs, length 2 has 648
 @dataclass(frozen=True)
 class CTLConfig:
     name: str  # ctl/forward, ctl/backward
-    lengths: str  # training numbers of functions, FIRST:LAST, both included
-    tables_seed: int  # of the tables: the same for all runs that are to be compared
-    seed: int  # of the valid and test examples: the same for all runs that are to be compared
+    lengths: str  # numbers of functions in training, FIRST:LAST, both included
+    tables_seed: int  # seed of the tables: must be the same for all runs being compared
+    seed: int  # seed of the valid and test examples: must be the same for all runs being compared
 
     def __post_init__(self):
         for name in ("tables_seed", "seed"):
@@ -46,7 +46,7 @@ class CTLConfig:
 
 
 def build(config: CTLConfig, seed: int) -> Task:
-    """The task, its training examples drawn with `seed`."""
+    """Builds the task; `seed` draws its training examples."""
     direction = config.name.removeprefix("ctl/")
     backward = direction == "backward"
     tables = draw_tables(config.tables_seed)
@@ -66,7 +66,7 @@ def build(config: CTLConfig, seed: int) -> Task:
             SHARED_BELOW,
         ),
         encode=partial(answer_after, empty=SYMBOLS + TABLES),
-        width=lambda length: length + 2,  # the symbol, the functions, the place of the answer
+        width=lambda length: length + 2,  # the symbol, the functions, and the position of the answer
         score=partial(score_tokens, metrics=metrics),
         metrics=metrics,
         chance=1.0 / SYMBOLS,
@@ -79,12 +79,14 @@ def build(config: CTLConfig, seed: int) -> Task:
 
 
 def draw_tables(seed: int) -> np.ndarray:
-    """int64 [TABLES, SYMBOLS]: what each table gives for each symbol; a permutation a row."""
+    """Returns int64 [TABLES, SYMBOLS]: each table's value for each symbol; each row is a permutation."""
     return integers(example_keys("ctl/tables", seed, np.arange(TABLES)), "table", SYMBOLS, 2**32).argsort(axis=1, kind="stable")
 
 
 def compositions(keys: np.ndarray, length: int, tables: np.ndarray, backward: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A symbol and `length` functions: input [n, length + 1], target [n, 1], counted [n]. A function's id is SYMBOLS + its table."""
+    """Returns a symbol and `length` functions: input [n, length + 1], target [n, 1], counted [n]. A function's id is
+    SYMBOLS + its table.
+    """
     symbol = integers(keys, "symbol", 1, SYMBOLS)
     functions = integers(keys, "functions", length, COMPOSED if length > 1 else TABLES)
     tokens = np.concatenate([symbol, SYMBOLS + functions], axis=1)
@@ -93,7 +95,7 @@ def compositions(keys: np.ndarray, length: int, tables: np.ndarray, backward: bo
 
 
 def values_so_far(tokens: np.ndarray, tables: np.ndarray) -> np.ndarray:
-    """The value after each token of `s f1 .. fk`, of the shape of `tokens`. A symbol's value is itself, wherever it stands."""
+    """Returns the value after each token of `s f1 .. fk`, with the shape of `tokens`. A symbol's value is itself, at any position."""
     values = np.array(tokens, np.int64)
     for place in range(1, tokens.shape[1]):
         function = tokens[:, place] - SYMBOLS
@@ -102,12 +104,12 @@ def values_so_far(tokens: np.ndarray, tables: np.ndarray) -> np.ndarray:
 
 
 def log2_inputs(length: int) -> float:
-    """log2 of the number of distinct inputs."""
+    """Returns log2 of the number of distinct inputs."""
     return math.log2(SYMBOLS) + (length * math.log2(COMPOSED) if length > 1 else math.log2(TABLES))
 
 
 # -- published cells --------------------------------------------------------------------------------------------------------
-# Mean and spread at (1-5, 9-10), for the models that are here.
+# Mean and spread at (1-5, 9-10), for the models available here.
 
 NOTE = "published: weights shared over depth, the answer at the last column, 1 % of training of length 1 where ours has a fifth"
 _CELLS: dict[str, dict[str, tuple[tuple[float, float | None], ...]]] = {
@@ -131,5 +133,5 @@ _CELLS: dict[str, dict[str, tuple[tuple[float, float | None], ...]]] = {
 
 
 def _published(direction: str, lengths: tuple[int, int]) -> tuple[Published, ...]:
-    """None where training is on other lengths than in the paper."""
+    """Returns the published cells; empty if the training lengths differ from the paper's."""
     return cells("Table 1", ("iid", "9-10"), _CELLS[direction], NOTE) if lengths == (1, 5) else ()

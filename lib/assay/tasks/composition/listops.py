@@ -1,12 +1,13 @@
 """ListOps: `[MAX 2 [MIN 4 7 ] 0 ]`, minimum, maximum, median (rounded down), sum modulo 10 of digits (Nangia and Bowman 2018).
 
-`listops/depth` (Csordas et al. 2021, arXiv 2110.07732): the length is the depth K that the answer needs. An operator chooses what it gives:
-the first smallest or largest argument, the middle one or two, in a sum all. K is the longest chain of choices, and another result of its
-innermost operator changes the answer. Trees: 2-5 arguments, each an operator with probability 0.3 above depth max(K, the last in
-training), given that they need K and have at most 50 tokens (4,000-8,000 a second on one core). No two splits share a string.
+`listops/depth` (Csordas et al. 2021, arXiv 2110.07732): the length is the depth K that the answer needs. An operator selects its result:
+the first smallest or largest argument, the middle one or two, or all arguments of a sum. K is the length of the longest chain of
+selections, and changing the result of its innermost operator must change the answer. Trees have 2-5 arguments, each an operator with
+probability 0.3 above depth max(K, the last in training), given that they need K and have at most 50 tokens (4,000-8,000 per second on one
+core). No two splits share a string.
 
 `listops/lra` (Tay et al. 2021, Long Range Arena): 2-10 arguments, probability 0.25, operators at depths 1-9, 501-1,999 tokens, 96,000
-examples to train on, each made when asked for (1,000-2,000 a second). All have one nominal length, the longest.
+training examples, each generated on request (1,000-2,000 per second). All have one nominal length, the longest.
 """
 
 import math
@@ -29,7 +30,7 @@ from assay.tasks.task import PLAIN, TRANSFORMERS, Published, Task, find_split
 
 DEFAULTS = LISTOPS
 LRA_DEFAULTS = LISTOPS_LRA
-SPLITS = ("train", "valid", "iid", "6-6", "7-8")  # of listops/depth; 6-6 is the paper's validation, 7-8 its test
+SPLITS = ("train", "valid", "iid", "6-6", "7-8")  # splits of listops/depth; 6-6 is the paper's validation, 7-8 its test
 LRA_SPLITS = ("train", "valid", "test")
 ABOUT = {
     "depth": "nested MIN, MAX, MED, SM of digits -> the value; by the depth that it needs",
@@ -37,44 +38,44 @@ ABOUT = {
 }
 DIGITS, CLOSE = 10, 14
 MIN, MAX, MED, SUM = range(4)
-OPENING = np.arange(10, 14)  # the tokens of the operators
+OPENING = np.arange(10, 14)  # tokens of the operators
 SYMBOLS = (*"0123456789", "[MIN", "[MAX", "[MED", "[SM", "]")
-SHORT = 50  # tokens of listops/depth, at most
-DEEPEST = 10  # to which depths are made: the next one in 50 tokens is found once in a million trees
-LRA_AT_ONCE = 64  # long trees that are tried together
+SHORT = 50  # maximum number of tokens of listops/depth
+DEEPEST = 10  # deepest level generated: in 50 tokens, the next one is found once in a million trees
+LRA_AT_ONCE = 64  # number of long trees tried together
 
 
 @dataclass(frozen=True)
 class DepthConfig:
     name: str  # listops/depth
     lengths: str  # training depths, FIRST:LAST, both included
-    seed: int  # of the valid and test examples: the same for all runs that are to be compared
+    seed: int  # seed of the valid and test examples: must be the same for all runs being compared
 
     def __post_init__(self):
         require(self.seed >= 0, "task.seed", self.seed, "a non-negative integer")
         _, last = span(self.lengths, "config.task.lengths")
-        require(last <= DEEPEST, "task.lengths", self.lengths, f"depths up to {DEEPEST} are made")
+        require(last <= DEEPEST, "task.lengths", self.lengths, f"depths up to {DEEPEST} are supported")
 
 
 @dataclass(frozen=True)
 class LRAConfig:
     name: str  # listops/lra
-    tokens: str  # of an input, FIRST:LAST, both included
+    tokens: str  # tokens per input, FIRST:LAST, both included
     train_examples: int
-    test_examples: int  # of valid, and of test
-    seed: int  # of all examples: a run's own seed changes none
+    test_examples: int  # examples of valid, and of test
+    seed: int  # seed of all examples: they do not depend on the run's own seed
 
     def __post_init__(self):
         for name in ("train_examples", "test_examples"):
-            require(getattr(self, name) >= 1, f"task.{name}", getattr(self, name), "it is at least 1")
+            require(getattr(self, name) >= 1, f"task.{name}", getattr(self, name), "it must be at least 1")
         require(self.seed >= 0, "task.seed", self.seed, "a non-negative integer")
         first, last = span(self.tokens, "config.task.tokens")
-        allowed = "FIRST is at most 2000 and LAST at least FIRST + 8, since others are found too rarely"
+        allowed = "FIRST at most 2000 and LAST at least FIRST + 8, since other lengths are found too rarely"
         require(first <= 2000 and last >= first + 8, "task.tokens", self.tokens, allowed)
 
 
 def build_depth(config: DepthConfig, seed: int) -> Task:
-    """The task, its training examples drawn with `seed`."""
+    """Builds the task; `seed` draws its training examples."""
     lengths = span(config.lengths, "config.task.lengths")
     make = partial(needing, trained=lengths[1])
     split = by_length("listops/depth", SPLITS, lengths, seed, config.seed, make, lambda depth: math.inf, longest=DEEPEST)
@@ -84,7 +85,7 @@ def build_depth(config: DepthConfig, seed: int) -> Task:
 
 
 def build_lra(config: LRAConfig, seed: int) -> Task:
-    """The task. Its splits do not depend on the run's seed."""
+    """Builds the task. Its splits do not depend on the run's seed."""
     del seed
     first, last = span(config.tokens, "config.task.tokens")
     sizes = {"train": config.train_examples, "valid": config.test_examples, "test": config.test_examples}
@@ -101,7 +102,7 @@ def build_lra(config: LRAConfig, seed: int) -> Task:
 
 
 def needing(keys: np.ndarray, depth: int, trained: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Expressions whose answers must be computed to exactly `depth`: input [n, SHORT], target [n, 1], counted [n]."""
+    """Returns expressions whose answers need exactly `depth`: input [n, SHORT], target [n, 1], counted [n]."""
     draw = partial(draw_arguments, most=5, nest=300, deepest=max(depth, trained))
 
     def accept(keys: np.ndarray) -> np.ndarray:
@@ -116,7 +117,7 @@ def needing(keys: np.ndarray, depth: int, trained: int) -> tuple[np.ndarray, np.
 
 
 def as_long_as(keys: np.ndarray, first: int, last: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Expressions of `first` to `last` tokens: input [n, last], target [n, 1], counted [n]."""
+    """Returns expressions of `first` to `last` tokens: input [n, last], target [n, 1], counted [n]."""
     draw = partial(draw_arguments, most=10, nest=250, deepest=9)
 
     def accept(keys: np.ndarray) -> np.ndarray:
@@ -130,28 +131,28 @@ def as_long_as(keys: np.ndarray, first: int, last: int) -> tuple[np.ndarray, np.
 def draw_arguments(
     keys: np.ndarray, marked: np.ndarray, depth: int, most: int, nest: int, deepest: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """A `Draw` of 2 to `most` arguments, each an operator in `nest` of 1,000 cases above depth `deepest`. It marks none."""
+    """Draws 2 to `most` arguments (a `Draw`), each an operator in `nest` of 1,000 cases above depth `deepest`. It marks none."""
     del marked
     drawn = integers(keys, "operator and arguments", most + 1, 1000 * 4 * (most - 1))
     operator, more = np.divmod(drawn[:, 0] // 1000, most - 1)
-    drawn = drawn[:, 1:] % 1000  # what is no operator leaves as many numbers to each digit
+    drawn = drawn[:, 1:] % 1000  # the non-operator range leaves equally many numbers to each digit
     inside = np.arange(most)[None, :] < 2 + more[:, None]
     nested = inside & (drawn < nest) & (depth < deepest)
     return operator, inside, drawn % DIGITS, nested, np.zeros_like(nested)
 
 
 class Evaluation(NamedTuple):
-    """What trees give, from the leaves up."""
+    """Results of the trees, from the leaves up."""
 
-    value: np.ndarray  # of each tree
-    depth: np.ndarray  # of each tree: 1 + the deepest argument chosen
-    values: list[np.ndarray]  # of each level: its arguments as digits, [m, most]
-    depths: list[np.ndarray]  # of each level: the depths of its arguments, 0 where they are digits
-    chosen: list[np.ndarray]  # of each level: which arguments are
+    value: np.ndarray  # value of each tree
+    depth: np.ndarray  # depth of each tree: 1 + the deepest selected argument
+    values: list[np.ndarray]  # for each level: its arguments as digits, [m, most]
+    depths: list[np.ndarray]  # for each level: the depths of its arguments, 0 for digits
+    chosen: list[np.ndarray]  # for each level: which arguments are selected
 
 
 def evaluate(levels: list[Level]) -> Evaluation:
-    """Every operator of every tree."""
+    """Evaluates every operator of every tree."""
     values, depths, choices = [], [], []
     value = depth = np.zeros(0, np.int64)
     for level in reversed(levels):
@@ -164,7 +165,7 @@ def evaluate(levels: list[Level]) -> Evaluation:
 
 
 def apply(operator: np.ndarray, values: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What operators [m] make of digits [m, most], and which of them they choose."""
+    """Returns the results of operators [m] on digits [m, most], and which of the digits they select."""
     most, count = values.shape[1], inside.sum(axis=1)
     ascending = np.argsort(np.where(inside, values, DIGITS), axis=1, kind="stable")
     largest = np.where(inside, values, -1).argmax(axis=1)
@@ -178,9 +179,11 @@ def apply(operator: np.ndarray, values: np.ndarray, inside: np.ndarray) -> tuple
 
 
 def depends(levels: list[Level], given: Evaluation, trees: np.ndarray) -> np.ndarray:
-    """bool of each of `trees`: whether another result of the innermost operator, in some full chain of choices, changes the answer."""
+    """Returns a bool for each of `trees`: whether changing the innermost operator's result in some full chain of selections changes the
+    answer.
+    """
     found = np.zeros(len(trees), bool)
-    at, tree = trees, np.arange(len(trees))  # the operators of a level that are in chains, and the trees of which they are
+    at, tree = trees, np.arange(len(trees))  # a level's operators that are in chains, and the trees that they belong to
     answers = np.tile(np.arange(DIGITS), (len(trees), 1))  # their results -> the answer
     for level, values, depths, chosen in zip(levels, given.values, given.depths, given.chosen, strict=True):
         within = np.where(chosen[at], depths[at], 0)
@@ -194,7 +197,7 @@ def depends(levels: list[Level], given: Evaluation, trees: np.ndarray) -> np.nda
         tried[np.arange(len(tried)), np.repeat(place, DIGITS)] = np.tile(np.arange(DIGITS), len(node))
         results, _ = apply(np.repeat(level.operator[parent], DIGITS), tried, np.repeat(level.inside[parent], DIGITS, axis=0))
         answers, tree = np.take_along_axis(answers[node], results.reshape(-1, DIGITS), axis=1), tree[node]
-        at = (np.cumsum(level.nested).reshape(level.nested.shape) - 1)[parent, place]  # places in the level below
+        at = (np.cumsum(level.nested).reshape(level.nested.shape) - 1)[parent, place]  # positions in the level below
     return found
 
 

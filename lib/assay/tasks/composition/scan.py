@@ -1,11 +1,11 @@
 """SCAN: commands such as `jump around left twice` to sequences of actions (Lake and Baroni, ICML 2018, arXiv 1711.00350).
 
-The grammar gives 20,910 pairs; the splits are those of the paper (`simple` is a random 80/20 of our own, since the published one is a
-file), and ask whether a model that has seen the parts can put them together:
+The grammar gives 20,910 pairs. The splits test whether a model that has seen the parts can combine them. They are those of the paper,
+except that `simple` is our own random 80/20, since the published one is a file:
 
 length     trained on at most 22 actions, tested on 24 to 48
-jump       `jump` is seen alone only (a tenth of the training lines), tested inside commands
-turn_left  `turn left` is seen alone only (a tenth of the training lines), tested inside commands
+jump       `jump` only occurs alone in training (a tenth of the training lines), tested inside commands
+turn_left  `turn left` only occurs alone in training (a tenth of the training lines), tested inside commands
 """
 
 from collections import Counter
@@ -27,12 +27,12 @@ from assay.tasks.task import Published, Task, find_split
 
 WORDS = ("walk", "look", "run", "jump", "turn", "left", "right", "opposite", "around", "twice", "thrice", "and", "after")
 ACTIONS = ("I_WALK", "I_LOOK", "I_RUN", "I_JUMP", "I_TURN_LEFT", "I_TURN_RIGHT")
-CUTOFF = SCAN["cutoff"]  # actions: of `length`, the longest training answer
-END = len(ACTIONS)  # the class that ends an answer; the decoder begins with the id after it
+CUTOFF = SCAN["cutoff"]  # for `length`: number of actions of the longest training answer
+END = len(ACTIONS)  # class that ends an answer; the decoder begins with the id after it
 LONGEST_COMMAND = 9
 DEFAULTS = SCAN
-SPLITS = ("train", "test")  # and valid, where a share of the training pairs is held out
-PRIMITIVE_SHARE = 0.1  # of the lines of the jump and turn_left training sets
+SPLITS = ("train", "test")  # and valid, if a share of the training pairs is held out
+PRIMITIVE_SHARE = 0.1  # share of the lines of the jump and turn_left training sets
 ABOUT = {
     "simple": "a command -> its actions; a random 80/20",
     "length": "a command -> its actions; longer answers in test",
@@ -59,19 +59,19 @@ LAYOUTS: Mapping[str, Mapping[str, Any]] = {  # keys of Task
 Pair = tuple[str, str]  # command, actions; words joined by single spaces
 
 
-SHIFTS = {  # what commands of `test` are other in
+SHIFTS = {  # how commands of `test` differ
     "scan/length": "longer answers",
-    "scan/jump": "commands with a verb that was seen alone",
-    "scan/turn_left": "a turn in new company",
+    "scan/jump": "commands with a verb seen only alone in training",
+    "scan/turn_left": "`turn left` in new commands",
 }
 
 
 @dataclass(frozen=True)
 class ScanConfig:
     name: str  # scan/simple, scan/length, scan/jump, scan/turn_left
-    valid_share: float  # of the training pairs, held out for choices; 0: none, as in the paper
-    layout: str = "translation"  # translation: for encoder_decoder; prompted: a model in one stream reads the command and writes on
-    cutoff: int = CUTOFF  # scan/length: actions of the longest training answer; fewer leave lengths to make choices on
+    valid_share: float  # share of the training pairs held out for validation; 0: none, as in the paper
+    layout: str = "translation"  # translation: for encoder_decoder; prompted: a decoder-only model reads the command and continues
+    cutoff: int = CUTOFF  # scan/length: actions of the longest training answer; fewer leave lengths for validation
 
     def __post_init__(self):
         if self.layout not in LAYOUTS:
@@ -83,7 +83,7 @@ class ScanConfig:
 
 
 def build(config: ScanConfig, seed: int) -> Task:
-    """The task. Its splits do not depend on the run's seed."""
+    """Builds the task. Its splits do not depend on the run's seed."""
     del seed
     train, test = split(config.name.removeprefix("scan/"), config.cutoff)
     held = _held_out(train, config.valid_share)
@@ -108,7 +108,7 @@ def build(config: ScanConfig, seed: int) -> Task:
 
 
 def pairs() -> list[Pair]:
-    """All 20,910 commands with their actions."""
+    """Returns all 20,910 commands with their actions."""
     single = [(command, actions) for verb, act in _verbs() for command, actions in _repeated(verb, act)]
     joined = [(f"{a} and {b}", f"{x} {y}") for a, x in single for b, y in single]
     swapped = [(f"{a} after {b}", f"{y} {x}") for a, x in single for b, y in single]
@@ -117,7 +117,7 @@ def pairs() -> list[Pair]:
 
 @cache
 def split(name: str, cutoff: int = CUTOFF) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """(training lines, test lines) of a split; the training lines of jump and turn_left repeat the primitive, as published."""
+    """Returns the (training lines, test lines) of a split; training lines of jump and turn_left repeat the primitive, as published."""
     every = pairs()
     if name == "simple":
         order = np.argsort(example_keys("scan/simple", 0, np.arange(len(every))))
@@ -173,7 +173,7 @@ def _source(name: str, lines: tuple[Pair, ...]) -> Source:
 
 
 def _actions(answers: np.ndarray) -> str:
-    """What was written before the first end."""
+    """Returns the actions before the first end."""
     ends = np.flatnonzero(answers == END)
     return " ".join(ACTIONS[i] for i in answers[: ends[0] if len(ends) else None].tolist())
 

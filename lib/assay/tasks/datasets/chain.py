@@ -1,7 +1,7 @@
-"""Text of any size from a rule, for measuring speed and for planning: `synthetic/lm` has no files, any vocabulary and any window.
+"""Synthetic text of any size from a rule, for speed measurements and planning: `synthetic/lm` has no files, any vocabulary and any window.
 
-Each token follows from the one before: x' = (5 x + 3) mod vocabulary with probability 0.9, else any token. A model that has understood it
-has a loss of `floor(vocabulary)` nats, one that knows nothing has log(vocabulary).
+Each token follows from the previous one: x' = (5 x + 3) mod vocabulary with probability 0.9, otherwise any token. A model that has learned
+the rule has a loss of `floor(vocabulary)` nats; uniform guessing has log(vocabulary).
 """
 
 import math
@@ -18,7 +18,7 @@ from assay.models.model import Vocabulary
 from assay.tasks.datasets.language import encode, score_language
 from assay.tasks.task import Task, find_split
 
-FOLLOWS, OF = 9, 10  # a token follows the rule so many times of ten
+FOLLOWS, OF = 9, 10  # a token follows the rule in FOLLOWS of OF cases
 DEFAULTS = CHAIN
 SPLITS = ("train", "valid", "test")
 ABOUT = {"lm": "tokens, most of which follow from the one before -> the next token"}
@@ -27,18 +27,18 @@ ABOUT = {"lm": "tokens, most of which follow from the one before -> the next tok
 @dataclass(frozen=True)
 class ChainConfig:
     name: str  # synthetic/lm
-    vocabulary: int  # ids
-    window: int  # tokens that a model reads
-    seed: int  # of the valid and test examples: the same for all runs that are to be compared
+    vocabulary: int  # number of ids
+    window: int  # tokens per input
+    seed: int  # seed of the valid and test examples: must be the same for all runs being compared
 
     def __post_init__(self):
-        require(self.vocabulary >= 2, "task.vocabulary", self.vocabulary, "it is at least 2")
+        require(self.vocabulary >= 2, "task.vocabulary", self.vocabulary, "it must be at least 2")
         require(1 <= self.window <= LONGEST, "task.window", self.window, f"a number of tokens, from 1 to {LONGEST:,}")
         require(self.seed >= 0, "task.seed", self.seed, "a non-negative integer")
 
 
 def build(config: ChainConfig, seed: int) -> Task:
-    """The task, its training examples drawn with `seed`."""
+    """Builds the task; `seed` draws its training examples."""
     roles = {"train": "train", "valid": "valid", "test": "test"}
 
     def source(split: str) -> Source:
@@ -63,7 +63,7 @@ def build(config: ChainConfig, seed: int) -> Task:
 
 
 def generate(keys: np.ndarray, length: int, vocabulary: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Inputs and the tokens that follow them, [n, length] each; all count."""
+    """Returns inputs and the tokens that follow them, [n, length] each; all count."""
     tokens = integers(keys, "tokens", length + 1, vocabulary)
     follows = integers(keys, "follows", length + 1, OF) < FOLLOWS
     for i in range(1, length + 1):
@@ -72,11 +72,11 @@ def generate(keys: np.ndarray, length: int, vocabulary: int) -> tuple[np.ndarray
 
 
 def follow(token: np.ndarray, vocabulary: int) -> np.ndarray:
-    """What the rule makes of a token."""
+    """Returns the token that the rule assigns to the next position."""
     return (5 * token + 3) % vocabulary
 
 
 def floor(vocabulary: int) -> float:
-    """The entropy of a token, given the one before, in nats."""
+    """Returns the entropy of a token given the previous one, in nats."""
     other = (1 - FOLLOWS / OF) / vocabulary
     return -(FOLLOWS / OF + other) * math.log(FOLLOWS / OF + other) - (vocabulary - 1) * other * math.log(other)

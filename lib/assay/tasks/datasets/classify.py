@@ -1,7 +1,7 @@
-"""Classification: one class for the whole input, read once. What images and texts share: the keys, the splits and the score.
+"""Classification: one class per input. Shared by images and texts: the config keys, the splits and the score.
 
-Training examples are split from those held out for choices (`valid`) before some of their labels are taken away (`labels`), so that runs
-with few and with many labels choose by the same examples. The subset of 50 lies in that of 100.
+Validation examples are held out before labels are removed (`labels`), so that runs with few and with many labels use the same validation
+examples. The subset of 50 is contained in that of 100.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,29 +21,29 @@ from assay.models.model import Batch, Output, Vocabulary
 from assay.tasks.task import Task, find_split, is_likeliest
 
 METRICS = ("accuracy", "f1_macro", "nll", "ece")
-SPLIT_SEED = 0  # folds and subsets are the same for all runs that are compared
+SPLIT_SEED = 0  # folds and subsets are the same for all runs being compared
 
 
 @dataclass(frozen=True)
 class LabelsConfig:
-    name: str  # as the table of tasks has it
-    labels: int  # training examples that have a label, stratified; 0: all
-    folds: int  # k-fold cross-validation: `valid` is one of so many folds of the data's training split; 0: the data's own, or a fixed share
-    fold: int  # which of them, from 0
-    unlabelled: bool = field(default=False, kw_only=True)  # whether training has the other examples too, without a label, for a teacher
+    name: str  # name in the table of tasks
+    labels: int  # number of labelled training examples, stratified; 0: all
+    folds: int  # folds of the training split for k-fold cross-validation, one of which is `valid`; 0: the data set's own, or a fixed share
+    fold: int  # index of the fold used as valid, from 0
+    unlabelled: bool = field(default=False, kw_only=True)  # whether training includes the other examples without labels, for a teacher
 
     def __post_init__(self):
         require(self.labels >= 0, "task.labels", self.labels, "a number of examples, or 0 for all")
         require(self.folds == 0 or self.folds >= 2, "task.folds", self.folds, "at least 2, or 0 for none")
-        require(not self.unlabelled or self.labels > 0, "task.unlabelled", self.unlabelled, "some have labels: set task.labels above 0")
+        require(not self.unlabelled or self.labels > 0, "task.unlabelled", self.unlabelled, "requires some labels: set task.labels above 0")
         require(0 <= self.fold < max(self.folds, 1), "task.fold", self.fold, f"from 0 to {max(self.folds, 1) - 1}")
 
 
 def chosen(config: LabelsConfig, labels: np.ndarray, valid: np.ndarray, groups: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Places of the training and validation examples among `labels` [n], and of the training examples that are `labelled`, which are all
-    of them unless `config.unlabelled`. `valid`: those held out where there are no folds.
+    """Returns the indices of the training, validation and labelled training examples among `labels` [n].
 
-    `groups`: what lies in one fold whole, such as a file.
+    All training examples are `labelled` unless `config.unlabelled`. `valid` is the validation set without folds. `groups` name units that
+    stay in one fold, such as files. Raises UserError for impossible labels or folds.
     """
     every = np.arange(len(labels))
     try:
@@ -59,9 +59,10 @@ def chosen(config: LabelsConfig, labels: np.ndarray, valid: np.ndarray, groups: 
 
 
 def score_classes(output: Output, batch: Batch) -> tuple[jax.Array, jax.Array, Mapping[str, jax.Array]]:
-    """Cross-entropy of each example in nats. `batch["targets"]`: int32 [batch]; where `batch["labelled"]` is 0 there is none to learn from.
+    """Computes the cross-entropy of each example in nats. `batch["targets"]` is int32 [batch]; examples with `batch["labelled"]` 0 have
+    weight 0.
 
-    `accuracy`: whether the likeliest class is right; `nll`: the cross-entropy; `confidence`: the likeliest class's probability.
+    `accuracy`: whether the most likely class is correct; `nll`: the cross-entropy; `confidence`: the probability of the most likely class.
     """
     log_probability = jax.nn.log_softmax(widened(output.logits), axis=-1)
     nll = -jnp.take_along_axis(log_probability, batch["targets"][:, None], axis=-1)[:, 0]
@@ -78,7 +79,7 @@ def task(
     inputs: int = 0,
     examples: Callable[[Sequence[Any]], Examples] | None = None,
 ) -> Task:
-    """A task of these splits. `classes`: what a class is called in records; `inputs`: token ids that are read, 0 for images."""
+    """Builds a task from its splits. `classes` are the class names in records; `inputs` is the number of input token ids, 0 for images."""
     return Task(
         name=name,
         vocabulary=Vocabulary(inputs, len(classes), pooled=True),
@@ -98,8 +99,11 @@ def task(
 
 
 def labelled(labels: np.ndarray, inputs: np.ndarray, lengths: np.ndarray | None = None, known: np.ndarray | None = None) -> Examples:
-    """Examples of one class each. `lengths`: tokens of each input; None where all have one shape. `known`: bool, which have a label; the
-    class of the others is 0, and no token of it counts."""
+    """Returns examples with one class each.
+
+    `lengths` are the tokens of each input; None if all have one shape. `known` (bool) says which have a label; the others have class 0,
+    with no counted token.
+    """
     ones = np.ones(len(labels), np.int64)
     length = ones if lengths is None else lengths.astype(np.int64)
     counted = ones if known is None else known.astype(np.int64)
@@ -107,5 +111,5 @@ def labelled(labels: np.ndarray, inputs: np.ndarray, lengths: np.ndarray | None 
 
 
 def knowing(encode: Callable[[Examples, int], Mapping[str, np.ndarray]]) -> Callable[[Examples, int], Mapping[str, np.ndarray]]:
-    """The encoding of a task where some training examples have no label: batches say which have one, as `labelled`, 1 or 0."""
+    """Wraps the encoding of a partly labelled task: batches get `labelled`, 1 or 0 per example."""
     return lambda examples, width: {**encode(examples, width), "labelled": (examples.target_length > 0).astype(np.float32)}

@@ -1,10 +1,10 @@
 """Images and their classes: `digits` (scikit-learn's 1,797 handwritten digits, 8 x 8), and any image data set of TFDS by name.
 
 digits: the documented split, the first 898 for training and the last 899 for `test`; `valid` is the last 180 of the 898. A TFDS data set
-keeps its splits; where it has no validation split, the last tenth of its training examples is `valid`.
+keeps its splits; without a validation split, the last tenth of its training examples is `valid`.
 
-`colour`: a spurious colour, after Coloured MNIST (Arjovsky et al. 2019, arXiv 1907.02893). Grey images are painted, each in one of as many
-hues as there are classes: on `train` and `valid` in its class's with that probability, otherwise, and on `test` always, in any.
+`colour`: a spurious colour, after Coloured MNIST (Arjovsky et al. 2019, arXiv 1907.02893). Grey images are coloured in one of as many hues
+as there are classes. On `train` and `valid` it is the class's hue with that probability; otherwise, and always on `test`, any hue.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,23 +23,23 @@ from assay.tasks.datasets import classify
 from assay.tasks.task import Task
 
 DIGITS_VALID = 180  # of the 898
-VALID_SHARE = 0.1  # of the training examples, where a data set comes without a validation split
-PALEST = 0.2  # of a hue's light, in the channel that has least
-HIGHEST = {"digits": 16.0}  # grey levels; 255 elsewhere
+VALID_SHARE = 0.1  # share of the training examples, for data sets without a validation split
+PALEST = 0.2  # smallest factor on a hue's channel
+HIGHEST = {"digits": 16.0}  # highest grey level; 255 elsewhere
 
 
 @dataclass(frozen=True)
 class ImagesConfig(classify.LabelsConfig):
     data_dir: str  # TFDS's folder; "": $TFDS_DATA_DIR, else ~/tensorflow_datasets
-    colour: float = field(default=0.0, kw_only=True)  # how often train and valid are painted in their class's hue; 0: images are grey
+    colour: float = field(default=0.0, kw_only=True)  # probability that train and valid images take their class's hue; 0: images stay grey
 
     def __post_init__(self):
         super().__post_init__()
-        require(0 <= self.colour <= 1, "task.colour", self.colour, "a probability, or 0 for images as they are")
+        require(0 <= self.colour <= 1, "task.colour", self.colour, "a probability, or 0 for unchanged images")
 
 
 def build(config: ImagesConfig, seed: int) -> Task:
-    """The task. Its splits do not depend on the run's seed. Raises UserError where the data cannot be had."""
+    """Builds the task. Its splits do not depend on the run's seed. Raises UserError if the data is not available."""
     del seed
     name = config.name.removeprefix("tfds/")
     pool, own, test = tfds.split_names(name, config.data_dir)
@@ -53,7 +53,9 @@ def build(config: ImagesConfig, seed: int) -> Task:
             return found
         images, labels = found["image"], found["label"]
         if images.shape[-1] != 1:
-            raise UserError(f"config.task.colour={config.colour} paints grey images, and those of {config.name} have colours. Set it to 0.")
+            raise UserError(
+                f"config.task.colour={config.colour} colours grey images, but those of {config.name} are already coloured. Set it to 0."
+            )
         own = 0.0 if split == test else config.colour
         return {**found, "image": painted(images, hues(labels, len(classes), own, split) / len(classes))}
 
@@ -77,11 +79,11 @@ def build(config: ImagesConfig, seed: int) -> Task:
     highest = HIGHEST.get(name, 255.0)
     encoding = partial(encode, highest=highest)
     made = classify.task(config.name, sources, classes, classify.knowing(encoding) if config.unlabelled else encoding)
-    return replace(made, shifted="colours that do not go with the classes") if config.colour else made
+    return replace(made, shifted="colours independent of the class") if config.colour else made
 
 
 def encode(examples: Examples, width: int, highest: float) -> dict[str, np.ndarray]:
-    """inputs float32 [n, height, width, channels], from -1 (black) to 1; targets int32 [n]; weight."""
+    """Returns inputs float32 [n, height, width, channels], from -1 (black) to 1; targets int32 [n]; weight."""
     del width
     return {
         "inputs": examples.input.astype(np.float32) * np.float32(2 / highest) - np.float32(1),
@@ -91,14 +93,18 @@ def encode(examples: Examples, width: int, highest: float) -> dict[str, np.ndarr
 
 
 def hues(labels: np.ndarray, classes: int, probability: float, split: str) -> np.ndarray:
-    """The hue of each example, a number below `classes`: its label with a probability, else any. The same in every run."""
+    """Returns the hue of each example, an integer below `classes`: its label with the given probability, otherwise any. It is the same in
+    every run.
+    """
     keys = example_keys(f"images/colour/{split}", 0, np.arange(len(labels)))
     own = integers(keys, "own", 1, 2**32)[:, 0] < probability * 2**32
     return np.where(own, labels, integers(keys, "hue", 1, classes)[:, 0])
 
 
 def painted(images: np.ndarray, turns: np.ndarray) -> np.ndarray:
-    """Grey images [n, height, width, 1] in colour, [n, height, width, 3]; black stays. `turns`: each one's hue, a share of the circle."""
+    """Colours grey images [n, height, width, 1] as [n, height, width, 3]; black stays black. `turns` has each image's hue, a fraction of
+    the circle.
+    """
     ramps = np.stack([(place + 6 * turns) % 6 for place in (5, 3, 1)], axis=-1)
     light = 1 - (1 - PALEST) * np.clip(np.minimum(ramps, 4 - ramps), 0, 1)
     return np.round(images * light[:, None, None, :]).astype(images.dtype)

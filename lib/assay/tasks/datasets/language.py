@@ -1,8 +1,8 @@
-"""Language modelling over the text of Python's standard library: `stdlib/lm` asks for the next token, `stdlib/mlm` for hidden ones.
+"""Language modelling on the text of Python's standard library: `stdlib/lm` predicts the next token, `stdlib/mlm` masked tokens.
 
-Training reads one stream of files cut into windows. valid and test are windows that never leave their file; with `context`, a window
-begins with so many tokens that the one before it has scored, which are read and not scored again. Every token of a file is scored once,
-so that bits per byte are those of the whole text. Intervals resample files.
+Training reads one stream of files cut into windows. valid and test have windows that never cross files. With `context`, a window starts
+with that many tokens that the previous one has scored; they are read but not scored again. Every token of a file is scored once, so bits
+per byte refer to the whole text. Intervals resample files.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,28 +25,28 @@ from assay.models.model import Batch, Output, Vocabulary
 from assay.tasks.task import Task, find_split, is_likeliest
 
 SPLITS = ("train", "valid", "test")
-LOSSLESS = ("bytes", "characters", "bpe")  # tokenizers whose tokens hold every byte of the text
+LOSSLESS = ("bytes", "characters", "bpe")  # tokenizers whose tokens preserve every byte of the text
 
 
 @dataclass(frozen=True)
 class LanguageConfig:
     name: str  # stdlib/lm
     tokenizer: str  # bytes, characters, words, wordpiece, bpe
-    tokenizer_size: int  # how many ids it learns at most, from the training texts
-    window: int  # tokens of a window
-    context: int  # tokens at the start of a window of valid or test that the window before it has scored
-    bytes: int  # of the training text that is read, from its start; 0: all
+    tokenizer_size: int  # maximum vocabulary size, learned from the training texts
+    window: int  # tokens per window
+    context: int  # tokens at the start of each valid or test window that the previous window has already scored
+    bytes: int  # bytes of the training text to read, from its start; 0: all
 
     def __post_init__(self):
-        require(self.tokenizer_size >= 1, "task.tokenizer_size", self.tokenizer_size, "it is at least 1")
-        require(self.window >= 2, "task.window", self.window, "it is at least 2")
-        require(0 <= self.context < self.window, "task.context", self.context, f"from 0 to below the window, {self.window}")
+        require(self.tokenizer_size >= 1, "task.tokenizer_size", self.tokenizer_size, "it must be at least 1")
+        require(self.window >= 2, "task.window", self.window, "it must be at least 2")
+        require(0 <= self.context < self.window, "task.context", self.context, f"at least 0 and below the window, {self.window}")
         require(self.bytes >= 0, "task.bytes", self.bytes, "a number of bytes, or 0 for all")
 
 
 @dataclass(frozen=True)
 class MaskedConfig(LanguageConfig):
-    share: float  # of the tokens that are asked for; 0.15 in BERT
+    share: float  # fraction of tokens to predict; 0.15 in BERT
 
     def __post_init__(self):
         super().__post_init__()
@@ -54,7 +54,7 @@ class MaskedConfig(LanguageConfig):
 
 
 def build(config: LanguageConfig, seed: int) -> Task:
-    """The next token, causally."""
+    """Builds the task of causal next-token prediction."""
     del seed
     tokens, sources = _text(config)
     figures = ("perplexity", "token_accuracy", "nll")
@@ -62,7 +62,10 @@ def build(config: LanguageConfig, seed: int) -> Task:
 
 
 def build_masked(config: MaskedConfig, seed: int) -> Task:
-    """The tokens that are hidden. Training hides others in each epoch; valid and test the same always, whatever the run's seed."""
+    """Builds the task of predicting masked tokens.
+
+    Training masks different tokens in each epoch; valid and test always mask the same ones, whatever the run's seed.
+    """
     del seed
     tokens, sources = _text(config)
     ordinary = tokens.ordinary()
@@ -77,7 +80,7 @@ def build_masked(config: MaskedConfig, seed: int) -> Task:
 
 
 def score_language(output: Output, batch: Batch) -> tuple[jax.Array, jax.Array, Mapping[str, jax.Array]]:
-    """Mean cross-entropy of the counted tokens of each window in nats, weighted by their number (`tokens`)."""
+    """Computes the mean cross-entropy of the counted tokens of each window in nats, weighted by their number (`tokens`)."""
     mask, targets = batch["mask"], batch["targets"]
     tokens = mask.sum(axis=1)
     log_probability = jax.nn.log_softmax(widened(output.logits), axis=-1)
@@ -88,7 +91,7 @@ def score_language(output: Output, batch: Batch) -> tuple[jax.Array, jax.Array, 
 
 
 def encode(examples: Examples, width: int) -> dict[str, np.ndarray]:
-    """inputs, targets, mask [n, width]: the last `target_length` tokens of a window count."""
+    """Returns inputs, targets, mask [n, width]: the last `target_length` tokens of a window count."""
     n, shown, place = len(examples.id), min(width, examples.input.shape[1]), np.arange(width)[None, :]
     inputs, targets = np.zeros((n, width), np.int32), np.zeros((n, width), np.int32)
     inputs[:, :shown], targets[:, :shown] = examples.input[:, :shown], examples.target[:, :shown]

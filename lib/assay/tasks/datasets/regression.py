@@ -1,8 +1,8 @@
-"""Regression: numbers read off numbers. `diabetes`: scikit-learn's 442 patients, ten measurements -> the disease's progress a year later.
+"""Regression: numbers from numbers. `diabetes`: scikit-learn's 442 patients, ten measurements -> the disease's progression a year later.
 
-The split is fixed: patients in the order of one counter-based key each; the first 111 are `test`, the next 67 `valid`, the other 264
-`train` (25, 15 and 60 per cent). Models read and answer standardised numbers (by mean and deviation of the training split); targets,
-predictions and rows are in the data's own units.
+The split is fixed: patients are ordered by one counter-based key each; the first 111 are `test`, the next 67 `valid`, the other 264 `train`
+(25, 15 and 60 per cent). Models read and predict standardised numbers (mean and deviation of the training split); targets, predictions and
+rows are in the data's own units.
 """
 
 import math
@@ -22,7 +22,7 @@ from assay.models.model import Batch, Output, Vocabulary
 from assay.tasks.task import Task, find_split
 
 METRICS = ("r2", "mse", "mae")
-TEST_SHARE, VALID_SHARE = 0.25, 0.15  # of all examples
+TEST_SHARE, VALID_SHARE = 0.25, 0.15  # shares of all examples
 SPLITS = ("train", "valid", "test")
 
 
@@ -37,7 +37,7 @@ class Table(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """What standardises numbers: (x - mean) / deviation, column by column."""
+    """Standardisation of numbers: (x - mean) / deviation, column by column."""
 
     mean: np.ndarray
     deviation: np.ndarray
@@ -50,7 +50,7 @@ class Scale(NamedTuple):
 
 
 def diabetes() -> Table:
-    """Efron et al. 2004 ("Least angle regression"): age, sex, body mass index, blood pressure, six blood serum measurements."""
+    """Loads Efron et al. 2004 ("Least angle regression"): age, sex, body mass index, blood pressure, six blood serum measurements."""
     from sklearn.datasets import load_diabetes  # slow to import
 
     inputs, targets = load_diabetes(return_X_y=True, scaled=False)
@@ -61,7 +61,7 @@ TABLES: Mapping[str, Callable[[], Table]] = {"diabetes": diabetes}
 
 
 def build(config: RegressionConfig, seed: int) -> Task:
-    """The task. Its splits do not depend on the run's seed."""
+    """Builds the task. Its splits do not depend on the run's seed."""
     del seed
     table = TABLES[config.name]()
     parts = split(config.name, len(table.targets))
@@ -93,29 +93,29 @@ def build(config: RegressionConfig, seed: int) -> Task:
 
 
 def split(name: str, size: int) -> dict[str, np.ndarray]:
-    """Places of the examples of each split, among `size`."""
+    """Returns the indices of each split's examples, among `size`."""
     order = np.argsort(example_keys(f"{name}/split", 0, np.arange(size)), kind="stable")
     test, valid = (math.ceil(share * size) for share in (TEST_SHARE, VALID_SHARE))
     return {"train": np.sort(order[test + valid :]), "valid": np.sort(order[test : test + valid]), "test": np.sort(order[:test])}
 
 
 def standard(values: np.ndarray) -> Scale:
-    """The scale of these rows; a column of one value only is centred."""
+    """Returns the scale of these rows; a constant column is only centred."""
     deviation = values.std(axis=0)
     return Scale(values.mean(axis=0), np.where(deviation > 0, deviation, 1.0))
 
 
 def encode(examples: Examples, width: int, read: Scale, answered: Scale) -> dict[str, np.ndarray]:
-    """inputs float32 [n, features] and targets float32 [n, outputs], standardised; weight."""
+    """Returns inputs float32 [n, features] and targets float32 [n, outputs], standardised; weight."""
     del width
     weight = np.ones(len(examples.id), np.float32)
     return {"inputs": read.to(examples.input), "targets": answered.to(examples.target), "weight": weight}
 
 
 def score_numbers(output: Output, batch: Batch, scale: np.ndarray | float = 1.0) -> tuple[jax.Array, jax.Array, Mapping[str, jax.Array]]:
-    """Squared error of each example, the mean over its outputs. Logits and `batch["targets"]`: float [batch, outputs].
+    """Computes the squared error of each example, averaged over its outputs. Logits and `batch["targets"]`: float [batch, outputs].
 
-    `mse`, `mae`: squared and absolute error where numbers are `scale` times as large, as in the data's own units.
+    `mse`, `mae`: squared and absolute error after multiplying by `scale`, which gives the data's own units.
     """
     error = widened(output.logits) - batch["targets"]
     own = error * jnp.broadcast_to(jnp.asarray(scale, jnp.float32), error.shape)

@@ -1,8 +1,8 @@
 """Texts and their classes: `stdlib/package` (a passage of Python's standard library -> its package), `csv` files, text data sets of TFDS.
 
-stdlib/package: split by file, so that no file is in two splits; intervals resample files. csv: rows of the training file whose text stands
-in the test file too are left out of training, and `valid` is a tenth of the different training texts, chosen by their content; where the
-text of a row has been seen, the first row counts.
+stdlib/package: split by file, so that no file is in two splits; intervals resample files. csv: training rows whose text also occurs in the
+test file are excluded. `valid` is a tenth of the distinct training texts, chosen by their content. If a text occurs in several rows, the
+first row counts.
 """
 
 import hashlib
@@ -24,29 +24,29 @@ from assay.data.tokenizers import Tokenizer, symbols, tokenizer
 from assay.tasks.datasets import classify
 from assay.tasks.task import Task
 
-VALID_ONE_IN = 10  # of the different training texts
+VALID_ONE_IN = 10  # of the distinct training texts
 
 
 @dataclass(frozen=True)
 class TextsConfig(classify.LabelsConfig):
     data_dir: str  # TFDS's folder; "": $TFDS_DATA_DIR, else ~/tensorflow_datasets
     tokenizer: str  # bytes, characters, words, wordpiece, bpe
-    tokenizer_size: int  # how many ids it learns at most, from the training texts
-    tokenizer_file: str  # a tokenizer.json to read in place of learning; "": none
-    max_length: int  # tokens of a text that are read; what is longer loses its end
+    tokenizer_size: int  # maximum vocabulary size, learned from the training texts
+    tokenizer_file: str  # a tokenizer.json to load instead of learning one; "": none
+    max_length: int  # maximum number of tokens per text; longer texts are truncated at the end
 
     def __post_init__(self):
         super().__post_init__()
-        require(self.tokenizer_size >= 1, "task.tokenizer_size", self.tokenizer_size, "it is at least 1")
-        require(self.max_length >= 1, "task.max_length", self.max_length, "it is at least 1")
+        require(self.tokenizer_size >= 1, "task.tokenizer_size", self.tokenizer_size, "it must be at least 1")
+        require(self.max_length >= 1, "task.max_length", self.max_length, "it must be at least 1")
 
 
 @dataclass(frozen=True)
 class CSVConfig(TextsConfig):
     train: str  # path of the training file
     test: str  # path of the test file; "": none
-    text: str  # name of the column of texts
-    label: str  # name of the column of labels
+    text: str  # name of the text column
+    label: str  # name of the label column
 
     def __post_init__(self):
         super().__post_init__()
@@ -55,7 +55,7 @@ class CSVConfig(TextsConfig):
 
 
 class Texts(NamedTuple):
-    """Texts with their classes' numbers, what they are resampled by, if not one by one, and which have a label, if not all."""
+    """Texts with their class ids, their resampling groups if any, and a mask of the labelled ones if not all are."""
 
     texts: Sequence[str]
     labels: np.ndarray
@@ -67,13 +67,13 @@ class Texts(NamedTuple):
         return Texts([self.texts[i] for i in rows], self.labels[rows], groups, known)
 
     def parts(self, rows: Mapping[str, np.ndarray]) -> "dict[str, Texts]":
-        """train and valid, as `classify.chosen` says."""
+        """Returns the parts train and valid for the rows of `classify.chosen`."""
         known = np.isin(rows["train"], rows["labelled"])
         return {"train": self.take(rows["train"], None if known.all() else known), "valid": self.take(rows["valid"])}
 
 
 def build_tfds(config: TextsConfig, seed: int) -> Task:
-    """A text data set of TFDS, or the standard library's passages."""
+    """Builds a task from a text data set of TFDS, or from the standard library's passages."""
     del seed
     name = "stdlib_text/package" if config.name == "stdlib/package" else config.name.removeprefix("tfds/")
     also = ("file",) if config.name == "stdlib/package" else ()
@@ -98,29 +98,29 @@ def build_tfds(config: TextsConfig, seed: int) -> Task:
 
 
 def build_csv(config: CSVConfig, seed: int) -> Task:
-    """A task of two CSV files. Raises UserError naming file, line and reason for what cannot be read."""
+    """Builds a task from two CSV files. Raises UserError with file, line and reason for invalid data."""
     del seed
     rows = csv.read_csv(config.train, config.text, config.label)
     classes = csv.classes_of(rows)
     if len(classes) < 2:
-        raise UserError(f"{config.train} has one label only, {classes[0]!r}; a classifier needs two at least. Change --config.task.train.")
+        raise UserError(f"{config.train} has only one label, {classes[0]!r}; a classifier needs at least two. Change --config.task.train.")
     tested = csv.read_csv(config.test, config.text, config.label) if config.test else []
     test = Texts([row.text for row in tested], csv.class_ids(config.test, tested, classes) if tested else np.zeros(0, np.int64))
     labels = csv.class_ids(config.train, rows, classes)
     tested_texts = set(test.texts)
     first = sorted({row.text: i for i, row in reversed(list(enumerate(rows))) if row.text not in tested_texts}.values())
     if not first:
-        raise UserError(f"every text of {config.train} stands in {config.test} too, so nothing is left to train on.")
+        raise UserError(f"every text of {config.train} also occurs in {config.test}, so nothing is left to train on.")
     every = Texts([rows[i].text for i in first], labels[first])
     held = np.array([i for i, text in enumerate(every.texts) if stable_hash(text) % VALID_ONE_IN == 0], np.int64)
     parts = every.parts(classify.chosen(config, every.labels, held))
     if not len(parts["train"].texts):
-        raise UserError(f"{config.train} has too few different texts to hold some out for choices. Give it more rows.")
+        raise UserError(f"{config.train} has too few distinct texts for a validation split. Give it more rows.")
     return _task(config, classes, lambda split: test if split == "test" else parts[split], bool(tested), bool(len(parts["valid"].texts)))
 
 
 def encode(examples: Examples, width: int) -> dict[str, np.ndarray]:
-    """inputs int32 [n, width], length, targets int32 [n], weight."""
+    """Returns inputs int32 [n, width], length, targets int32 [n], weight."""
     inputs = np.zeros((len(examples.id), width), np.int32)
     shown = min(width, examples.input.shape[1])
     inputs[:, :shown] = examples.input[:, :shown]
@@ -163,6 +163,6 @@ def _hash(training: Texts, classes: Sequence[str]) -> str:
 
 
 def _examples(texts: Sequence[str], labels: np.ndarray, tokens: Tokenizer, max_length: int, known: np.ndarray | None = None) -> Examples:
-    ids = [tokens.encode(text)[:max_length] or [tokens.unknown] for text in texts]  # an empty text is one token, so that it can be read
+    ids = [tokens.encode(text)[:max_length] or [tokens.unknown] for text in texts]  # an empty text becomes one token, which can be read
     inputs, lengths = padded(ids, max(map(len, ids)), tokens.pad)
     return classify.labelled(labels, inputs, lengths, known)

@@ -1,7 +1,7 @@
 """The fifteen tasks of "Neural Networks and the Chomsky Hierarchy" (Deletang et al., ICLR 2023, arXiv 2207.02098), with published cells.
 
 Splits: `train`, `valid` and `iid` have the training lengths (1-40); `41-500` and `501-1000` test length generalisation, and any other range
-can be named. The same evaluation examples meet every run; training examples change with the run's seed.
+can be named. All runs share the evaluation examples; training examples change with the run's seed.
 """
 
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from assay.tasks.lengths import by_length
 from assay.tasks.sequence import answer_after, score_tokens, vocabulary
 from assay.tasks.task import PLAIN, TRANSFORMERS, Published, Task
 
-TRAINED = (1, 40)  # the training lengths of the published cells
+TRAINED = (1, 40)  # training lengths of the published cells
 SPLITS = ("train", "valid", "iid", "41-500", "501-1000")
 
 
 @dataclass(frozen=True)
 class ChomskyConfig:
     name: str  # chomsky/NAME
-    convention: str  # "code" (which made the published numbers) or "paper", where the two disagree
+    convention: str  # "code" (which produced the published numbers) or "paper", where the two disagree
     lengths: str  # training lengths, FIRST:LAST, both included
-    seed: int  # of the valid and test examples: the same for all runs that are to be compared
+    seed: int  # seed of the valid and test examples: must be the same for all runs being compared
 
     def __post_init__(self):
         require(self.convention in RULES, "task.convention", self.convention, f"one of {', '.join(RULES)}")
@@ -31,7 +31,7 @@ class ChomskyConfig:
 
 
 def build(config: ChomskyConfig, seed: int) -> Task:
-    """The task, its training examples drawn with `seed`."""
+    """Builds the task; `seed` draws its training examples."""
     name = config.name.removeprefix("chomsky/")
     rule = RULES[config.convention][name]
     lengths = span(config.lengths, "config.task.lengths")
@@ -89,8 +89,8 @@ SYMBOLS = {
 }
 
 # -- published cells --------------------------------------------------------------------------------------------------------
-# Table 2 of the paper: token accuracy over lengths 41-500, the best of 10 seeds and the sweep of learning rates and positions.
-# "V" cells stand in the paper's own text; "V2" cells are quoted by the Deltaformer paper. Bounds ("at least 90") are left out.
+# Table 2 of the paper: token accuracy over lengths 41-500, the best of 10 seeds and the sweep of learning rates and positions. "V" cells
+# appear in the paper itself; "V2" cells are quoted by the Deltaformer paper. Bounds ("at least 90") are left out.
 
 PAPER = "Deletang et al. 2023 (arXiv 2207.02098), Table 2, best of 10 seeds x sweep"
 QUOTED = PAPER + ", quoted in Deltaformer (arXiv 2505.19488), Table 5"
@@ -169,6 +169,6 @@ def _published(name: str) -> list[Published]:
 def _cell(
     models: tuple[str, ...], metric: str, value: float, spread: float | None, statistic: str, source: str, tag: str, note: str
 ) -> Published:
-    """A published Transformer stands beside plain ones only."""
+    """Builds a published cell; a published Transformer is compared with plain Transformers only."""
     settings = PLAIN if models == TRANSFORMERS else {}
     return Published(models, "41-500", metric, value, spread, statistic, source, tag, note, settings)

@@ -1,9 +1,9 @@
-"""Fifteen formal-language tasks, each a vectorised NumPy generator and the answer it asks for.
+"""Fifteen formal-language tasks, each with a vectorised NumPy generator that also returns the answers.
 
-Source: Deletang et al., "Neural Networks and the Chomsky Hierarchy", ICLR 2023, arXiv 2207.02098 (written from the definitions).
-Where the paper's text and its released code differ there are two conventions. "code" is the default, because it made the published
-numbers: odds_first emits x[1::2] then x[0::2], modular_arithmetic shortens an even length, compute_sqrt is big-endian, solve_equation
-has + and -. "paper" follows the text: x[0::2] then x[1::2], an even length grows, little-endian, and * (token 11) as well.
+Source: Deletang et al., "Neural Networks and the Chomsky Hierarchy", ICLR 2023, arXiv 2207.02098 (written from the definitions). Where the
+paper's text and its released code differ, there are two conventions. "code" is the default, because it produced the published numbers:
+odds_first emits x[1::2] then x[0::2], modular_arithmetic shortens an even length, compute_sqrt is big-endian, solve_equation has + and -.
+"paper" follows the text: x[0::2] then x[1::2], an even length grows, little-endian, and * (token 11) as well.
 
     inputs, target, counted = RULES["code"]["parity_check"].generate(example_keys("parity/train", seed, indices), length)
 """
@@ -21,49 +21,49 @@ from assay.core.rng import integers
 PLUS, MINUS, TIMES, OPEN, CLOSE = 5, 6, 7, 8, 9  # after the digits 0-4, in both modular arithmetics
 UNKNOWN, EQUALS = 9, 10  # in solve_equation, whose own order has no product
 EQUATION_TOKENS = np.array([0, 1, 2, 3, 4, 5, 6, 11, 7, 8])  # arithmetic token -> solve_equation token
-MANY = 200  # tokens from which on there are far too many expressions for two of them to be equal: no more are counted
-END = 2  # terminator of the targets whose length varies
+MANY = 200  # beyond this many tokens expressions practically never coincide, so longer ones are not counted
+END = 2  # terminator of targets with variable length
 
 Examples = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Rule(NamedTuple):
-    """One task. Lengths are nominal, from 1 on: what the paper calls the length of the input sequence."""
+    """A task. Lengths are nominal, from 1: the paper's length of the input sequence."""
 
-    inputs: int  # input vocabulary
-    outputs: int  # classes of every output position
+    inputs: int  # size of the input vocabulary
+    outputs: int  # classes of each output position
     slots: Callable[[int], int]  # length -> output positions
     width: Callable[[int], int]  # length -> input tokens
     generate: Callable[[np.ndarray, int], Examples]  # keys [n], length -> input [n, width], target [n, slots], counted [n]
     log2_inputs: Callable[[int], float]  # length -> log2 of the number of distinct inputs
-    # Input [n, length] -> the answer of every prefix, where that answer and the next symbol give the next answer; else None.
+    # Input [n, length] -> the answer of every prefix, if that answer and the next symbol determine the next answer; otherwise None.
     states: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 # Every generator maps keys [n] and a length to (input, target, counted). `counted` is the number of leading target positions that are
-# scored: up to and with the terminator where there is one, else all. Example i depends on keys[i] and the length alone.
+# scored: up to and including the terminator if there is one, otherwise all. Example i depends on keys[i] and the length alone.
 
 
 def parity_check(keys: np.ndarray, length: int) -> Examples:
-    """Whether the number of ones is odd."""
+    """Returns whether the number of ones is odd."""
     bits = integers(keys, "bits", length, 2)
     return _all_counted(bits, bits.sum(axis=1, keepdims=True) % 2)
 
 
 def even_pairs(keys: np.ndarray, length: int) -> Examples:
-    """Whether the number of 01 and 10 pairs is odd, which is whether the ends differ."""
+    """Returns whether the number of 01 and 10 pairs is odd, which holds if and only if the ends differ."""
     bits = integers(keys, "bits", length, 2)
     return _all_counted(bits, bits[:, :1] ^ bits[:, -1:])
 
 
 def cycle_navigation(keys: np.ndarray, length: int) -> Examples:
-    """The place on a cycle of five after steps back (0), none (1) and forth (2)."""
+    """Returns the position on a cycle of five after steps back (0), none (1) and forth (2)."""
     moves = integers(keys, "moves", length, 3)
     return _all_counted(moves, (moves - 1).sum(axis=1, keepdims=True) % 5)
 
 
 def modular_arithmetic(keys: np.ndarray, length: int, even_change: int) -> Examples:
-    """The value modulo 5 of digits joined by + - *, the product first. An even length changes by `even_change`."""
+    """Returns the value modulo 5 of digits joined by + - *, with precedence of the product. An even length changes by `even_change`."""
     width = _odd(length, even_change)
     tokens = np.empty((len(keys), width), np.int64)
     tokens[:, ::2] = integers(keys, "digits", width // 2 + 1, 5)
@@ -78,15 +78,15 @@ def modular_arithmetic(keys: np.ndarray, length: int, even_change: int) -> Examp
 
 
 def reverse_string(keys: np.ndarray, length: int) -> Examples:
-    """The bits from last to first."""
+    """Returns the bits from last to first."""
     bits = integers(keys, "bits", length, 2)
     return _all_counted(bits, bits[:, ::-1].copy())
 
 
 def stack_manipulation(keys: np.ndarray, length: int) -> Examples:
-    """A stack from bottom to top, then POP (2), PUSH 0 (3), PUSH 1 (4); the final stack from top to bottom.
+    """Returns the final stack from top to bottom; the input is a stack from bottom to top, then POP (2), PUSH 0 (3), PUSH 1 (4).
 
-    The stack has U{1..length-1} bits (one at length 1). POP leaves an empty stack as it is.
+    The stack has U{1..length-1} bits (one at length 1). POP leaves an empty stack unchanged.
     """
     given = 1 + integers(keys, "given", 1, max(length - 1, 1))
     actions = 2 + integers(keys, "actions", length, 3)
@@ -94,7 +94,7 @@ def stack_manipulation(keys: np.ndarray, length: int) -> Examples:
     rows, height = np.arange(len(keys)), np.zeros(len(keys), np.int64)
     stack = np.zeros((len(keys), length), np.int64)
     for token in tokens.T:
-        # A given bit is a push too. What a POP writes lies above the top, where the next push overwrites it.
+        # An initial bit is also a push. What POP writes lies above the top, where the next push overwrites it.
         stack[rows, height] = token % 3
         height = np.where(token == 2, np.maximum(height - 1, 0), height + 1)
     downward = np.maximum(height[:, None] - 1 - np.arange(length), 0)
@@ -102,13 +102,13 @@ def stack_manipulation(keys: np.ndarray, length: int) -> Examples:
 
 
 def modular_arithmetic_brackets(keys: np.ndarray, length: int) -> Examples:
-    """The value modulo 5 of a fully bracketed expression of exactly `length` tokens."""
+    """Returns the value modulo 5 of a fully bracketed expression of exactly `length` tokens."""
     tokens, values = _expressions(keys, length, operators=3)
     return _all_counted(tokens, values[:, None])
 
 
 def solve_equation(keys: np.ndarray, length: int, operators: int) -> Examples:
-    """The digit hidden behind x in `expression = value`. Lengths below 3 hold no equation: zeros, answer 0.
+    """Returns the digit hidden behind x in `expression = value`. Lengths below 3 are too short for an equation: zeros, answer 0.
 
     With products (`operators=3`) the hidden digit is one solution, not always the only one.
     """
@@ -125,13 +125,13 @@ def solve_equation(keys: np.ndarray, length: int, operators: int) -> Examples:
 
 
 def duplicate_string(keys: np.ndarray, length: int) -> Examples:
-    """The bits twice."""
+    """Returns the bits twice."""
     bits = integers(keys, "bits", length, 2)
     return _all_counted(bits, np.tile(bits, 2))
 
 
 def missing_duplicate(keys: np.ndarray, length: int) -> Examples:
-    """The bit hidden behind one token 2 in a doubled string. An odd length ends with a token 3; length 1 is [1], answer 1."""
+    """Returns the bit hidden behind one token 2 in a doubled string. An odd length ends with a token 3; length 1 is [1], answer 1."""
     if length == 1:
         return _all_counted(np.ones((len(keys), 1), np.int64), np.ones((len(keys), 1), np.int64))
     half = length // 2
@@ -144,13 +144,13 @@ def missing_duplicate(keys: np.ndarray, length: int) -> Examples:
 
 
 def odds_first(keys: np.ndarray, length: int, first: int) -> Examples:
-    """Every second bit from index `first` on, then the others."""
+    """Returns every second bit from index `first`, then the others."""
     bits = integers(keys, "bits", length, 2)
     return _all_counted(bits, np.concatenate([bits[:, first::2], bits[:, 1 - first :: 2]], axis=1))
 
 
 def binary_addition(keys: np.ndarray, length: int) -> Examples:
-    """The sum of two little-endian numbers joined by a token 2; a single number below length 3."""
+    """Returns the sum of two little-endian numbers joined by a token 2; below length 3, a single number."""
     if length < 3:
         return _single_number(keys, length)
     tokens, first, second = _operands(keys, length)
@@ -162,7 +162,7 @@ def binary_addition(keys: np.ndarray, length: int) -> Examples:
 
 
 def binary_multiplication(keys: np.ndarray, length: int) -> Examples:
-    """The product of two little-endian numbers joined by a token 2; a single number below length 3."""
+    """Returns the product of two little-endian numbers joined by a token 2; below length 3, a single number."""
     if length < 3:
         return _single_number(keys, length)
     tokens, first, second = _operands(keys, length)
@@ -172,14 +172,14 @@ def binary_multiplication(keys: np.ndarray, length: int) -> Examples:
 
 
 def compute_sqrt(keys: np.ndarray, length: int, big_endian: bool) -> Examples:
-    """The integer square root of a number U{1..2^length-1}, in ceil(length/2) bits."""
+    """Returns the integer square root of a number U{1..2^length-1}, in ceil(length/2) bits."""
     bits = _positive_bits(keys, "bits", length, length)
     root = _to_bits([math.isqrt(number) for number in _to_numbers(bits)], (length + 1) // 2)
     return _all_counted(bits[:, ::-1].copy(), root[:, ::-1].copy()) if big_endian else _all_counted(bits, root)
 
 
 def bucket_sort(keys: np.ndarray, length: int) -> Examples:
-    """The tokens in ascending order."""
+    """Returns the tokens in ascending order."""
     tokens = integers(keys, "tokens", length, 5)
     return _all_counted(tokens, np.sort(tokens, axis=1))
 
@@ -189,7 +189,7 @@ def _all_counted(inputs: np.ndarray, target: np.ndarray) -> Examples:
 
 
 def _terminated(symbols: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first `counts` symbols of each row, the terminator and zeros, one column wider; and how many of them are scored."""
+    """Returns the first `counts` symbols of each row, the terminator and zeros, one column wider; and how many of them are scored."""
     place, counts = np.arange(symbols.shape[1] + 1), counts[:, None]
     target = np.where(place < counts, np.pad(symbols, ((0, 0), (0, 1))), np.where(place == counts, END, 0))
     return target, counts[:, 0] + 1
@@ -200,11 +200,11 @@ def _odd(length: int, even_change: int) -> int:
 
 
 def _expressions(keys: np.ndarray, length: int, operators: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random bracketed expressions, tokens [n, length], with their values modulo 5 [n].
+    """Returns random bracketed expressions, tokens [n, length], with their values modulo 5 [n].
 
-    By length: 1 `d`, 2 `-d`, 3 `(d)`, 4 `(-d)`, else `(L o R)` with len(L) ~ U{1..length-4}; o is one of the first `operators` of + - *.
-    One level of all trees at a time, down to write the tokens, up to evaluate. A node draws from its own place in the example's slots:
-    no two nodes start at the same token.
+    By length: 1 `d`, 2 `-d`, 3 `(d)`, 4 `(-d)`, otherwise `(L o R)` with len(L) ~ U{1..length-4}; o is one of the first `operators` of + -
+    *. It processes one level of all trees at a time, downwards to write the tokens, upwards to evaluate. A node draws from its own position
+    in the example's slots: no two nodes start at the same token.
     """
     splits = integers(keys, "splits", length, 2**32)
     digits = integers(keys, "digits", length, 5)
@@ -242,11 +242,11 @@ def _expressions(keys: np.ndarray, length: int, operators: int) -> tuple[np.ndar
 
 
 def _positive_bits(keys: np.ndarray, slot: str, width: int, size: int | np.ndarray) -> np.ndarray:
-    """Little-endian numbers U{1..2^size-1} in `width` bits; `size` is one for all or [n, 1]."""
+    """Draws little-endian numbers U{1..2^size-1} in `width` bits; `size` is one number for all rows or [n, 1]."""
     inside = np.broadcast_to(np.arange(width) < size, (len(keys), width))
     bits = integers(keys, slot, width, 2) * inside
     attempt = 0
-    # Rejection keeps the number uniform at any size; a draw of the number itself would stop at 32 bits.
+    # Rejection keeps the number uniform at any size; drawing the number itself would be limited to 32 bits.
     while len(zero := np.flatnonzero(~bits.any(axis=1))):
         attempt += 1
         bits[zero] = integers(keys[zero], f"{slot}, attempt {attempt}", width, 2) * inside[zero]
@@ -254,7 +254,7 @@ def _positive_bits(keys: np.ndarray, slot: str, width: int, size: int | np.ndarr
 
 
 def _operands(keys: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The tokens `n 2 m`, and the bits of n and of m, all [n, length]."""
+    """Returns the tokens `n 2 m`, and the bits of n and of m, all [n, length]."""
     size = 1 + integers(keys, "size", 1, length - 2)
     first = _positive_bits(keys, "first", length, size)
     second = _positive_bits(keys, "second", length, length - 1 - size)
@@ -264,13 +264,13 @@ def _operands(keys: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np
 
 
 def _single_number(keys: np.ndarray, length: int) -> Examples:
-    """There is no room for an operator: the answer is the number itself."""
+    """Returns the number itself as the answer, for lengths without room for an operator."""
     bits = _positive_bits(keys, "first", length, length)
     return bits, *_terminated(bits, _bit_length(bits))
 
 
 def _bit_length(bits: np.ndarray) -> np.ndarray:
-    """One more than the place of the last one in each row; no row may be zero."""
+    """Returns one more than the position of the last one in each row; no row may be zero."""
     return bits.shape[1] - bits[:, ::-1].argmax(axis=1)
 
 
@@ -286,9 +286,10 @@ def _to_bits(numbers: list[int], width: int) -> np.ndarray:
 
 @functools.cache
 def _count_expressions(length: int, operators: int) -> tuple[int, int, int, int]:
-    """How many expressions there are: all, those worth 0, all with one digit hidden, those of them whose value the digit changes.
+    """Counts expressions: all, those with value 0, all with one digit hidden, and those of them whose value depends on the digit.
 
-    The grammar is unambiguous, so trees are strings. The values 1 to 4 are equally frequent: in a leaf, and so in + - * of two.
+    The grammar is unambiguous, so trees and strings correspond. The values 1 to 4 are equally frequent in a leaf, and therefore in + - * of
+    two.
     """
     if length < 5:
         return 5, 1, 1, 1
@@ -300,7 +301,7 @@ def _count_expressions(length: int, operators: int) -> tuple[int, int, int, int]
         pairs += total * right
         zero_pairs += zero * right_zero
         other_pairs += (total - zero) * (right - right_zero)
-        hidden_pairs += 2 * hidden * right  # twice: the digit may hide on either side
+        hidden_pairs += 2 * hidden * right  # twice: the digit may be hidden on either side
         live_pairs += 2 * live * right
         live_other += 2 * live * (right - right_zero)  # a factor of 0 makes the digit irrelevant
     zeros = 2 * (zero_pairs + other_pairs // 4) + products * (pairs - other_pairs)
@@ -346,14 +347,14 @@ def _rules(paper: bool) -> Mapping[str, Rule]:
     def longer(length: int) -> int:  # room for the terminator
         return length + 1
 
-    def product(length: int) -> int:  # a product of both numbers has as many bits as they together; one number alone, as itself
+    def product(length: int) -> int:  # a product has as many bits as both numbers together; a single number stays itself
         return length if length > 2 else length + 1
 
     even_change, operators = (1, 3) if paper else (-1, 2)
     return MappingProxyType(
         {
             "parity_check": Rule(2, 2, one, same, parity_check, float, states=lambda bits: np.cumsum(bits, axis=1) % 2),
-            # The answer is no state: the next one depends on the last bit as well.
+            # The answer is not a state: the next one also depends on the last bit.
             "even_pairs": Rule(2, 2, one, same, even_pairs, float),
             "cycle_navigation": Rule(
                 inputs=3,
@@ -362,7 +363,7 @@ def _rules(paper: bool) -> Mapping[str, Rule]:
                 width=same,
                 generate=cycle_navigation,
                 log2_inputs=lambda length: length * math.log2(3),
-                states=lambda moves: np.cumsum(moves + 4, axis=1) % 5,  # + 4 is - 1 without a sign, so for unsigned tokens too
+                states=lambda moves: np.cumsum(moves + 4, axis=1) % 5,  # + 4 equals - 1 modulo 5, and also works for unsigned tokens
             ),
             "modular_arithmetic": Rule(
                 inputs=9,  # the published vocabulary keeps an id 8 that is never used
@@ -401,5 +402,5 @@ def _rules(paper: bool) -> Mapping[str, Rule]:
     )
 
 
-# Last, because it needs everything above.
+# Defined last, because it needs everything above.
 RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({"code": _rules(paper=False), "paper": _rules(paper=True)})

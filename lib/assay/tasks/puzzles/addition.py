@@ -1,12 +1,14 @@
-"""Addition, written out digit by digit: `a + b =`, then the digits of the sum, which the model writes itself (Lee et al., "Teaching
-Arithmetic to Small Transformers", 2023, arXiv 2307.03381; their results are curves, so that no number stands beside ours).
+"""Addition, digit by digit: `a + b =`, then the digits of the sum, which the model generates.
 
-    4 7 + 8 5 _  ->  1 3 2        `_` is EMPTY, which is the `=`; the highest digit first, and last with --config.treatments=reverse
+    4 7 + 8 5 _  ->  1 3 2        `_` is EMPTY, the `=`; the highest digit comes first, or last with --config.treatments=reverse
 
-The length is the number of digits; both operands have as many. Padded, each digit is any of 0-9, and the sum has one digit more, zeros in
-front included. Else there are no zeros in front, and END follows the sum. Length 1 has 100 inputs, which all splits share; longer inputs
-belong to training, valid or test by a hash. Positions for `couple` are those of Cho et al. 2024 (arXiv 2405.20671), for padded sums only:
-where the answer has no fixed length, its first position would tell it.
+Source: Lee et al., "Teaching Arithmetic to Small Transformers", 2023, arXiv 2307.03381. Their results are curves, so no published number
+stands beside ours.
+
+The length is the number of digits of both operands. With padding, each digit is any of 0-9, and the sum has one digit more, including
+leading zeros. Otherwise there are no leading zeros, and END follows the sum. Length 1 has 100 inputs, which all splits share; longer inputs
+belong to training, valid or test by a hash. The positions for `couple` are those of Cho et al. 2024 (arXiv 2405.20671), for padded sums
+only: if the answer's length varies, its first position would reveal it.
 """
 
 import math
@@ -24,7 +26,7 @@ from assay.tasks.sequence import prompted, score_tokens, vocabulary
 from assay.tasks.task import Task
 
 PLUS, INPUTS = 10, 11  # after the digits
-END = 10  # the class that ends a sum without zeros in front
+END = 10  # class that ends a sum without leading zeros
 SHARED_BELOW = 7  # bits: length 1 has 100 inputs, length 2 has 8,100 or 10,000
 SCORES = ("exact_match", "token_accuracy")
 DEFAULTS = ADDITION
@@ -36,9 +38,9 @@ ABOUT = {"addition": "two numbers, highest digits first -> the digits of their s
 class AdditionConfig:
     name: str  # addition
     lengths: str  # digits of the operands in training, FIRST:LAST, both included
-    pad: bool  # whether numbers have zeros in front, up to the length, and sums up to one digit more
-    balanced: bool  # whether in training each number of carries is as likely as the others; tests draw digits evenly
-    seed: int  # of the valid and test examples: the same for all runs that are to be compared
+    pad: bool  # whether numbers have leading zeros up to the length, and sums up to one digit more
+    balanced: bool  # whether training draws each number of carries equally often; tests draw digits uniformly
+    seed: int  # seed of the valid and test examples: must be the same for all runs being compared
 
     def __post_init__(self):
         require(self.seed >= 0, "task.seed", self.seed, "a non-negative integer")
@@ -46,7 +48,7 @@ class AdditionConfig:
 
 
 def build(config: AdditionConfig, seed: int) -> Task:
-    """The task, its training examples drawn with `seed`."""
+    """Builds the task; `seed` draws its training examples."""
     outputs = 10 if config.pad else 11
     lengths = span(config.lengths, "config.task.lengths")
     prefix = f"addition/{'padded' if config.pad else 'natural'}"
@@ -75,7 +77,7 @@ def build(config: AdditionConfig, seed: int) -> Task:
 
 
 def sums(keys: np.ndarray, length: int, pad: bool, balanced: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Input [n, 2 length + 1], the digits of the sum, and how many of them count, END included."""
+    """Returns inputs [n, 2 length + 1], the digits of the sum, and how many of them count, including END."""
     first, second = (balanced_operands if balanced else even_operands)(keys, length, pad)
     total, carry = np.zeros((len(keys), length + 1), np.int64), np.zeros(len(keys), np.int64)
     for place in reversed(range(length)):
@@ -90,7 +92,7 @@ def sums(keys: np.ndarray, length: int, pad: bool, balanced: bool) -> tuple[np.n
 
 
 def even_operands(keys: np.ndarray, length: int, pad: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Two numbers [n, length], highest digit first, each pair of them as likely as the others."""
+    """Draws two numbers [n, length], highest digit first, uniformly over pairs."""
     digits = integers(keys, "digits", 2 * length, 10).reshape(-1, 2, length)
     if _leads(length, pad):
         digits[:, :, 0] = 1 + integers(keys, "leading", 2, 9)
@@ -98,13 +100,13 @@ def even_operands(keys: np.ndarray, length: int, pad: bool) -> tuple[np.ndarray,
 
 
 def balanced_operands(keys: np.ndarray, length: int, pad: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Two numbers [n, length] whose sum has 0 ... length carries, each number of them as likely as the others.
+    """Draws two numbers [n, length] whose sum has a uniform number of carries, 0 ... length.
 
-    Lee et al. balance digits and carries. Lengths are drawn evenly anyhow. Of the places that carry, each choice of that many is as likely
-    as the others, and so is each pair of digits that carries, or does not, upon the carry of the place below.
+    Lee et al. balance digits and carries; lengths are already uniform here. Positions of the carries are uniform among all choices of that
+    number. Each pair of digits is uniform among those that carry, or do not, given the carry from the position below.
     """
     rank = integers(keys, "which", length, 2**32).argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
-    carries = (rank < integers(keys, "carries", 1, length + 1)).astype(np.int64)  # the highest place first
+    carries = (rank < integers(keys, "carries", 1, length + 1)).astype(np.int64)  # highest position first
     given = np.pad(carries[:, 1:], ((0, 0), (0, 1)))
     digits = np.empty((len(keys), length, 2), np.int64)
     for place in range(length):
@@ -116,14 +118,17 @@ def balanced_operands(keys: np.ndarray, length: int, pad: bool) -> tuple[np.ndar
 
 
 def log2_inputs(length: int, pad: bool) -> float:
-    """log2 of the number of pairs of operands."""
+    """Returns log2 of the number of pairs of operands."""
     leading = 9 if _leads(length, pad) else 10
     return 2 * (math.log2(leading) + (length - 1) * math.log2(10))
 
 
 def coupled_places(examples: Examples, width: int) -> np.ndarray:
-    """int32 [n, width]: one position for the digits of one place, as in Cho et al. 2024: the digits of an operand have 2 ... length + 1,
-    from left to right, `+` and `=` length + 2, and the digits of the sum, one more, 1 ... length + 1."""
+    """Returns positions, int32 [n, width], shared by the digits of one place, as in Cho et al. 2024.
+
+    Digits of an operand have 2 ... length + 1 from left to right; `+` and `=` have length + 2. The digits of the sum, one more, have 1 ...
+    length + 1.
+    """
     length = (examples.input_length[:, None] - 1) // 2
     at = np.arange(width)[None, :]
     asked = at % (length + 1) + 2  # operand and sign, twice
@@ -135,12 +140,12 @@ def coupled_places(examples: Examples, width: int) -> np.ndarray:
 
 
 def _leads(length: int, pad: bool) -> bool:
-    """Whether the highest digit cannot be 0. The number 0 itself has one digit."""
+    """Returns True if the highest digit cannot be 0. The number 0 itself has one digit."""
     return length > 1 and not pad
 
 
 def _pairs() -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of digits [least digit 0 or 1, carry that they get, carry that they give, number, 2], and how many there are."""
+    """Returns pairs of digits [least digit 0 or 1, carry in, carry out, number, 2], and how many there are."""
     pairs, counts = np.zeros((2, 2, 2, 100, 2), np.int64), np.zeros((2, 2, 2), np.int64)
     for least, given, carries in np.ndindex(2, 2, 2):
         found = [(a, b) for a in range(least, 10) for b in range(least, 10) if (a + b + given >= 10) == bool(carries)]

@@ -1,11 +1,11 @@
-"""Any family of reasoning-gym by name, `gym/chain_sum` or `gym/course_schedule`, character by character (the extra `reason`).
+"""Any family of reasoning-gym by name, `gym/chain_sum` or `gym/course_schedule`, at the character level (requires the extra `reason`).
 
-Prompt, EMPTY, then the characters of the answer and END, which the model writes itself at test. `verified` is the share of answers to which
-the family's verifier gives exactly 1.0; `exact_match` the share that equal the one answer which an item shows.
+An example is the prompt, EMPTY, then the characters of the answer and END, which the model generates at test time. `verified` is the share
+of answers that the family's verifier scores exactly 1.0; `exact_match` is the share equal to the one answer that an item contains.
 
-Splits: `train` by the run's seed; `valid`, `test` and `harder` (the family's curriculum one level up) by config.task.seed, the same for all
-runs. No question is in two splits: what stands in one of these is left out of training. What is left out, and how many, stands in the note
-of each row. Published figures are those of large language models without training, so none stands beside ours.
+Splits: `train` uses the run's seed; `valid`, `test` and `harder` (the family's curriculum one level up) use config.task.seed, the same for
+all runs. No question is in two splits: questions of the others are excluded from training. The note of each row says what was excluded, and
+how often. Published figures are for large language models without training, so none stands beside ours.
 """
 
 import hashlib
@@ -29,42 +29,42 @@ from assay.tasks.sequence import prompted, score_tokens, vocabulary
 from assay.tasks.task import Task, find_split
 
 DEFAULTS = GYM
-SPLITS = ("train", "valid", "test")  # and harder, where the family has a curriculum that goes on
-ORDER = ("test", "harder", "valid", "train")  # a question that is drawn for several splits stays in the first of these
+SPLITS = ("train", "valid", "test")  # and harder, if the family has a curriculum with a further level
+ORDER = ("test", "harder", "valid", "train")  # a question drawn for several splits stays in the first of these
 ABOUT = "puzzles with verifiers, by family: --task=gym/chain_sum"
-UNKNOWN = "<unk>"  # an input character that training lacks
-IMPOSSIBLE = -1  # the class of an answer's character that no answer of training has: no model gives it
+UNKNOWN = "<unk>"  # an input character that does not occur in training
+IMPOSSIBLE = -1  # class of an answer character that no training answer has; no model can predict it
 NO_ANSWER = "without an answer that the verifier accepts"
-MAJORITY = 0.05  # a single answer that is right for a larger share of the test is named in the note
+MAJORITY = 0.05  # the note reports a constant answer that is correct for more than this share of the test
 CAVEATS = {
-    "syllogism": "one item in eight says Yes where the conclusion does not follow (497 of 4,000, even where every kind of thing exists)",
+    "syllogism": "one item in eight answers Yes where the conclusion does not follow (497 of 4,000, even where every kind of thing exists)",
 }
-UNENDED = " <no end>"  # what an answer that did not stop in time is shown with
+UNENDED = " <no end>"  # suffix shown after an answer that did not stop in time
 
 
 @dataclass(frozen=True)
 class GymConfig:
     name: str  # gym/FAMILY
     options: str  # the family's own configuration, such as "min_terms=2, max_terms=4"; "": its defaults
-    size: int  # training items that are drawn
-    test_size: int  # items that are drawn for each of the other splits
-    max_prompt: int  # characters of a prompt; an item with a longer one is left out
-    max_answer: int  # characters of an answer; an item with a longer one is left out
-    strip: bool  # whether the words with which all training questions begin and end are cut off
-    harder: bool  # whether the split harder is drawn, which takes its time
-    seed: int  # of the valid, test and harder items: the same for all runs that are to be compared
+    size: int  # number of training items to draw
+    test_size: int  # number of items to draw for each of the other splits
+    max_prompt: int  # characters of a prompt; longer items are excluded
+    max_answer: int  # characters of an answer; longer items are excluded
+    strip: bool  # whether to strip the words that all training questions begin and end with
+    harder: bool  # whether to draw the split harder, which takes time
+    seed: int  # seed of the valid, test and harder items: must be the same for all runs being compared
 
     def __post_init__(self):
         for name in ("size", "test_size"):
             require(1 <= getattr(self, name) <= BLOCK, f"task.{name}", getattr(self, name), f"from 1 to {BLOCK:,}")
         for name in ("max_prompt", "max_answer"):
-            require(getattr(self, name) >= 1, f"task.{name}", getattr(self, name), "it is at least 1")
+            require(getattr(self, name) >= 1, f"task.{name}", getattr(self, name), "it must be at least 1")
         require(0 <= self.seed < len(BLOCKS["test"]), "task.seed", self.seed, f"from 0 to {len(BLOCKS['test']) - 1}")
 
 
 @dataclass(frozen=True)
 class Lines:
-    """The items of a split, with their prompts and the answers to imitate, and why how many others were left out."""
+    """The items of a split with their prompts and reference answers, and the counts of excluded items by reason."""
 
     items: Sequence[Item]
     prompts: Sequence[str]
@@ -73,7 +73,7 @@ class Lines:
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     def where(self, keep: Callable[[str, str], bool], why: str) -> "Lines":
-        """The lines of which `keep(prompt, answer)` holds."""
+        """Returns the lines for which `keep(prompt, answer)` holds."""
         rows = [i for i, (prompt, answer) in enumerate(zip(self.prompts, self.answers, strict=True)) if keep(prompt, answer)]
         left_out = Counter(self.left_out) + Counter({why: len(self.items) - len(rows)})
         prompts, answers = [self.prompts[i] for i in rows], [self.answers[i] for i in rows]
@@ -81,7 +81,7 @@ class Lines:
 
 
 def build(config: GymConfig, seed: int) -> Task:
-    """The task, its training items drawn with `seed`. Raises UserError for a family without answers to imitate."""
+    """Builds the task; `seed` draws its training items. Raises UserError for a family without reference answers."""
     family = config.name.removeprefix("gym/")
     gym_items.check_family(family)
     require(0 <= seed < len(BLOCKS["train"]), "seed", seed, f"from 0 to {len(BLOCKS['train']) - 1} for tasks of reasoning-gym")
@@ -134,7 +134,7 @@ def build(config: GymConfig, seed: int) -> Task:
 
 
 def common_ends(texts: Sequence[str]) -> tuple[str, str]:
-    """The words with which all texts begin, and those with which all end, up to white space. Something of each text is left."""
+    """Returns the words that all texts begin with, and those that all end with, up to white space. Some of each text always remains."""
     shortest = min(map(len, texts)) - 1
     prefix = _shared(texts)[:shortest]
     prefix = prefix[: max((space.end() for space in re.finditer(r"\s", prefix)), default=0)]
@@ -146,13 +146,13 @@ def common_ends(texts: Sequence[str]) -> tuple[str, str]:
 
 
 def _lines(config: GymConfig, family: str, seed: int) -> tuple[dict[str, Lines], list[str]]:
-    """The lines of each split, and what must be said of a split that there is not."""
+    """Returns the lines of each split, and messages about missing splits."""
     options, missing = gym_items.read_options(family, config.options), []
     wanted = {"test": options, "valid": options, "train": options}
     if config.harder:
         up = gym_items.harder(family, options)
         wanted |= {"harder": up} if up is not None else {}
-        missing += ["no split harder: the family's curriculum does not go on from these options"] if up is None else []
+        missing += ["no split harder: the family's curriculum has no level beyond these options"] if up is None else []
     lines: dict[str, Lines] = {}
     seen: dict[str, str] = {}
     for split in (split for split in ORDER if split in wanted):
@@ -162,7 +162,7 @@ def _lines(config: GymConfig, family: str, seed: int) -> tuple[dict[str, Lines],
         except UserError:
             if split != "harder":
                 raise
-            missing.append("no split harder: the family cannot make items one level up")
+            missing.append("no split harder: the family cannot generate items one level up")
             continue
         lines[split] = _apart(split, drawn, gym_items.scorer(family, wanted[split]), seen)
     if not lines["train"].items:
@@ -181,7 +181,7 @@ def _lines(config: GymConfig, family: str, seed: int) -> tuple[dict[str, Lines],
 
 
 def _apart(split: str, drawn: Sequence[Item], scorer: Any, seen: dict[str, str]) -> Lines:
-    """The items whose question no split has yet (`seen`: question -> its split) and that have an answer to imitate."""
+    """Returns the items with a reference answer whose question is in no split yet (`seen`: question -> its split)."""
     items, questions, answers, left_out = [], [], [], Counter[str]()
     for item in drawn:
         question = item["question"]
@@ -200,13 +200,13 @@ def _apart(split: str, drawn: Sequence[Item], scorer: Any, seen: dict[str, str])
 
 
 def _cut(prompt: str, prefix: str, suffix: str) -> str:
-    """The prompt without what all training prompts share; whole where it does not share it."""
+    """Removes what all training prompts share; a prompt without the shared parts is unchanged."""
     ends = prompt.startswith(prefix) and prompt.endswith(suffix) and len(prompt) > len(prefix) + len(suffix)
     return prompt[len(prefix) : len(prompt) - len(suffix)] if ends else prompt
 
 
 def _shared(texts: Sequence[str]) -> str:
-    """The longest common beginning. What the least and the greatest text share, all share."""
+    """Returns the longest common prefix: what the smallest and the largest text share, all share."""
     pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(min(texts), max(texts), strict=False))
     return "".join(a for a, _ in pairs)
 
@@ -226,7 +226,7 @@ def _source(split: str, lines: Lines, inputs: Sequence[str], outputs: Sequence[s
 
 
 def _text(answers: np.ndarray, outputs: Sequence[str]) -> str:
-    """What was written before the first END, marked where there is none."""
+    """Returns the text before the first END, marked if there is none."""
     ends = np.flatnonzero(answers == len(outputs))
     text = "".join(outputs[i] for i in answers[: ends[0] if len(ends) else None].tolist())
     return text if len(ends) else text + UNENDED
@@ -237,11 +237,11 @@ def _reasons(lines: Lines) -> str:
 
 
 def _note(family: str, lines: Mapping[str, Lines], missing: Sequence[str]) -> str:
-    """The library's version, what was left out, and what is right for much of the test without a look at the question."""
+    """Returns the library's version, what was excluded, and the accuracy of a constant answer."""
     counts = [f"{split}: {len(part.items):,} items, left out {_reasons(part)}" for split, part in lines.items() if part.left_out]
     (answer, _), *_ = Counter(lines["train"].answers).most_common(1)
     right = float(np.mean([gym_items.accepts(lines["test"].scorer, answer, item) for item in lines["test"].items]))
-    majority = [f"always {answer!r}: right for {right:.1%} of test"] if right >= MAJORITY else []
+    majority = [f"always {answer!r}: correct for {right:.1%} of test"] if right >= MAJORITY else []
     caveats = [CAVEATS[family]] if family in CAVEATS else []
     return "; ".join([f"reasoning-gym {gym_items.version()}", *counts, *missing, *majority, *caveats])
 
@@ -249,7 +249,7 @@ def _note(family: str, lines: Mapping[str, Lines], missing: Sequence[str]) -> st
 def _nothing_left(config: GymConfig, split: str, lines: Lines) -> UserError:
     if 2 * lines.left_out.get(NO_ANSWER, 0) > sum(lines.left_out.values()):
         return UserError(
-            f"the items of {config.name} hold no answer to imitate, only a verifier, so nothing can be trained on them here. "
+            f"the items of {config.name} have no reference answer, only a verifier, so they cannot be used for training. "
             f"Choose another family with {gym_items.NAMES}."
         )
     return UserError(
@@ -259,7 +259,7 @@ def _nothing_left(config: GymConfig, split: str, lines: Lines) -> UserError:
 
 
 def _hash(lines: Mapping[str, Lines]) -> str:
-    """Of all questions and answers: another version of the library may draw others."""
+    """Hashes all questions and answers: another version of the library may draw others."""
     whole = hashlib.blake2b(digest_size=8)
     for split, part in lines.items():
         whole.update(repr((split, part.prompts, part.answers)).encode("utf-8", "surrogatepass"))

@@ -1,9 +1,9 @@
-"""Items of reasoning-gym by family (Stojanovski et al. 2025, arXiv 2505.24760): drawn, checked, and kept on disk where drawing took long.
+"""Items of reasoning-gym by family (Stojanovski et al. 2025, arXiv 2505.24760): drawn, verified, and cached on disk if drawing is slow.
 
-The library draws item i of a data set from the seed `seed + i`, so two data sets whose seeds are near share nearly all of their items. Here
-each (split, seed) has a block of BLOCK seeds of its own. An item is a mapping with `question`, `answer` and `metadata`.
+The library draws item i of a data set from the seed `seed + i`, so two data sets with close seeds share nearly all of their items. Here
+each (split, seed) has its own block of BLOCK seeds. An item is a mapping with `question`, `answer` and `metadata`.
 
-An answer is right where the family's verifier gives exactly 1.0: it gives a part of that to answers that are wrong.
+An answer is correct if the family's verifier scores it exactly 1.0; verifiers also give partial scores to wrong answers.
 """
 
 import ast
@@ -33,21 +33,25 @@ from assay.core.errors import UserError, unknown
 Item = Mapping[str, Any]
 Options = Mapping[str, Any]
 
-BLOCK = 2**20  # seeds of the library for one seed of ours; below 2**32 in all, since some families hand them to NumPy
+BLOCK = 2**20  # the library's seeds for one seed of ours; below 2**32 in all, since some families pass them to NumPy
 BLOCKS: Mapping[str, range] = {"test": range(512), "harder": range(512, 1024), "valid": range(1024, 1536), "train": range(1536, 4096)}
 NAMES = "--config.task.name"
 OPTIONS = "--config.task.options"
 LEFT_OUT: Mapping[str, str] = {
-    "composite": "it is a mixture of the others and has no items of its own",
-    "codeio": "it runs programs that nobody has checked, and its items differ from one process to the next",
-    "knight_swap": "its items differ from one process to the next",
+    "composite": "it is a mixture of the other families without items of its own",
+    "codeio": "it runs unchecked programs, and its items differ between processes",
+    "knight_swap": "its items differ between processes",
 }
-GOLD = ("example_answer", "example_correct_answer", "possible_answer")  # where families with many right answers keep one of them
-# An exponent that is no number below 100, or has an exponent itself: some verifiers compute what they are given, and would take hours.
+GOLD = (
+    "example_answer",
+    "example_correct_answer",
+    "possible_answer",
+)  # metadata keys of one correct answer, where there are many
+# Matches an exponent that is not a number below 100, or has an exponent itself: some verifiers evaluate it, which could take hours.
 TOWER = re.compile(r"\*\*(?!\s*\(?-?\d{1,2}+(/\d{1,2}+)?+\)?+(?![\d.]|\s*\*\*))")
-SLOW_SECONDS = 10.0  # between lines of progress; what takes longer to draw is kept
+SLOW_SECONDS = 10.0  # between progress lines; slower draws are cached
 
-# Families that walk through Python's sets of strings, whose order is another in every process. They are drawn in a process that fixes it.
+# Families that iterate over Python's sets of strings, whose order differs between processes. A child process with a fixed order draws them.
 UNORDERED = (
     "intermediate_integration",
     "isomorphic_strings",
@@ -62,7 +66,7 @@ def _same_text(answer: str, right: str) -> bool:
 
 
 def _same_number(answer: str, right: str) -> bool:
-    """Within a tenth of a thousandth of the right one."""
+    """Returns True if the answer is within 0.01 % of the correct number."""
     try:
         given, wanted = Fraction(answer.strip()), Fraction(right)
     except (ValueError, ZeroDivisionError):
@@ -70,18 +74,18 @@ def _same_number(answer: str, right: str) -> bool:
     return abs(given - wanted) <= abs(wanted) / 10_000
 
 
-# Families whose verifiers give 1.0 to nearly anything: to what is not empty, and to "0" for 0.003.
+# Families whose verifiers give 1.0 to almost anything: any non-empty answer, or "0" for 0.003.
 OWN: Mapping[str, Callable[[str, str], bool]] = {"game_of_life_halting": _same_text, "coin_flip": _same_number}
 CHILD = "from assay.tasks.puzzles.gym_items import answer_parent; answer_parent()"
 
 
 def library() -> ModuleType:
-    """The package. Raises UserError naming the extra where it is missing."""
+    """Returns the package. Raises UserError naming the extra if it is not installed."""
     try:
         import reasoning_gym
     except ImportError as error:
         raise UserError(
-            f"the tasks gym/FAMILY need the package reasoning-gym ({error}), which the extra `reason` brings: pip install -e '.[reason]'. "
+            f"the tasks gym/FAMILY need the package reasoning-gym ({error}), part of the extra `reason`: pip install -e '.[reason]'. "
             f"Or choose another task with {NAMES}."
         ) from None
     return reasoning_gym
@@ -95,10 +99,10 @@ def families() -> list[str]:
 
 
 def check_family(family: str) -> None:
-    """Raises UserError listing the families whose names are near."""
+    """Raises UserError listing the families with similar names."""
     known = families()
     if family in LEFT_OUT:
-        raise UserError(f"gym/{family} cannot be learned here: {LEFT_OUT[family]}. Choose another family with {NAMES}.")
+        raise UserError(f"gym/{family} is not supported: {LEFT_OUT[family]}. Choose another family with {NAMES}.")
     if family not in known:
         words = set(family.split("_"))
         near = [name for name in known if words & set(name.split("_"))] or known
@@ -106,7 +110,7 @@ def check_family(family: str) -> None:
 
 
 def read_options(family: str, text: str) -> dict[str, Any]:
-    """`"min_terms=2, operators=('+', '-')"` -> the family's own configuration keys. Raises UserError for others."""
+    """Parses `"min_terms=2, operators=('+', '-')"` into the family's own configuration keys. Raises UserError for others."""
     try:
         call = ast.parse(f"_({text})", mode="eval").body
         if not isinstance(call, ast.Call) or call.args or not all(keyword.arg for keyword in call.keywords):
@@ -119,7 +123,7 @@ def read_options(family: str, text: str) -> dict[str, Any]:
     fields = {field.name for field in dataclasses.fields(_config_class(family))} - {"seed", "size"}
     for name in given:
         if name in ("seed", "size"):
-            raise UserError(f"{name} is no option of gym/{family} here: set --config.task.{name}, and --config.seed for training items.")
+            raise UserError(f"{name} is not an option of gym/{family}: set --config.task.{name}, and --config.seed for training items.")
         if name not in fields:
             raise unknown(f"option of gym/{family}", name, fields, OPTIONS)
     defaults = _config(family, {})
@@ -129,8 +133,11 @@ def read_options(family: str, text: str) -> dict[str, Any]:
 
 
 def harder(family: str, options: Options) -> dict[str, Any] | None:
-    """Options one level up: each number of the family's curriculum moves to the first level beyond its value in training, a range to
-    what lies between the two, or to that level alone. None where nothing can move, or not together."""
+    """Returns the options one level up, or None if no number can move, or not all together.
+
+    Each number of the family's curriculum moves to the first level beyond its training value. A range moves to the span between the two, or
+    to that level alone.
+    """
     from reasoning_gym.factory import create_curriculum, has_curriculum
 
     if not has_curriculum(family):
@@ -154,12 +161,12 @@ def harder(family: str, options: Options) -> dict[str, Any] | None:
 
 
 def draw(family: str, options: Options, split: str, seed: int, count: int) -> list[Item]:
-    """The first `count` items of a split, the same in every process. Raises UserError where the family cannot make them."""
+    """Draws the first `count` items of a split, the same in every process. Raises UserError if the family cannot generate them."""
     first = BLOCKS[split][seed] * BLOCK
     wanted = (family, dict(options), first, count)
     kept = _kept(wanted)
     if kept.is_file():
-        with contextlib.suppress(Exception):  # a file that cannot be read is made again
+        with contextlib.suppress(Exception):  # an unreadable file is rebuilt
             return pickle.loads(kept.read_bytes())
     begun = time.monotonic()
     items = _in_child(wanted) if family in UNORDERED and os.environ.get("PYTHONHASHSEED") != "0" else _items(*wanted)
@@ -169,21 +176,21 @@ def draw(family: str, options: Options, split: str, seed: int, count: int) -> li
 
 
 def gold(item: Item, scorer: Any) -> str | None:
-    """An answer to imitate that the family's verifier accepts: the item's own, or the example in its metadata; None where there is none."""
+    """Returns a reference answer that the family's verifier accepts: the item's own, or the example in its metadata; otherwise None."""
     found = (item["answer"], *(item["metadata"].get(name) for name in GOLD))
     texts = (answer if isinstance(answer, str) else json.dumps(answer) for answer in found if answer)
     return next((text for text in texts if accepts(scorer, text, item)), None)
 
 
 def scorer(family: str, options: Options) -> Any:
-    """The data set of the family, for its `score_answer`."""
+    """Returns the data set of the family, for its `score_answer`."""
     return _dataset(family, options, 0, 1)
 
 
 def accepts(scorer: Any, answer: str, item: Item) -> bool:
-    """Whether the verifier gives exactly 1.0. One that cannot read the answer rejects it.
+    """Returns True if the verifier scores exactly 1.0. An answer that it cannot parse is rejected.
 
-    Families in OWN are compared here. A right answer with more behind it is none, though some verifiers read only how it begins.
+    Families in OWN are compared here. A correct answer followed by more text is rejected, although some verifiers only read its start.
     """
     if answer == item["answer"]:
         return _score(scorer, answer, item)
@@ -201,7 +208,7 @@ def version() -> str:
 
 
 def answer_parent() -> None:
-    """The other end of `_in_child`: reads what is wanted, writes its items or the message of a UserError."""
+    """Implements the child process of `_in_child`: reads the request, and writes its items or the message of a UserError."""
     wanted = pickle.load(sys.stdin.buffer)
     out, sys.stdout = sys.stdout.buffer, sys.stderr  # a family may print
     try:
@@ -219,7 +226,7 @@ def _value(node: ast.expr) -> Any:
 
 
 def _like(default: Any, value: Any, family: str, name: str) -> Any:
-    """The value in the type of the default. Raises UserError where it is of another kind."""
+    """Converts the value to the type of the default. Raises UserError if it is of another kind."""
     if default is None:
         return value
     if isinstance(default, Sequence) and not isinstance(default, str):
@@ -243,13 +250,13 @@ def _config_class(family: str) -> type:
 
 
 def _config(family: str, options: Options) -> Any:
-    """The family's configuration, checked by the family."""
+    """Builds the family's configuration; the family validates it."""
     try:
         config = _config_class(family)(**options)
         if hasattr(config, "validate"):
             config.validate()
-    except Exception as error:  # assertions, mostly
-        raise UserError(f"gym/{family} does not take these options: {error or type(error).__name__}. Change {OPTIONS}.") from None
+    except Exception as error:  # mostly assertions
+        raise UserError(f"gym/{family} does not accept these options: {error or type(error).__name__}. Change {OPTIONS}.") from None
     return config
 
 
@@ -261,12 +268,12 @@ def _dataset(family: str, options: Options, seed: int, size: int) -> Any:
 def _score(scorer: Any, answer: str, item: Item) -> bool:
     try:
         return float(scorer.score_answer(answer, item)) == 1.0
-    except Exception:  # whatever the family's code does with what is no answer
+    except Exception:  # the family's code may raise anything for an invalid answer
         return False
 
 
 def _next_level(levels: Sequence[Any], value: Any) -> Any:
-    """The first of the levels beyond the value, in the direction in which they go; None where there is none, or they are no numbers."""
+    """Returns the first level beyond the value, in the direction of the levels; None if there is none, or if they are not numbers."""
     if any(isinstance(number, bool) or not isinstance(number, (int, float)) for number in (value, *levels)):
         return None
     sign = 1 if levels[-1] >= levels[0] else -1
@@ -280,7 +287,7 @@ def _items(family: str, options: Options, first: int, count: int) -> list[Item]:
         try:
             dataset = _dataset(family, options, first, count)
             for i in range(count):
-                random.seed(first + i)  # some families draw from Python's own generator, and not from that of the item
+                random.seed(first + i)  # some families draw from Python's global generator, and not from that of the item
                 items.append(dataset[i])
                 if time.monotonic() - told > SLOW_SECONDS:
                     told = time.monotonic()
@@ -296,7 +303,7 @@ def _items(family: str, options: Options, first: int, count: int) -> list[Item]:
 
 @contextlib.contextmanager
 def _own_random() -> Iterator[None]:
-    """Leaves the generators of Python and NumPy, which families seed anew, as they were."""
+    """Restores the generators of Python and NumPy, which families reseed."""
     python, numpy = random.getstate(), np.random.get_state()
     try:
         yield
@@ -322,7 +329,7 @@ def _kept(wanted: tuple[str, Options, int, int]) -> Path:
 
 
 def _keep(path: Path, items: Sequence[Item]) -> None:
-    """Writes the items whole or not at all. The folder is private: to read a pickle amounts to running it."""
+    """Writes the items atomically. The folder is private, because loading a pickle can run code."""
     with contextlib.suppress(OSError):  # a read-only home costs time, not correctness
         path.parent.mkdir(parents=True, exist_ok=True)
         path.parent.chmod(0o700)

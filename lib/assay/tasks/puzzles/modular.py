@@ -1,11 +1,11 @@
-"""Equations modulo a prime, of which a share is for training: the data of grokking (Power et al. 2022, arXiv 2201.02177), where a model
-knows its training equations by heart long before it answers the others.
+"""Equations modulo a prime, a share of which is for training: the data of grokking (Power et al. 2022, arXiv 2201.02177).
 
-    x o y _  ->  c        one token each; `_` is EMPTY, which is the `=`: the answer is read at its place, and nothing else is asked
+    x o y _  ->  c        one token each; `_` is EMPTY, the `=`: the answer is read at its position, and nothing else is predicted
 
-add, subtract and multiply have all modulus^2 equations, divide (x / y = c where x = c * y) those with y > 0. A hash of x, y and
-`split_seed` says which are for training. A tenth of the others are `valid`, for choices and for curves, the rest `test`; so no equation
-is in two splits. What is published are curves, so that no number stands beside ours.
+In grokking a model has memorized its training equations long before it generalises to the others. add, subtract and multiply have all
+modulus^2 equations; divide (x / y = c where x = c * y) has those with y > 0. A hash of x, y and `split_seed` selects the training
+equations. A tenth of the others is `valid`, for validation and learning curves; the rest is `test`. No equation is in two splits. The
+published results are curves, so no published number stands beside ours.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from assay.tasks.sequence import answer_after, score_tokens, vocabulary
 from assay.tasks.task import Task, find_split
 
 INPUT = 3  # tokens: x, the operation, y
-VALID_SHARE = 0.1  # of the equations that are not for training
+VALID_SHARE = 0.1  # share of the equations that are not for training
 METRICS = ("answer_accuracy",)
 DEFAULTS = MODULAR
 SPLITS = ("train", "valid", "test")
@@ -47,9 +47,9 @@ ABOUT = {name: f"x {operation.symbol} y -> the result modulo a prime" for name, 
 @dataclass(frozen=True)
 class ModularConfig:
     name: str  # modular/add, modular/subtract, modular/multiply, modular/divide
-    modulus: int  # numbers are 0 ... modulus - 1; a prime
-    share: float  # of the equations, for training
-    split_seed: int  # of the choice of the equations for training: the same for all runs that are to be compared
+    modulus: int  # a prime; numbers are 0 ... modulus - 1
+    share: float  # share of the equations used for training
+    split_seed: int  # seed of the training split: must be the same for all runs being compared
 
     def __post_init__(self):
         require(5 <= self.modulus <= 1009 and _is_prime(self.modulus), "task.modulus", self.modulus, "a prime from 5 to 1009")
@@ -60,7 +60,7 @@ class ModularConfig:
 
 
 def build(config: ModularConfig, seed: int) -> Task:
-    """The task. Its splits do not depend on the run's seed."""
+    """Builds the task. Its splits do not depend on the run's seed."""
     del seed
     name, modulus = config.name.removeprefix("modular/"), config.modulus
     parts = split(equations(name, modulus), config.share, config.split_seed)
@@ -84,7 +84,7 @@ def build(config: ModularConfig, seed: int) -> Task:
 
 
 def equations(name: str, modulus: int) -> np.ndarray:
-    """Every x, y, c with x o y = c, int64 [modulus * ys, 3], by x and then y."""
+    """Returns every x, y, c with x o y = c, int64 [modulus * ys, 3], sorted by x and then y."""
     operation = OPERATIONS[name]
     a, b = (part.reshape(-1) for part in np.meshgrid(np.arange(modulus), np.arange(0 if operation.zero else 1, modulus), indexing="ij"))
     x, c = operation.equation(a, b)
@@ -93,7 +93,7 @@ def equations(name: str, modulus: int) -> np.ndarray:
 
 
 def split(rows: np.ndarray, share: float, seed: int) -> dict[str, np.ndarray]:
-    """The rows x, y, c for train, valid and test: in the order of a hash of x and y the first `share`, a tenth of the others, the rest."""
+    """Splits the rows x, y, c in the order of a hash of x and y: the first `share` is train, a tenth of the rest valid, the others test."""
     pair = rows[:, 0] << 32 | rows[:, 1]
     order = np.argsort(example_keys("modular/split", seed, pair), kind="stable")
     train, valid, _ = np.cumsum(sizes(len(rows), share))
@@ -101,7 +101,7 @@ def split(rows: np.ndarray, share: float, seed: int) -> dict[str, np.ndarray]:
 
 
 def sizes(count: int, share: float) -> tuple[int, int, int]:
-    """How many of so many equations are for train, valid and test."""
+    """Returns how many of `count` equations are for train, valid and test."""
     train = round(share * count)
     valid = round(VALID_SHARE * (count - train))
     return train, valid, count - train - valid

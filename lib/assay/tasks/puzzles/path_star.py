@@ -1,11 +1,11 @@
-"""Path-star graphs: some arms of equal length begin at one node; the path to the end of one of them is asked for (Bachmann and Nagarajan,
-"The Pitfalls of Next-Token Prediction", 2024, arXiv 2403.06963).
+"""Path-star graphs: arms of equal length start at one node, and the task is the path to the end of one of them.
 
-    4 9 | 2 7 | 2 4 | 7 5 / 2 5 _  ->  2 7 5        edges in any order / start, goal; `_` is EMPTY, which is the `=`
+    4 9 | 2 7 | 2 4 | 7 5 / 2 5 _  ->  2 7 5        edges in any order / start, goal; `_` is EMPTY, the `=`
 
-As in the paper's code a node is one token, commas are none, the answer begins with the start, `path_length` counts the nodes of the
-answer, and the training set ends. Taught left to right, a model learns to follow an edge once it is on an arm, and guesses the first one:
-it gets 1 / degree of the paths. From the goal backwards (--config.treatments=reverse) each step has one edge.
+Source: Bachmann and Nagarajan, "The Pitfalls of Next-Token Prediction", 2024, arXiv 2403.06963. As in the paper's code, a node is one token
+and there are no comma tokens. The answer begins with the start, and `path_length` counts its nodes; the training set is finite. Trained
+left to right, a model learns to follow an edge once it is on an arm. It guesses the first edge, and therefore gets 1 / degree of the paths.
+From the goal backwards (--config.treatments=reverse), each step has a single edge.
 """
 
 import itertools
@@ -23,7 +23,7 @@ from assay.data.source import Source, finite, generated
 from assay.tasks.sequence import prompted, score_tokens, vocabulary
 from assay.tasks.task import Task, find_split
 
-SHARED_BELOW = 10  # bits: an eighth of 2**10 strings is enough to draw from; the paper's setting has above 2**60
+SHARED_BELOW = 10  # bits: an eighth of 2**10 strings is enough to draw from; the paper's setting has more than 2**60
 SCORES = ("exact_match", "token_accuracy")
 DEFAULTS = PATH_STAR
 SPLITS = ("train", "valid", "test")
@@ -33,25 +33,25 @@ ABOUT = {"path_star": "the edges of a star, its centre and the end of an arm -> 
 @dataclass(frozen=True)
 class PathStarConfig:
     name: str  # path_star
-    degree: int  # arms
+    degree: int  # number of arms
     path_length: int  # nodes from the start to the end of an arm, both included
-    nodes: int  # that an example's nodes are drawn from
-    train_size: int  # training examples, made when they are asked for; 0: there are always new ones
+    nodes: int  # number of node ids to draw from
+    train_size: int  # training examples, generated on request; 0: always new ones
     test_size: int  # test examples; valid has a tenth as many
-    seed: int  # of the valid and test examples: the same for all runs that are to be compared
+    seed: int  # seed of the valid and test examples: must be the same for all runs being compared
 
     def __post_init__(self):
         require(self.degree >= 2, "task.degree", self.degree, "at least 2 arms")
         require(self.path_length >= 2, "task.path_length", self.path_length, "at least 2 nodes, the start and the goal")
         least = 1 + self.degree * (self.path_length - 1)
-        require(self.nodes >= least, "task.nodes", self.nodes, f"at least {least}, so many as an example has")
+        require(self.nodes >= least, "task.nodes", self.nodes, f"at least {least}, the nodes of one example")
         require(self.train_size >= 0, "task.train_size", self.train_size, "a number of examples, or 0 for always new ones")
-        require(self.test_size >= 1, "task.test_size", self.test_size, "it is at least 1")
+        require(self.test_size >= 1, "task.test_size", self.test_size, "it must be at least 1")
         require(self.seed >= 0, "task.seed", self.seed, "a non-negative integer")
 
 
 def build(config: PathStarConfig, seed: int) -> Task:
-    """The task, its training examples drawn with `seed`."""
+    """Builds the task; `seed` draws its training examples."""
     degree, length, nodes = config.degree, config.path_length, config.nodes
     make = partial(stars, degree=degree, nodes=nodes)
     size = partial(log2_inputs, degree=degree, nodes=nodes)
@@ -81,7 +81,7 @@ def build(config: PathStarConfig, seed: int) -> Task:
         shown="test",
         free_running=1,
         answer_to_input=inputs + 1,
-        note=f"who guesses the first edge and follows the others has an exact match of 1/{degree}",
+        note=f"guessing the first edge and following the others gives an exact match of 1/{degree}",
         symbols=(*map(str, range(nodes)), *separators),
         classes=tuple(map(str, range(nodes))),
         verify=lambda record: verify(record["input"], record["prediction"]),
@@ -89,7 +89,9 @@ def build(config: PathStarConfig, seed: int) -> Task:
 
 
 def stars(keys: np.ndarray, length: int, degree: int, nodes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Prompt [n, prompt_length], path [n, length] from the start, and how many of its nodes count: all. `|` is `nodes`, `/` the next id."""
+    """Returns prompts [n, prompt_length], paths [n, length] from the start, and how many nodes count: all. `|` has id `nodes`, `/` the
+    next.
+    """
     order = integers(keys, "nodes", nodes, 2**32).argsort(axis=1, kind="stable")
     start, others = order[:, :1], order[:, 1 : 1 + degree * (length - 1)].reshape(len(keys), degree, length - 1)
     before = np.concatenate([np.repeat(start[:, :, None], degree, axis=1), others[:, :, :-1]], axis=2)
@@ -97,24 +99,24 @@ def stars(keys: np.ndarray, length: int, degree: int, nodes: int) -> tuple[np.nd
     shuffled = integers(keys, "edges", edges.shape[1], 2**32).argsort(axis=1, kind="stable")
     prompt = np.take_along_axis(edges, shuffled[:, :, None], axis=1).reshape(len(keys), -1)
     prompt[:, -1] = nodes + 1
-    path = np.concatenate([start, others[:, 0]], axis=1)  # which arm it is, the shuffled edges do not tell
+    path = np.concatenate([start, others[:, 0]], axis=1)  # the shuffled edges do not reveal which arm it is
     return np.concatenate([prompt, start, path[:, -1:]], axis=1), path, np.full(len(keys), length)
 
 
 def prompt_length(length: int, degree: int) -> int:
-    """Tokens of a prompt without its `=`: three an edge, the start and the goal."""
+    """Returns the tokens of a prompt without its `=`: three per edge, the start and the goal."""
     return 3 * degree * (length - 1) + 2
 
 
 def log2_inputs(length: int, degree: int, nodes: int) -> float:
-    """log2 of the number of prompts: a start and arms, all edges in any order; the arms that nobody asks for have none."""
+    """Returns log2 of the number of prompts: a start and arms, and all edges in any order; the order of the other arms does not count."""
     edges = degree * (length - 1)
     choices = math.lgamma(nodes + 1) - math.lgamma(nodes - edges)
     return (choices + math.lgamma(edges + 1) - math.lgamma(degree)) / math.log(2)
 
 
 def verify(prompt: Sequence[int] | np.ndarray, answer: Sequence[int] | np.ndarray) -> bool:
-    """Whether the answer is a path from the start to the goal along edges of the prompt, in their direction."""
+    """Returns True if the answer is a path from the start to the goal along edges of the prompt, in their direction."""
     tokens, path = [int(token) for token in prompt], [int(node) for node in answer]
     if len(tokens) < 5 or len(tokens) % 3 != 2 or not path:
         return False

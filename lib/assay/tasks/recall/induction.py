@@ -1,13 +1,14 @@
-"""Induction heads (Gu and Dao, "Mamba", arXiv 2312.00752, section 4.1): a trigger stands once among random tokens and once at the end;
-the answer is the token that followed it the first time.
+"""Induction heads (Gu and Dao, "Mamba", arXiv 2312.00752, section 4.1): a trigger occurs once among random tokens and once at the end. The
+answer is the token that followed its first occurrence.
 
     f c T a d b c T  ->  a
 
-The answer is read at the last trigger itself: what a causal model predicts when it has read the whole input, which has exactly `length`
-tokens. No token is added. The trigger is the last id, so that there are `vocabulary - 1` answers.
+The answer is read at the last trigger itself: a causal model predicts it after reading the whole input, which has exactly `length` tokens.
+No token is added. The trigger is the last id, so there are `vocabulary - 1` answers.
 
-Splits: `train`, `valid` and `iid` have the training length; `512` is length 512, as any other number, and `65-128` a range. Lengths with
-at most 2**10 inputs (up to 4 tokens, of the paper's 16) are shared by the splits, of longer ones each string is in one role.
+Splits: `train`, `valid` and `iid` have the training length; `512` is length 512 (any number works), and `65-128` is a range. Splits share
+the inputs of lengths with at most 2**10 inputs (up to 4 tokens, for the paper's vocabulary of 16). At longer lengths each string belongs to
+one split role.
 """
 
 import math
@@ -27,7 +28,7 @@ from assay.tasks.sequence import answer_inside, last_token, score_tokens
 from assay.tasks.task import Task
 
 SHORTEST = 3  # trigger, answer, trigger
-POWERS = tuple(2**power for power in range(6, 11))  # longer ones can be named too
+POWERS = tuple(2**power for power in range(6, 11))  # longer lengths can be named too
 SHARED_BELOW = 10  # an eighth of 2**10 strings is enough to draw from
 METRICS = ("answer_accuracy",)
 DEFAULTS = INDUCTION
@@ -38,18 +39,18 @@ ABOUT = {"induction": "tokens with a trigger inside and at the end -> what follo
 @dataclass(frozen=True)
 class InductionConfig:
     name: str  # recall/induction
-    vocabulary: int  # ids, the trigger included
-    length: int  # tokens of a training input; 256 in the paper
-    seed: int  # of the valid and test examples: the same for all runs that are to be compared
+    vocabulary: int  # number of ids, including the trigger
+    length: int  # tokens per training input; 256 in the paper
+    seed: int  # seed of the valid and test examples: must be the same for all runs being compared
 
     def __post_init__(self):
-        require(self.vocabulary >= 3, "task.vocabulary", self.vocabulary, "at least 3: a trigger and two tokens to choose from")
+        require(self.vocabulary >= 3, "task.vocabulary", self.vocabulary, "at least 3: a trigger and two other tokens")
         require(SHORTEST <= self.length <= LONGEST, "task.length", self.length, f"a number of tokens, from {SHORTEST} to {LONGEST:,}")
         require(self.seed >= 0, "task.seed", self.seed, "a non-negative integer")
 
 
 def build(config: InductionConfig, seed: int) -> Task:
-    """The task, its training examples drawn with `seed`."""
+    """Builds the task; `seed` draws its training examples."""
     splits = ("train", "valid", "iid", *(str(length) for length in POWERS if length > config.length))
     trigger = config.vocabulary - 1
 
@@ -76,7 +77,7 @@ def build(config: InductionConfig, seed: int) -> Task:
 
 
 def generate(keys: np.ndarray, length: int, vocabulary: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Inputs [n, length], answers [n, 1], and how many count. The first trigger is uniform over the places that leave it a successor."""
+    """Returns inputs [n, length], answers [n, 1], and how many count. The first trigger is uniform over the positions with a successor."""
     rows, trigger = np.arange(len(keys)), vocabulary - 1
     inputs = integers(keys, "tokens", length, trigger).astype(np.int32)
     place = integers(keys, "place", 1, length - 2)[:, 0]
@@ -88,7 +89,7 @@ def generate(keys: np.ndarray, length: int, vocabulary: int) -> tuple[np.ndarray
 
 
 def _named(split: str, splits: tuple[str, ...]) -> tuple[int, int]:
-    """The lengths of a split such as 512 or 65-128."""
+    """Parses the lengths of a split such as 512 or 65-128."""
     if not split[:1].isdigit():
         known = unknown("split", split, splits, SPLIT_KEY)
         raise UserError(f"{known} Or a length such as 512, or a range such as 65-128.")

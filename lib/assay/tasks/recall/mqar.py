@@ -1,12 +1,13 @@
-"""Multi-query associative recall, MQAR (Arora et al., "Zoology", ICLR 2024, arXiv 2312.04927): pairs of a key and its value, then each
-key once more, somewhere; the answer, read at the key itself, is its value.
+"""Multi-query associative recall, MQAR (Arora et al., "Zoology", ICLR 2024, arXiv 2312.04927): key-value pairs, then each key once more at
+some position. The answer, read at the repeated key itself, is its value.
 
     k3 v7  k1 v2  |  _ _ k1 _ k3 _ _ _        answers: 2 at k1, 7 at k3 (the classes are the values)
 
-Keys, and values, differ within an example. A key returns after g pairs of tokens, g = x - 1 drawn without replacement by p(x) ~ x^(a - 1),
-a = 0.01: most soon, some late. The paper has vocabularies of 8,192, and trains on each (length, pairs) of GRID alone; its results are
-a figure, so that no number stands beside ours. Splits: `train`, `valid` and `iid` have the training length and pairs; `256x16` is length
-256 with 16 pairs, as any LENGTHxPAIRS. No string is in two roles where there are more than 2**10, which only toy settings lack.
+Keys are distinct within an example, and so are values. A key repeats after g pairs of tokens, g = x - 1 drawn without replacement by p(x) ~
+x^(a - 1), a = 0.01: most keys soon, some late. The paper has vocabularies of 8,192 and trains on each (length, pairs) of GRID separately.
+Its results are a figure, so no published number stands beside ours. Splits: `train`, `valid` and `iid` have the training length and pairs;
+`256x16` is length 256 with 16 pairs (any LENGTHxPAIRS works). No string is in two roles if there are more than 2**10 strings, which only
+toy settings lack.
 """
 
 import math
@@ -26,9 +27,9 @@ from assay.tasks.lengths import SPLIT_KEY
 from assay.tasks.sequence import answer_inside, score_tokens
 from assay.tasks.task import Task
 
-A = 0.01  # of the power law by which keys return
-GRID = ((64, 4), (128, 8), (256, 16), (512, 64))  # the paper's lengths and pairs
-NOTHING = 0  # the id between the keys that return, and of padding
+A = 0.01  # exponent of the power law for the gaps of repeated keys
+GRID = ((64, 4), (128, 8), (256, 16), (512, 64))  # the paper's lengths and numbers of pairs
+NOTHING = 0  # id of the filler between repeated keys, and of padding
 SHARED_BELOW = 10  # an eighth of 2**10 strings is enough to draw from
 METRICS = ("token_accuracy", "exact_match")
 DEFAULTS = MQAR
@@ -39,22 +40,22 @@ ABOUT = {"mqar": "pairs of key and value, then keys -> the value of each key"}
 @dataclass(frozen=True)
 class MQARConfig:
     name: str  # recall/mqar
-    vocabulary: int  # ids that are read: 0 for nothing, keys, and values in the upper half
-    pairs: int  # of a key and its value, in training
-    length: int  # tokens of a training input; at least four a pair
-    seed: int  # of the valid and test examples: the same for all runs that are to be compared
+    vocabulary: int  # number of input ids: 0 for the filler, keys, and values in the upper half
+    pairs: int  # number of key-value pairs, in training
+    length: int  # tokens per training input; at least four per pair
+    seed: int  # seed of the valid and test examples: must be the same for all runs being compared
 
     def __post_init__(self):
         fits = f"from 4 * config.task.pairs to {LONGEST:,}"
-        require(self.pairs >= 1, "task.pairs", self.pairs, "it is at least 1")
+        require(self.pairs >= 1, "task.pairs", self.pairs, "it must be at least 1")
         require(4 * self.pairs <= self.length <= LONGEST, "task.length", self.length, f"a number of tokens, {fits}")
         least = smallest_vocabulary(self.pairs)
-        require(self.vocabulary >= least, "task.vocabulary", self.vocabulary, f"at least {least}, for keys and values that differ")
+        require(self.vocabulary >= least, "task.vocabulary", self.vocabulary, f"at least {least}, for distinct keys and values")
         require(self.seed >= 0, "task.seed", self.seed, "a non-negative integer")
 
 
 def build(config: MQARConfig, seed: int) -> Task:
-    """The task, its training examples drawn with `seed`."""
+    """Builds the task; `seed` draws its training examples."""
     first_value, longer = config.vocabulary // 2, [(length, pairs) for length, pairs in GRID if length > config.length]
     tests = tuple(f"{length}x{pairs}" for length, pairs in longer if smallest_vocabulary(pairs) <= config.vocabulary)
     splits = ("train", "valid", "iid", *tests)
@@ -84,11 +85,11 @@ def build(config: MQARConfig, seed: int) -> Task:
 
 
 def generate(keys: np.ndarray, length: int, pairs: int, vocabulary: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Inputs [n, length], values [n, pairs] in the order in which their keys return, and how many count."""
+    """Returns inputs [n, length], values [n, pairs] in the order in which their keys repeat, and how many count."""
     first_value, space = vocabulary // 2, (length - 2 * pairs) // 2
     key = 1 + _distinct(keys, "key", pairs, first_value - 1)
     value = _distinct(keys, "value", pairs, vocabulary - first_value)
-    # The smallest of exponential draws at these rates, in their order, are drawn without replacement by these weights.
+    # The smallest exponential draws at these rates, in ascending order, are a draw without replacement by these weights.
     uniform = (integers(keys, "gap", space, 1 << 32) + 0.5) / (1 << 32)
     gap = np.argsort(-np.log(uniform) / np.arange(1, space + 1) ** (A - 1.0), axis=1, kind="stable")[:, :pairs]
     inputs = np.full((len(keys), length), NOTHING, np.int32)
@@ -100,12 +101,12 @@ def generate(keys: np.ndarray, length: int, pairs: int, vocabulary: int) -> tupl
 
 
 def queries(examples: Examples) -> np.ndarray:
-    """Where keys return [n, longest]: what stands after the pairs and is not nothing."""
+    """Returns the positions of repeated keys as a mask [n, longest]: tokens after the pairs that are not filler."""
     return (np.arange(examples.input.shape[1])[None, :] >= 2 * examples.target_length[:, None]) & (examples.input != NOTHING)
 
 
 def smallest_vocabulary(pairs: int) -> int:
-    """Of which the lower half, without 0, has so many keys."""
+    """Returns the smallest vocabulary whose lower half, without 0, has `pairs` keys."""
     return 2 * (pairs + 1)
 
 
@@ -113,7 +114,7 @@ def smallest_vocabulary(pairs: int) -> int:
 
 
 def _distinct(keys: np.ndarray, slot: str, count: int, span: int) -> np.ndarray:
-    """`count` different integers in [0, span) for each key, in random order: the first steps of a Fisher-Yates shuffle."""
+    """Draws `count` distinct integers in [0, span) for each key, in random order: the first steps of a Fisher-Yates shuffle."""
     words = integers(keys, slot, count, 1 << 32)
     pool, rows = np.tile(np.arange(span, dtype=np.int32), (len(keys), 1)), np.arange(len(keys))
     for i in range(count):
@@ -123,11 +124,11 @@ def _distinct(keys: np.ndarray, slot: str, count: int, span: int) -> np.ndarray:
 
 
 def _named(split: str, vocabulary: int, splits: tuple[str, ...]) -> tuple[int, int]:
-    """Length and pairs of a split such as 256x16."""
+    """Parses length and pairs of a split such as 256x16."""
     found = re.fullmatch(r"(\d+)x(\d+)", split)
     if not found:
         known = unknown("split", split, splits, SPLIT_KEY)
-        raise UserError(f"{known} Or LENGTHxPAIRS, such as 256x16; a length alone, or a range, is none.")
+        raise UserError(f"{known} Or LENGTHxPAIRS, such as 256x16; a length alone or a range is not a split.")
     length, pairs = int(found[1]), int(found[2])
     if not 4 <= 4 * pairs <= length <= LONGEST or smallest_vocabulary(pairs) > vocabulary:
         raise UserError(

@@ -1,14 +1,15 @@
-"""p-hop induction (Sanford et al. 2024, arXiv 2402.09268; Saunshi et al., ICLR 2025, arXiv 2502.17416, Table 1): from the last token hop to
-where its symbol stood latest before, and one on; p times; the answer is the symbol reached.
+"""p-hop induction: from the last token, hop to the token after the latest earlier occurrence of its symbol, p times. The answer is the
+symbol reached.
 
     hop(i) = the latest j < i with x[j - 1] = x[i];  the answer is x[hop^p(n - 1)]            a d c b a c b  ->  1 hop: a, 2 hops: d
 
-Inputs are made so that p hops exist: p places, no two neighbours, uniform among all such choices; symbols of the chain, each other than the
-one before; and around them random symbols that match nothing closer. No place of the chain follows its own symbol, so that it does not
-matter whether j = i counts. The answer is read at the last token. The number of hops is nowhere told: one model learns one.
+Source: Sanford et al. 2024, arXiv 2402.09268; Saunshi et al., ICLR 2025, arXiv 2502.17416, Table 1. Inputs are constructed so that p hops
+exist. The p positions have no two neighbours and are uniform among all such choices. Each symbol of the chain differs from the previous
+one, and the random symbols around the chain match nothing closer. No position of the chain follows its own symbol, so it does not matter
+whether j = i counts. The answer is read at the last token. The input does not encode the number of hops: a model learns a fixed number.
 
-Splits: `train`, `valid`, `iid`; `512` is length 512 with the same hops, and `hops-24` 24 hops at the training length, for models that are
-given more loops. Settings with at most 2**10 inputs are shared by the splits; of others each string is in one role.
+Splits: `train`, `valid`, `iid`; `512` is length 512 with the same hops, and `hops-24` has 24 hops at the training length, for models that
+are given more loops. Splits share the inputs of settings with at most 2**10 inputs; otherwise each string belongs to one split role.
 """
 
 import math
@@ -39,20 +40,20 @@ ABOUT = {"p_hop": "symbols -> the one reached by p hops, each to what followed t
 class PHopConfig:
     name: str  # recall/p_hop
     hops: int  # 16 or 32 in the paper
-    length: int  # tokens of a training input; 256 in the paper
-    alphabet: int  # symbols; 4 in the paper
-    seed: int  # of the valid and test examples: the same for all runs that are to be compared
+    length: int  # tokens per training input; 256 in the paper
+    alphabet: int  # number of symbols; 4 in the paper
+    seed: int  # seed of the valid and test examples: must be the same for all runs being compared
 
     def __post_init__(self):
-        require(self.alphabet >= 3, "task.alphabet", self.alphabet, "at least 3 symbols: of two, the answer follows from the last token")
-        require(self.hops >= 1, "task.hops", self.hops, "it is at least 1")
+        require(self.alphabet >= 3, "task.alphabet", self.alphabet, "at least 3 symbols: with two, the last token determines the answer")
+        require(self.hops >= 1, "task.hops", self.hops, "it must be at least 1")
         allowed = f"a number of tokens, from 2 * config.task.hops + 1 to {LONGEST:,}"
         require(shortest(self.hops) <= self.length <= LONGEST, "task.length", self.length, allowed)
         require(self.seed >= 0, "task.seed", self.seed, "a non-negative integer")
 
 
 def build(config: PHopConfig, seed: int) -> Task:
-    """The task, its training examples drawn with `seed`."""
+    """Builds the task; `seed` draws its training examples."""
     longer, further = str(2 * config.length), f"hops-{2 * config.hops}"
     splits = ("train", "valid", "iid", longer, *([further] if shortest(2 * config.hops) <= config.length else []))
 
@@ -80,15 +81,15 @@ def build(config: PHopConfig, seed: int) -> Task:
 
 
 def generate(keys: np.ndarray, length: int, hops: int, alphabet: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Inputs [n, length], answers [n, 1], and how many count."""
+    """Returns inputs [n, length], answers [n, 1], and how many count."""
     rows = np.arange(len(keys))[:, None]
-    # Subsets of so many fewer places, spread by one each: p places of which no two are neighbours, from the left; the first is not 0.
+    # Choose p of fewer positions and spread them by one each: p positions without neighbours, in ascending order; the first is not 0.
     subset = np.argsort(integers(keys, "places", length - 1 - hops, 1 << 32), axis=1, kind="stable")[:, :hops]
     places = np.sort(subset, axis=1) + np.arange(1, hops + 1)
-    # The chain from the right: the last token's symbol, then that of each place, other than the one before.
+    # The chain from the right: the last token's symbol, then that of each position, different from the previous one.
     steps = np.concatenate([integers(keys, "last", 1, alphabet), 1 + integers(keys, "chain", hops, alphabet - 1)], axis=1)
     chain = np.cumsum(steps, axis=1) % alphabet
-    # From a place up to the next token of the chain, that token's symbol would be a closer match; left of all places nothing would.
+    # Between a position and the next token of the chain, that token's symbol would be a closer match; left of all positions nothing would.
     passed = np.zeros((len(keys), length), np.int64)
     passed[rows, places] = 1
     passed = np.cumsum(passed, axis=1)
@@ -102,12 +103,12 @@ def generate(keys: np.ndarray, length: int, hops: int, alphabet: int) -> tuple[n
 
 
 def shortest(hops: int) -> int:
-    """Tokens of the shortest input that has so many hops."""
+    """Returns the tokens of the shortest input with `hops` hops."""
     return 2 * hops + 1
 
 
 # -- published cells --------------------------------------------------------------------------------------------------------
-# Table 1: layers, times that they are looped, and the accuracies at 16 and 32 hops.
+# Table 1: layers, loops, and the accuracies at 16 and 32 hops.
 
 PAPER = "Saunshi et al. 2025 (arXiv 2502.17416), Table 1, ({depth} x {loops})"
 NOTE = "published: width 128, 8 heads, 200,000 updates of 256 examples, 4 million training examples, Adafactor"
@@ -124,7 +125,7 @@ _CELLS: dict[tuple[int, int], tuple[float, float]] = {
 
 
 def published(config: PHopConfig) -> tuple[Published, ...]:
-    """The cells of this setting; none but for the paper's own settings."""
+    """Returns the published cells of this setting; empty except for the paper's own settings."""
     if (config.length, config.alphabet) != (256, 4) or config.hops not in HOPS:
         return ()
     found = []
@@ -139,22 +140,22 @@ def published(config: PHopConfig) -> tuple[Published, ...]:
 
 
 def _named(split: str, config: PHopConfig, splits: tuple[str, ...]) -> tuple[int, int]:
-    """Length and hops of a split such as 512 or hops-24."""
+    """Parses length and hops of a split such as 512 or hops-24."""
     found = re.fullmatch(r"(hops-)?(\d+)", re.sub(r"^(\d+)-\1$", r"\1", split))  # 512-512 is 512
     if not found:
         known = unknown("split", split, splits, SPLIT_KEY)
-        raise UserError(f"{known} Or a length such as 512, or a number of hops such as hops-24; a range is none.")
+        raise UserError(f"{known} Or a length such as 512, or a number of hops such as hops-24; a range is not a split.")
     number = int(found[2])
     length, hops = (config.length, number) if found[1] else (number, config.hops)
     if hops < 1 or not shortest(hops) <= length <= LONGEST:
         raise UserError(
-            f"the split {split!r} is not possible: there is at least one hop, and {hops} hops need {shortest(hops)} to {LONGEST:,} tokens, "
+            f"the split {split!r} is not possible: it needs at least one hop, and {hops} hops need {shortest(hops)} to {LONGEST:,} tokens, "
             f"not {length}. Choose another with {SPLIT_KEY}, or change config.task.length."
         )
     return length, hops
 
 
 def _log2_inputs(hops: int, alphabet: int, length: int) -> float:
-    """At least: not counting that what is left of all places may be any symbol."""
+    """Returns a lower bound: it ignores that the tokens left of all positions may be any symbol."""
     places = math.log2(math.comb(length - 1 - hops, hops))
     return places + math.log2(alphabet) + (length - 1 - hops) * math.log2(alphabet - 1)

@@ -1,4 +1,4 @@
-"""Examples for treatments that need some: to calibrate scales, to weigh parts by their gradients. The split `test` is not for these."""
+"""Batches of examples for treatments that need data, such as calibration and gradient-based importance. Never use the split `test`."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from assay.data.loader import bucket_ends, sampler, stacked
 from assay.tasks.task import Task
 
-ROWS, BUCKETS = 32, 4  # examples that are read at once; padded shapes
+ROWS, BUCKETS = 32, 4  # examples per batch; number of padded lengths
 
 
 def batches(task: Task, split: str, examples: int) -> Iterator[dict[str, Any]]:
-    """So many examples of a split, rounded up to whole batches, in the order of training: the same whenever they are asked for."""
+    """Yields `examples` examples of a split in training order, rounded up to whole batches. Every call yields the same batches."""
     source = task.source(split)
     ends, rows = bucket_ends(source.lengths, BUCKETS), min(ROWS, examples)
     sample = sampler(source, 0, rows, ends, 1)

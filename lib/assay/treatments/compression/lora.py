@@ -1,13 +1,13 @@
-"""Low-rank adaptation (Hu et al. 2022, arXiv 2106.09685): a trained matrix stays as it is, and two thin ones beside it are trained.
+"""Low-rank adaptation (Hu et al. 2022, arXiv 2106.09685): freezes a trained matrix and trains a low-rank update of it.
 
-    W x + alpha / rank * A B x,   A [n, r] drawn with variance 1/n, B [r, m] = 0: the model is unchanged at first
+    W x + alpha / rank * A B x,   A [n, r] drawn with variance 1/n, B [r, m] = 0: the initial model is unchanged
 
     --config.treatments=inherit:from=runs/trained,lora:rank=8,alpha=16
     --config.treatments=inherit:from=runs/trained,quantize:nf4,block=64,lora:rank=8      QLoRA (Dettmers et al. 2023, arXiv 2305.14314)
     --config.treatments=lora:rank=8,alpha=16,inherit:from=runs/adapted,merge             W + alpha / rank * A B, and nothing else
 
-All other parameters of the model are frozen; what an objective owns is trained. A matrix that is adapted multiplies real numbers, also
-where `quantize` before it rounds activations. Runs of several seeds draw the same A unless `seed` says otherwise.
+All other model parameters are frozen; parameters owned by an objective are trained. An adapted matrix multiplies in floating point, even if
+an earlier `quantize` quantizes activations. Runs with different run seeds draw the same A unless `seed` differs.
 """
 
 import math
@@ -32,29 +32,42 @@ FROZEN = r"^model/(?!.*/lora_[ab]$)"
 
 
 def lora(rank: int = 8, alpha: float = 16.0, paths: str = PATHS, seed: int = 0) -> Treatment:
-    """The input axes of a convolution's kernel are rows of W together."""
-    check(rank >= 1, "lora", "rank", rank, "it is at least 1")
-    check(math.isfinite(alpha), "lora", "alpha", alpha, "a number")
-    check(0 <= seed < 2**31, "lora", "seed", seed, "a whole number from 0, below 2147483648")
+    """Returns the LoRA treatment. A convolution kernel is adapted as a matrix with its input axes flattened into rows.
+
+    Args:
+        rank: rank of the update; at least 1.
+        alpha: scale of the update, divided by `rank`.
+        paths: regex of the adapted parameter paths.
+        seed: seed of A.
+    """
+    check(rank >= 1, "lora", "rank", rank, "it must be at least 1")
+    check(math.isfinite(alpha), "lora", "alpha", alpha, "it must be a finite number")
+    check(0 <= seed < 2**31, "lora", "seed", seed, "it must be an integer from 0, below 2147483648")
     return Treatment(model=partial(adapted, rank=rank, alpha=alpha, paths=paths, seed=seed), frozen=FROZEN, name="lora")
 
 
 def merge() -> Treatment:
-    """The adapted matrices alone, and the model that was there before `lora`. It stands after `lora`, with nothing of the model between."""
+    """Returns the treatment that merges LoRA updates into their matrices and restores the model from before `lora`.
+
+    List it after `lora`, with no other model treatment between them.
+    """
     return Treatment(model=merged, name="merge")
 
 
 def adapted(model: Model, params: PyTree, rank: int, alpha: float, paths: str = PATHS, seed: int = 0) -> tuple[Model, PyTree]:
-    """The model with low-rank matrices beside those chosen, and its parameters."""
+    """Returns the model with low-rank updates of the matching matrices, and its parameters.
+
+    Raises UserError if the model is fitted by counting, a matrix is already adapted, or the rank is too high.
+    """
     if model.fit is not None:
         raise inapplicable("lora", model, "has no matrices to adapt: the model is fitted by counting")
     at, key = frozenset(chosen("lora", params, paths)), jax.random.key(seed)
     for path, node in parameters(params):
         if path in at and record(node, (BASE,)):
-            raise UserError(f"{path} is adapted already. Name 'lora' once. {KEY}")
+            raise UserError(f"{path} is adapted already. List 'lora' only once. {KEY}")
 
     most = max(min(math.prod(shape_of(node)[:-1]), shape_of(node)[-1]) for path, node in parameters(params) if path in at)
-    check(rank <= most, "lora", "rank", rank, f"at most {most}, the rank that a chosen matrix can have")
+    check(rank <= most, "lora", "rank", rank, f"it must be at most {most}, the maximum rank of the chosen matrices")
 
     def change(path: str, node: Any) -> Any:
         if path not in at:
@@ -71,10 +84,10 @@ def adapted(model: Model, params: PyTree, rank: int, alpha: float, paths: str = 
 
 
 def merged(model: Model, params: PyTree) -> tuple[Model, PyTree]:
-    """The model that was adapted, and the matrices that it was adapted to; one that was quantised is real numbers again."""
+    """Returns the original model and its merged matrices; quantized matrices become floating-point again."""
     if not isinstance(model.apply, Reading) or model.apply.of != "lora":
         raise UserError(
-            f"the treatment 'merge' has no adapted model. List it after lora, with nothing that changes the model between. {KEY}"
+            f"the treatment 'merge' has no adapted model. List it after lora, with no other model treatment between them. {KEY}"
         )
     return model.apply.model, model.apply.read(params)
 

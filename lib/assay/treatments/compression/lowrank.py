@@ -1,11 +1,11 @@
-"""Low rank: the best approximation of a matrix by two thin ones, by its singular values (Eckart and Young 1936).
+"""Low-rank factorization: replaces a matrix with its best rank-r approximation, by singular values (Eckart and Young 1936).
 
     W [n, m] = U S V'  ~  A B,   A = U_r sqrt(S_r) [n, r],  B = sqrt(S_r) V_r' [r, m];   |W - A B|^2 = the sum of the other S^2
 
     --config.treatments=inherit:from=runs/trained,lowrank:rank=16,paths=kernel$
 
-Dense layers multiply by A, then by B, in r (n + m) multiplications in place of n m. Recurrent matrices and convolutions (whose input axes
-are rows of W together) are multiplied out first: they become smaller, not faster. A run that goes on trains A and B.
+Dense layers multiply by A, then by B: r (n + m) multiplications instead of n m. Recurrent matrices and convolutions (input axes flattened
+into rows of W) are reconstructed before use. They become smaller but not faster. Further training updates A and B.
 """
 
 import math
@@ -27,19 +27,34 @@ PATHS = r"/(kernel|recurrent)$"
 
 
 def lowrank(rank: int = 8, paths: str = PATHS) -> Treatment:
-    """Matrices that two of this rank would not make smaller stay as they are."""
-    check(rank >= 1, "lowrank", "rank", rank, "it is at least 1")
+    """Returns the low-rank treatment. Matrices that the factorization would not make smaller are unchanged.
+
+    Args:
+        rank: rank of the approximation; at least 1.
+        paths: regex of the factorized parameter paths.
+    """
+    check(rank >= 1, "lowrank", "rank", rank, "it must be at least 1")
     return Treatment(model=partial(factorised, rank=rank, paths=paths), name="lowrank")
 
 
 def factorised(model: Model, params: PyTree, rank: int, paths: str = PATHS, always: bool = False) -> tuple[Model, PyTree]:
-    """The model of low rank and its parameters. `always`: the chosen matrices all, with the rank that they can have at most."""
+    """Returns the factorized model and its parameters.
+
+    Raises UserError if there is no matrix to factorize, if one is no longer a plain matrix, or if none would become smaller.
+
+    Args:
+        model: the model.
+        params: its parameters.
+        rank: rank of the approximation.
+        paths: regex of the factorized parameter paths.
+        always: factorizes every matching matrix, at its maximum rank if that is lower.
+    """
     if model.fit is not None:
         raise inapplicable("lowrank", model, "has no matrices to factorise: the model is fitted by counting")
     at, shapes = frozenset(chosen("lowrank", params, paths)), {path: shape_of(node) for path, node in parameters(params)}
     for path, node in parameters(params):
         if path in at and record(node):
-            raise UserError(f"{path} is no plain matrix any more. Name 'lowrank' once, and before lora and quantize. {KEY}")
+            raise UserError(f"{path} is no longer a plain matrix. List 'lowrank' only once, before lora and quantize. {KEY}")
     at = at if always else frozenset(path for path in at if _smaller(shapes[path], rank))
     if not at:
         raise UserError(f"the treatment 'lowrank' has rank={rank}, which makes no chosen matrix smaller. Lower it, or change paths. {KEY}")
@@ -63,7 +78,7 @@ def factorised(model: Model, params: PyTree, rank: int, paths: str = PATHS, alwa
 
 
 def factors(matrix: Float[Array, "rows columns"], rank: int) -> tuple[Float[Array, "rows rank"], Float[Array, "rank columns"]]:
-    """The two matrices whose product is nearest; of a rank that the matrix can have at most."""
+    """Returns the two factors whose product is closest to the matrix, at its maximum rank if that is lower."""
     left, values, right = jnp.linalg.svd(widened(matrix), full_matrices=False)
     rank = min(rank, len(values))
     root = jnp.sqrt(values[:rank])

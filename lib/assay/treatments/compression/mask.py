@@ -1,13 +1,13 @@
-"""Masks: which of the chosen weights are zero, and an optimizer that keeps them so. A mask alone makes nothing faster.
+"""Pruning masks: select which weights are zero, and keep them zero during training. A mask alone gives no speed-up.
 
-Scores say which weights stay, the highest first:
+Scores determine which weights are kept, highest first:
 
     magnitude  |w|                                   (Han et al. 2015, arXiv 1506.02626)
-    movement   -sum over steps of w dL/dw            (Sanh et al. 2020, arXiv 2005.07683; what is pruned stays so)
+    movement   -sum over steps of w dL/dw            (Sanh et al. 2020, arXiv 2005.07683; pruned weights stay pruned)
     snip       |w dL/dw| of the first batch          (Lee et al. 2019, arXiv 1810.02340)
-    random     a number drawn for each weight: the control
+    random     a random number per weight, as a control
 
-Gradually (Zhu and Gupta 2017, arXiv 1710.01878): after t of T steps the sparsity is s (1 - (1 - t / T)^3), and from T on s.
+Gradual pruning (Zhu and Gupta 2017, arXiv 1710.01878): after t of T steps the sparsity is s (1 - (1 - t / T)^3), and from T on it is s.
 """
 
 from functools import partial
@@ -23,36 +23,41 @@ from assay.core.tree import PyTree, map_with_path, merge, partition, paths, wide
 from assay.models.model import Model
 
 SCORES = ("magnitude", "movement", "snip", "random")
-LEARNED = ("movement", "snip")  # by gradients, so there is none before the first step
-EVERY = 10  # steps between masks while sparsity grows
+LEARNED = ("movement", "snip")  # need gradients, so there is no mask before the first step
+EVERY = 10  # steps between mask updates while sparsity grows
 
 
 class Pruning(NamedTuple):
-    """What is pruned and how."""
+    """Settings of a pruning mask."""
 
-    sparsity: float  # share of the chosen weights that ends as zero
+    sparsity: float  # final fraction of zeros among the chosen weights
     score: str  # a name in SCORES
-    together: bool  # whether the weights of all arrays are ranked together; otherwise each array loses the same share
-    kept: int  # of `group` weights in a row along the inputs of a unit, in place of a sparsity; 0: no such pattern
-    group: int
-    ramp: int  # steps over which sparsity grows; 0: all at once
-    paths: str  # regex of the parameters that are pruned
+    together: bool  # True: ranks the weights of all arrays together; False: prunes the same fraction of each array
+    kept: int  # N of an N:M pattern along the inputs of a unit, instead of a sparsity; 0: no pattern
+    group: int  # M of an N:M pattern
+    ramp: int  # steps over which sparsity grows; 0: prune at once
+    paths: str  # regex of the pruned parameter paths
 
     @property
     def at_once(self) -> bool:
-        """Whether the first parameters are pruned already."""
+        """True if the initial parameters are already pruned."""
         return not self.ramp and self.score not in LEARNED
 
 
 class MaskState(NamedTuple):
+    """State of the masked optimizer."""
+
     inner: PyTree
     steps: jax.Array  # int32
-    mask: PyTree  # bool, of the chosen arrays
-    moved: PyTree  # float32, of the chosen arrays: sums of movement; {} for other scores
+    mask: PyTree  # bool, shaped as the chosen arrays
+    moved: PyTree  # float32, shaped as the chosen arrays: accumulated movement; {} for other scores
 
 
 def pruned(model: Model, params: PyTree, how: Pruning) -> tuple[Model, PyTree]:
-    """The model with zeros where its own values, or random numbers, say so. Shapes stay."""
+    """Returns the model and its parameters, pruned by magnitude or at random. Shapes are unchanged.
+
+    Parameters are returned unchanged if the mask is computed during training. Raises UserError if no parameter path matches.
+    """
     weights = _some({"model": params}, how.paths)
     if not how.at_once:
         return model, params
@@ -61,7 +66,7 @@ def pruned(model: Model, params: PyTree, how: Pruning) -> tuple[Model, PyTree]:
 
 
 def keeping(optimizer: optax.GradientTransformation, how: Pruning) -> optax.GradientTransformation:
-    """The optimizer, after which pruned weights are exactly zero, whatever momentum or decay would make of them."""
+    """Wraps the optimizer so that pruned weights are exactly zero after each step, regardless of momentum or weight decay."""
 
     def init(params: PyTree) -> MaskState:
         weights = chosen(params, how.paths)
@@ -92,23 +97,30 @@ def keeping(optimizer: optax.GradientTransformation, how: Pruning) -> optax.Grad
 
 
 def sparsity_after(steps: jax.Array, how: Pruning) -> jax.Array:
-    """The share that is zero after so many steps."""
+    """Returns the fraction of zeros after the given number of steps."""
     left = 1.0 - jnp.clip(steps / max(how.ramp, 1), 0.0, 1.0)
     return how.sparsity * (1.0 - left**3) if how.ramp else jnp.float32(how.sparsity)
 
 
 def chosen(params: PyTree, regex: str) -> dict[str, Any]:
-    """The arrays of {"model": ...} whose path holds the regex, as nested dicts; none where what was pruned is no longer trained."""
+    """Returns the arrays of {"model": ...} whose path matches the regex, as nested dicts; {} if the model is not trained."""
     return partition({"model": params["model"]}, regex)[1] if "model" in params else {}
 
 
 def within(params: PyTree, mask: PyTree) -> PyTree:
-    """The parameters at the places of a mask."""
+    """Returns the parameters that a mask covers."""
     return {name: within(params[name], part) if isinstance(part, dict) else params[name] for name, part in mask.items()}
 
 
 def scores(weights: PyTree, slopes: PyTree, moved: PyTree, how: Pruning) -> PyTree:
-    """A number for each chosen weight, float32. `slopes`: the loss's gradients; `moved`: sums of movement."""
+    """Returns a float32 score for each chosen weight.
+
+    Args:
+        weights: the chosen weights.
+        slopes: gradients of the loss for them.
+        moved: accumulated movement; {} for other scores.
+        how: settings of the mask.
+    """
     if how.score == "magnitude":
         return jax.tree.map(jnp.abs, widened(weights))
     if how.score == "movement":
@@ -119,7 +131,10 @@ def scores(weights: PyTree, slopes: PyTree, moved: PyTree, how: Pruning) -> PyTr
 
 
 def highest(score: PyTree, how: Pruning, sparsity: jax.Array) -> PyTree:
-    """True for the weights that stay: by the pattern, or all but the round(sparsity * n) lowest, of all arrays together or of each."""
+    """Returns a mask that is True for the kept weights.
+
+    Keeps an N:M pattern, or all but the round(sparsity * n) lowest scores, ranked over all arrays together or per array.
+    """
     leaves, shape = jax.tree.flatten(score)
     if not leaves:
         return score
@@ -135,14 +150,17 @@ def highest(score: PyTree, how: Pruning, sparsity: jax.Array) -> PyTree:
 
 
 def ranked(score: jax.Array, sparsity: jax.Array) -> jax.Array:
-    """[n] bool: whether a score is none of the round(sparsity * n) lowest; of equal ones the first go."""
+    """Returns [n] bool, False for the round(sparsity * n) lowest scores; of equal scores, the first are pruned."""
     rank = jnp.zeros(score.size, jnp.int32).at[jnp.argsort(score)].set(jnp.arange(score.size, dtype=jnp.int32))
     return rank >= jnp.round(sparsity * score.size).astype(jnp.int32)
 
 
 def grouped(score: jax.Array, kept: int, group: int) -> jax.Array:
-    """N:M sparsity (Mishra et al. 2021, arXiv 2104.08378): the `kept` highest of each `group` in a row along the inputs of a unit, which
-    are all axes but the last. What is left over at the end is a smaller group."""
+    """Returns the mask of N:M sparsity (Mishra et al. 2021, arXiv 2104.08378).
+
+    Keeps the `kept` highest scores of each `group` consecutive inputs of a unit. Inputs are all axes but the last. The remainder at the end
+    forms a smaller group.
+    """
     flat = score.reshape(-1, score.shape[-1])
     rows = len(flat)
     padded = jnp.pad(flat, ((0, -rows % group), (0, 0)), constant_values=-jnp.inf).reshape(-1, group, flat.shape[1])
@@ -151,7 +169,7 @@ def grouped(score: jax.Array, kept: int, group: int) -> jax.Array:
 
 
 def applied(mask: PyTree, weights: PyTree) -> PyTree:
-    """Zeros where the mask is False."""
+    """Sets weights to zero where the mask is False."""
     return jax.tree.map(lambda keep, leaf: jnp.where(keep, leaf, jnp.zeros((), leaf.dtype)), mask, weights)
 
 
@@ -159,12 +177,12 @@ def applied(mask: PyTree, weights: PyTree) -> PyTree:
 
 
 def _some(params: PyTree, regex: str) -> dict[str, Any]:
-    """`chosen`. Raises UserError where there is nothing."""
+    """Returns `chosen`. Raises UserError if it is empty."""
     found = chosen(params, regex)
     if not found:
         some = ", ".join(path for path in paths({"model": params["model"]}) if path.endswith("kernel")) or "none ends in kernel"
         raise UserError(
-            f"the treatment 'prune' has paths={regex}, which no parameter's path holds. Some paths: {some[:300]}. "
+            f"the treatment 'prune' has paths={regex}, which matches no parameter path. Some paths: {some[:300]}. "
             "Change it in --config.treatments."
         )
     return found

@@ -1,10 +1,10 @@
-"""What teachers said of every training example, written to disk once and read by example while a student trains.
+"""Cached teacher outputs for every training example, written to disk once and read by example while a student trains.
 
-It lies in the first teacher's work directory, in `outputs/NAME/`, where the name is a hash of the teachers' checkpoints, the examples and
-what is kept of them: students that ask for the same share it, and a teacher that trained on makes it anew.
+The cache is in the first teacher's work directory, in `outputs/NAME/`. NAME is a hash of the teachers' checkpoints, the examples and the
+settings. Students with the same settings share it, and a teacher with a newer checkpoint gets a new one.
 
-    values.npy    float16 [examples, ..., k]: log probabilities at a temperature      classes.npy   int32: which k they are, if not all
-    answers.npy   int32 [examples, places]: the classes that the teacher wrote        lengths.npy   int32 [examples]: how many of them
+    values.npy    float16 [examples, ..., k]: log probabilities at a temperature      classes.npy   int32: the k classes, if not all
+    answers.npy   int32 [examples, positions]: the classes that the teacher wrote     lengths.npy   int32 [examples]: number of them
 """
 
 import hashlib
@@ -30,14 +30,17 @@ from assay.train.workdir import WorkDir
 from assay.treatments.compression.teacher import Teacher, mean_log_probability
 from assay.treatments.option import KEY
 
-ROWS = 256  # examples that a teacher answers at a time
-VALUES, CLASSES = "teacher_values", "teacher_classes"  # of a batch
+ROWS = 256  # examples per teacher batch
+VALUES, CLASSES = "teacher_values", "teacher_classes"  # batch keys
 
-Answer = Callable[[Sequence[PyTree], Any], Mapping[str, jax.Array]]  # (params of each teacher, batch) -> arrays by name of a file
+Answer = Callable[[Sequence[PyTree], Any], Mapping[str, jax.Array]]  # (params of each teacher, batch) -> arrays by file name
 
 
 def with_outputs(task: Task, named: Sequence[Teacher], temperature: float, top: int) -> Task:
-    """The task whose batches hold the teachers' log probabilities. Before they are written these are zeros, which nothing trains on."""
+    """Returns the task with the teachers' log probabilities in its batches.
+
+    They are zeros until the cache is written; no training step uses those.
+    """
     encode, kept = task.encode, top or task.vocabulary.outputs
 
     @cache
@@ -60,11 +63,14 @@ def with_outputs(task: Task, named: Sequence[Teacher], temperature: float, top: 
 
 
 def with_answers(task: Task, teacher: Teacher) -> Task:
-    """The task whose training labels are what the teacher wrote: up to the end token, where all labels end with one, and no longer than
-    the label is. Raises UserError for a task that models do not answer token by token."""
+    """Returns the task with the teacher's own answers as training labels.
+
+    An answer stops at the end token, if all labels end with one, and is never longer than the label. Raises UserError if models do not
+    answer the task token by token.
+    """
     plain = task.source
     if task.free_running != 1:
-        raise Inapplicable(f"does not apply: {task.name} is not answered token by token, as what distill:sequence=True replaces is. {KEY}")
+        raise Inapplicable(f"does not apply: distill:sequence=True needs answers written token by token, unlike {task.name}. {KEY}")
 
     @cache
     def folder() -> Path:
@@ -72,7 +78,7 @@ def with_answers(task: Task, teacher: Teacher) -> Task:
 
     def fetch(indices: np.ndarray) -> Examples:
         examples = plain("train").fetch(indices)
-        if not folder().is_dir():  # nothing trains
+        if not folder().is_dir():  # not written yet; no training step uses these
             return examples
         ids, width = examples.id % _size(task), examples.target.shape[1]
         answers = _read(folder(), "answers.npy")[ids]
@@ -84,10 +90,10 @@ def with_answers(task: Task, teacher: Teacher) -> Task:
 
 
 def fill(task: Task, named: Sequence[Teacher], temperature: float, top: int, sequence: bool) -> None:
-    """Writes what `with_outputs`, or `with_answers`, reads, unless it is there. Raises UserError where examples do not end."""
+    """Writes the cache that `with_outputs` or `with_answers` reads, unless it exists. Raises UserError for unlimited examples."""
     if task.source("train").size is None:
         raise UserError(
-            f"the training examples of {task.name} do not end, so a teacher cannot answer each once. Leave out cache and sequence. {KEY}"
+            f"the training examples of {task.name} are unlimited, so a teacher cannot answer each once. Omit cache and sequence. {KEY}"
         )
     folder = _folder(task, named[:1], 0.0, 0, True) if sequence else _folder(task, named, temperature, top, False)
     if not folder.is_dir():
@@ -124,7 +130,7 @@ def _writing(task: Task, named: Sequence[Teacher]) -> Answer:
 
 
 def _end(task: Task) -> int:
-    """The class that ends every label; -1 where there is none."""
+    """Returns the class that ends every label, or -1 if there is none."""
     source = task.source("train")
     examples = source.fetch(np.arange(min(_size(task), 1000)))
     last = np.unique(examples.target[np.arange(len(examples.id)), examples.target_length - 1])
@@ -140,7 +146,7 @@ def _folder(task: Task, named: Sequence[Teacher], temperature: float, top: int, 
 
 
 def _write(folder: Path, task: Task, named: Sequence[Teacher], answer: Answer) -> None:
-    """One row an example in each file, in the order of their places in the split; the folder is there when it is whole."""
+    """Writes one row per example to each file, in split order. The folder appears only when it is complete."""
     size, params, compiled = _size(task), [teacher.params() for teacher in named], jax.jit(answer)
     begun = folder.with_name(f"{folder.name}.{os.getpid()}")
     files: dict[str, np.ndarray] = {}
@@ -156,17 +162,19 @@ def _write(folder: Path, task: Task, named: Sequence[Teacher], answer: Answer) -
                     files[name][examples.id] = array
                 done = min(done + ROWS, size)
                 update(done, {})
-        files.clear()  # what was mapped is written
+        files.clear()  # flushes the memory maps
         os.rename(begun, folder)
     except OSError as error:
-        if not folder.is_dir():  # else another run was faster
-            raise UserError(f"cannot write the teacher's outputs to {folder}: {error.strerror}. Make room, or leave out cache.") from None
+        if not folder.is_dir():  # otherwise another run wrote it first
+            raise UserError(
+                f"cannot write the teacher's outputs to {folder}: {error.strerror}. Free disk space, or omit distill:cache. {KEY}"
+            ) from None
     finally:
         shutil.rmtree(begun, ignore_errors=True)
 
 
 def _every(task: Task) -> Iterator[tuple[Examples, Mapping[str, np.ndarray]]]:
-    """All training examples, in batches of one size and one width; the last repeats one."""
+    """Yields all training examples in batches of one size and width; the last batch is filled by repeating an example."""
     source = task.source("train")
     for start in range(0, _size(task), ROWS):
         examples = source.fetch(np.minimum(np.arange(start, start + ROWS), _size(task) - 1))
@@ -181,5 +189,5 @@ def _size(task: Task) -> int:
 
 @cache
 def _read(folder: Path, name: str) -> np.ndarray:
-    """A file of outputs, mapped and not loaded."""
+    """Opens a cached file as a memory map."""
     return np.load(folder / name, mmap_mode="r")

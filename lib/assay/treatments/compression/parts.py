@@ -1,8 +1,8 @@
-"""What surgery can cut, family by family: which slices of which parameters make up a head, a unit, a channel or a layer.
+"""Parts that surgery can cut, by family: the parameter slices that make up a head, a unit, a channel or a layer.
 
-A part is slices of parameters that are removed together. A `Group` holds the parts of one place, such as the heads of one attention.
-`WAYS[config of the family][part]` says where the groups are, which settings the smaller model has, and why a part cannot be cut: it is cut
-only where the others go on exactly as if it had been without effect.
+A part is a set of parameter slices that are removed together. A `Group` holds the parts of one place, such as the heads of one attention.
+`WAYS[config of the family][part]` locates the groups, derives the smaller model's settings, and explains why a part cannot be cut. A part
+can be cut only if the remaining parts behave exactly as if it had no effect.
 
     groups = WAYS[type(model.settings)]["heads"].groups(model, shapes)        # shapes: path -> shape of each parameter
 """
@@ -23,10 +23,10 @@ from assay.models.transformer import EncoderDecoder, TransformerConfig
 from assay.nn.mixer import ATTENTION, LOCAL
 from assay.nn.recurrent import CELLS
 
-Shapes = Mapping[str, tuple[int, ...]]  # of parameters by path
+Shapes = Mapping[str, tuple[int, ...]]  # parameter path -> shape
 
 PARTS = ("heads", "units", "channels", "layers")
-CLOSED = -1e9  # the logit of a gate that lets nothing through
+CLOSED = -1e9  # logit of a closed gate
 
 
 class Piece(NamedTuple):
@@ -34,37 +34,40 @@ class Piece(NamedTuple):
 
     path: str
     axis: int
-    owner: np.ndarray  # [length of the axis]: the part to which each slice belongs; -1: to none
-    neutral: Any = 0.0  # what stands in the slices where a part has no effect: a number, or an array as the parameter
+    owner: np.ndarray  # [length of the axis]: the part that each slice belongs to; -1: none
+    neutral: Any = 0.0  # value of the slices for which a part has no effect: a scalar, or an array shaped as the parameter
 
 
 class Group(NamedTuple):
-    """The parts of one place, all of one size, of which the most important stay."""
+    """Equal-sized parts of one place, of which the most important are kept."""
 
     name: str  # the place, such as block_0/attention: the key of its scores
     parts: int
     pieces: tuple[Piece, ...]
-    fixed: int = 0  # further parts, which always stay and have no score
-    what: str = ""  # what a part is, where it is more than one head, unit, channel or layer
+    fixed: int = 0  # additional parts that are always kept and have no score
+    what: str = ""  # name of a part if it is more than one head, unit, channel or layer
 
 
 class Stack(NamedTuple):
-    """Blocks that can stand in one another's place: `parts` runs of `period` blocks from block `first` on. Where layers are cut each of
-    their parameters is one, with the parts as its first axis, at the path `name/number within the run/path within the block`."""
+    """Interchangeable blocks: `parts` runs of `period` blocks each, starting at block `first`.
+
+    To cut layers, each parameter of the blocks is stacked along a first axis of parts. Its path is
+    `name/number within the run/path within the block`.
+    """
 
     name: str
-    half: str  # "encoder/", "decoder/", or "" where there is one stack of blocks
+    half: str  # "encoder/", "decoder/", or "" for a single stack of blocks
     first: int
     period: int
     parts: int
 
 
 class Way(NamedTuple):
-    """How one kind of part is cut in one family."""
+    """Functions that cut one kind of part in one family."""
 
-    refused: Callable[[Model], str]  # why it does not apply; "" where it does
+    refused: Callable[[Model], str]  # why it does not apply, or "" if it does
     groups: Callable[[Model, Shapes], tuple[Group, ...]]
-    settings: Callable[[Any, tuple[int, ...]], Any]  # (settings, how many parts each group keeps) -> the smaller model's settings
+    settings: Callable[[Any, tuple[int, ...]], Any]  # (settings, number of kept parts per group) -> the smaller model's settings
     stacks: Callable[[Model], tuple[Stack, ...]] = lambda model: ()
 
 
@@ -78,22 +81,24 @@ def _heads_refused(model: Model) -> str:
         return "no block has attention, see model.mixers"
     for key in (["positions"] if ATTENTION in mixers else []) + (["local_positions"] if LOCAL in mixers else []):
         if getattr(config, key) == "alibi":
-            return f"the slopes of model.{key}=alibi depend on how many heads there are"
+            return f"the slopes of model.{key}=alibi depend on the number of heads"
         if getattr(config, key) == "transformer_xl":
             return f"the sinusoids of model.{key}=transformer_xl are as wide as all heads together"
     return ""
 
 
 def _heads(model: Model, shapes: Shapes) -> tuple[Group, ...]:
-    """A head with its query, key, value and output. Heads that share a key and a value are one part, unless all do: then each is one, and
-    key and value stay."""
+    """Groups attention heads with their query, key, value and output.
+
+    Heads that share a key and a value form one part. If all heads share them, each head is a part, and key and value are kept.
+    """
     config = model.settings
     parts = config.kv_heads if config.kv_heads > 1 else config.heads
     shared, dim = config.heads // parts, config.head_size
     what = f"groups of {shared} heads" if shared > 1 else ""
-    sizes = {"query/kernel": (1, shared * dim), "out/kernel": (0, shared * dim)}  # axis, and slices of a part
+    sizes = {"query/kernel": (1, shared * dim), "out/kernel": (0, shared * dim)}  # (axis, slices per part)
     sizes |= {"key/kernel": (1, dim), "value/kernel": (1, dim)} if config.kv_heads > 1 else {}
-    sizes |= {"relative_bias": (1, shared), "direction": (0, shared), "direction_bias": (0, shared)}  # t5's, and those of direction
+    sizes |= {"relative_bias": (1, shared), "direction": (0, shared), "direction_bias": (0, shared)}  # of positions t5 and direction
 
     def group(place: str) -> Group:
         found = {f"{place}/{name}": size for name, size in sizes.items() if f"{place}/{name}" in shapes}
@@ -110,7 +115,7 @@ def _fewer_heads(config: TransformerConfig, kept: tuple[int, ...]) -> Transforme
 
 
 def _feed_forward(model: Model, shapes: Shapes) -> tuple[Group, ...]:
-    """A unit with its column of `up` (and of `up_gate`) and its row of `down`."""
+    """Groups feed-forward units with their column of `up` (and `up_gate`) and their row of `down`."""
     unit = np.arange(model.settings.mlp)
     places = _places(shapes, "down/kernel")
     return tuple(Group(place, len(unit), (*_made(shapes, place, unit), Piece(f"{place}/down/kernel", 0, unit))) for place in places)
@@ -118,12 +123,12 @@ def _feed_forward(model: Model, shapes: Shapes) -> tuple[Group, ...]:
 
 def _blocks_refused(model: Model) -> str:
     if model.settings.norm_place != "pre" and not model.settings.gate:
-        return "with model.norm_place=post the residual stream goes through a block's norms, so that no block can be without effect"
+        return "with model.norm_place=post the residual stream passes through a block's norms, so no block can be made ineffective"
     return ""
 
 
 def _runs(model: Model) -> tuple[Stack, ...]:
-    """Equal blocks, or whole periods of those that mix in different ways; blocks after the last whole period stay."""
+    """Stacks equal blocks, or whole periods of blocks with different mixers; blocks after the last whole period are kept."""
     config = model.settings
     period = _period(config)
     halves = ("encoder/", "decoder/") if isinstance(model.module, EncoderDecoder) else ("",)
@@ -144,12 +149,12 @@ def _period(config: TransformerConfig) -> int:
 
 def _states_refused(model: Model) -> str:
     if CELLS[model.module.cell].multiple > 1:
-        return "a unit of a bank of automata is the probability of a state, and those of an automaton sum to one"
+        return "a unit in a bank of automata is a state probability, and the probabilities of an automaton sum to one"
     return ""
 
 
 def _states(model: Model, shapes: Shapes) -> tuple[Group, ...]:
-    """A unit with its column in each gate, its row of each matrix that reads the state, and its row of what the layer above reads."""
+    """Groups recurrent units: their column in each gate and their row in each reader, which are matrices of this and the next layer."""
     config, groups = model.settings, []
     directions = ("forward", "backward") if model.module.bidirectional else ("",)
     for i in range(config.depth):
@@ -161,7 +166,8 @@ def _states(model: Model, shapes: Shapes) -> tuple[Group, ...]:
             pieces = [
                 Piece(path, axis, np.tile(np.arange(config.width), shapes[path][axis] // config.width)) for path, axis in made.items()
             ]
-            read = {f"{place}/{name}": 0 for name in ("recurrent", "write") if f"{place}/{name}" in shapes}  # a stack's rows stand below
+            # of these matrices, the rows that read a stack come after those that read the state
+            read = {f"{place}/{name}": 0 for name in ("recurrent", "write") if f"{place}/{name}" in shapes}
             read |= dict.fromkeys(readers, side * config.width)
             pieces += [Piece(path, 0, _from(start, config.width, shapes[path][0])) for path, start in read.items()]
             groups.append(Group(place, config.width, tuple(pieces)))
@@ -176,7 +182,7 @@ def _fewer_states(config: RecurrentConfig, kept: tuple[int, ...]) -> RecurrentCo
 
 
 def _filters(model: Model, shapes: Shapes) -> tuple[Group, ...]:
-    """A channel with its filter, and what reads it: a slice of each filter of the next convolution, or its pixels' rows of the head."""
+    """Groups channels with their filter and their readers: slices of the next convolution's filters, or rows of the head."""
     config, groups = model.settings, []
     for i, filters in enumerate(config.filters):
         channel, last = np.arange(filters), i + 1 == len(config.filters)
@@ -195,8 +201,10 @@ def _hidden(model: Model, shapes: Shapes) -> tuple[Group, ...]:
 
 
 def _channel_groups(model: Model, shapes: Shapes) -> tuple[Group, ...]:
-    """A part is a whole group of GroupNorm inside a block, so that the statistics of the others stay; after each convolution but the
-    last, which writes into the residual stream."""
+    """Groups the channels inside residual blocks; each part is a whole GroupNorm group, so the other groups' statistics are unchanged.
+
+    The last convolution of a block is excluded, because it writes to the residual stream.
+    """
     config, groups = model.settings, []
     parts = config.inner or config.groups
     for place in _places(shapes, "conv_0/kernel"):
@@ -211,12 +219,12 @@ def _channel_groups(model: Model, shapes: Shapes) -> tuple[Group, ...]:
 def _stages_refused(model: Model) -> str:
     config = model.settings
     if config.layout != "cifar":
-        return f"the layout {config.layout} has no other depth with as many blocks fewer in each stage"
+        return f"the layout {config.layout} has no depth with equally many blocks fewer in each stage"
     return ""
 
 
 def _stages(model: Model) -> tuple[Stack, ...]:
-    """The blocks of each stage but its first, which changes the shape."""
+    """Stacks the blocks of each stage except the first, which changes the shape."""
     blocks = LAYOUTS[model.settings.layout].stages[model.settings.depth]
     return tuple(Stack(f"stage_{i}", "", sum(blocks[:i]) + 1, 1, number - 1) for i, number in enumerate(blocks))
 
@@ -237,37 +245,40 @@ def _perceptrons(model: Model, shapes: Shapes) -> tuple[Group, ...]:
 
 def _equal_refused(model: Model) -> str:
     if model.settings.activation != "relu":
-        return f"a layer with model.activation={model.settings.activation} cannot be the identity, as one with relu can"
+        return f"a layer with model.activation={model.settings.activation} cannot be the identity, unlike one with relu"
     return _shallow(model)
 
 
 def _shallow(model: Model) -> str:
-    return "" if model.settings.depth else "a linear model, model.depth=0, has no hidden layer"
+    return "" if model.settings.depth else "a linear model (model.depth=0) has no hidden layer"
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
 def _places(shapes: Shapes, name: str) -> list[str]:
-    """Where parameters of this name are."""
+    """Returns the paths that contain a parameter of this name."""
     return [path.removesuffix(f"/{name}") for path in shapes if path.endswith(f"/{name}")]
 
 
 def _made(shapes: Shapes, place: str, unit: np.ndarray) -> Iterable[Piece]:
-    """What makes the units in front of an activation."""
+    """Returns the pieces that produce the units before an activation."""
     axes = {f"{place}/{name}/{kind}": axis for name in ("up", "up_gate") for kind, axis in (("kernel", 1), ("bias", 0))}
     return [Piece(path, axis, unit) for path, axis in axes.items() if path in shapes]
 
 
 def _from(start: int, parts: int, length: int) -> np.ndarray:
-    """The parts stand one after another from `start` on, and what belongs to none around them."""
+    """Returns owners [length]: consecutive parts from `start`, and -1 elsewhere."""
     owner = np.full(length, -1)
     owner[start : start + parts] = np.arange(parts)
     return owner
 
 
 def _layers(model: Model, shapes: Shapes, stacks: Callable, fixed: int = 0, neutral: Callable = lambda model: {}) -> tuple[Group, ...]:
-    """A group for each stack. `neutral(model)`: ends of paths -> what their parameter is where a layer has no effect; zero for others."""
+    """Returns one group per stack.
+
+    `neutral(model)` maps path suffixes to the parameter values for which a layer has no effect; zero for other paths.
+    """
     ends = neutral(model)
 
     def piece(path: str, parts: int) -> Piece:
@@ -309,9 +320,9 @@ _RECURRENT: Mapping[str, Way] = {
     "heads": _NO_ATTENTION,
     "units": Way(_states_refused, _states, _fewer_states),
     "channels": _NO_CONVOLUTION,
-    "layers": _never("a recurrent layer has no residual branch around it, so that those above it would read nothing"),
+    "layers": _never("a recurrent layer has no residual branch around it, so the layers above it would receive no input"),
 }
-_COUNTED = _never("an n-gram model has counts in place of parts")
+_COUNTED = _never("an n-gram model has counts instead of parts")
 
 WAYS: Mapping[type, Mapping[str, Way]] = {
     TransformerConfig: {
@@ -325,12 +336,12 @@ WAYS: Mapping[type, Mapping[str, Way]] = {
     CNNConfig: {
         "heads": _NO_ATTENTION,
         "units": Way(
-            lambda model: "" if model.settings.dense else "the head has no hidden layer, model.dense=0",
+            lambda model: "" if model.settings.dense else "the head has no hidden layer (model.dense=0)",
             _hidden,
             lambda config, kept: replace(config, dense=kept[0]),
         ),
         "channels": Way(_always, _filters, lambda config, kept: replace(config, filters=kept)),
-        "layers": _never("a convolution has no residual branch around it, so that those above it would read nothing"),
+        "layers": _never("a convolution has no residual branch around it, so the layers above it would receive no input"),
     },
     ResNetConfig: {
         "heads": _NO_ATTENTION,

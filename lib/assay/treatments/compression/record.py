@@ -1,11 +1,10 @@
-"""Records in place of parameters: a matrix that is stored as something smaller, or with something beside it, is a small dict of arrays at
-the matrix's own path, and a model is made to read it.
+"""Records: dicts of arrays that replace a matrix at its path, because it is compressed or adapted, and models that read them.
 
-    {"qvalue": int8, "qscale": float32}             quantised          (rounding.py)
-    {"factor_a": [n, r], "factor_b": [r, m]}        of low rank        (lowrank.py)
+    {"qvalue": int8, "qscale": float32}             quantized          (rounding.py)
+    {"factor_a": [n, r], "factor_b": [r, m]}        low-rank           (lowrank.py)
     {"base": ..., "lora_a": [n, r], "lora_b": [r, m]}   adapted        (lora.py)
 
-Trees stay nested dicts, so that paths, regexes, shardings and checkpoints need to know nothing of it.
+Parameter trees remain nested dicts, so paths, regexes, shardings and checkpoints need no special cases.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,28 +18,31 @@ from assay.core.tree import PyTree
 from assay.models.model import Batch, Decode, Model, Output
 from assay.treatments.option import KEY, pattern
 
-QVALUE, BASE, FACTOR = "qvalue", "base", "factor_a"  # a dict with one of these names is a record; only factors are parameters themselves
-ROOT = "model"  # what paths begin with, as they do in a run's state
+QVALUE, BASE, FACTOR = "qvalue", "base", "factor_a"  # keys that mark a record; low-rank factors also count as separate parameters
+ROOT = "model"  # path prefix, as in a run's state
 
 
 @dataclass(frozen=True)
 class Reading:
-    """`apply` of a model that reads records. A later treatment finds the model below it here."""
+    """The `apply` of a model that reads records. Later treatments access the wrapped model through it."""
 
     model: Model
-    read: Callable[[PyTree], PyTree]  # stored parameters -> those that `model` takes
-    of: str  # the treatment
+    read: Callable[[PyTree], PyTree]  # stored parameters -> parameters of `model`
+    of: str  # name of the treatment
 
     def __call__(self, params: PyTree, batch: Batch, **keywords: Any) -> Output:
         return self.model.apply(self.read(params), batch, **keywords)
 
     def open(self, params: PyTree) -> tuple[Model, PyTree]:
-        """The model below with its own parameters, for a loop that would read them again at each step (infer/decode.py)."""
+        """Returns the wrapped model and its own parameters, for loops that would read them at each step (infer/decode.py)."""
         return self.model, self.read(params)
 
 
 def reading(model: Model, read: Callable[[PyTree], PyTree], of: str) -> Model:
-    """The model whose stored parameters `read` turns into its own, in `apply` and in decoding. It can not be made with other settings."""
+    """Wraps a model so that `apply` and decoding convert stored parameters with `read`.
+
+    The result cannot be rebuilt with other settings.
+    """
     decode = model.decode
     cached = decode and Decode(
         lambda params, batch, max_length: decode.init_cache(read(params), batch, max_length),
@@ -50,7 +52,7 @@ def reading(model: Model, read: Callable[[PyTree], PyTree], of: str) -> Model:
 
 
 def parameters(tree: PyTree, path: str = ROOT) -> Iterator[tuple[str, Any]]:
-    """Each parameter with its path, by name; a record of one matrix is one parameter."""
+    """Yields (path, parameter) sorted by name; a record counts as one parameter."""
     if not isinstance(tree, Mapping) or record(tree):
         yield path, tree
         return
@@ -59,19 +61,19 @@ def parameters(tree: PyTree, path: str = ROOT) -> Iterator[tuple[str, Any]]:
 
 
 def record(node: Any, names: Sequence[str] = (QVALUE, BASE)) -> bool:
-    """Whether something of one of these names stands there in place of a matrix."""
+    """Returns True if the node is a record with one of these keys."""
     return isinstance(node, Mapping) and any(name in node for name in names)
 
 
 def rewritten(tree: PyTree, change: Callable[[str, Any], Any], names: Sequence[str] = (QVALUE, BASE), path: str = ROOT) -> PyTree:
-    """The tree with each parameter, or record of one of these names, replaced by `change(path, node)`."""
+    """Returns the tree with each parameter, or record with one of these keys, replaced by `change(path, node)`."""
     if not isinstance(tree, Mapping) or record(tree, names):
         return change(path, tree)
     return {name: rewritten(child, change, names, f"{path}/{name}") for name, child in tree.items()}
 
 
 def shape_of(node: Any) -> tuple[int, ...]:
-    """The shape of the matrix that a parameter is or stands for."""
+    """Returns the shape of a parameter, or of the matrix that a record represents."""
     if not isinstance(node, Mapping):
         return tuple(jnp.shape(node))
     if FACTOR in node:
@@ -80,9 +82,9 @@ def shape_of(node: Any) -> tuple[int, ...]:
 
 
 def chosen(name: str, params: PyTree, paths: str) -> list[str]:
-    """The paths of the matrices (of two or more axes, of real numbers) in which the regex is found. Only shapes and types are looked at.
+    """Returns the paths of the floating-point matrices (two or more axes) that match the regex. Reads shapes and dtypes only.
 
-    Raises UserError where there are none, and where they are those of an ensemble.
+    Raises UserError if none matches, or if the parameters belong to an ensemble.
     """
     if stacked(params):
         reason = f"the treatment {name!r} would mix the members of an ensemble"
@@ -91,23 +93,23 @@ def chosen(name: str, params: PyTree, paths: str) -> list[str]:
     matrices = [path for path, node in parameters(params) if len(shape_of(node)) >= 2 and _real(node)]
     selected = [path for path in matrices if paths and found.search(path)]
     if not selected:
-        some = f"Some that it could hold: {', '.join(matrices[:5])}." if matrices else "This model has no matrices of real numbers."
-        raise UserError(f"the treatment {name!r} has paths={paths}, which no matrix's path holds. {some} {KEY}")
+        some = f"Some paths: {', '.join(matrices[:5])}." if matrices else "This model has no floating-point matrices."
+        raise UserError(f"the treatment {name!r} has paths={paths}, which matches no matrix. {some} {KEY}")
     return selected
 
 
 def stacked(params: PyTree) -> bool:
-    """Whether parameters have an axis more than a layer's: those of an ensemble's members."""
+    """Returns True if the parameters have a member axis, as those of an ensemble do."""
     return any(path.endswith(("/bias", "/scale")) and len(shape_of(node)) > 1 for path, node in parameters(params))
 
 
 def multiplies(model: Model, path: str, node: Any) -> bool:
-    """Whether a matrix is the kernel of one of our dense layers, which can multiply by what lies in its place."""
+    """Returns True if the matrix is the kernel of one of the library's dense layers, which can multiply by a record."""
     return type(model.module).__module__.startswith("assay.") and path.endswith("/kernel") and len(shape_of(node)) == 2
 
 
 def inapplicable(name: str, model: Model, reason: str) -> Inapplicable:
-    """The error for a model that a treatment does not fit."""
+    """Returns the error for a model to which a treatment does not apply."""
     of = "" if model.module is None else f" to {type(model.module).__name__}"
     return Inapplicable(f"does not apply{of}: the treatment {name!r} {reason}. {KEY}")
 

@@ -1,11 +1,11 @@
-"""Structured pruning by surgery: a model and its parameters with whole heads, units, channels or layers really removed.
+"""Structured pruning by surgery: removes whole heads, units, channels or layers from a model and its parameters.
 
-    smaller, fewer = cut(model, params, "heads", 0.5)             # the half of each block's heads with the least weights is gone
-    fewer = masked(model, params, "heads", 0.5)                   # the same answers from the large model: those parts have no effect
+    smaller, fewer = cut(model, params, "heads", 0.5)             # removes the half of each block's heads with the smallest weights
+    fewer = masked(model, params, "heads", 0.5)                   # the same outputs from the full model: those parts have no effect
 
-Which parts stay is by importance: the L2 norm of their weights, or `scores`, such as those of Taylor's first order (Molchanov et al. 2017,
-arXiv 1611.06440; of heads, Michel et al. 2019, arXiv 1905.10650). How many depends on shapes alone, equally many in each block, so that all
-runs under `jit` and `eval_shape`. What can be cut where is in treatments/compression/parts.py.
+Parts are kept by importance: the L2 norm of their weights, or given `scores`. One example is the first-order Taylor score (Molchanov et al.
+2017, arXiv 1611.06440; for heads, Michel et al. 2019, arXiv 1905.10650). The number of parts depends on shapes only and is equal in all
+blocks, so everything runs under `jit` and `eval_shape`. treatments/compression/parts.py defines which parts each family has.
 """
 
 import math
@@ -25,13 +25,13 @@ from assay.models.model import Batch, Model
 from assay.treatments.compression.parts import PARTS, WAYS, Group, Piece, Stack, Way
 from assay.treatments.option import KEY
 
-Scores = Mapping[str, Array]  # of each group by name, [parts]: the higher, the more important
-Sums = Callable[[PyTree], dict[str, Array]]  # a tree like the parameters -> the sum of its numbers over each part, by group
+Scores = Mapping[str, Array]  # group name -> [parts]: a higher score means more important
+Sums = Callable[[PyTree], dict[str, Array]]  # a tree shaped as the parameters -> its sum over each part, by group
 Loss = Callable[[PyTree, Batch], Array]  # (params, batch) -> scalar
 
 
 class Evidence(NamedTuple):
-    """What scores may look at beside the parameters."""
+    """Inputs of a scorer in addition to the parameters."""
 
     loss: Loss | None = None
     batches: Iterable[Batch] = ()
@@ -42,15 +42,22 @@ Scorer = Callable[[Sums, PyTree, Evidence], dict[str, Array]]
 
 
 def applies(model: Model, part: str) -> str:
-    """Why parts of this kind, one of PARTS, cannot be cut from the model, as "does not apply: ..."; "" where they can."""
+    """Returns why parts of this kind (one of PARTS) cannot be cut from the model, as "does not apply: ...", or "" if they can."""
     reason = _refused(model, part)
     return f"does not apply: {reason}" if reason else ""
 
 
 def cut(model: Model, params: PyTree, part: str, share: float, scores: Scores | None = None) -> tuple[Model, PyTree]:
-    """The smaller model and its parameters: `share` in (0, 1) of the parts of each group are gone, the least important.
+    """Returns the smaller model and its parameters, without the least important parts of each group.
 
-    Raises UserError where the part does not apply to the model, and for a share that removes no part or all.
+    Raises UserError if the part does not apply to the model, or if the share removes no part or all parts.
+
+    Args:
+        model: the model.
+        params: its parameters.
+        part: kind of part, one of PARTS.
+        share: fraction of the parts of each group to remove, in (0, 1).
+        scores: importance of each part by group; default: magnitude.
     """
     way, flat, groups = _opened(model, params, part)
     kept = {group.name: _kept(group, part, share) for group in groups}
@@ -69,8 +76,11 @@ def cut(model: Model, params: PyTree, part: str, share: float, scores: Scores | 
 
 
 def masked(model: Model, params: PyTree, part: str, share: float, scores: Scores | None = None) -> PyTree:
-    """The parameters of the large model in which the parts that `cut` would remove have no effect: zero, a gate that is closed, or the
-    identity where a layer has no residual branch."""
+    """Returns the full model's parameters with the parts that `cut` would remove made ineffective.
+
+    Their parameters are zero, close a gate, or form the identity in layers without a residual branch. Arguments and errors are those of
+    `cut`.
+    """
     way, flat, groups = _opened(model, params, part)
     stay = _stay(
         groups,
@@ -96,7 +106,10 @@ def importance(
     score: str = "magnitude",
     evidence: Evidence = Evidence(),  # noqa: B008
 ) -> dict[str, Array]:
-    """Scores of each group by name, [parts] in float32; `score` is a name in SCORERS. Raises UserError where the part does not apply."""
+    """Returns the scores of each group by name, [parts] in float32. `score` is a name in SCORERS.
+
+    Raises UserError for an unknown score, or if the part does not apply to the model.
+    """
     if score not in SCORERS:
         raise unknown("score", score, SCORERS, "--config.treatments")
     way, _, groups = _opened(model, params, part)
@@ -109,18 +122,18 @@ def importance(
 
 
 def taylor_scores(model: Model, params: PyTree, part: str, loss: Loss, batches: Iterable[Batch]) -> dict[str, Array]:
-    """Scores of Taylor's first order, see `taylor`."""
+    """Returns first-order Taylor scores; see `taylor`."""
     return importance(model, params, part, "taylor", Evidence(loss, batches))
 
 
 def magnitude(sums: Sums, params: PyTree, evidence: Evidence) -> dict[str, Array]:
-    """The L2 norm of all weights of a part."""
+    """Returns the L2 norm of all weights of each part."""
     del evidence
     return jax.tree.map(jnp.sqrt, sums(jax.tree.map(jnp.square, widened(params))))
 
 
 def taylor(sums: Sums, params: PyTree, evidence: Evidence) -> dict[str, Array]:
-    """|sum over a part of w dL/dw|, the first-order change of the loss without it, as a mean over the batches."""
+    """Returns |sum over a part of w dL/dw|, the first-order loss change on removal, averaged over the batches."""
     loss, total, count = evidence.loss, None, 0
     if loss is None:
         raise ValueError("the score 'taylor' needs a loss")
@@ -134,12 +147,12 @@ def taylor(sums: Sums, params: PyTree, evidence: Evidence) -> dict[str, Array]:
         found, count = change(params, batch), count + 1
         total = found if total is None else jax.tree.map(jnp.add, total, found)
     if total is None:
-        raise UserError(f"the score 'taylor' needs at least one batch of examples, and there is none. {KEY}")
+        raise UserError(f"the score 'taylor' needs at least one batch of examples, but there is none. {KEY}")
     return jax.tree.map(lambda leaf: leaf / count, total)
 
 
 def random(sums: Sums, params: PyTree, evidence: Evidence) -> dict[str, Array]:
-    """Numbers of the key: the control that a score has to beat."""
+    """Returns random scores drawn from the key, as a control."""
     key = evidence.key
     if key is None:
         raise ValueError("the score 'random' needs a key")
@@ -163,10 +176,10 @@ def _refused(model: Model, part: str) -> str:
 
 
 def _opened(model: Model, params: PyTree, part: str) -> tuple[Way, dict[str, Array], tuple[Group, ...]]:
-    """How the part is cut, the parameters by path, and the groups. Raises UserError where it does not apply."""
+    """Returns the way to cut the part, the parameters by path, and the groups. Raises UserError if the part does not apply."""
     reason = _refused(model, part)
     if not reason and any(jnp.ndim(leaf) != 1 for path, leaf in _flat(params).items() if path.endswith("/bias")):
-        reason = "the parameters have an axis of members, as those of an ensemble, which comes after prune"
+        reason = "the parameters have a member axis, as those of an ensemble, which comes after prune"
     if reason:
         raise Inapplicable(f"does not apply: {reason}. {KEY}")
     way = WAYS[type(model.settings)][part]
@@ -175,11 +188,10 @@ def _opened(model: Model, params: PyTree, part: str) -> tuple[Way, dict[str, Arr
 
 
 def _kept(group: Group, part: str, share: float) -> int:
-    """How many parts of a group stay: all but share * parts, rounded to the nearest number and halves up, beside the
-    fixed ones."""
+    """Returns the number of kept parts of a group, without the fixed ones: all but share * parts, rounded half up."""
     parts, what = group.parts + group.fixed, group.what or part
     if not 0 <= share < 1:
-        raise UserError(f"share={share} is not a share of the {parts} {what} of {group.name}: it lies in [0, 1). {KEY}")
+        raise UserError(f"share={share} is not a share of the {parts} {what} of {group.name}: it must lie in [0, 1). {KEY}")
     removed = math.floor(share * parts + 0.5)
     if not 0 < removed < parts:
         allowed = f"{1 / parts:.3g} removes one" if parts > 1 else "at least one stays"
@@ -188,7 +200,7 @@ def _kept(group: Group, part: str, share: float) -> int:
 
 
 def _stay(groups: tuple[Group, ...], kept: Mapping[str, int], scores: Scores) -> dict[str, Bool[Array, " parts"]]:
-    """Which parts stay: the most important, and of equals the first."""
+    """Returns a mask of the kept parts: the most important ones; of equal scores, the first."""
     for group in groups:
         if scores[group.name].shape != (group.parts,):
             raise ValueError(f"scores of {group.name} have shape {scores[group.name].shape}, but there are {group.parts} parts")
@@ -197,12 +209,12 @@ def _stay(groups: tuple[Group, ...], kept: Mapping[str, int], scores: Scores) ->
 
 
 def _slices(owner: np.ndarray, stay: Bool[Array, " parts"]) -> Bool[Array, " length"]:
-    """Which slices of an axis stay."""
-    return jnp.append(stay, True)[owner]  # -1, what belongs to no part, is the last
+    """Returns a mask of the kept slices of an axis."""
+    return jnp.append(stay, True)[owner]  # slices of no part have owner -1, the last entry
 
 
 def _alive(groups: tuple[Group, ...], stay: Mapping[str, Array]) -> dict[tuple[str, int], Bool[Array, " length"]]:
-    """Which slices stay, by path and axis: several groups may share an axis, as two directions do, or a parameter."""
+    """Returns masks of the kept slices by path and axis. Groups may share an axis, as two directions do, or a parameter."""
     found: dict[tuple[str, int], Array] = {}
     for group in groups:
         for piece in group.pieces:
@@ -212,14 +224,14 @@ def _alive(groups: tuple[Group, ...], stay: Mapping[str, Array]) -> dict[tuple[s
 
 
 def _sums(group: Group, flat: Mapping[str, Array]) -> Float[Array, " parts"]:
-    """The sum over each part, in which each number counts once, also where both its row and its column are of the part."""
+    """Returns the sum over each part; an entry whose row and column both belong to the part counts once."""
     total, seen = jnp.zeros(group.parts), dict[str, Piece]()
     for piece in group.pieces:
         leaf = jnp.moveaxis(flat[piece.path], piece.axis, 0).reshape(len(piece.owner), -1)
         if piece.path in seen:  # a matrix
             leaf = jnp.where(piece.owner[:, None] == seen[piece.path].owner[None, :], 0.0, leaf)
         by_slice = leaf.sum(axis=1)
-        total = total + jnp.zeros(group.parts + 1).at[piece.owner].add(by_slice)[:-1]  # -1 is the last
+        total = total + jnp.zeros(group.parts + 1).at[piece.owner].add(by_slice)[:-1]  # owner -1 is the last entry
         seen[piece.path] = piece
     return total
 
@@ -232,7 +244,7 @@ def _flat(params: PyTree) -> dict[str, Any]:
 
 
 def _viewed(params: PyTree, stacks: tuple[Stack, ...]) -> dict[str, Array]:
-    """The parameters by path; those of a stack's blocks have its parts as their first axis."""
+    """Returns the parameters by path; those of a stack's blocks are stacked along a first axis of parts."""
     flat = _flat(params)
     for stack in stacks:
         for number in range(stack.period if stack.parts else 0):
@@ -243,7 +255,7 @@ def _viewed(params: PyTree, stacks: tuple[Stack, ...]) -> dict[str, Array]:
 
 
 def _closed(flat: Mapping[str, Array], stacks: tuple[Stack, ...], kept: Mapping[str, int]) -> dict[str, Any]:
-    """Nested dicts again, with the blocks that are left counting up."""
+    """Returns nested dicts with the remaining blocks renumbered."""
 
     def counted(half: str, number: int) -> int:
         before = (stack for stack in stacks if stack.half == half and stack.first < number)

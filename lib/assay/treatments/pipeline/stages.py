@@ -1,13 +1,13 @@
-"""A pipeline: treatments done to a finished run one after another, each a run of its own that goes on from the one before.
+"""Pipelines: treatments applied to a finished run one after another; each stage is a run that continues from the previous one.
 
     distill:student=small,T=4    prune:heads=0.5,steps=200    quantize:int8
 
-A stage is a config: that of the run before it, in which `inherit` takes over its parameters, and the new treatment. What was done to the
-model before stands ahead of `inherit`, for its shapes. Besides its own options a treatment takes those of its stage:
+A stage is a config: the previous run's config, with `inherit` to load its parameters, plus the new treatment. Earlier model treatments are
+listed before `inherit`, because they determine the shapes. In addition to its own options, a treatment accepts those of its stage:
 
-    steps     updates in which the model recovers; given none, SHARE of the run's own
-    rate      the peak of the learning rate, which then falls as a cosine; given none, RATE of the run's own
-    student   distill alone: `small` or another variant of the run's config, FILE.py:variant, or `itself`, the model as it is
+    steps     recovery steps; default: SHARE of the run's own steps
+    rate      peak learning rate, followed by cosine decay; default: RATE times the run's own
+    student   distill only: `small` or another variant of the run's config, FILE.py:variant, or `itself` for the unchanged model
 """
 
 import os
@@ -20,37 +20,48 @@ from assay.core.errors import UserError, unknown
 from assay.train.workdir import EXTRA
 from assay.treatments.table import FACTORIES
 
-SHARE: Mapping[str, float] = {"prune": 0.25, "lowrank": 0.25, "lora": 0.5, "quantize": 0.0, "merge": 0.0}  # of the run's steps; others: all
+SHARE: Mapping[str, float] = {"prune": 0.25, "lowrank": 0.25, "lora": 0.5, "quantize": 0.0, "merge": 0.0}  # of the run's steps; others: 1
 RATE = 0.3
 SMALL, ITSELF = "small", "itself"
-TASK = ("couple", "curriculum", "recombine", "reverse", "scratchpad", "supervise")  # treatments that say what the task is
-MASKS = ("sparsity", "nm", "paths", "scope", "heads", "units", "channels", "layers")  # options of `prune` that say what is gone
-MODEL = ("ensemble", "prune", "quantize", "lowrank", "lora", "merge")  # treatments that stay with a model once it has them
+TASK = ("couple", "curriculum", "recombine", "reverse", "scratchpad", "supervise")  # treatments that change the task
+MASKS = ("sparsity", "nm", "paths", "scope", "heads", "units", "channels", "layers")  # options of `prune` that define what is removed
+MODEL = ("ensemble", "prune", "quantize", "lowrank", "lora", "merge")  # treatments that later stages keep
 ONCE = ("init", "inherit", "distill")  # treatments that a later stage does not repeat
-PENALTIES = ("l1", "l2", "rate")  # of parameters by their paths, which records in place of matrices do not have
+PENALTIES = ("l1", "l2", "rate")  # select parameters by path; records that replace matrices have other paths
 RECORDS = ("quantize", "lowrank", "lora")
-TRAINED_FROM = ("ensemble", "init", "inherit")  # what only a run from the start can have
+TRAINED_FROM = ("ensemble", "init", "inherit")  # treatments that only a run from scratch can have
 FOLDER = "stages"
 
 
 class Stage(NamedTuple):
-    name: str  # 1_distill
-    spec: str  # as it was asked for
+    """One stage of a pipeline."""
+
+    name: str  # number and treatment, such as 1_distill
+    spec: str  # the treatment spec as given
     config: dict[str, Any]
     workdir: str
-    experiment: str  # of the rows
+    experiment: str  # experiment name in the rows
 
 
 def plan(workdir: str, specs: Sequence[str], target: str, overrides: Mapping[str, str], base: Mapping[str, Any]) -> list[Stage]:
-    """The stages that do `specs` to the run in `workdir`, whose config.json is `base`; the last lies in `target` itself, the others below
-    it. Raises UserError for what can be seen to be wrong without running them."""
+    """Returns the stages that apply `specs` to the run in `workdir`.
+
+    Raises UserError for every mistake that is detectable without running the stages.
+
+    Args:
+        workdir: work directory of the finished run.
+        specs: treatment specs in order.
+        target: work directory of the last stage; the other stages are in folders below it.
+        overrides: config overrides of every stage; keys of `model` apply to new students only.
+        base: contents of the run's config.json.
+    """
     if not specs:
         raise UserError("nothing to do: name a treatment with --treat, such as --treat=quantize:int8.")
     sizes = [key for key in overrides if key.split(".")[0] == "model"]
     if "treatments" in overrides:
-        raise UserError("a stage has its own treatments: name them with --treat, and leave out --config.treatments.")
+        raise UserError("each stage sets its own treatments: name them with --treat and omit --config.treatments.")
     config = {key: value for key, value in base.items() if key not in EXTRA}
-    own = config  # of the run whose steps and rate a stage goes by: the one that is treated, or its newest student
+    own = config  # sets the default steps and rate of a stage: the treated run, or its latest student
     workdir, target = os.path.abspath(workdir), os.path.abspath(target)
     stages: list[Stage] = []
     before = workdir
@@ -71,7 +82,7 @@ def plan(workdir: str, specs: Sequence[str], target: str, overrides: Mapping[str
         stages.append(Stage(f"{i + 1}_{name}", spec, config, folder, base["experiment"]))
         before = folder
     if sizes and not any(stage.name.endswith("_distill") and "inherit:" not in str(stage.config["treatments"]) for stage in stages):
-        raise UserError(f"a stage takes over a model as it is: config.{sizes[0]} can be changed for a student of distill only.")
+        raise UserError(f"a stage inherits its model unchanged: --config.{sizes[0]} can be changed for a new student of distill only.")
     return stages
 
 
@@ -83,7 +94,7 @@ def find_config(experiment: str) -> str:
         return f"{here if here.is_file() else configs.find(name)}:{variant}"
     except UserError:
         raise UserError(
-            f"the config file of {experiment!r} is not here ({here}). Name the student's with distill:student=FILE.py:variant."
+            f"the config file of {experiment!r} was not found ({here}). Name the student's file with distill:student=FILE.py:variant."
         ) from None
 
 
@@ -91,7 +102,7 @@ def find_config(experiment: str) -> str:
 
 
 def _split(text: str) -> tuple[list[str], dict[str, str]]:
-    """The options of the treatment, and those of its stage."""
+    """Splits options into those of the treatment and those of its stage."""
     own: list[str] = []
     stage: dict[str, str] = {}
     last = ""
@@ -99,7 +110,7 @@ def _split(text: str) -> tuple[list[str], dict[str, str]]:
         key, equals, value = pair.partition("=")
         if key in ("steps", "rate", "student") and equals:
             stage[key], last = value, key
-        elif last == "student" and not equals:  # a variant has a comma of its own: cnn,tiny
+        elif last == "student" and not equals:  # a variant may contain a comma: cnn,tiny
             stage["student"] += f",{pair}"
         else:
             own.append(pair)
@@ -110,7 +121,7 @@ def _split(text: str) -> tuple[list[str], dict[str, str]]:
 def _fresh(
     config: Mapping[str, Any], own: Mapping[str, Any], experiment: str, options: list[str], stage: Mapping[str, str], before: str
 ) -> dict[str, Any]:
-    """A student that is drawn anew and taught by the run before."""
+    """Returns the config of a newly initialized student that is distilled from the previous run."""
     student = stage.get("student", "")
     task, others = _parted([spec for spec in config["treatments"] if _name(spec) not in (*ONCE, *MODEL)])
     made = {**config, "train": own["train"], "optimizer": own["optimizer"]}
@@ -119,7 +130,7 @@ def _fresh(
         other = configs.to_dict(configs.load(student))
         if other["task"].get("name") != config["task"].get("name"):
             raise UserError(
-                f"the student {student} is a model for {other['task'].get('name')}, and its teacher {before} was trained on "
+                f"the student {student} is a model for {other['task'].get('name')}, but its teacher {before} was trained on "
                 f"{config['task'].get('name')}: their labels and vocabularies differ. Name a config of the teacher's task."
             )
         made |= {group: other[group] for group in ("model", "optimizer", "train", "precision")}
@@ -136,9 +147,9 @@ def _fresh(
 def _recovering(
     config: Mapping[str, Any], own: Mapping[str, Any], name: str, options: list[str], stage: Mapping[str, str], before: str, first: str
 ) -> dict[str, Any]:
-    """The model as it is, with a treatment more."""
+    """Returns the config of a stage that inherits the model and adds one treatment."""
     if "student" in stage and name != "distill":
-        raise UserError(f"a student is taught by distill, and {name!r} has none. Leave out student={stage['student']}.")
+        raise UserError(f"only distill has a student, but {name!r} was given one. Omit student={stage['student']} in --treat.")
     there = [spec for spec in config["treatments"] if _name(spec) not in ONCE]
     model = _of_model(there)
     records = name in RECORDS or any(_name(spec) in RECORDS for spec in model)
@@ -155,13 +166,13 @@ def _recovering(
 
 
 def _parted(specs: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Treatments that say what the task is, which stand before a teacher is asked, and all others."""
+    """Splits treatments into those that change the task, which must precede the teacher, and all others."""
     task = [spec for spec in specs if _name(spec) in TASK]
     return task, [spec for spec in specs if spec not in task]
 
 
 def _timed(config: dict[str, Any], stage: Mapping[str, str], steps: int, rate: float | None) -> dict[str, Any]:
-    """The config with the steps and the rate of its stage."""
+    """Returns the config with the steps and the learning rate of its stage."""
     for key, kind in (("steps", int), ("rate", float)):
         try:
             kind(stage.get(key, "0"))
@@ -170,9 +181,9 @@ def _timed(config: dict[str, Any], stage: Mapping[str, str], steps: int, rate: f
     steps = int(stage.get("steps", steps))
     for key, fine, allowed in (("steps", steps >= 0, "at least 0"), ("rate", float(stage.get("rate", 1.0)) > 0, "above 0")):
         if not fine:
-            raise UserError(f"the stage has {key}={stage[key]}, and it is {allowed}. Change it in --treat.")
+            raise UserError(f"the stage has {key}={stage[key]}, but it must be {allowed}. Change it in --treat.")
     train, optimizer = {**config["train"], "steps": steps}, dict(config["optimizer"])
-    if rate is not None:  # it recovers: a short run from where another ended
+    if rate is not None:  # recovery: a short run that continues from a trained model
         train |= {"patience": 0, "validate_every": train["validate_every"] if train["validate_every"] <= steps else 0}
         optimizer |= {"schedule": "cosine", "decay_steps": 0, "warmup_steps": min(optimizer["warmup_steps"], steps // 10)}
         optimizer["learning_rate"] = rate
@@ -188,7 +199,7 @@ def _taught_by(teacher: str, own: Sequence[str]) -> str:
 
 
 def _of_model(specs: Sequence[str]) -> list[str]:
-    """What was done to the model, as far as it still shows: where `lora` was merged, and nothing quantised below it, neither does."""
+    """Returns the model treatments still in effect; a merged `lora` drops out unless the model was quantized."""
     found = [_settled(spec) for spec in specs if _name(spec) in MODEL and not _in_training(spec)]
     names = [_name(spec) for spec in found]
     if "merge" in names and "quantize" not in names:
@@ -197,12 +208,12 @@ def _of_model(specs: Sequence[str]) -> list[str]:
 
 
 def _in_training(spec: str) -> bool:
-    """Whether it is rounding in training, which leaves parameters as they were."""
+    """Checks for quantization-aware training, which leaves the stored parameters unquantized."""
     return _name(spec) == "quantize" and "train=true" in spec.lower().partition(":")[2].split(",")
 
 
 def _settled(spec: str) -> str:
-    """A treatment of the model as it stands once it was done: a mask does not grow again."""
+    """Returns the spec that reproduces a finished model treatment; for `prune`, options such as the ramp are dropped."""
     name, _, text = spec.partition(":")
     if name != "prune":
         return spec

@@ -1,12 +1,14 @@
-"""Position coupling (Cho et al. 2024, arXiv 2405.20671): tokens that belong together, such as the digits of one place in two operands and
-in their sum, have one position, so that what was learned of short numbers holds in long ones.
+"""Position coupling (Cho et al. 2024, arXiv 2405.20671): tokens that belong together share a position id.
+
+In an addition, digits of the same significance in both operands and in the sum share an id. A rule learned on short numbers then transfers
+to long ones.
 
     --config.treatments=reverse,couple:span=64
 
-Which tokens share a position is the task's to say (`Task.couples`: from 1 on; 0 for what has none). Batches carry it as
-`places`, which a Transformer reads in place of 0, 1, 2, ... In training one random number is added to all positions of an example, as
-large as keeps them below `span`, so that all are learned though all numbers are short; in evaluation none is. Learned positions need
-config.model.max_length of at least `span`. It goes before or after `reverse`.
+The task defines the ids (`Task.couples`: 1 and up; 0 for tokens without one). Batches carry them as `places`, which a Transformer reads
+instead of 0, 1, 2, ... Training adds one random offset per example that keeps all ids below `span`, so every id is trained although
+the numbers are short. Evaluation adds no offset. Learned positions need config.model.max_length of at least `span`. The order relative to
+`reverse` does not matter.
 """
 
 from collections.abc import Mapping
@@ -27,22 +29,29 @@ from assay.train.objective import Aux, Objective
 from assay.train.treatment import Treatment
 from assay.treatments.option import KEY, check
 
-PLACES = "places"  # of a batch, int32 [batch, seq]
+PLACES = "places"  # batch key: int32 [batch, seq]
 
 
 def couple(span: int = 64) -> Treatment:
-    """`span`: how many positions there are, 0 among them."""
-    check(span >= 2, "couple", "span", span, "it is at least 2")
+    """Returns the position-coupling treatment.
+
+    Args:
+        span: number of position ids, including 0; at least 2.
+    """
+    check(span >= 2, "couple", "span", span, "it must be at least 2")
     return Treatment(task=partial(with_places, span=span), objective=partial(shifted, span=span), name="couple")
 
 
 def with_places(task: Task, span: int) -> Task:
-    """The task whose batches say the position of each token. Raises UserError for one that couples none, and for more than `span`."""
+    """Returns the task with position ids in its batches.
+
+    Raises UserError if the task couples no tokens. Encoding raises UserError if an id reaches `span`.
+    """
     couples, encode = task.couples, task.encode
     if couples is None:
         raise Inapplicable(
-            f"the treatment 'couple' does not apply to {task.name}: it does not say which tokens belong together. It applies to addition "
-            f"with --config.task.pad=True. {KEY} Or choose another --config.task.name."
+            f"the treatment 'couple' does not apply to {task.name}: the task does not define which tokens share a position. It applies to "
+            f"addition with --config.task.pad=True. {KEY} Or choose another --config.task.name."
         )
 
     def encode_coupled(examples: Examples, width: int) -> Mapping[str, np.ndarray]:
@@ -55,7 +64,7 @@ def with_places(task: Task, span: int) -> Task:
 
 
 def shifted(objective: Objective, span: int) -> Objective:
-    """The objective on places that are moved by one number an example: 0 or more, and so that the largest stays below `span`."""
+    """Returns the objective on position ids shifted by one random offset per example, at least 0, that keeps them below `span`."""
 
     def loss(model: Model, params: PyTree, batch: Batch, key: jax.Array, step: jax.Array) -> tuple[jax.Array, Aux]:
         return objective.loss(model, params, {**batch, PLACES: moved(rng.stream(key, "couple"), batch[PLACES], span)}, key, step)
@@ -64,6 +73,6 @@ def shifted(objective: Objective, span: int) -> Objective:
 
 
 def moved(key: jax.Array, places: jax.Array, span: int) -> jax.Array:
-    """Places [batch, seq] with one random number added to those above 0 of each row."""
+    """Returns position ids [batch, seq] with one random offset per row added to the ids above 0."""
     room = span - jnp.max(places, axis=1, keepdims=True)
     return jnp.where(places > 0, places + jax.random.randint(key, room.shape, 0, room), 0)

@@ -1,8 +1,8 @@
-"""A curriculum by length (Bengio et al. 2009): training begins with short examples, and the longest allowed grows until all are.
+"""Length curriculum (Bengio et al. 2009): training starts with short examples, and the maximum length grows to the full range.
 
-After n examples the lengths first ... first + c (last - first) are drawn as evenly as all are without it, where c rises linearly from
-`start` to 1 over the first `examples` of them. It is a function of an example's number, so that a run that is stopped goes on as it would
-have.
+After n examples, lengths are drawn from first ... first + c (last - first), as evenly as they are without a curriculum. The fraction c
+rises linearly from `start` to 1 over the first `examples` examples. It depends only on an example's index, so a resumed run sees the same
+examples as an uninterrupted one.
 
     --config.treatments=curriculum:examples=100000
 """
@@ -19,8 +19,14 @@ from assay.treatments.option import check
 
 
 def curriculum(examples: int = 100_000, start: float = 0.1) -> Treatment:
-    check(examples >= 1, "curriculum", "examples", examples, "at least 1")
-    check(0 < start <= 1, "curriculum", "start", start, "a share of the lengths, above 0, at most 1")
+    """Returns the curriculum treatment.
+
+    Args:
+        examples: number of examples after which all lengths are allowed; at least 1.
+        start: fraction of the length range that is allowed at the start, in (0, 1].
+    """
+    check(examples >= 1, "curriculum", "examples", examples, "it must be at least 1")
+    check(0 < start <= 1, "curriculum", "start", start, "it must be a fraction of the length range in (0, 1]")
 
     def short_first(task: Task) -> Task:
         plain = task.source
@@ -30,18 +36,22 @@ def curriculum(examples: int = 100_000, start: float = 0.1) -> Treatment:
 
 
 def growing(source: Source, examples: int, start: float) -> Source:
-    """The split whose examples of a length are, while lengths are held back, those at the same place in the range that is allowed."""
+    """Returns the split with lengths limited by the curriculum.
+
+    Each scheduled length is mapped to the length at the same relative position in the range that is allowed so far. Raises UserError if
+    the split is finite or has a single length.
+    """
     first, last = source.lengths
     if source.size is not None:
         raise UserError(
-            f"the treatment curriculum needs a split that does not end, whose lengths can be chosen, and {source.name!r} has "
+            f"the treatment 'curriculum' needs an unlimited split whose lengths can be chosen, but {source.name!r} has "
             f"{source.size:,} examples. Change --config.task.name or --config.treatments."
         )
 
     if first == last:
         raise UserError(
-            f"the treatment curriculum needs several lengths to begin with the short ones, and {source.name!r} has length {first} only. "
-            "Change config.task or --config.treatments."
+            f"the treatment 'curriculum' needs several lengths, but every example of {source.name!r} has length {first}. "
+            "Change --config.task or --config.treatments."
         )
 
     def index_of(ordinals: np.ndarray, length: int) -> np.ndarray:
@@ -56,6 +66,6 @@ def growing(source: Source, examples: int, start: float) -> Source:
 
 
 def longest(ordinals: np.ndarray, first: int, last: int, examples: int, start: float) -> np.ndarray:
-    """The longest length that the example of each number may have."""
+    """Returns the maximum length allowed for each example index [n], int64."""
     share = np.minimum(1.0, start + (1.0 - start) * ordinals / examples)
     return first + np.round(share * (last - first)).astype(np.int64)

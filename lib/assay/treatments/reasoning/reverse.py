@@ -1,12 +1,14 @@
-"""Reversed answers: the model writes the last token of an answer first (Lee et al. 2023, arXiv 2307.03381, for addition, where a carry is
-then known when it is needed; Bachmann and Nagarajan 2024, arXiv 2403.06963, for paths from the goal to the start).
+"""Reversed answers: the model writes the last token of an answer first.
+
+For addition, the carry is then known when it is needed (Lee et al. 2023, arXiv 2307.03381). For path finding, paths run from the goal to
+the start (Bachmann and Nagarajan 2024, arXiv 2403.06963).
 
     --config.treatments=reverse
 
-All tokens that count change places, but for an END, which stays last: a task has one where one of its classes is called so. All of an
-answer is right if and only if all of the untreated one is, so exact match compares. Answers are shown and predicted as they are written;
-only a verifier, and a task that spells its answers out (SCAN), get and give them in plain order. Any task whose answers have several
-tokens, and come after the input, can be reversed, before or after `couple`.
+All answer tokens are reversed except END, which stays last; a task has an END if one of its classes has that name. Exact match remains
+comparable, since a reversed answer is correct exactly if the original is. Answers are shown and predicted in written order. Verifiers and
+tasks that spell out their answers (SCAN) use the original order. The treatment applies to answers of several tokens that follow the
+input, before or after `couple`.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,19 +24,19 @@ from assay.tasks.task import Task, counted
 from assay.train.treatment import Treatment
 from assay.treatments.option import KEY
 
-END = "END"  # as tasks call the class that ends an answer
+END = "END"  # class name of the token that ends an answer
 NOTE = "answers are written from their last token to their first"
 
 Places = Callable[[Examples, int], np.ndarray]
 
 
 def reverse() -> Treatment:
-    """No options."""
+    """Returns the answer-reversal treatment. It has no options."""
     return Treatment(task=backwards, name="reverse")
 
 
 def backwards(task: Task) -> Task:
-    """The task with its answers reversed. Raises UserError where it has none of several tokens that come after the input."""
+    """Returns the task with reversed answers. Raises UserError unless its answers have several tokens and follow the input."""
     check_answers(task)
     end = task.classes.index(END) if END in task.classes else None
     turn, plain, encode, couples = partial(turned, end=end), task.source, task.encode, task.couples
@@ -69,36 +71,39 @@ def backwards(task: Task) -> Task:
 
 
 def turned(examples: Examples, end: int | None) -> Examples:
-    """The examples with the tokens of each target reversed, an END at its end left there. Twice is as they were."""
+    """Returns the examples with each target reversed; a final END stays in place. Applying it twice restores the input."""
     return examples._replace(target=_turned(examples.target, np.zeros_like(examples.length), _tokens(examples, end)))
 
 
 def turned_places(examples: Examples, width: int, couples: Places, end: int | None) -> np.ndarray:
-    """The coupled positions of reversed answers. A token of the answer is read one place after the one at which it is asked for, so the
-    last one's lies beyond the batch, and is the first one's now."""
+    """Returns the coupled position ids [n, width] of reversed answers.
+
+    An answer token is read one position after the position that predicts it. The last token's id therefore lies beyond the batch, and
+    after reversal it belongs to the first token.
+    """
     found = couples(turned(examples, end), width + 1)
     return _turned(found, examples.input_length + 1, _tokens(examples, end))[:, :width]
 
 
 def plain_order(written: list[Any], end: int | None) -> list[Any]:
-    """A written answer from its first token to its last: what stands before the first END is reversed, or all where there is none."""
+    """Returns a written answer in its original order: reverses the tokens before the first END, or all tokens if there is none."""
     stop = written.index(end) if end in written else len(written)
     return [*written[:stop][::-1], *written[stop:]]
 
 
 def spelled(answers: np.ndarray, batch: Mapping[str, np.ndarray], end: int | None) -> np.ndarray:
-    """What was answered at each position of one example, with the answer in plain order. Where there is an END, it ends there."""
+    """Returns one example's predictions at each position, with the answer in its original order; an END terminates the answer."""
     first = int(batch["mask"].argmax())
     last = len(answers) if end is not None else first + int((batch["mask"] > 0).sum())
     return np.concatenate([answers[:first], np.array(plain_order(answers[first:last].tolist(), end), answers.dtype), answers[last:]])
 
 
 def check_answers(task: Task) -> None:
-    """Raises UserError that says why a task's answers cannot be reversed."""
+    """Raises UserError with the reason if a task's answers cannot be reversed."""
     why = _obstacle(task)
     if why:
         raise Inapplicable(
-            f"the treatment 'reverse' does not apply to {task.name}: {why}. It applies to tasks whose answers are several tokens after the "
+            f"the treatment 'reverse' does not apply to {task.name}: {why}. It applies to tasks with answers of several tokens after the "
             f"input, such as addition, path_star or scan/length. {KEY} Or choose another --config.task.name."
         )
 
@@ -107,9 +112,9 @@ def check_answers(task: Task) -> None:
 
 
 def _obstacle(task: Task) -> str:
-    """Why answers cannot be reversed, "" where they can; learnt from the first example of the longest training length."""
+    """Returns why answers cannot be reversed, or "" if they can; reads the first example of the longest training length."""
     if task.members:
-        return "it is several tasks"
+        return "it combines several tasks"
     if task.vocabulary.pooled or not task.vocabulary.inputs:
         return "it asks for one answer for the whole input"
     source = task.source(task.splits[0])
@@ -119,17 +124,17 @@ def _obstacle(task: Task) -> str:
         return "its answers are single tokens"
     batch = task.encode(examples, task.width(last))
     if "decoder_inputs" not in batch and int(batch["mask"][0].argmax()) < examples.input_length[0]:
-        return "its answers stand within the input"
+        return "its answers lie within the input"
     return ""
 
 
 def _tokens(examples: Examples, end: int | None) -> np.ndarray:
-    """How many tokens of each target change places [n]."""
+    """Returns the number of tokens to reverse in each target [n]."""
     count = examples.target_length
     if end is None:
         if (count != examples.slots).any():
             raise UserError(
-                f"the treatment 'reverse' does not know what ends an answer: not all slots count, and no class is called {END}. {KEY}"
+                f"the treatment 'reverse' cannot tell where an answer ends: some slots are unused, and no class is named {END}. {KEY}"
             )
         return count
     last = np.take_along_axis(examples.target, np.maximum(count - 1, 0)[:, None], axis=1)[:, 0]
@@ -137,7 +142,7 @@ def _tokens(examples: Examples, end: int | None) -> np.ndarray:
 
 
 def _turned(rows: np.ndarray, first: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Each row [n, width] with `count` of its entries from `first` on reversed."""
+    """Returns each row [n, width] with `count` entries reversed, starting at `first`."""
     at, first, count = np.arange(rows.shape[1])[None, :], first[:, None], count[:, None]
     inside = (at >= first) & (at < first + count)
     return np.take_along_axis(rows, np.where(inside, 2 * first + count - 1 - at, at), axis=1)

@@ -1,8 +1,8 @@
-"""Scratchpad of the running state: the model writes the state of the computation after every input token, and reads it back.
+"""Scratchpad of running states: the model writes the state of the computation after every input token and reads it back.
 
-The input tokens are interleaved with state tokens. Training sees the true states (teacher forcing); evaluation gives the input tokens only,
-and every state is the model's own, decoded step by step. The idea is that of Nye et al. 2021 (arXiv 2112.00114): a fixed-depth network
-cannot track a state over any length, but it can do one step of it a token.
+Input tokens are interleaved with state tokens. Training uses the true states (teacher forcing). Evaluation provides the input tokens only,
+and the model decodes every state itself, step by step. The idea is from Nye et al. 2021 (arXiv 2112.00114): a fixed-depth network cannot
+track a state over arbitrary lengths, but it can compute one update per token.
 
     --config.treatments=scratchpad
 """
@@ -22,17 +22,21 @@ METRICS = ("answer_accuracy", "token_accuracy", "exact_match")
 
 
 def scratchpad() -> Treatment:
-    """`answer_accuracy`: the last state, comparable with the untreated task; `token_accuracy`: all states; `exact_match`: all right."""
+    """Returns the scratchpad treatment. It has no options.
+
+    The treated task reports `answer_accuracy` (the last state; comparable with the untreated task), `token_accuracy` (all states) and
+    `exact_match` (every state correct).
+    """
     return Treatment(task=with_states, name="scratchpad")
 
 
 def with_states(task: Task) -> Task:
-    """The task whose targets are the running states. Raises UserError where a task has none."""
+    """Returns the task with the running states as targets. Raises UserError if the task has no running state."""
     states = task.states
     if states is None:
         raise Inapplicable(
-            f"the treatment scratchpad does not apply to {task.name}: its answer is not a state that one input token at a time updates, "
-            "or another treatment has changed what it asks. "
+            f"the treatment 'scratchpad' does not apply to {task.name}: its answer is not a state that each input token updates, "
+            "or another treatment has changed its targets. "
             "It applies to chomsky/parity_check, chomsky/cycle_navigation, ctl/forward. Change --config.task.name or --config.treatments."
         )
 
@@ -51,11 +55,11 @@ def with_states(task: Task) -> Task:
         task,
         source=source,
         encode=partial(running_state, empty=task.vocabulary.inputs - task.vocabulary.outputs - 1),
-        width=lambda length: 2 * (task.width(length) - 1),  # without the slot of the answer
+        width=lambda length: 2 * (task.width(length) - 1),  # excludes the answer slot
         score=partial(score_tokens, metrics=METRICS),
         metrics=METRICS,
-        free_running=2,  # the state before and the input token
+        free_running=2,  # the previous state and the input token
         published=(),
-        note="our own number: no published cell has this input",
+        note="no published result uses this input format",
         states=None,
     )

@@ -1,7 +1,7 @@
-"""Auxiliary supervision of intermediate results: while it learns, the model is also asked for the running state after every input token,
-at that token. Nothing is fed back, and at test the answer alone counts: the untreated task is measured.
+"""Auxiliary supervision of intermediate results: training also asks for the running state at every input token.
 
-What a scratchpad gives as text this gives as targets, so that a model with a state has a gradient at every step and not at the last only.
+No prediction is fed back, and evaluation scores the answer alone, as in the untreated task. A scratchpad provides the states as text; this
+treatment provides them as targets. A recurrent model thus receives a gradient at every step instead of only at the last.
 
     --config.treatments=supervise:weight=0.5
 """
@@ -21,18 +21,25 @@ from assay.treatments.option import check
 
 
 def supervise(weight: float = 1.0) -> Treatment:
-    """`weight`: of a state in the loss, where the answer has 1."""
-    check(0 < weight <= 1, "supervise", "weight", weight, "a number above 0, at most 1")
+    """Returns the auxiliary-supervision treatment.
+
+    Args:
+        weight: loss weight of each state, in (0, 1]; the answer has weight 1.
+    """
+    check(0 < weight <= 1, "supervise", "weight", weight, "it must lie in (0, 1]")
     return Treatment(task=lambda task: with_targets(task, weight), name="supervise")
 
 
 def with_targets(task: Task, weight: float) -> Task:
-    """The task whose batches ask for the states too. Raises UserError where a task has none, or feeds answers back."""
+    """Returns the task with the states as additional targets.
+
+    Raises UserError if the task has no running state or feeds predictions back.
+    """
     states, encode = task.states, task.encode
     if states is None or task.free_running:
         raise Inapplicable(
-            f"the treatment supervise does not apply to {task.name}: its answer is not a state that one input token at a time updates, "
-            "or another treatment has changed what it asks. "
+            f"the treatment 'supervise' does not apply to {task.name}: its answer is not a state that each input token updates, "
+            "or another treatment has changed its targets. "
             "It applies to chomsky/parity_check, chomsky/cycle_navigation, ctl/forward. Change --config.task.name or --config.treatments."
         )
 

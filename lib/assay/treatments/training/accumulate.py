@@ -1,6 +1,6 @@
-"""Gradient accumulation: a batch goes through the model in parts, one after the other, so that activations of one part lie in memory.
+"""Gradient accumulation: a batch passes through the model in sequential parts, so only one part's activations are in memory.
 
-The gradient is that of the whole batch: parts combine as means weighted by what they are means of (tokens or examples).
+The result is the gradient of the whole batch: the parts combine as means, weighted by their number of tokens or examples.
 
     --config.treatments=accumulate:parts=4
 """
@@ -11,37 +11,43 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from assay.core import rng
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
 from assay.models.model import Batch
 from assay.train.objective import Aux
-from assay.train.treatment import Gradient, Treatment
+from assay.train.treatment import PART, Gradient, Treatment
 from assay.treatments.option import check
 
 
 def accumulate(parts: int = 2) -> Treatment:
+    """Returns the gradient-accumulation treatment.
+
+    Args:
+        parts: number of equal parts of a batch; at least 1.
+    """
     check(parts >= 1, "accumulate", "parts", parts, "it is at least 1")
     return Treatment(gradient=partial(accumulated, parts=parts), name="accumulate")
 
 
 def accumulated(gradient: Gradient, parts: int) -> Gradient:
-    """The gradient of a batch from `parts` equal parts of it, under one scan. Each part draws its own randomness."""
+    """Computes a batch's gradient from `parts` equal parts under one scan. Each part has its own random key."""
 
-    def joined(params: PyTree, batch: Batch, key: jax.Array) -> tuple[PyTree, Aux]:
+    def joined(params: PyTree, batch: Batch, key: jax.Array, step: jax.Array, carried: PyTree) -> tuple[PyTree, Aux, PyTree]:
         split = jax.tree.map(partial(_split, parts=parts), dict(batch))
 
-        def add(total: tuple[PyTree, Aux], part: tuple[jax.Array, Batch]) -> tuple[tuple[PyTree, Aux], None]:
-            return jax.tree.map(jnp.add, total, weighted(*part)), None
+        def add(so_far: tuple[tuple[PyTree, Aux], PyTree], part: tuple[jax.Array, Batch]) -> tuple[tuple[tuple[PyTree, Aux], PyTree], None]:
+            found, carried = weighted(*part, so_far[1])  # what is carried goes through the parts, one after the other
+            return (jax.tree.map(jnp.add, so_far[0], found), carried), None
 
-        def weighted(i: jax.Array, part: Batch) -> tuple[PyTree, Aux]:
-            grads, aux = gradient(params, part, rng.stream(key, "part", i))
-            return jax.tree.map(lambda leaf: leaf * aux.weight, grads), aux._replace(output=None)
+        def weighted(i: jax.Array, part: Batch, carried: PyTree) -> tuple[tuple[PyTree, Aux], PyTree]:
+            numbered = {**part, PART: jnp.full(part["weight"].shape[:1], i)}
+            grads, aux, carried = gradient(params, numbered, key, step, carried)
+            return (jax.tree.map(lambda leaf: leaf * aux.weight, grads), aux._replace(output=None)), carried
 
-        one = jax.eval_shape(weighted, jnp.int32(0), jax.tree.map(lambda array: array[0], split))
+        one, _ = jax.eval_shape(weighted, jnp.int32(0), jax.tree.map(lambda array: array[0], split), carried)
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), one)
-        (grads, aux), _ = jax.lax.scan(add, nothing, (jnp.arange(parts), split))
-        return jax.tree.map(lambda leaf: leaf / jnp.maximum(aux.weight, 1e-9), grads), aux
+        ((grads, aux), carried), _ = jax.lax.scan(add, (nothing, carried), (jnp.arange(parts), split))
+        return jax.tree.map(lambda leaf: leaf / jnp.maximum(aux.weight, 1e-9), grads), aux, carried
 
     return joined
 

@@ -1,9 +1,9 @@
-"""Evaluation with averaged parameters (Polyak and Juditsky 1992), as an exponential moving average over the steps:
+"""Evaluation with averaged parameters (Polyak and Juditsky 1992): an exponential moving average over the steps.
 
     average_t = sum_i decay^(t - i) params_i / sum_i decay^(t - i),   i = 1 .. t
 
-so the first steps are not drawn towards the initial parameters, and a run without steps answers with those. Training itself is
-untouched; evaluation, predictions and a loaded run have the average. List it last: it averages what the optimisers before it reach.
+The normalization removes the bias towards the initial parameters; a run of zero steps answers with those. Training itself is unchanged.
+Evaluation, predictions and a loaded run use the average. List it last, because it averages the result of the optimizers listed before it.
 
     --config.treatments=average:decay=0.999
 """
@@ -22,18 +22,25 @@ from assay.treatments.option import check
 
 
 class AverageState(NamedTuple):
+    """State of the averaging optimizer."""
+
     inner: PyTree
     steps: jax.Array  # int32: steps that the average is over
     average: PyTree  # float32
 
 
 def average(decay: float = 0.999) -> Treatment:
+    """Returns the parameter-averaging treatment.
+
+    Args:
+        decay: decay of the moving average per step, in (0, 1).
+    """
     check(0 < decay < 1, "average", "decay", decay, "it lies between 0 and 1, both excluded")
     return Treatment(optimizer=partial(averaging, decay=decay), final=final, name="average")
 
 
 def averaging(optimizer: optax.GradientTransformation, decay: float) -> optax.GradientTransformation:
-    """The optimizer, with the average of its parameters in its state."""
+    """Wraps the optimizer so that its state contains the parameter average."""
 
     def init(params: PyTree) -> AverageState:
         return AverageState(optimizer.init(params), jnp.zeros((), jnp.int32), widened(params))
@@ -51,7 +58,9 @@ def averaging(optimizer: optax.GradientTransformation, decay: float) -> optax.Gr
 
 
 def final(state: Any, params: PyTree) -> PyTree:
-    """The parameters that evaluation reads: the average of the trained ones, and the frozen ones as they are. What is exactly zero was
-    pruned on the way, and stays zero."""
+    """Returns the parameters for evaluation: the average of the trained ones and the unchanged frozen ones.
+
+    Parameters that are exactly zero were pruned during training and stay zero.
+    """
     mean = optax.tree.get(state.opt_state, "average")
     return merge(params, jax.tree.map(lambda new, old: jnp.where(old == 0, 0, new).astype(old.dtype), mean, state.params))

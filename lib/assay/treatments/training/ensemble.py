@@ -1,11 +1,11 @@
-"""A deep ensemble (Lakshminarayanan et al. 2017, arXiv 1612.01474): n members, drawn apart and trained at once on the same batches.
+"""Deep ensemble (Lakshminarayanan et al. 2017, arXiv 1612.01474): n independently initialized members, trained on the same batches.
 
     p(class) = mean over members of softmax(logits_i)          --config.treatments=ensemble:members=5
 
-Parameters gain a leading axis of members. In training each member meets the objective alone, with its own randomness and its own
-optimiser (clipping too), so that it ends where it would have ended without the others; the loss and the metrics are means over members.
-Treatments of the objective or the optimizer that are listed before `ensemble` act on each member; those after it on all together.
-`combine=outputs` averages the outputs themselves, as for a regression. Taps have a leading axis of members.
+Parameters gain a leading member axis. Each member has its own loss, randomness and optimizer state, clipping included. It thus ends where
+it would have ended without the others. The loss and the metrics are means over members. Objective and optimizer treatments listed before
+`ensemble` act on each member, those listed after it on all members together. `combine=outputs` averages the outputs themselves, as in
+regression. Taps have a leading member axis.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from assay.core import rng
 from assay.core.errors import UserError
 from assay.core.tree import PyTree, widened
 from assay.models.model import Batch, Decode, Model, Output
-from assay.train.objective import Aux, Objective
+from assay.train.objective import MODEL, Aux, Objective, carried_of
 from assay.train.treatment import Treatment
 from assay.treatments.option import KEY, check
 
@@ -34,8 +34,14 @@ COMBINE: Mapping[str, Callable[[jax.Array], jax.Array]] = {
 
 
 def ensemble(members: int = 5, combine: str = "probabilities") -> Treatment:
-    check(members >= 1, "ensemble", "members", members, "it is at least 1")
-    check(combine in COMBINE, "ensemble", "combine", combine, f"one of {', '.join(COMBINE)}")
+    """Returns the deep-ensemble treatment.
+
+    Args:
+        members: number of members; at least 1.
+        combine: what is averaged, `probabilities` (classification) or `outputs` (regression).
+    """
+    check(members >= 1, "ensemble", "members", members, "it must be at least 1")
+    check(combine in COMBINE, "ensemble", "combine", combine, f"it must be one of {', '.join(COMBINE)}")
     return Treatment(
         init=partial(drawn_apart, members=members),
         model=partial(combined, members=members, combine=COMBINE[combine]),
@@ -46,12 +52,12 @@ def ensemble(members: int = 5, combine: str = "probabilities") -> Treatment:
 
 
 def drawn_apart(init: Init, members: int) -> Init:
-    """Parameters of every member under a leading axis."""
+    """Returns an initializer that draws each member's parameters, stacked along a leading axis."""
     return lambda key, batch: jax.vmap(lambda member: init(member, batch))(jax.random.split(key, members))
 
 
 def combined(model: Model, params: PyTree, members: int, combine: Callable[[jax.Array], jax.Array]) -> tuple[Model, PyTree]:
-    """The model that answers for all members; handed the parameters of one, it answers as that one."""
+    """Returns a model that combines all members. Given the parameters of one member, it answers as that member."""
     dimensions = jax.tree.leaves(params)[0].ndim
 
     def each(fn: Callable[..., Any], params: PyTree, *others: PyTree) -> Any:
@@ -74,7 +80,10 @@ def combined(model: Model, params: PyTree, members: int, combine: Callable[[jax.
 
 
 def taught_apart(objective: Objective, members: int, combine: str = "outputs") -> Objective:
-    """The objective for each member. The value is the mean of the members' losses, its gradient that of their sum: a member's own."""
+    """Returns the objective applied to each member.
+
+    The value is the mean of the members' losses. The gradient is that of their sum, so each member receives its own gradient.
+    """
 
     def init(key: jax.Array, model: Model, params: PyTree, batch: Batch) -> Mapping[str, PyTree]:
         def of(key: jax.Array, member: PyTree) -> Mapping[str, PyTree]:
@@ -87,29 +96,34 @@ def taught_apart(objective: Objective, members: int, combine: str = "outputs") -
             raise UserError(
                 f"the treatment 'ensemble' averages probabilities, but this is a regression. Write ensemble:combine=outputs. {KEY}"
             )
-        owned = jax.eval_shape(lambda: init(key, model, params, batch))  # what was given is not one for each member
+        owned = jax.eval_shape(lambda: init(key, model, params, batch))  # given trees have no member axis
         axes = {name: 0 if name == "model" or name in owned else None for name in params}
 
         def of(key: jax.Array, member: PyTree) -> tuple[jax.Array, Aux]:
             mean, aux = objective.loss(model, member, batch, key, step)
-            return mean, aux._replace(output=None)
+            changed = carried_of(aux)
+            if others := sorted(set(changed) - {MODEL}):
+                raise UserError(
+                    f"the treatment 'ensemble' trains each member alone, and {others[0]!r} is carried once for all. Leave one out. {KEY}"
+                )
+            return mean, aux._replace(output=None, carried=changed)
 
         losses, aux = jax.vmap(of, in_axes=(0, axes))(_keys(key, members), dict(params))
         mean, total = losses.mean(), losses.sum()
         sums = jax.tree.map(lambda leaf: leaf.sum(), aux.sums)
-        return total + jax.lax.stop_gradient(mean - total), Aux(aux.weight.mean(), sums)
+        return total + jax.lax.stop_gradient(mean - total), Aux(aux.weight.mean(), sums, carried=aux.carried)
 
     return Objective(init, loss)
 
 
 def moved_apart(optimizer: optax.GradientTransformation, members: int) -> optax.GradientTransformation:
-    """The optimizer for each member: norms, matrices and counts are those of one."""
+    """Returns the optimizer applied to each member, so that norms, matrices and counts are per member."""
 
     def init(params: PyTree) -> PyTree:
         if not all(jnp.shape(leaf)[:1] == (members,) for leaf in jax.tree.leaves(params)):
             raise UserError(
-                "the treatment 'ensemble' trains a tree that is not one for each member. List ensemble after the treatments whose "
-                "objective owns parameters, in --config.treatments, and freeze what is given."
+                "the treatment 'ensemble' found a trained parameter without a member axis. List ensemble after the treatments whose "
+                "objective owns parameters, in --config.treatments, and freeze given trees."
             )
         return jax.vmap(optimizer.init)(params)
 
@@ -120,7 +134,7 @@ def moved_apart(optimizer: optax.GradientTransformation, members: int) -> optax.
 
 
 def _decode(decode: Decode, one: Callable[[PyTree], bool], each: Callable[..., Any], combine: Callable[[jax.Array], jax.Array]) -> Decode:
-    """A cache for each member; all read the same tokens."""
+    """Returns decoding with one cache per member; all members read the same tokens."""
 
     def init_cache(params: PyTree, batch: Batch, max_length: int) -> PyTree:
         if one(params):

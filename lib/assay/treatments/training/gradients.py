@@ -1,6 +1,7 @@
-"""Watches how far gradients reach: the norm of each block's gradient, as the metrics `gradient/block_0`, `gradient/block_1`, ...
+"""Logs gradient norms per block, as the metrics `gradient/block_0`, `gradient/block_1`, ...
 
-A gradient that shrinks from the last block to the first vanishes (Hochreiter 1991; Glorot and Bengio 2010). Training itself is untouched.
+A norm that shrinks from the last block to the first indicates vanishing gradients (Hochreiter 1991; Glorot and Bengio 2010). Training
+itself is unchanged.
 
     --config.treatments=gradients
 """
@@ -19,20 +20,21 @@ BLOCK = re.compile(r"(?:^|/)((?:encoder/|decoder/)?block_\d+)/")
 
 
 def gradients() -> Treatment:
+    """Returns the treatment that logs gradient norms per block. It has no options."""
     return Treatment(gradient=watched, name="gradients")
 
 
 def watched(gradient: Gradient) -> Gradient:
-    """The gradient, with its norm block by block beside the other sums."""
+    """Returns the unchanged gradient and adds its norm per block to the metrics."""
 
-    def with_norms(params: PyTree, batch: Batch, key: jax.Array) -> tuple[PyTree, Aux]:
-        grads, aux = gradient(params, batch, key)
+    def with_norms(params: PyTree, batch: Batch, key: jax.Array, step: jax.Array, carried: PyTree) -> tuple[PyTree, Aux, PyTree]:
+        grads, aux, carried = gradient(params, batch, key, step, carried)
         squares: dict[str, jax.Array] = {}
         for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
             block = BLOCK.search(path_string(path))
             if block:
                 squares[block[1]] = squares.get(block[1], jnp.zeros(())) + jnp.sum(jnp.square(widened(leaf)))
         norms = {f"gradient/{name}": (jnp.sqrt(square), jnp.ones(())) for name, square in squares.items()}
-        return grads, aux._replace(sums={**aux.sums, **norms})
+        return grads, aux._replace(sums={**aux.sums, **norms}), carried
 
     return with_norms

@@ -1,4 +1,4 @@
-"""Another learning rate for some parameters: what the optimiser moves is multiplied where a parameter's path holds a regex.
+"""Learning-rate multiplier: multiplies the optimizer's updates of the parameters whose path matches a regex.
 
 --config.treatments=rate:paths=^model/embed,times=0.1
 """
@@ -16,18 +16,24 @@ from assay.treatments.option import KEY, check, pattern
 
 
 def rate(paths: str = "/embed/", times: float = 1.0) -> Treatment:
-    check(times >= 0, "rate", "times", times, "it is at least 0")
+    """Returns the learning-rate-multiplier treatment.
+
+    Args:
+        paths: regex of the parameter paths.
+        times: factor of their updates; at least 0.
+    """
+    check(times >= 0, "rate", "times", times, "it must be at least 0")
     pattern("rate", "paths", paths)
     return Treatment(optimizer=partial(scaled, paths=paths, times=times), name="rate")
 
 
 def scaled(optimizer: optax.GradientTransformation, paths: str, times: float) -> optax.GradientTransformation:
-    """The optimizer, whose updates (weight decay included) are multiplied on some paths."""
+    """Multiplies the optimizer's updates, weight decay included, on the matching paths. Raises UserError if no path matches."""
 
     def init(params: PyTree) -> PyTree:
         if not any(jax.tree.leaves(select(params, paths))):
             some = ", ".join(paths_of(params)[:5])
-            raise UserError(f"the treatment 'rate' has paths={paths}, which no trained parameter's path holds. Some paths: {some}. {KEY}")
+            raise UserError(f"the treatment 'rate' has paths={paths}, which matches no trained parameter. Some paths: {some}. {KEY}")
         return optimizer.init(params)
 
     def update(grads: PyTree, state: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:

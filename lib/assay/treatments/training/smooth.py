@@ -1,9 +1,9 @@
-"""Label smoothing (Szegedy et al. 2016, arXiv 1512.00567): the target is (1 - share) of the true class and `share` spread over all.
+"""Label smoothing (Szegedy et al. 2016, arXiv 1512.00567): the target mixes the true class with a uniform distribution.
 
     loss = (1 - share) * cross-entropy + share * mean over classes of -log p(class)          --config.treatments=smooth:share=0.1
 
-It reads the answer that the loss was computed from, so there is no second forward pass. For classifiers: logits [batch, seq, classes]
-with batch["mask"], or [batch, classes]. The metric `cross_entropy` is the loss before smoothing.
+It reuses the logits that the loss was computed from, so it needs no second forward pass. It applies to classifiers: logits
+[batch, seq, classes] with batch["mask"], or [batch, classes]. The metric `cross_entropy` is the loss before smoothing.
 """
 
 from dataclasses import replace
@@ -21,22 +21,30 @@ from assay.treatments.option import KEY, check
 
 
 def smooth(share: float = 0.1) -> Treatment:
-    check(0 <= share < 1, "smooth", "share", share, "a share in [0, 1)")
+    """Returns the label-smoothing treatment.
+
+    Args:
+        share: probability mass spread uniformly over all classes, in [0, 1).
+    """
+    check(0 <= share < 1, "smooth", "share", share, "it must lie in [0, 1)")
     return Treatment(objective=partial(smoothed, share=share), name="smooth")
 
 
 def smoothed(objective: Objective, share: float) -> Objective:
-    """The objective against smoothed labels. The terms are means over the same tokens or examples."""
+    """Returns the objective with smoothed labels. Both terms are means over the same tokens or examples.
+
+    Raises UserError for regression, and if no logits reach this treatment.
+    """
 
     def loss(model: Model, params: PyTree, batch: Batch, key: jax.Array, step: jax.Array) -> tuple[jax.Array, Aux]:
         mean, aux = objective.loss(model, params, batch, key, step)
         logits = None if aux.output is None else aux.output.logits
         if not jnp.issubdtype(batch["targets"].dtype, jnp.integer):
-            raise UserError(f"the treatment 'smooth' spreads a target over classes, but this is a regression. {KEY}")
+            raise UserError(f"the treatment 'smooth' needs class labels, but this task is a regression. {KEY}")
         if not isinstance(logits, jax.Array) or logits.ndim not in (2, 3):
             raise UserError(
-                "the treatment 'smooth' reads logits [batch, classes] or [batch, seq, classes], and what stands before it in "
-                f"--config.treatments hands on {'none' if logits is None else 'others'}. List it before ensemble. {KEY}"
+                "the treatment 'smooth' reads logits [batch, classes] or [batch, seq, classes], but the treatments before it in "
+                f"--config.treatments return {'none' if logits is None else 'others'}. List it before ensemble. {KEY}"
             )
         weights = batch["weight"] if logits.ndim == 2 else batch["mask"] * batch["weight"][:, None]
         everywhere = -jax.nn.log_softmax(widened(logits), axis=-1).mean(axis=-1)
