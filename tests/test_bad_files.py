@@ -43,8 +43,8 @@ def test_a_config_file_that_cannot_be_used(verb, tmp_path, name):
 def test_json_that_no_run_writes(verb, run, name, text):
     (run / name).write_text(text)
     before = contents(run)
-    refused(go_on(verb, run, steps=16), name, "is not what a run writes", "--workdir")
-    refused(verb("evaluate", f"--workdir={run}", "--lengths=17:18"), name, "is not what a run writes")
+    refused(go_on(verb, run, steps=16), name, "is not a file of a run", "--workdir")
+    refused(verb("evaluate", f"--workdir={run}", "--lengths=17:18"), name, "is not a file of a run")
     assert contents(run) == before, "nothing is evaluated before what is there was read"
 
 

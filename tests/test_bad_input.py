@@ -112,7 +112,7 @@ def test_a_mistake_is_told_and_nothing_is_written(verb, tmp_path, name):
         (["show", "--task=chomsky/party_check"], ["'chomsky/party_check'", "'chomsky/parity_check'?", "--task"]),
         (["show", "--task=chomsky/parity_check", "--split=tset"], ["'tset'", "train, valid", "--split"]),
         (["show", "--task=chomsky/parity_check", "--n=-2"], ["--n=-2", "0 or more"]),
-        (["show", "--task=chomsky/parity_check", "--split=9-16", "--n=-1"], ["--n=-1", "'9-16'", "does not end"]),
+        (["show", "--task=chomsky/parity_check", "--split=9-16", "--n=-1"], ["--n=-1", "'9-16'", "infinite"]),
         (["show", "--task=chomsky/parity_check", "--lengths=9:3"], ["9", "empty range", "FIRST:LAST"]),
         (["show", "--task=chomsky/parity_check", "--format=xml"], ["xml", "text", "jsonl"]),
         (["show", "--task=chomsky/reverse_string", "--treatment=scratchpad"], ["scratchpad", "chomsky/parity_check"]),
@@ -126,7 +126,7 @@ def test_wrong_arguments(verb, tmp_path, words, told):
 def test_help_and_examples_come_through_the_same_door(verb):
     shown = verb("main", "--help")
     assert shown.code == 0 and shown.err == ""
-    for text in ("--config=experiments/reason/parity.py:lstm", "--workdir", "Folder of the run.", "--config.KEY=VALUE"):
+    for text in ("--config=parity:lstm", "--workdir", "Work directory of the run", "--config.KEY=VALUE"):
         assert text in shown.out
     shown = verb("show", "--task=chomsky/parity_check", "--split=9-12", "--n=3", "--format=jsonl")
     examples = [json.loads(line) for line in shown.out.splitlines()]
@@ -151,13 +151,13 @@ def test_a_folder_of_another_experiment_is_left_alone(verb, run):
     before = contents(run)
     told = refused(
         go_on(verb, run, "--config.model.width=8", "--config.seed=3"),
-        "config.model.width: 16 there, 8",
-        "config.seed: 0 there, 3",
-        "Start anew",
+        "config.model.width: 16 in the run, 8",
+        "config.seed: 0 in the run, 3",
+        "start from scratch",
     )
     assert "--workdir" in told
     assert "config.task" not in told, "only keys that differ are listed"
-    refused(verb("main", SCRATCHPAD, f"--workdir={run}"), "config.model.name: 'lstm' there, 'decoder'", "config.treatments")
+    refused(verb("main", SCRATCHPAD, f"--workdir={run}"), "config.model.name: 'lstm' in the run, 'decoder'", "config.treatments")
     assert contents(run) == before
 
 
@@ -253,7 +253,7 @@ def damage(path: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("part", "how", "words"),
     [
-        ("state", "deleted", ["checkpoints/16", "cannot be restored", "None before it is good: --from_step=0", "--workdir"]),
+        ("state", "deleted", ["checkpoints/16", "cannot be restored", "No earlier one is intact: --from_step=0", "--workdir"]),
         ("data/metadata", "deleted", ["checkpoints/16", "cannot be restored", "--workdir"]),
         ("data/metadata", "edited", ["checkpoints/16", "data iterator is at {'step': 15}", "--workdir"]),
         ("state/_METADATA", "truncated", ["checkpoints/16", "cannot be restored", "--workdir"]),

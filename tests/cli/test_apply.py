@@ -1,4 +1,4 @@
-"""`experiments.treat --apply=N`: a suggestion of a diagnosis, done through the command line; and what can be suggested at all."""
+"""`assay treat --apply=N`: a suggestion of a diagnosis, done through the command line; and what can be suggested at all."""
 
 import json
 import shutil
@@ -63,7 +63,7 @@ def test_a_mistake_is_told_and_nothing_is_written(verb, run, tmp_path, name):
 def test_a_run_without_a_diagnosis_is_told(verb, run, tmp_path):
     bare = shutil.copytree(run, tmp_path / "bare", ignore=shutil.ignore_patterns("diagnosis.*"))
     command = ("treat", f"--from={bare}", "--apply=1", f"--workdir={tmp_path / 'out'}")
-    refused(verb(*command), "diagnosis.json", "experiments.diagnose")
+    refused(verb(*command), "diagnosis.json", "assay diagnose")
     (bare / "diagnosis.json").write_text('{"schema": 0}')
     refused(verb(*command), "schema")
     shutil.copytree(bare, tmp_path / "seeds" / "seed_0")

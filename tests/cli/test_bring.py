@@ -46,5 +46,5 @@ def test_two_models_are_paired_and_other_data_are_refused():
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot make the folder"):
+    with pytest.raises(UserError, match="cannot create the folder"):
         save(examined(brought(np.eye(3)), "mine"), tmp_path / "file" / "below")

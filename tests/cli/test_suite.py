@@ -53,11 +53,11 @@ def test_a_budget_leaves_out_what_it_does_not_afford_and_more_time_adds_it(tmp_p
     suite.run(*arguments, "500s", str(tmp_path))
     page, printed = (tmp_path / "report.html").read_text(), capsys.readouterr().out
     assert (page.count(">not run<") == 1 and "about 10000 s" in page.replace(",", "")) or "s of the budget" in page
-    assert "not run" in printed and "2 of 3 runs are here" in page
+    assert "not run" in printed and "2 of 3 runs are finished" in page
     before = folder_of(tmp_path, entries[0], 0).joinpath("results.json").stat().st_mtime_ns
     suite.run(*arguments, "", str(tmp_path))
     page = (tmp_path / "report.html").read_text()
-    assert ">not run<" not in page and "3 of 3 runs are here" in page
+    assert ">not run<" not in page and "3 of 3 runs are finished" in page
     assert folder_of(tmp_path, entries[0], 0).joinpath("results.json").stat().st_mtime_ns == before, "a finished run is read"
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert {row["split"] for row in rows} >= {"9-16"} and len(rows) == 3 * len({row["split"] for row in rows})
@@ -74,10 +74,10 @@ def test_a_run_of_another_config_is_not_read(tmp_path):
 
 def test_a_run_that_fails_does_not_end_the_others(tmp_path, capsys):
     entries = [entry("lost", 1.0, **{"optimizer.learning_rate": "1e30", "optimizer.clip_norm": "0"}), entry("second", 1.0)]
-    with pytest.raises(UserError, match="1 of 2 runs ended with an error"):
+    with pytest.raises(UserError, match="1 of 2 runs failed"):
         suite.run("pair", "", entries, [0], {}, "", str(tmp_path))
     page = (tmp_path / "report.html").read_text()
-    assert "1 of 2 runs are here" in page and page.count(">not run<") == 1
+    assert "1 of 2 runs are finished" in page and page.count(">not run<") == 1
 
 
 def test_mistakes_are_told_before_anything_runs(tmp_path):

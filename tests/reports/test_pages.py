@@ -103,7 +103,7 @@ SUGGESTION = {
     "effect": 0.02,
     "unit": "fraction",
 }
-COMMAND = "python -m experiments.diagnose --workdir=runs/digits"
+COMMAND = "assay diagnose --workdir=runs/digits"
 
 
 def test_a_diagnosis_shows_each_row_with_its_unit_and_what_to_try():
@@ -116,7 +116,7 @@ def test_a_diagnosis_shows_each_row_with_its_unit_and_what_to_try():
         "In distribution, Half length: does not apply: no steps.",
     ):
         assert text.replace("\u00a0", " ") in page.text.replace("\u00a0", " "), text
-    assert "python -m experiments.treat --from=runs/digits --apply=1 --workdir=runs/digits_1" in page.text
+    assert "assay treat --from=runs/digits --apply=1 --workdir=runs/digits_1" in page.text
     assert "Expects Train\u2013test gap to be lower by 2.0 points." in page.text
     assert "\u26a0 crashed" in page.text and "crashed: ValueError: no" in page.text and "1 of the rows crashed" in page.text
     assert page.tags.count("svg") == 3 and "Quick" not in page.text

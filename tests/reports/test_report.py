@@ -366,12 +366,12 @@ def test_fifteen_runs_are_all_named():
 
 
 def test_training_time_and_configuration_are_told(undrawn):
-    page = Page(render([make_run()], "title", command="python -m experiments.main --config=x.py"))
+    page = Page(render([make_run()], "title", command="assay train --config=x.py"))
     assert "trained for 12.0 s" in page.text
     assert "median 5,000 examples per second" in page.text
     assert "commit 3f9a2c1" in page.text
     assert re.search(r"model\.width\s*64", page.text)
-    assert "python -m experiments.main --config=x.py" in page.text
+    assert "assay train --config=x.py" in page.text
     assert "details" in page.elements
     assert "open" not in [name for tag, name, _ in page.attributes if tag == "details"]
 

@@ -62,11 +62,11 @@ def test_a_seal_is_added_to(tmp_path):
 def test_the_newest_good_one_is_named(run):
     flip(next((run / "checkpoints/20/state/ocdbt.process_0/d").iterdir()), 0.5)
     told = started(run)
-    assert "checkpoints/20 cannot be restored" in told and "good one is step 16: --from_step=16" in told
+    assert "checkpoints/20 cannot be restored" in told and "intact one is step 16: --from_step=16" in told
     flip(next((run / "checkpoints/16/state/ocdbt.process_0/d").iterdir()), 0.5)
-    assert "good one is step 8: --from_step=8" in started(run)
+    assert "intact one is step 8: --from_step=8" in started(run)
     flip(run / "checkpoints/8/data/metadata", 0.5)
-    assert "None before it is good: --from_step=0" in started(run)
+    assert "No earlier one is intact: --from_step=0" in started(run)
     with pytest.raises(UserError, match="from_step"):
         train(run, train__steps=20, checkpoint__every=8)
 
@@ -89,9 +89,9 @@ def test_a_finished_run_goes_back_too_and_nothing_is_overwritten(finished, run):
 
 
 def test_a_step_that_is_not_there(run):
-    with pytest.raises(UserError, match=r"--from_step=12 is no checkpoint .* There are: 8, 16, 20"):
+    with pytest.raises(UserError, match=r"--from_step=12 is not a checkpoint .* Available: 8, 16, 20"):
         train(run, train__steps=20, checkpoint__every=8, from_step=12)
-    with pytest.raises(UserError, match="There are: none"):
+    with pytest.raises(UserError, match="Available: none"):
         rewind([run / "nothing"], run / "set_aside", 3)
     assert not (run / "set_aside").exists()
 

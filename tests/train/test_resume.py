@@ -184,7 +184,7 @@ def test_a_deleted_checkpoint_starts_anew_and_says_so(sixteen, tmp_path, capsys)
     shutil.rmtree(run / "checkpoints" / "16")
     (run / "results.json").unlink()
     train(run, quiet=False, train__steps=16, checkpoint__keep=1)
-    assert "from the start" in capsys.readouterr().err
+    assert "from scratch" in capsys.readouterr().err
     assert started(run) == started(sixteen) and logged(run) == logged(sixteen)
 
 

@@ -146,7 +146,7 @@ def test_another_evaluation_of_an_early_stopped_run_is_of_the_best_look(stopped,
     found = train(run, **LOOKS | {"evaluate.splits": "9-12"})
     assert [(row["split"], row["steps"]) for row in found["rows"]] == [("9-12", best_step)] and params_of(run) == params_of(stopped)
     shutil.rmtree(run / "best")
-    with pytest.raises(UserError, match=f"best look was at step {best_step}"):
+    with pytest.raises(UserError, match=f"best validation was at step {best_step}"):
         train(run, **LOOKS | {"evaluate.splits": "13-16"})
 
 

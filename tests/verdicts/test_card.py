@@ -383,7 +383,7 @@ def test_a_diagnosis_of_another_checkpoint_is_made_anew(folders, monkeypatch, ca
     diagnosed(a, True)
     run_folder(folders / "new")
     assert diagnosed(str(folders / "new"), False).about["vocabulary"] == [0, 10, True]
-    assert made == [(a, True), (str(folders / "new"), False)] and "another checkpoint than when it was diagnosed" in capsys.readouterr().err
+    assert made == [(a, True), (str(folders / "new"), False)] and "has changed since its diagnosis" in capsys.readouterr().err
 
 
 def test_the_card_of_folders(folders):
@@ -409,9 +409,9 @@ def test_other_tasks_are_told_before_a_diagnosis(tmp_path):
 def test_a_folder_of_runs_is_no_run(folders):
     for seed, depth in itertools.product(range(4), ("study/lstm", "study/rnn")):
         run_folder(folders / depth / f"seed_{seed}")
-    with pytest.raises(UserError, match=r"study holds 8 runs, and --after takes one.*: lstm/seed_0, .*\.\.\.\.$"):
+    with pytest.raises(UserError, match=r"study holds 8 runs, but --after takes one.*: lstm/seed_0, .*\.\.\.\.$"):
         check_run(str(folders / "study"), "--after")
-    with pytest.raises(UserError, match="lstm holds 4 runs, and --before takes one"):
+    with pytest.raises(UserError, match="lstm holds 4 runs, but --before takes one"):
         check_run(str(folders / "study" / "lstm"), "--before")
     with pytest.raises(UserError, match=r"no run in .*nowhere"):
         check_run(str(folders / "nowhere"), "--before")
@@ -424,7 +424,7 @@ MISTAKES = {
     "two comparisons": (["--before={a}", "--after={b}", "--workdir={a}", "--split=test"], "--before and --after and --workdir and --split"),
     "an unknown run": (["--before={a}", "--after={a}x"], "no run in"),
     "other tasks": (["--before={a}", "--after={other}"], "different tasks: 'digits' before, and 'mnist' in other"),
-    "no time": (["--before={a}", "--after={b}", "--seconds=0"], "--seconds=0.0 is no time"),
+    "no time": (["--before={a}", "--after={b}", "--seconds=0"], "--seconds=0.0 is not a duration"),
     "an older schema": (["--before={a}", "--after={old}"], "schema 0"),
     "a damaged one": (["--before={a}", "--after={bad}"], "cannot be read"),
 }

@@ -147,7 +147,7 @@ def test_a_diagnosis_that_cannot_be_read(runs, tmp_path, spoil):
         rows.write_text(rows.read_text()[:300])
     else:
         rows.unlink()
-    with pytest.raises(UserError, match=r"experiments\.diagnose"):
+    with pytest.raises(UserError, match="assay diagnose"):
         diagnosis.read(copy)
 
 
@@ -197,7 +197,7 @@ def test_a_run_that_has_not_ended_says_so(runs, fast, tmp_path):
     (copy / "results.json").unlink()
     (note,) = verb.diagnose(copy, quick=True).about["notes"]
     steps = json.loads((copy / "config.json").read_text())["train"]["steps"]
-    assert note == f"The run has not ended: measured is its checkpoint of step {steps:,} of {steps:,}."
+    assert note == f"The run has not finished; this diagnosis measures its checkpoint of step {steps:,} of {steps:,}."
     assert note in (copy / diagnosis.PAGE).read_text()
 
 
@@ -231,7 +231,7 @@ def test_a_run_diagnosed_treated_and_carded(runs, verb, tmp_path):
     )
     assert done.code in (0, 2), done.err  # the untreated run was never evaluated
     if done.code == 2:
-        assert "experiments.evaluate" in done.err
+        assert "assay evaluate" in done.err
         assert verb("evaluate", f"--workdir={runs['cnn']}", "--split=valid").code == 0
         done = verb("treat", f"--from={runs['cnn']}", "--treat=quantize:int8", f"--workdir={small}", "--seconds=1")
     assert done.code == 0, done.err

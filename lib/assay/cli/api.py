@@ -1,4 +1,4 @@
-"""The public functions of `assay`: the verbs as functions that return values. `import assay` finds them here, when they are first used."""
+"""Provides the public functions of `assay`: the verbs as functions that return values. `import assay` loads this file on first use."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -36,16 +36,16 @@ def run(
     treatments: Sequence[Treatment] | None = None,
     quiet: bool = True,
 ) -> list[dict[str, Any]]:
-    """Trains, evaluates and reports one run, and returns the rows of its results.json. A finished run is only read.
+    """Trains, evaluates and reports one run, and returns the rows of its results.json. Only reads a finished run.
 
     Args:
       config: a config, or the name or file of one, such as "parity:tiny" or "./mine.py".
-      workdir: the folder of the run. The same call resumes a run that was stopped.
+      workdir: the work directory of the run. The same call resumes a stopped run.
       overrides: dotted keys of the config and their values, such as {"train.steps": 100}.
-      treatments: treatments as values, in place of those that the config names.
-      quiet: whether no progress is shown.
+      treatments: treatments as values, instead of those that the config names.
+      quiet: True shows no progress.
 
-    Raises UserError for what can be corrected: an unknown key, a folder that holds another run.
+    Raises UserError for mistakes that can be fixed, such as an unknown key or a folder that holds another run.
 
     >>> rows = assay.run("parity:tiny", "runs/tiny", {"train.steps": 16, "evaluate.splits": "iid"})
     >>> rows[0]["task"], rows[0]["split"], rows[0]["steps"]
@@ -62,15 +62,15 @@ def run(
 
 
 def diagnose(run: str | Path | Subject, quick: bool = False, name: str = "yours") -> Diagnosis:
-    """Measures what holds a model back, and returns the diagnosis: its `rows`, and `suggestions` of treatments.
+    """Measures what limits a model, and returns the diagnosis: its `rows`, and `suggestions` of treatments.
 
     Args:
-      run: the folder of a run, into which diagnosis.json and diagnosis.html are written; or a model that was trained elsewhere, as
-        `assay.diagnostics.bring.bring` makes it.
-      quick: whether fewer examples and less time are taken.
-      name: what pages call a model that was trained elsewhere.
+      run: the work directory of a run, to which diagnosis.json and diagnosis.html are written; or a model that was trained elsewhere, as
+        returned by `assay.diagnostics.bring.bring`.
+      quick: True uses fewer examples and less time.
+      name: the name of a model that was trained elsewhere, as pages show it.
 
-    Raises UserError where there is no checkpoint.
+    Raises UserError if there is no checkpoint.
 
     >>> found = assay.diagnose("runs/tiny", quick=True)
     >>> {"reasoning", "generalisation", "cost"} <= {row.group for row in found.rows if row.applies}
@@ -82,10 +82,10 @@ def diagnose(run: str | Path | Subject, quick: bool = False, name: str = "yours"
 
 
 def suggest(workdir: str | Path) -> list[dict[str, Any]]:
-    """Returns the treatments that a run's diagnosis suggests, the most promising first; a run without one is diagnosed.
+    """Returns the treatments that the diagnosis of a run suggests, most promising first. Diagnoses the run if necessary.
 
-    Each is {number, treatment, rule, row, expects, effect, unit}: what to do, why, and the row that is expected to move, in which direction
-    and by how much. `assay.treat(workdir, suggestion["treatment"], ...)` does it.
+    Each is {number, treatment, rule, row, expects, effect, unit}: the treatment, the reason, and the row that is expected to change, with
+    the direction and size of the change. `assay.treat(workdir, suggestion["treatment"], ...)` applies it.
 
     >>> all(one["treatment"] and one["rule"] for one in assay.suggest("runs/tiny"))
     True
@@ -96,14 +96,14 @@ def suggest(workdir: str | Path) -> list[dict[str, Any]]:
 def treat(
     source: str | Path, treatments: str | Sequence[str], workdir: str | Path, overrides: Mapping[str, Any] = {}, seconds: float = 20.0
 ) -> list[dict[str, Any]]:
-    """Applies treatments to a finished run, stage by stage, and returns the rows of stages.json: what each stage costs and scores.
+    """Applies treatments to a finished run, stage by stage, and returns the rows of stages.json: the cost and score of each stage.
 
     Args:
-      source: the folder of the run, which stays as it is.
+      source: the work directory of the run, which is not changed.
       treatments: one treatment or several in order, such as ["prune:units=0.5", "quantize:int8"].
-      workdir: the folder of the treated run.
+      workdir: the work directory of the treated run.
       overrides: dotted keys of every stage's config and their values.
-      seconds: the time in which latency and throughput are measured, all stages together.
+      seconds: seconds to measure latency and throughput, all stages together.
 
     Raises UserError for a treatment that does not apply.
 
@@ -121,14 +121,14 @@ def treat(
 def compare(
     before: str | Path | Diagnosis, after: str | Path | Sequence[str | Path] | Mapping[str, Diagnosis], seconds: float = 20.0
 ) -> dict[str, Any]:
-    """Compares a run with one or more after it, row by row of their diagnoses, and returns the card as plain data.
+    """Compares a run with one or more others, row by row of their diagnoses, and returns the card as plain data.
 
     Args:
-      before: the folder of a run, or a diagnosis.
-      after: the folder of another run of the same task, or several; diagnoses by name where `before` is one.
-      seconds: the time in which latency and throughput are measured in turns, all runs together.
+      before: the work directory of a run, or a diagnosis.
+      after: the work directory of another run of the same task, or several; diagnoses by name if `before` is a diagnosis.
+      seconds: seconds to measure latency and throughput in turns, all runs together.
 
-    Raises UserError where the runs answered different questions.
+    Raises UserError if the runs have different tasks or examples.
 
     >>> card = assay.compare("runs/tiny", "runs/pruned", seconds=0.5)
     >>> next(row["after"]["pruned"]["verdict"] for row in card["rows"] if row["name"] == "parameters")
@@ -136,24 +136,24 @@ def compare(
     """
     if isinstance(before, Diagnosis):
         if not isinstance(after, Mapping):
-            raise UserError("compare takes diagnoses after a diagnosis, by name: compare(before, {'name': after}).")
+            raise UserError("if `before` is a diagnosis, `after` must hold diagnoses by name: compare(before, {'name': after}).")
         return cards.build(before, after)
     if isinstance(after, Mapping):
-        raise UserError("compare takes folders of runs after the folder of a run: compare('runs/A', ['runs/B']).")
+        raise UserError("if `before` is the folder of a run, `after` must be folders of runs: compare('runs/A', ['runs/B']).")
     listed = [after] if isinstance(after, str | Path) else list(after)
     return comparing.card_of(str(before), [str(path) for path in listed], seconds)
 
 
 def register(kind: str, name: str, entry: Any) -> None:
-    """Adds a line to a table, so that configs, verbs and functions know the name in this process.
+    """Adds an entry to a table, so that configs, verbs and functions of this process know its name.
 
     Args:
       kind: "treatment": entry is a factory, a function from options to a Treatment. "task": `tasks.table.Entry`. "model":
         `models.families.Family`. "diagnostic": `diagnostics.table.Diagnostic`.
       name: a name that the table does not have yet.
-      entry: what it stands for.
+      entry: the value of the name.
 
-    Raises UserError for an unknown kind, and for a name that is taken.
+    Raises UserError for an unknown kind, and for a name that is already taken.
 
     >>> import optax
     >>> def halved(factor: float = 0.5) -> assay.Treatment:
@@ -166,7 +166,7 @@ def register(kind: str, name: str, entry: Any) -> None:
     if kind not in TABLES:
         raise unknown("kind", kind, TABLES, "register(KIND, ...)")
     if name in TABLES[kind]:
-        raise UserError(f"there is a {kind} {name!r} already. Choose another name.")
+        raise UserError(f"a {kind} named {name!r} already exists. Choose another name.")
     TABLES[kind][name] = entry
     if kind == "task":
         KEYS[name] = entry.defaults
@@ -176,5 +176,5 @@ def register(kind: str, name: str, entry: Any) -> None:
 
 
 def _text(value: Any) -> str:
-    """The value as `--config.KEY=VALUE` has it."""
+    """Returns the value as text, as in `--config.KEY=VALUE`."""
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,6 +1,6 @@
-"""How a verb starts and ends: absl flags, `--config.KEY=VALUE` overrides, a `--help` for newcomers, and faults as one message.
+"""Starts and ends a verb: parses absl flags and `--config.KEY=VALUE` overrides, prints `--help`, and reports an error as one message.
 
-Exit codes: 0 done; 1 another process of the run is gone; 2 a mistake that the user can mend, told in one message without a traceback;
+Exit codes: 0 success; 1 another process of the run is gone; 2 a mistake that the user can fix, reported in one message without a traceback;
 128 + n stopped by signal n.
 """
 
@@ -14,15 +14,15 @@ from absl import app, flags
 from assay.core.errors import Alone, SaveError, Terminated, UserError
 
 OVERRIDE = "--config."
-SHARED = {  # flags of every verb; the environment carries them to assay.dist.launch
-    "coordinator": "Of several processes that compute together: HOST:PORT of process 0; or auto, under Slurm, on TPUs and so on.",
-    "processes": "How many of them there are.",
-    "process": "Which of them this is, from 0.",
+SHARED = {  # flags of every verb; environment variables pass them to assay.dist.launch
+    "coordinator": "Address HOST:PORT of process 0 of a run in several processes; auto detects it under Slurm, on TPUs and so on.",
+    "processes": "Number of processes of the run.",
+    "process": "Index of this process, from 0.",
 }
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Takes `--config.KEY=VALUE` (or `--config.KEY VALUE`) out of a command line: (the rest, {KEY: VALUE})."""
+    """Separates `--config.KEY=VALUE` (or `--config.KEY VALUE`) from a command line. Returns (the rest, {KEY: VALUE})."""
     rest: list[str] = []
     overrides: dict[str, str] = {}
     waiting = None
@@ -51,14 +51,14 @@ def launch(
     subjects: Sequence[str] = (),
     given: flags.FlagValues = flags.FLAGS,
 ) -> None:
-    """Runs `main(overrides)` with absl's flags parsed, and ends the process where it fails.
+    """Parses absl's flags and runs `main(overrides)`. Exits the process on failure.
 
     Args:
       main: the verb. With `subjects` it is called as `main(overrides, subject)`.
       usage: the verb's docstring, which --help prints.
-      required: names of flags that must be given.
-      subjects: the words of which the command line starts with one.
-      given: the verb's own flags. Each verb of the package has its own, so that all can be imported in one process.
+      required: names of the required flags.
+      subjects: the words allowed as the first argument.
+      given: the verb's own flags. Each verb of the package has its own, so that one process can import all of them.
     """
 
     given.unparse_flags()
@@ -108,17 +108,17 @@ def launch(
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.stdout.flush()
         os._exit(1)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
         if not any(sign in str(error) for sign in ("RESOURCE_EXHAUSTED", "Out of memory")):  # XLA's words
             raise
         told = str(error).splitlines()[0]
-        print(f"error: not enough memory ({told}). Lower --config.train.batch_size or the sizes of --config.model.", file=sys.stderr)
+        print(f"error: not enough memory ({told}). Reduce --config.train.batch_size or the sizes in --config.model.", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
         sys.exit(130)
     finally:
         if given is not flags.FLAGS:
@@ -129,12 +129,12 @@ def launch(
 
 
 def _described(given: flags.FlagValues) -> str:
-    """The help of each flag, those of every verb last."""
+    """Returns the help of each flag. The flags that every verb has come last."""
     if given is flags.FLAGS:
         return str(given.module_help(sys.argv[0]))
     lines = []
     for name in [*(name for name in given if name not in SHARED), *SHARED]:
         flag = given[name]
         default = "" if flag.default in (None, "", []) else f" (default: {flag.default_as_str})"
-        lines += textwrap.wrap(f"--{name}: {flag.help}{default}", 110, initial_indent="  ", subsequent_indent="      ")
+        lines += textwrap.wrap(f"--{name}: {' '.join(flag.help.split())}{default}", 110, initial_indent="  ", subsequent_indent="      ")
     return "\n".join(lines)

@@ -1,11 +1,14 @@
-"""Diagnoses a finished run: what holds its model back, one row a bottleneck, as diagnosis.json and as a page, diagnosis.html.
+"""Measures what limits a finished run, and suggests treatments.
 
-    assay diagnose --workdir=runs/demo/lstm/seed_0
-    assay diagnose --workdir=runs/demo/lstm/seed_0 --quick
+    assay diagnose --workdir=runs/parity
+    assay diagnose --workdir=runs/parity --quick
 
-Reasoning, long range, generalisation, calibration, cost, speed and optimisation health, each with its interval, how it was measured and
-what it means; then treatments to try, in order, by what `valid` shows. --quick takes fewer examples and less time. A part that fails has
-a row that says how, and the exit code is 1. Compare two runs with assay compare --before=A --after=B.
+Measures reasoning, long-range dependence, generalisation, calibration, cost, speed and optimisation health. Each row
+states its value and interval, the method, and what it means. The suggested treatments follow in order, chosen by the
+scores on the validation split. `assay treat --apply=N` applies one of them.
+
+Writes diagnosis.json, diagnosis.npz and the page diagnosis.html to WORKDIR. If a measurement fails, its row states the
+error and the exit code is 1. Compare two runs with `assay compare --before=A --after=B`.
 """
 
 import hashlib
@@ -39,16 +42,16 @@ from assay.treatments.pipeline.load import rebuild, restore
 from assay.verdicts.diagnosis import COLUMNS, PAGE, ROWS, SCHEMA, Diagnosis, as_json, example_sets, packed
 from assay.verdicts.recommend import recommend
 
-FULL, FEW = (512, 20.0), (128, 4.0)  # examples of a split, and seconds for timing
+FULL, FEW = (512, 20.0), (128, 4.0)  # examples per split, and seconds of timing
 
-COMMAND = "examined(bring(apply, params, data))"  # what made the diagnosis, as the page says it
+COMMAND = "examined(bring(apply, params, data))"  # what made the diagnosis, as the page shows it
 FLAGS = flags.FlagValues()
-WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a finished run.", flag_values=FLAGS)
-QUICK = flags.DEFINE_bool("quick", False, "Fewer examples and less time: half a minute in place of up to three.", flag_values=FLAGS)
+WORKDIR = flags.DEFINE_string("workdir", "", "Work directory of a finished run.", flag_values=FLAGS)
+QUICK = flags.DEFINE_bool("quick", False, "Use fewer examples and less time: half a minute instead of up to three.", flag_values=FLAGS)
 
 
 def diagnose(workdir: str | Path, quick: bool = False) -> Diagnosis:
-    """Measures a run, and writes its diagnosis into its folder. Raises UserError where there is no checkpoint."""
+    """Measures a run, and writes the diagnosis to its folder. Raises UserError if there is no checkpoint."""
     made, folder = rebuild(workdir), WorkDir(workdir)
     state = restore(made, workdir)
     examples, seconds = FEW if quick else FULL
@@ -80,7 +83,7 @@ def diagnose(workdir: str | Path, quick: bool = False) -> Diagnosis:
 
 
 def write(found: Diagnosis, workdir: str | Path, command: str = "") -> None:
-    """diagnosis.json, .npz and .html. `command`: what made it; not given, that of a run."""
+    """Writes diagnosis.json, .npz and .html. `command` is what made them; empty: `assay diagnose` on a run."""
     folder = Path(workdir)
     rows = [as_json(row) for row in found.rows]
     said = {key: value for key, value in found.about.items() if key != "environment"}
@@ -89,13 +92,11 @@ def write(found: Diagnosis, workdir: str | Path, command: str = "") -> None:
     write_bytes(folder / COLUMNS, columns)
     WorkDir.write_json(folder / ROWS, {**said, "rows": rows, "suggestions": found.suggestions, "environment": found.about["environment"]})
     quick = " --quick" if found.about["quick"] else ""
-    write_text(
-        folder / PAGE, diagnosis_page(found, command or f"python -m experiments.diagnose --workdir={shlex.quote(str(workdir))}{quick}")
-    )
+    write_text(folder / PAGE, diagnosis_page(found, command or f"assay diagnose --workdir={shlex.quote(str(workdir))}{quick}"))
 
 
 def examined(subject: Subject, model: str = "yours", on_done: Callable[[int, str], None] = lambda done, name: None) -> Diagnosis:
-    """Measures a subject. `model`: how pages and tables name it; `on_done(done, name)` is told before each diagnostic."""
+    """Measures a subject. `model` names it in pages and tables; `on_done(done, name)` is called before each diagnostic."""
     rows = examine(subject, on_done=on_done)
     about = {
         "schema": SCHEMA,
@@ -116,29 +117,29 @@ def examined(subject: Subject, model: str = "yours", on_done: Callable[[int, str
 
 
 def page(found: Diagnosis) -> str:
-    """The diagnosis as one HTML page that opens offline."""
+    """Returns the diagnosis as one HTML page that opens offline."""
     return diagnosis_page(found, COMMAND)
 
 
 def save(found: Diagnosis, folder: str | Path) -> None:
-    """Writes diagnosis.json, .npz and .html into a folder, which is made; `read` of verdicts/diagnosis.py reads them."""
+    """Creates a folder and writes diagnosis.json, .npz and .html to it; `read` of verdicts/diagnosis.py reads them."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror}. Choose another.") from None
+        raise UserError(f"cannot create the folder {folder}: {error.strerror}. Choose another.") from None
     write(found, folder, COMMAND)
 
 
 def main(overrides: dict[str, str]) -> None:
     if overrides:
-        raise UserError("diagnose takes no --config overrides: it measures the run as it is.")
+        raise UserError("diagnose takes no --config overrides, since it measures the run as it is.")
     found = diagnose(WORKDIR.value, QUICK.value)
     if leader():
         print_diagnosis(found)
         print(f"rows: {Path(WORKDIR.value) / ROWS}\npage: {Path(WORKDIR.value) / PAGE}")
     crashed = [f"{row.group}/{row.name}" for row in found.rows if row.crashed]
     if crashed:
-        print(f"failed: {', '.join(crashed)}; their rows say how.", file=sys.stderr)
+        print(f"failed: {', '.join(crashed)}; their rows state the errors.", file=sys.stderr)
     for one in found.about["failed"]:
         print(f"failed: {one}", file=sys.stderr)
     if crashed or found.about["failed"]:
@@ -154,7 +155,7 @@ def start() -> None:
 
 
 def _for_choices(subject: Subject, rows: Sequence[Measurement]) -> list[Measurement]:
-    """The rows as a remedy is chosen by them: scores on the split for choices."""
+    """Returns the rows that treatments are chosen by, with scores on the split for model selection."""
     split = choosing(subject.task)
     if split == subject.split:
         return list(rows)
@@ -166,7 +167,7 @@ def _for_choices(subject: Subject, rows: Sequence[Measurement]) -> list[Measurem
 
 
 def _suggestions(workdir: str | Path, subject: Subject, rows: Sequence[Measurement]) -> tuple[list[dict[str, Any]], list[str]]:
-    """What to try, and what went wrong on the way: then the rows stand as they are."""
+    """Returns the suggestions, and the errors met on the way; on an error the rows stay as they are."""
     try:
         chosen = _for_choices(subject, rows)
         known = {(row.group, row.name) for row in rows if row.crashed}
@@ -184,11 +185,11 @@ def _notes(folder: WorkDir, step: int) -> list[str]:
     if folder.results.exists():
         return []
     steps = folder.read_config().get("train", {}).get("steps")
-    return [f"The run has not ended: measured is its checkpoint of step {step:,}{f' of {steps:,}' if steps else ''}."]
+    return [f"The run has not finished; this diagnosis measures its checkpoint of step {step:,}{f' of {steps:,}' if steps else ''}."]
 
 
 def _history(folder: WorkDir) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl that are whole."""
+    """Returns the complete lines of metrics.jsonl."""
     found = []
     if folder.metrics.exists():
         for line in folder.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -200,7 +201,7 @@ def _history(folder: WorkDir) -> list[dict[str, Any]]:
 
 
 def _begun(made: Experiment) -> Callable[[], PyTree]:
-    """The parameters that the run began with."""
+    """Returns a function that gives the initial parameters of the run."""
 
     def begun() -> PyTree:
         start = jax.jit(made.init_state)(made.key, made.given(loaded=False), made.first_batch(), made.started())
@@ -210,7 +211,7 @@ def _begun(made: Experiment) -> Callable[[], PyTree]:
 
 
 def _fingerprint(params: PyTree) -> str:
-    """A hash of the parameters."""
+    """Returns a hash of the parameters."""
     found = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         found.update(jax.tree_util.keystr(path).encode())

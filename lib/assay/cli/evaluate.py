@@ -1,10 +1,11 @@
-"""Evaluates a run again, on other lengths or splits, without training.
+"""Evaluates a run on other lengths or splits, without training.
 
-    assay evaluate --workdir=runs/demo/lstm/seed_0 --lengths=501:1000
-    assay evaluate --workdir=runs/demo/lstm/seed_0 --split=valid --per_length=64
+    assay evaluate --workdir=runs/parity --lengths=501:1000
+    assay evaluate --workdir=runs/parity --split=valid --per_length=64
     assay evaluate --workdir=runs/path_star --split=test --samples=8 --temperature=0.7
 
-Writes predictions/<split>.jsonl, puts the split's rows into results.json (in place of rows that it had) and renews report.html.
+Writes WORKDIR/predictions/<split>.jsonl, and updates WORKDIR/results.json and WORKDIR/report.html. New rows of a split
+replace its existing rows; the rows of other splits stay.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,28 +28,34 @@ from assay.train.workdir import WorkDir
 from assay.treatments.pipeline.load import rebuild, restore
 
 FLAGS = flags.FlagValues()
-WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a run that has a checkpoint.", flag_values=FLAGS)
-LENGTHS = flags.DEFINE_multi_string("lengths", [], "FIRST:LAST, both included; may be given several times.", flag_values=FLAGS)
-SPLIT = flags.DEFINE_multi_string("split", [], "Name of a split, such as iid or valid; may be given several times.", flag_values=FLAGS)
+WORKDIR = flags.DEFINE_string("workdir", "", "Work directory of a run that has a checkpoint.", flag_values=FLAGS)
+LENGTHS = flags.DEFINE_multi_string("lengths", [], "Range of lengths FIRST:LAST, both inclusive", flag_values=FLAGS)
+SPLIT = flags.DEFINE_multi_string("split", [], "Name of a split, such as iid or valid", flag_values=FLAGS)
 PER_LENGTH = flags.DEFINE_integer(
-    "per_length", 0, "Examples of each length; 0: as the run's config says.", lower_bound=0, flag_values=FLAGS
+    "per_length", 0, "Number of examples per length; 0 uses the run's config.", lower_bound=0, flag_values=FLAGS
 )
 SAMPLES = flags.DEFINE_integer(
-    "samples", 0, "Answers drawn for each example, for a vote and a verifier; 0: as the config says.", lower_bound=0, flag_values=FLAGS
+    "samples",
+    0,
+    "Answers sampled per example, for voting and best-of-n by a verifier; 0 uses the run's config.",
+    lower_bound=0,
+    flag_values=FLAGS,
 )
-TEMPERATURE = flags.DEFINE_float("temperature", None, "Of the draw; not given: as the run's config says.", flag_values=FLAGS)
+TEMPERATURE = flags.DEFINE_float(
+    "temperature", None, "Sampling temperature; needs --samples. Default: the run's config.", flag_values=FLAGS
+)
 BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", 0, "Examples in one compiled call; 0: as the run's config says.", lower_bound=0, flag_values=FLAGS
+    "batch_size", 0, "Number of examples per compiled call; 0 uses the run's config.", lower_bound=0, flag_values=FLAGS
 )
 
 
 def evaluate(
     workdir: str | Path, splits: Sequence[str], lengths: Sequence[str], changes: Mapping[str, float], overrides: Mapping[str, str]
 ) -> None:
-    """Evaluates more splits of a run that is there, and joins their rows to its results. Raises UserError."""
+    """Evaluates more splits of a trained run, and adds their rows to its results. Raises UserError."""
     if overrides:
         known = "--lengths, --split, --per_length, --batch_size, --samples, --temperature"
-        raise UserError(f"evaluate takes no --config overrides: the run's own hold. Use {known}.")
+        raise UserError(f"evaluate takes no --config overrides, since it uses the run's own config. Use {known}.")
     ranges = [f"{first}-{last}" for first, last in (span(text, "--lengths") for text in lengths)]
     wanted = [*splits, *ranges]
     if not wanted:
@@ -58,7 +65,7 @@ def evaluate(
     before = folder.read_results()["rows"] if folder.results.exists() else []
     try:
         made = rebuild(workdir, {"evaluate": {"splits": wanted, **changes}})
-    except UserError as error:  # its keys are flags here
+    except UserError as error:  # here its keys are flags
         raise UserError(str(error).replace("--config.evaluate.splits", "--lengths").replace("--config.evaluate.", "--")) from None
     state = restore(made, workdir)
     labels = labels_of(made, folder.read_config()["experiment"])._replace(steps=int(state.step))
@@ -79,7 +86,7 @@ def main(overrides: dict[str, str]) -> None:
     }
     if TEMPERATURE.value is not None:
         if not SAMPLES.value:
-            raise UserError("--temperature is that of drawn answers: give --samples=N too.")
+            raise UserError("--temperature applies to sampled answers. Also give --samples=N.")
         changes["temperature"] = TEMPERATURE.value
     evaluate(
         WORKDIR.value,

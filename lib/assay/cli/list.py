@@ -1,11 +1,11 @@
-"""Lists every experiment: its question, its variants, what it costs and what to expect.
+"""Lists the configs that ship with assay: the question, variants, cost and expected result of each.
 
-assay list
-assay list --subject=vision
-assay list --copy=parity            copies the config to ./parity.py, to begin one of your own
-assay list --matrix                 which treatment applies to which family of models, and why not
+    assay list
+    assay list --copy=parity                            (copies the config to ./parity.py, as a starting point)
+    assay list --matrix                                 (prints which treatment applies to which models, and why not)
 
-Every config also has the variant `small`, a smaller model: a student for `assay treat`.
+Every config also has the variant `small`, a smaller model that serves as a student for `assay treat`. Only --copy writes
+a file.
 """
 
 import ast
@@ -19,14 +19,14 @@ from assay.config.files import find, shipped
 from assay.core.errors import UserError, unknown
 
 FLAGS = flags.FlagValues()
-SUBJECT = flags.DEFINE_string("subject", "", "Folder of experiments, such as vision; empty: all.", flag_values=FLAGS)
-COPY = flags.DEFINE_string("copy", "", "Name of a config, such as parity, to copy into this folder.", flag_values=FLAGS)
-MATRIX = flags.DEFINE_boolean("matrix", False, "Try every treatment on every family of models, in about a minute.", flag_values=FLAGS)
+SUBJECT = flags.DEFINE_string("subject", "", "Folder of configs, such as vision. Default: all.", flag_values=FLAGS)
+COPY = flags.DEFINE_string("copy", "", "Name of a config, such as parity, to copy to the current folder.", flag_values=FLAGS)
+MATRIX = flags.DEFINE_boolean("matrix", False, "Try every treatment on every family of models; takes about a minute.", flag_values=FLAGS)
 HEADINGS = ("Command", "Variants", "Cost", "Expected", "Reference")
 
 
 def describe(path: Path) -> tuple[str, dict[str, str]]:
-    """Returns the question of a config file and its parts by heading, from its docstring."""
+    """Returns the question of a config file and the sections of its docstring by heading."""
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     question, *rest = text.splitlines()
     parts: dict[str, str] = {}
@@ -41,11 +41,11 @@ def describe(path: Path) -> tuple[str, dict[str, str]]:
 
 
 def copy(name: str) -> Path:
-    """Copies the config `name` into the current folder and returns the copy. Raises UserError where a file of its name is there."""
+    """Copies the config `name` to the current folder and returns the copy. Raises UserError if a file of that name exists."""
     source = find(name)
     target = Path(source.name)
     if target.exists():
-        raise UserError(f"{target} is there already, and is not overwritten. Remove it, or run --copy in another folder.")
+        raise UserError(f"{target} already exists and is not overwritten. Remove it, or run --copy in another folder.")
     shutil.copyfile(source, target)
     return target
 
@@ -92,7 +92,7 @@ def _print_configs(subject: str) -> None:
 
 
 def _print_matrix() -> None:
-    from assay.config.families import families  # JAX comes in here only
+    from assay.config.families import families  # only this imports JAX
     from assay.reports.terminal.matrix import print_matrix
     from assay.train.progress import bar
     from assay.verdicts.matrix import SPECS, matrix

@@ -1,6 +1,6 @@
-"""The command `assay VERB ...`, which is also `python -m assay VERB ...`: it finds the verb, and imports nothing else.
+"""Implements the command `assay VERB ...`, also available as `python -m assay VERB ...`: finds the verb, and imports nothing else.
 
-Each verb is a file of this folder with a function `start()`. `python -m experiments.VERB` is the same in a checkout.
+Each verb is a file of this folder with a function `start()`. In a checkout, `python -m experiments.VERB` is the same.
 """
 
 import difflib
@@ -12,27 +12,27 @@ from assay.core import allocator
 
 VERBS: Mapping[str, str] = {
     "train": "train, evaluate and report one run",
-    "study": "train several runs side by side, with seeds, in one table and on one page",
-    "evaluate": "evaluate a run again, on other splits or lengths",
-    "diagnose": "measure what holds a run back, and suggest remedies",
-    "treat": "apply remedies to a finished run, stage by stage",
+    "study": "train several configs and seeds, with a joint table and report",
+    "evaluate": "evaluate a run on other splits or lengths, without training",
+    "diagnose": "measure what limits a run, and suggest treatments",
+    "treat": "apply treatments to a finished run, stage by stage",
     "compare": "compare runs: a before/after card, paired differences, or Pareto fronts",
-    "predict": "answer new texts with a finished run",
+    "predict": "classify new texts with a finished run",
     "show": "print examples of a task",
-    "list": "list the experiments, or copy one to begin your own",
-    "plan": "plan what a training step costs on devices that are not here",
-    "launch": "start a command in several processes on this machine",
-    "publish": "write a finished study as files small enough to commit",
+    "list": "list the configs, or copy one as a starting point",
+    "plan": "estimate the cost of a training step on devices you do not have",
+    "launch": "run a command in several processes on this machine",
+    "publish": "write a finished study to files small enough to commit",
 }
 ALIASES = {"main": "train"}
-USAGE = """Trains models in JAX, measures what holds each one back, applies a remedy, and measures again.
+USAGE = """Trains models in JAX, measures what limits each one, applies a treatment, and measures again.
 
 usage: assay VERB [--flag=value ...]
 
 {verbs}
 
-Begin with a run of seconds:   assay train --config=parity:tiny --workdir=runs/tiny
-The flags of a verb:           assay VERB --help"""
+Start with a run of a few seconds:   assay train --config=parity:tiny --workdir=runs/tiny
+Print the flags of a verb:           assay VERB --help"""
 COMPILING = ("diagnose", "compare")  # verbs that compile more than they compute: see core/allocator.py
 
 
@@ -44,7 +44,7 @@ def usage() -> str:
 
 
 def main() -> None:
-    """Runs the verb that the command line names. An unknown verb ends with exit code 2."""
+    """Runs the verb that the command line names. Exits with code 2 for an unknown verb."""
     words = sys.argv[1:]
     if not words or words[0] in ("--help", "-h", "help"):
         print(usage())
@@ -60,6 +60,6 @@ def main() -> None:
         guess = f" Did you mean {near[0]}?" if near else ""
         print(f"error: unknown verb {words[0]!r}.{guess} Known: {', '.join(VERBS)}.", file=sys.stderr)
         sys.exit(2)
-    allocator.keep_memory(arenas=8 if verb in COMPILING else 1)  # before JAX comes in
+    allocator.keep_memory(arenas=8 if verb in COMPILING else 1)  # before JAX is imported
     sys.argv = [f"assay {verb}", *words[1:]]
     importlib.import_module(f"assay.cli.{verb}").start()

@@ -1,10 +1,11 @@
-"""Answers new inputs with a finished run of a classifier of texts.
+"""Classifies new texts with a finished run of a text classifier.
 
     assay predict --workdir=runs/package --text="import asyncio"
     assay predict --workdir=runs/package --input=new.csv > answers.jsonl
+    assay predict --workdir=runs/package --input=new.csv --column=passage
 
-Prints one JSON object a line: {"id", "text", "label", "probabilities": {label: probability}}. --input is a CSV file with a header; the
-column of texts is --column, or the one that the run was trained on.
+Prints one JSON object per line: {"id", "text", "label", "probabilities": {label: probability}}. Writes no files. --input
+is a CSV file with a header. --column names the column of texts; by default it is the column that the run was trained on.
 """
 
 import json
@@ -27,23 +28,27 @@ from assay.train.workdir import WorkDir
 from assay.treatments.pipeline.load import load
 
 FLAGS = flags.FlagValues()
-WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a run that has a checkpoint.", flag_values=FLAGS)
-TEXT = flags.DEFINE_multi_string("text", [], "A text; may be given several times.", flag_values=FLAGS)
-INPUT = flags.DEFINE_string("input", "", "A CSV file of texts.", flag_values=FLAGS)
-COLUMN = flags.DEFINE_string("column", "", "Its column of texts; empty: as the run's config says, else text.", flag_values=FLAGS)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Texts in one compiled call.", lower_bound=1, flag_values=FLAGS)
+WORKDIR = flags.DEFINE_string("workdir", "", "Work directory of a run that has a checkpoint.", flag_values=FLAGS)
+TEXT = flags.DEFINE_multi_string("text", [], "Text to classify", flag_values=FLAGS)
+INPUT = flags.DEFINE_string("input", "", "CSV file of texts, with a header.", flag_values=FLAGS)
+COLUMN = flags.DEFINE_string(
+    "column", "", "Column of --input that holds the texts. Default: that of the run's config, else text.", flag_values=FLAGS
+)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Number of texts per compiled call.", lower_bound=1, flag_values=FLAGS)
 
 
 def predict(workdir: str | Path, texts: Sequence[str], file: str, column: str, batch_size: int, overrides: Mapping[str, str]) -> None:
-    """Prints the answers to the texts, then to those of the file. Raises UserError before anything is printed."""
+    """Prints the answers for `texts`, then for the texts of the file. Raises UserError before it prints anything."""
     if overrides:
-        raise UserError("predict takes no --config overrides: the run's own hold. Use --text, --input, --column, --batch_size.")
+        raise UserError(
+            "predict takes no --config overrides, since it uses the run's own config. Use --text, --input, --column, --batch_size."
+        )
     if not texts and not file:
-        raise UserError("nothing to answer: give --text=TEXT or --input=FILE.csv.")
+        raise UserError("no text to classify: give --text=TEXT or --input=FILE.csv.")
     processes.start()
     model, params, task = load(workdir)
     if task.examples is None:
-        raise UserError(f"{workdir} was trained on {task.name}, which is no classification of texts; predict answers those only.")
+        raise UserError(f"{workdir} was trained on {task.name}, which is not a classification of texts; predict supports only those.")
     wanted = [*texts]
     if file:
         column = column or WorkDir(workdir).read_config()["task"].get("text", "text")
@@ -53,7 +58,7 @@ def predict(workdir: str | Path, texts: Sequence[str], file: str, column: str, b
 
 
 def answers(model: Model, params: PyTree, task: Task, texts: Sequence[str], batch_size: int = 256) -> Iterator[dict[str, Any]]:
-    """{id, text, label, probabilities} of each text, in order. One shape is compiled: the last batch is filled up."""
+    """Yields {id, text, label, probabilities} for each text, in order. Fills up the last batch, so that only one shape is compiled."""
     assert task.examples is not None
 
     @jax.jit

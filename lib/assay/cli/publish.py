@@ -1,7 +1,10 @@
-"""Makes a finished study small enough to commit: experiments/results/NAME.json and NAME.svg, and a Markdown table on the terminal.
+"""Writes a finished study to files small enough to commit, and prints its results as a Markdown table.
 
-assay publish --workdir=runs/demo --name=parity_demo
-assay publish --readme=experiments/results/README.md    writes the tables of all published results into that page
+    assay publish --workdir=runs/demo --name=parity_demo
+    assay publish --workdir=runs/demo --name=parity_demo --out=results
+    assay publish --readme=experiments/results/README.md      (updates the tables of all published results in that page)
+
+Writes NAME.json to --out, NAME.svg if there are scores by length, and NAME_steps.svg if there are validations.
 """
 
 import json
@@ -22,22 +25,24 @@ from assay.reports.table import DASH, format_seed, format_value
 from assay.reports.view import read_run
 from assay.train.workdir import write_text
 
-DRAWN = ("answer_accuracy", "token_accuracy", "exact_match")  # the first that a study has
+DRAWN = ("answer_accuracy", "token_accuracy", "exact_match")  # the first of these that a study has
 
 
 FLAGS = flags.FlagValues()
-WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a finished study.", flag_values=FLAGS)
-NAME = flags.DEFINE_string("name", "", "Name of the files.", flag_values=FLAGS)
-README = flags.DEFINE_string("readme", "", "A page whose tables of results are written from the folder of the files.", flag_values=FLAGS)
-OUT = flags.DEFINE_string("out", "experiments/results", "Folder of the files.", flag_values=FLAGS)
+WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a finished study or run.", flag_values=FLAGS)
+NAME = flags.DEFINE_string("name", "", "Name of the files, without extension.", flag_values=FLAGS)
+README = flags.DEFINE_string(
+    "readme", "", "Markdown page whose tables of results are rewritten from the files in --out.", flag_values=FLAGS
+)
+OUT = flags.DEFINE_string("out", "experiments/results", "Folder of the published files.", flag_values=FLAGS)
 
 
 def render(readme: str | Path, folder: str | Path, planned: Sequence[tuple[str, str]] = ()) -> None:
-    """Writes the tables of all published results between the marks of the page `readme`, and what was `planned`, as (task, experiment),
-    and not run. Links are relative to the page. Raises UserError where it has no marks."""
+    """Writes the tables of all published results between the marks of the page `readme`, and the `planned` pairs (task, experiment) that
+    were not run. Links are relative to the page. Raises UserError if it has no marks."""
     path = Path(readme)
     if not path.is_file():
-        raise UserError(f"no file {str(readme)!r} to write into. Set --readme.")
+        raise UserError(f"no file {str(readme)!r} to update. Set --readme.")
     before, start, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
     _, end, after = rest.partition(MARKS[1])
     if not (start and end):
@@ -46,19 +51,22 @@ def render(readme: str | Path, folder: str | Path, planned: Sequence[tuple[str, 
 
 
 def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
-    """Writes `folder/name.json` (rows without figures by length, command, environment, looks at `valid`), `name.svg` where there are
-    figures by length, and `name_steps.svg` where runs looked at `valid` as they learnt; returns the Markdown table."""
+    """Writes a study to a folder, and returns its Markdown table.
+
+    Files: `name.json` (rows without scores by length, command, environment, validations), `name.svg` if there are scores by length, and
+    `name_steps.svg` if runs were validated during training.
+    """
     if not re.fullmatch(r"\w[\w.-]*", name):
-        raise UserError(f"--name={name!r} is no name of a file. Use letters, digits, _, - and dots.")
+        raise UserError(f"--name={name!r} is not a file name. Use letters, digits, _, - and dots.")
     path = Path(workdir) / "results.json"
     if not path.exists():
-        raise UserError(f"no results.json in {workdir}. Give --workdir the folder of a finished study.")
+        raise UserError(f"no results.json in {workdir}. Set --workdir to the folder of a finished study.")
     results = json.loads(path.read_text())
     rows = [{key: value for key, value in row.items() if key != "by_length"} for row in results["rows"]]
-    experiments = sorted({row["experiment"] for row in rows})  # a single run says its command by its config
-    command = results.get("command") or f"python -m experiments.main --config=experiments/{experiments[0].replace(':', '.py:')} --workdir=W"
+    experiments = sorted({row["experiment"] for row in rows})  # the command of a single run follows from its config
+    command = results.get("command") or f"assay train --config=experiments/{experiments[0].replace(':', '.py:')} --workdir=W"
     head = json.dumps({"command": command, "environment": results["environment"]}, indent=1).removesuffix("\n}")
-    body = ",\n".join(f"  {json.dumps(row)}" for row in rows)  # a line a row: a third of the size of a line a value
+    body = ",\n".join(f"  {json.dumps(row)}" for row in rows)  # one line per row takes a third of the size of one line per value
     curves, metric = look_curves(
         [read_run(run) for run in sorted(one.parent for one in Path(workdir).rglob("config.json")) if (run / path.name).exists()]
     )
@@ -76,7 +84,7 @@ def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """One line a row: ours with interval, n and seeds, and the published cells with their sources."""
+    """Returns one line per row: our value with interval, n and seeds, and the published values with their sources."""
     lines = ["| run | split | metric | ours | 95 % interval | n | seed | steps | published |", "|---|---|---|---|---|---|---|---|---|"]
     for row in rows:
         published = "; ".join(_published(cell, row) for cell in row["published"]) or DASH
@@ -86,7 +94,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    """split, metric, value, interval, n, seeds."""
+    """Returns split, metric, value, interval, n and seeds."""
     ends = [format_value(end, row["unit"], row["metric"], plain=True) for end in row["interval"] or ()]
     value = format_value(row["value"], row["unit"], row["metric"])
     best = f"; best {format_value(row['best'], row['unit'], row['metric'], plain=True)}" if row.get("best") is not None else ""
@@ -119,7 +127,7 @@ def _picture(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def main(overrides: dict[str, str]) -> None:
     if overrides:
-        raise UserError("publish takes no --config overrides: it reads what a study has written.")
+        raise UserError("publish takes no --config overrides, since it reads the files of a study.")
     if not (WORKDIR.value and NAME.value) and not README.value:
         raise UserError("nothing to publish: give --workdir and --name of a study, or --readme=experiments/results/README.md.")
     if WORKDIR.value or NAME.value:

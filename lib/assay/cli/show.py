@@ -1,11 +1,11 @@
-"""Looks at the data: prints examples of a task.
+"""Prints examples of a task.
 
-    assay show --task=list                                                   every task with its splits
-    assay show --task=chomsky/reverse_string --split=train --n=5
+    assay show --task=list                                                   (lists all tasks with their splits)
     assay show --task=chomsky/parity_check --split=41-500 --n=5 --format=jsonl
     assay show --task=chomsky/parity_check --treatment=scratchpad --lengths=8:8
 
---format=jsonl prints one JSON object a line with id, length, input and target. --n=-1 prints all of a finite split.
+--format=jsonl prints one JSON object per line with id, length, input and target. --n=-1 prints all examples of a finite
+split. --config.task.KEY=VALUE overrides a key of the task. Writes no files.
 """
 
 import json
@@ -31,34 +31,38 @@ from assay.treatments.pipeline.load import treatments
 CHUNK = 256  # examples made at a time
 
 FLAGS = flags.FlagValues()
-TASK = flags.DEFINE_string("task", "", "Name of a task, or list.", flag_values=FLAGS)
+TASK = flags.DEFINE_string("task", "", "Name of a task, or list for all tasks.", flag_values=FLAGS)
 SPLIT = flags.DEFINE_string(
-    "split", "", "train (where nothing is said), valid, iid, or a range of lengths such as 41-500.", flag_values=FLAGS
+    "split", "", "Name of a split: train (the default), valid, iid, or a range of lengths such as 41-500.", flag_values=FLAGS
 )
-LENGTHS = flags.DEFINE_string("lengths", "", "FIRST:LAST: the same as --split with a range.", flag_values=FLAGS)
-N = flags.DEFINE_integer("n", 5, "How many examples; -1: all of a finite split.", flag_values=FLAGS)
-SEED = flags.DEFINE_integer("seed", 0, "Of the training examples.", lower_bound=0, flag_values=FLAGS)
-FORMAT = flags.DEFINE_enum("format", "text", ["text", "jsonl"], "Readable text, or one JSON object a line.", flag_values=FLAGS)
-TREATMENT = flags.DEFINE_multi_string("treatment", [], "Treatments that change what is asked, such as scratchpad.", flag_values=FLAGS)
+LENGTHS = flags.DEFINE_string(
+    "lengths", "", "Range of lengths FIRST:LAST, both inclusive; the same as --split=FIRST-LAST.", flag_values=FLAGS
+)
+N = flags.DEFINE_integer("n", 5, "Number of examples; -1 prints all of a finite split.", flag_values=FLAGS)
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the training examples.", lower_bound=0, flag_values=FLAGS)
+FORMAT = flags.DEFINE_enum(
+    "format", "text", ["text", "jsonl"], "Format of the output: readable text, or one JSON object per line.", flag_values=FLAGS
+)
+TREATMENT = flags.DEFINE_multi_string("treatment", [], "Treatment that changes the task, such as scratchpad", flag_values=FLAGS)
 
 
 def print_tasks() -> None:
-    """Every task with its splits."""
+    """Prints every task with its splits."""
     table = Table(box=None, pad_edge=False)
     table.add_column("task", no_wrap=True, min_width=max(map(len, TASKS)))
     table.add_column("splits", no_wrap=True, min_width=max(len(" ".join(entry.splits)) for entry in TASKS.values()))
-    table.add_column("what it asks", no_wrap=True)
+    table.add_column("description", no_wrap=True)
     for name, entry in TASKS.items():
         table.add_row(f"{name}NAME" if name.endswith("/") else name, " ".join(entry.splits), entry.about)
     console = Console()
-    console.width = max(console.width, 140)  # a pipe has no width to keep to
+    console.width = max(console.width, 140)  # a pipe has no width limit
     console.print(table)
-    print("Where splits are named by lengths, any range is one, such as 41-100.")
-    print("Look: python -m experiments.show --task=NAME --split=SPLIT --n=5")
+    print("If a task names its splits by length, any range of lengths is a split, such as 41-100.")
+    print("To print examples: assay show --task=NAME --split=SPLIT --n=5")
 
 
 def print_examples(name: str, split: str, n: int, seed: int, form: str, treated: Sequence[str], changes: Mapping[str, str]) -> None:
-    """The first `n` examples of a split. Raises UserError for what does not exist, and for all of an endless split."""
+    """Prints the first `n` examples of a split. Raises UserError for unknown names, and for all of an infinite split."""
     task = make(name, seed, treated, changes)
     symbols, shown = task.symbols, examples(task, split, n)
     if form == "text":
@@ -69,25 +73,25 @@ def print_examples(name: str, split: str, n: int, seed: int, form: str, treated:
         else:
             answer = text(example["target"], [str(name) for name in task.classes])
             line = f"{example['id']:>6}  length {example['length']:<4} {text(example['input'], symbols)}  ->  {answer}"
-            print(line.encode("utf-8", "backslashreplace").decode())  # a window of bytes may begin or end within a character
+            print(line.encode("utf-8", "backslashreplace").decode())  # a window of bytes may start or end within a character
 
 
 def examples(task: Task, split: str, n: int) -> Iterator[dict[str, Any]]:
-    """The first `n` examples of a split, -1 for all: id, length, input and target."""
+    """Returns the first `n` examples of a split, all for -1: id, length, input and target."""
     source = task.source(split)
     if n < -1:
         raise UserError(f"--n={n} is not a number of examples. Give 0 or more, or -1 for all of a finite split.")
     if n == -1 and source.size is None:
-        raise UserError(f"{task.name} split {split!r} does not end, so --n=-1 cannot print all of it. Give a number, such as --n=100.")
+        raise UserError(f"{task.name} split {split!r} is infinite, so --n=-1 cannot print all of it. Give a number, such as --n=100.")
     total = n if source.size is None else min(n, source.size) if n >= 0 else source.size
     return _made(source, total)
 
 
 def make(name: str, seed: int, treated: Sequence[str], changes: Mapping[str, str]) -> Task:
-    """A task from its name and the defaults of its keys; `changes` are `task.KEY` overrides."""
+    """Builds a task from its name and the defaults of its keys; `changes` are `task.KEY` overrides."""
     entry = find(name, "--task")
     if "task.name" in changes:
-        raise UserError("the task is named by --task=NAME, not by --config.task.name.")
+        raise UserError("--task=NAME names the task, not --config.task.name.")
     config = override(ConfigDict({"task": {"name": name, **entry.defaults}}), changes)
     try:
         return compose(treatments(treated)).task(entry.build(typed(entry.config, config.task.to_dict(), "task"), seed))

@@ -1,12 +1,15 @@
-"""Several runs side by side: each config with each seed, in WORKDIR/<variant>/seed_<n>, joined in one table and one page.
+"""Trains several configs with several seeds, and joins their results in one table and one report.
 
-    assay study --config=experiments/reason/parity.py:lstm --config=experiments/reason/parity.py:transformer \\
-        --seeds=0:4 --workdir=runs/study
+    assay study --config=parity:lstm --config=parity:transformer --seeds=0:4 --workdir=runs/study
     assay study --suite=reasoning --budget=10m --workdir=runs/reasoning
 
---seeds=0:4 is 0 to 4, both included; --seeds=0,3 is 0 and 3. --config.KEY=VALUE changes a key of every config.
-Finished runs are skipped, stopped ones go on: the same command completes a study. A suite is a grid of tasks against models
-(assay/config/suites.py); --budget leaves out what would take longer, and the same command with more time adds it.
+--seeds=0:4 runs the seeds 0 to 4, both inclusive; --seeds=0,3 runs 0 and 3. --config.KEY=VALUE overrides a key of every
+config. A suite is a grid of tasks and models, defined in assay/config/suites.py. --budget skips the runs that are
+expected to exceed the remaining time; the same command with a larger budget adds them.
+
+Each run is written to WORKDIR/<variant>/seed_<n>, and in a suite to WORKDIR/<task>/<model>/seed_<n>. Each holds the
+files of `assay train`. WORKDIR/results.json and WORKDIR/report.html hold the joined results. Run the same command again
+to complete a study: finished runs are skipped, and stopped runs resume.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,12 +34,12 @@ from assay.train.workdir import WorkDir, write_text
 from assay.treatments.pipeline.load import load, treatments
 
 FLAGS = flags.FlagValues()
-CONFIG = flags.DEFINE_multi_string("config", [], "FILE.py:variant of an experiment; may be given several times.", flag_values=FLAGS)
-SUITE = flags.DEFINE_string("suite", "", "Name of a suite, in place of --config.", flag_values=FLAGS)
-BUDGET = flags.DEFINE_string("budget", "", "Time for a suite, such as 10m; empty: all of it.", flag_values=FLAGS)
-SEEDS = flags.DEFINE_string("seeds", "0", "FIRST:LAST, both included, or a list such as 0,3.", flag_values=FLAGS)
+CONFIG = flags.DEFINE_multi_string("config", [], "Config of a run, as NAME:VARIANT or FILE.py:VARIANT", flag_values=FLAGS)
+SUITE = flags.DEFINE_string("suite", "", "Name of a suite, instead of --config.", flag_values=FLAGS)
+BUDGET = flags.DEFINE_string("budget", "", "Time budget of a suite, such as 90s, 10m or 2h. Default: no limit.", flag_values=FLAGS)
+SEEDS = flags.DEFINE_string("seeds", "0", "Seeds as FIRST:LAST, both inclusive, or as a list such as 0,3.", flag_values=FLAGS)
 WORKDIR = flags.DEFINE_string(
-    "workdir", "", "Folder of the study. Default: runs/<name of the first config, or of the suite>.", flag_values=FLAGS
+    "workdir", "", "Folder of the study. Default: runs/<name of the first config or of the suite>.", flag_values=FLAGS
 )
 
 
@@ -49,7 +52,7 @@ def study(specs: Sequence[str], seeds: Sequence[int], overrides: Mapping[str, st
         raise UserError(f"{root} holds a single run. Give the study another --workdir.")
     names = [label(spec) for spec in specs]
     if len(set(names)) < len(names):
-        raise UserError(f"two configs have the same name ({', '.join(names)}), so their runs would share a folder. Give each once.")
+        raise UserError(f"two configs have the same name ({', '.join(names)}), so their runs would share a folder. Give each config once.")
     planned = []
     for spec, name in zip(specs, names, strict=True):  # every config is checked before the first run starts
         for seed in seeds:
@@ -64,7 +67,7 @@ def study(specs: Sequence[str], seeds: Sequence[int], overrides: Mapping[str, st
     shown = views + [RunView(name, {}, [row for row in means if label(row["experiment"]) == name], [], {}) for name in names if means]
     rows = [row for view in views for row in view.rows] + means
     command = " ".join(
-        ["python -m experiments.study", *(f"--config={spec}" for spec in specs), f"--seeds={seeds_text(seeds)}"]
+        ["assay study", *(f"--config={spec}" for spec in specs), f"--seeds={seeds_text(seeds)}"]
         + [f"--config.{key}={value}" for key, value in overrides.items()]
         + [f"--workdir={workdir}"]
     )
@@ -78,9 +81,11 @@ def study(specs: Sequence[str], seeds: Sequence[int], overrides: Mapping[str, st
 
 def main(overrides: dict[str, str]) -> None:
     if bool(CONFIG.value) == bool(SUITE.value):
-        raise UserError("give either --config, once for each, or --suite=NAME. See --help.")
+        raise UserError("give either --config, once per config, or --suite=NAME. See --help.")
     if BUDGET.value and not SUITE.value:
-        raise UserError("--budget is for a suite: its runs have an order and estimates. Give --suite=NAME, or leave out --budget.")
+        raise UserError(
+            "--budget applies only to a suite, whose runs have an order and estimated times. Give --suite=NAME, or omit --budget."
+        )
     seeds = seeds_of(SEEDS.value)
     if not SUITE.value:
         study(CONFIG.value, seeds, overrides, WORKDIR.value or f"runs/{label(CONFIG.value[0])}")
@@ -100,7 +105,7 @@ def start() -> None:
 
 
 def _with_picture(views: list[RunView], paths: Sequence[Path]) -> list[RunView]:
-    """One attention picture for the page: of the last run that has attention, since treated runs are named last."""
+    """Adds one attention picture to the page: that of the last run with attention, since treated runs are listed last."""
     first_seeds = {view.label: i for i, view in reversed(list(enumerate(views)))}
     for i in sorted(first_seeds.values(), reverse=True):
         drawn = picture(*load(paths[i]))

@@ -1,14 +1,19 @@
 """Trains one model on one task with one seed, evaluates it, and writes a report.
 
-    assay train --config=experiments/reason/parity.py:lstm --workdir=runs/parity
-    assay train --config=experiments/reason/parity.py:tiny --workdir=/tmp/tiny      (seconds)
+    assay train --config=parity:lstm --workdir=runs/parity
+    assay train --config=parity:tiny --workdir=runs/tiny                                  (a few seconds)
+    assay train --config=parity:lstm --config.train.steps=2000 --workdir=runs/short
 
---config names a file and one of its variants; its docstring says the question, the cost and the expected number.
---config.KEY=VALUE changes one key of it, such as --config.train.steps=2000 or --config.optimizer.learning_rate=1e-3.
-The same command goes on where a stopped run ended; a finished run is printed. SIGTERM and Ctrl-C save and stop. --from_step=STEP goes back
-to an older checkpoint, such as the newest good one where a disk has damaged the newest; newer ones are moved to set_aside/.
-The folder then holds config.json, checkpoints/, metrics.jsonl, results.json, timing.json, predictions/, report.html and
-tensorboard/; with --profile also profile/, a trace of some steps.
+--config names a config and one of its variants: NAME:VARIANT for a config that ships with assay (see `assay list`), or
+FILE.py:VARIANT for one of your own. The docstring of the config states its question, cost and expected result.
+--config.KEY=VALUE overrides one key, such as --config.optimizer.learning_rate=1e-3.
+
+WORKDIR then contains config.json, checkpoints/, metrics.jsonl, results.json, timing.json, predictions/, report.html and
+tensorboard/. With --profile, it also contains profile/, a trace of some steps.
+
+Run the same command again to resume a stopped run. For a finished run, it prints the results. SIGTERM and Ctrl-C save a
+checkpoint and stop. --from_step=STEP resumes from an older checkpoint, for example if the newest one is damaged on disk.
+Newer checkpoints are moved to set_aside/.
 """
 
 from collections.abc import Mapping
@@ -28,11 +33,17 @@ from assay.train.workdir import WorkDir, write_text
 from assay.treatments.pipeline.load import load, treatments
 
 FLAGS = flags.FlagValues()
-CONFIG = flags.DEFINE_string("config", "", "FILE.py:variant of the experiment; --config.KEY=VALUE changes a key.", flag_values=FLAGS)
-WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run.", flag_values=FLAGS)
+CONFIG = flags.DEFINE_string(
+    "config", "", "Config of the run, as NAME:VARIANT or FILE.py:VARIANT; --config.KEY=VALUE overrides a key.", flag_values=FLAGS
+)
+WORKDIR = flags.DEFINE_string("workdir", "", "Work directory of the run; created if it does not exist.", flag_values=FLAGS)
 PROFILE = flags.DEFINE_boolean("profile", False, "Write a trace of some steps to WORKDIR/profile, for XProf.", flag_values=FLAGS)
 FROM_STEP = flags.DEFINE_integer(
-    "from_step", None, "The checkpoint to go on from; newer ones are set aside. 0: from the start.", lower_bound=0, flag_values=FLAGS
+    "from_step",
+    None,
+    "Step of the checkpoint to resume from; newer ones move to set_aside/. 0 restarts from scratch. Default: the newest.",
+    lower_bound=0,
+    flag_values=FLAGS,
 )
 
 
@@ -45,29 +56,29 @@ def run(
     from_step: int | None = None,
     profile: bool = False,
 ) -> None:
-    """Trains, evaluates and reports one run; a finished one is only printed, unless it shall go on from a step. Raises UserError."""
+    """Trains, evaluates and reports one run. A finished run is only printed, unless `from_step` is given. Raises UserError."""
     config = configs.override(configs.load(spec), overrides)
     folder = WorkDir(workdir)
     folder.check_parts()
     before, missing = folder.results.stat().st_mtime_ns if folder.results.exists() else None, not folder.report.exists()
     loop.run(config, str(workdir), treatments(config.treatments), configs.experiment_name(spec), quiet, from_step, profile)
-    if missing or folder.results.stat().st_mtime_ns != before:  # every process: they draw the picture of attention together
+    if missing or folder.results.stat().st_mtime_ns != before:  # in every process: together they compute the attention picture
         report(workdir)
     if summary and not quiet and leader():
         print_table([read_run(workdir)])
         print(f"report: {folder.report}")
         if profile and folder.profile.is_dir():
-            print(f"trace: {folder.profile} (TensorBoard's profile plugin or xprof reads it)")
+            print(f"trace: {folder.profile} (open it with TensorBoard's profile plugin or xprof)")
         elif profile:
-            print("no step was taken, so none is traced. Take a new --workdir, or --from_step.")
+            print("no step was taken, so no trace was written. Choose a new --workdir, or set --from_step.")
 
 
 def report(workdir: str | Path, command: str = "") -> None:
-    """Writes report.html of one run, with the command that makes it again; not given: that of a run that was trained from its config."""
+    """Writes report.html of one run, with the `command` that reproduces it. Empty: the command that trains its config."""
     folder = WorkDir(workdir)
     view = read_run(workdir)
     if not command:
-        command = f"python -m experiments.main --config=experiments/{view.config['experiment'].replace(':', '.py:')} --workdir={workdir}"
+        command = f"assay train --config=experiments/{view.config['experiment'].replace(':', '.py:')} --workdir={workdir}"
     view = view._replace(attention=picture(*load(workdir)))
     write_text(folder.report, render([view], view.config["experiment"], command))
 

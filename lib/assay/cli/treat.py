@@ -1,16 +1,19 @@
-"""Treats a finished run: distils, prunes, quantises, factorises it, stage by stage, and measures what each stage buys and costs.
+"""Applies treatments to a finished run, stage by stage, and measures what each stage gains and costs.
 
     assay treat --from=runs/teacher --treat=quantize:int8 --workdir=runs/small
     assay treat --from=runs/teacher --treat=distill:student=small,T=4 --treat=prune:units=0.5 --treat=quantize:int8 \\
         --workdir=runs/small
-    assay treat --from=runs/X --apply=1 --workdir=runs/mended     # suggestion 1 of its diagnosis (assay diagnose)
+    assay treat --from=runs/parity --apply=1 --workdir=runs/improved            (suggestion 1 of `assay diagnose`)
 
---treat names a treatment with its options, once for each stage, in order, or a list of them in a config file, FILE.py:NAME, such as
-experiments/compress/scan.py:small. `assay list --matrix` prints which apply to which models. A stage also takes steps=N and
-rate=R (its updates and its learning rate), and distill student=small, another variant, FILE.py:variant, or itself.
-The run that is treated stays as it is. WORKDIR is the treated run, with the stages before it in WORKDIR/stages/; stages.json and
-pareto.svg hold the comparison, and with --apply, applied.json the suggestion and what it predicts. The same command goes on where it was
-stopped. --config.KEY=VALUE changes a key of every stage.
+Treatments include distillation, pruning, quantisation and factorisation. `assay list --matrix` prints which treatment
+applies to which models. Give --treat once per stage, in order, as NAME or NAME:OPTION=VALUE,.... Alternatively, give a
+pipeline of a config file, such as experiments/compress/scan.py:small. Every stage also accepts steps=N, its number of
+updates, and rate=R, its learning rate. The student of distill is small, another variant, FILE.py:VARIANT, or itself.
+--config.KEY=VALUE overrides a key of every stage.
+
+The run in --from is not changed. WORKDIR becomes the treated run, with the earlier stages in WORKDIR/stages/.
+WORKDIR/stages.json and WORKDIR/pareto.svg compare the stages. With --apply, WORKDIR/applied.json holds the suggestion
+and its predicted effect. Run the same command again to resume a stopped pipeline.
 """
 
 import json
@@ -44,24 +47,26 @@ from assay.verdicts.comparison import Comparison, compare, headline, scores
 from assay.verdicts.diagnosis import read
 from assay.verdicts.pareto import stages_of
 
-STAGES, PICTURE, TAKEN = "stages.json", "pareto.svg", "taken_over.json"  # the last: of which checkpoint a stage goes on
-APPLIED = "applied.json"  # beside a treated run: {"from": WORKDIR, "suggestion": {...}}, so that its diagnosis can be held against it
+STAGES, PICTURE, TAKEN = "stages.json", "pareto.svg", "taken_over.json"  # the last: the checkpoint that a stage starts from
+APPLIED = "applied.json"  # in a treated run: {"from": WORKDIR, "suggestion": {...}}, to compare its diagnosis with the prediction
 UNTREATED = "untreated"
 
 FLAGS = flags.FlagValues()
-FROM = flags.DEFINE_string("from", "", "Work directory of a finished run, or a folder of its seeds.", flag_values=FLAGS)
+FROM = flags.DEFINE_string("from", "", "Work directory of a finished run, or a folder of its seeds seed_<n>.", flag_values=FLAGS)
 TREAT = flags.DEFINE_multi_string(
-    "treat", [], "NAME or NAME:option=value,..., or FILE.py:NAME of a list; may be given several times.", flag_values=FLAGS
+    "treat", [], "Treatment of a stage, as NAME or NAME:OPTION=VALUE,..., or a pipeline FILE.py:NAME", flag_values=FLAGS
 )
-APPLY = flags.DEFINE_integer("apply", None, "In place of --treat: which suggestion of the diagnosis of --from is done.", flag_values=FLAGS)
-WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the treated run.", flag_values=FLAGS)
+APPLY = flags.DEFINE_integer(
+    "apply", None, "Number of the suggestion to apply, from the diagnosis of --from; instead of --treat.", flag_values=FLAGS
+)
+WORKDIR = flags.DEFINE_string("workdir", "", "Work directory of the treated run.", flag_values=FLAGS)
 SECONDS = flags.DEFINE_float(
-    "seconds", 20.0, "Time for measuring latency and throughput, all stages together.", lower_bound=0.0, flag_values=FLAGS
+    "seconds", 20.0, "Seconds to measure latency and throughput, all stages together.", lower_bound=0.0, flag_values=FLAGS
 )
 
 
 def treat(source: str, specs: Sequence[str], workdir: str, overrides: Mapping[str, str], seconds: float, summary: bool = True) -> None:
-    """Does the treatments, or those that FILE.py:NAME lists, to the run `source`, or to every run `seed_*` below it. Raises UserError."""
+    """Applies the treatments, or those that FILE.py:NAME lists, to the run `source` or to every run `seed_*` below it. Raises UserError."""
     specs = [one for spec in specs for one in (pipeline(spec) if spec.partition(":")[0].endswith(".py") else [spec])]
     root = Path(source)
     seeds = [] if WorkDir(root).config.exists() else sorted(root.glob("seed_*"))
@@ -70,7 +75,7 @@ def treat(source: str, specs: Sequence[str], workdir: str, overrides: Mapping[st
 
 
 def measured(runs: Mapping[str, str], split: str, seconds: float) -> list[dict[str, Any]]:
-    """The rows of stages.json for work directories by name, the untreated one first."""
+    """Returns the rows of stages.json for work directories by name, the untreated one first."""
     loaded = {name: load(path) for name, path in runs.items()}
     _, _, task = next(iter(loaded.values()))
     batches: Any = {rows: example_batch(task, "", rows) for rows in (ONE, MANY)}
@@ -90,29 +95,27 @@ def measured(runs: Mapping[str, str], split: str, seconds: float) -> list[dict[s
 
 
 def suggestion(source: str, number: int) -> dict[str, Any]:
-    """Suggestion `number` of the diagnosis in `source`. Raises UserError where there is no diagnosis, or no such suggestion."""
+    """Returns suggestion `number` of the diagnosis in `source`. Raises UserError if there is no diagnosis or no such suggestion."""
     root = Path(source)
     if not WorkDir(root).config.exists() and (seeds := sorted(root.glob("seed_*"))):
         raise UserError(
-            f"--apply={number} does what the diagnosis of a run suggests, and {source} holds {len(seeds)} runs. Give --from one of them, "
+            f"--apply={number} applies a suggestion of one run's diagnosis, but {source} holds {len(seeds)} runs. Set --from to one, "
             f"such as {seeds[0]}."
         )
     found = read(source)
     if found.about["checkpoint"] != fingerprint(source):
-        raise UserError(
-            f"{source} has been trained on since it was diagnosed. Diagnose it again: python -m experiments.diagnose --workdir={source}"
-        )
+        raise UserError(f"{source} has been trained further since its diagnosis. Diagnose it again: assay diagnose --workdir={source}")
     known = found.suggestions
     for one in known:
         if one["number"] == number:
             return one
     listed = "".join(f"\n  {one['number']}  {one['treatment']}  ({one['rule']})" for one in known)
-    told = f"It has:{listed}" if known else "It suggests nothing: name a treatment with --treat."
-    raise UserError(f"--apply={number} is no suggestion of the diagnosis in {source}. {told}")
+    told = f"Its suggestions:{listed}" if known else "It suggests nothing; name a treatment with --treat."
+    raise UserError(f"--apply={number} is not a suggestion of the diagnosis in {source}. {told}")
 
 
 def apply(source: str, number: int, workdir: str, overrides: Mapping[str, str], seconds: float) -> None:
-    """Treats the run in `source` as suggestion `number` says, into `workdir`. Raises UserError."""
+    """Applies suggestion `number` to the run in `source`, and writes the treated run to `workdir`. Raises UserError."""
     chosen = suggestion(source, number)
     print(f"suggestion {number}: {chosen['treatment']}\n{chosen['rule']}")
     treat(source, [chosen["treatment"]], workdir, overrides, seconds)
@@ -122,7 +125,7 @@ def apply(source: str, number: int, workdir: str, overrides: Mapping[str, str], 
 
 def main(overrides: dict[str, str]) -> None:
     if APPLY.value is not None and TREAT.value:
-        raise UserError(f"--apply={APPLY.value} and --treat={TREAT.value[0]} both say what is to be done. Give one of them.")
+        raise UserError(f"--apply={APPLY.value} and --treat={TREAT.value[0]} exclude each other. Give one of them.")
     if APPLY.value is not None:
         apply(FROM.value, APPLY.value, WORKDIR.value, overrides, SECONDS.value)
     elif TREAT.value:
@@ -141,15 +144,15 @@ def start() -> None:
 
 def _treat_run(source: str, specs: Sequence[str], workdir: str, overrides: Mapping[str, str], seconds: float, summary: bool) -> None:
     if Path(workdir).resolve() == Path(source).resolve():
-        raise UserError(f"--workdir={workdir} is the run that is treated, which stays as it is. Give another folder.")
+        raise UserError(f"--workdir={workdir} is the run to treat, which is not changed. Give another folder.")
     try:
         rebuild(source)
-    except UserError as error:  # the folder is a flag of its own here
+    except UserError as error:  # here another flag names the folder
         raise UserError(str(error).replace("--workdir", "--from")) from None
     if not any(path.name.isdecimal() for path in WorkDir(source).checkpoints.glob("*")):
-        raise UserError(f"no checkpoint in {WorkDir(source).path}, so there is nothing to treat. Train it first with experiments.main.")
+        raise UserError(f"no checkpoint in {WorkDir(source).path}, so there is nothing to treat. Train it first with assay train.")
     if not math.isfinite(seconds):
-        raise UserError(f"--seconds={seconds} is no time. Give a number.")
+        raise UserError(f"--seconds={seconds} is not a duration. Give a finite number.")
     before = WorkDir(source).read_results()
     split = _split(source, before)
     stages = plan(source, specs, workdir, overrides, WorkDir(source).read_config())
@@ -158,7 +161,7 @@ def _treat_run(source: str, specs: Sequence[str], workdir: str, overrides: Mappi
         check_stage(stage)
     _check_place(stages)
     words = [f"--from={source}", *(f"--treat={spec}" for spec in specs), *(f"--config.{key}={value}" for key, value in overrides.items())]
-    command = " ".join(["python -m experiments.treat", *words, f"--workdir={workdir}"])
+    command = " ".join(["assay treat", *words, f"--workdir={workdir}"])
     path, renewed, took_over = Path(workdir) / STAGES, False, os.path.abspath(source)
     for i, stage in enumerate(stages):
         renewed |= _run(stage, i + 1, len(stages), command, took_over, path)
@@ -178,16 +181,16 @@ def _treat_run(source: str, specs: Sequence[str], workdir: str, overrides: Mappi
 
 
 def _check_place(stages: Sequence[Stage]) -> None:
-    """Raises UserError where another pipeline lies in the folders: a finished one does not grow."""
+    """Raises UserError if the folders hold another pipeline; a finished pipeline cannot be extended."""
     for stage in stages:
         folder = WorkDir(stage.workdir)
         folder.check_parts()
         if folder.config.exists() and folder.read_config()["treatments"] != list(stage.config["treatments"]):
-            raise UserError(f"{stage.workdir} holds another treatment than stage {stage.name}, {stage.spec}. Choose another --workdir.")
+            raise UserError(f"{stage.workdir} holds a treatment other than stage {stage.name}, {stage.spec}. Choose another --workdir.")
 
 
 def _run(stage: Stage, number: int, of: int, command: str, source: str, measured_in: Path) -> bool:
-    """Trains, converts and evaluates a stage, anew where what it took over has changed since; whether anything was to be done."""
+    """Trains, converts and evaluates a stage, from scratch if the run it starts from has changed. Returns True if there was work to do."""
     folder = WorkDir(stage.workdir)
     stamp = folder.results.stat().st_mtime_ns if folder.results.exists() else None
     took, kept = folder.path / TAKEN, fingerprint(source)
@@ -205,17 +208,15 @@ def _run(stage: Stage, number: int, of: int, command: str, source: str, measured
 
 
 def _split(source: str, results: Mapping[str, Any]) -> str:
-    """The split whose scores are paired: `test` where it was evaluated. Raises UserError where there are no predictions."""
+    """Returns the split whose scores are paired: `test` if it was evaluated. Raises UserError if there are no predictions."""
     there = list(dict.fromkeys(row["split"] for row in results["rows"] if WorkDir(source).predictions(row["split"]).exists()))
     if not there:
-        raise UserError(
-            f"{source} has no evaluated split to compare with. Evaluate one: experiments.evaluate --workdir={source} --split=valid."
-        )
+        raise UserError(f"{source} has no evaluated split to compare with. Evaluate one: assay evaluate --workdir={source} --split=valid.")
     return "test" if "test" in there else there[0]
 
 
 def _score(path: str, split: str, metric: str, compared: Comparison | None) -> dict[str, Any]:
-    """The score of a run with its interval, and its difference from the untreated one."""
+    """Returns the score of a run with its interval, and its difference from the untreated run."""
     rows = [row for row in WorkDir(path).read_results()["rows"] if (row["split"], row["metric"]) == (split, metric)]
     values = scores(path, split, metric)
     found: dict[str, Any] = {"score": rows[0]["value"] if rows else float(values.mean()), "interval": rows[0]["interval"] if rows else None}

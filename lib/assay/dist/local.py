@@ -33,7 +33,7 @@ def run(command: Sequence[str], processes: int, devices: int) -> int:
     if devices < 0:
         raise UserError(f"--devices={devices} is not possible: give a number of devices, or 0 for the existing ones.")
     if not command:
-        raise UserError("no command to run. Write it after --, as in: launch --processes=2 -- python -m experiments.main --config=...")
+        raise UserError("no command to run. Write it after --, as in: assay launch --processes=2 -- assay train --config=...")
     environment = {**os.environ, COORDINATOR: f"127.0.0.1:{_free_port()}", PROCESSES: str(processes)}
     if devices:
         environment["JAX_NUM_CPU_DEVICES"] = str(devices)

@@ -232,8 +232,8 @@ def _suggestion(one: Mapping[str, Any], workdir: str, rows: Sequence[Measurement
         "row": label(name),
         "id": places.get((group, name), ""),
         "expects": f"{one['expects']}{size}",
-        "command": f"python -m experiments.treat --from={shlex.quote(workdir)} --apply={one['number']} --workdir={shlex.quote(target)}",
-        "compare": f"python -m experiments.compare --before={shlex.quote(workdir)} --after={shlex.quote(target)}",
+        "command": f"assay treat --from={shlex.quote(workdir)} --apply={one['number']} --workdir={shlex.quote(target)}",
+        "compare": f"assay compare --before={shlex.quote(workdir)} --after={shlex.quote(target)}",
     }
 
 

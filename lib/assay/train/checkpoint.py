@@ -37,14 +37,14 @@ ROOT = "_CHECKPOINT_METADATA"  # orbax writes into it last of all
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    every: int  # steps between saves; the end of training is always saved
-    keep: int  # newest checkpoints that stay
-    keep_every: int = 0  # the checkpoint of each such step is saved, and never deleted; 0: only the newest stay
+    every: int  # steps between checkpoints; the last step always gets one
+    keep: int  # number of recent checkpoints to keep
+    keep_every: int = 0  # steps between checkpoints that are never deleted; 0 keeps only the recent ones
 
     def __post_init__(self):
-        require(self.every >= 1, "checkpoint.every", self.every, "it is at least 1")
-        require(self.keep >= 1, "checkpoint.keep", self.keep, "it is at least 1")
-        require(self.keep_every >= 0, "checkpoint.keep_every", self.keep_every, "a number of steps, or 0 for none")
+        require(self.every >= 1, "checkpoint.every", self.every, "it must be at least 1")
+        require(self.keep >= 1, "checkpoint.keep", self.keep, "it must be at least 1")
+        require(self.keep_every >= 0, "checkpoint.keep_every", self.keep_every, "it must be a number of steps, or 0 for none")
 
     def until(self, step: int) -> int:
         """Steps from `step` to the next one whose checkpoint is kept for good."""
@@ -127,7 +127,7 @@ class Checkpointer:
         """Raises _Damaged."""
         reason = damage(self.path / str(step)) if launch.leader() else ""
         if jax.process_count() > 1 and multihost_utils.broadcast_one_to_all(np.array(bool(reason))):
-            raise _Damaged(reason or "process 0 says why")
+            raise _Damaged(reason or "process 0 reports the reason")
         if reason:
             raise _Damaged(reason)
         try:
@@ -149,13 +149,13 @@ class Checkpointer:
                 good = other
                 break
         newest = (
-            f"The newest good one is step {good}: --from_step={good} goes on from it"
+            f"The newest intact one is step {good}: --from_step={good} resumes from it"
             if good
-            else "None before it is good: --from_step=0 starts anew"
+            else "No earlier one is intact: --from_step=0 restarts from scratch"
         )
         return UserError(
-            f"the checkpoint {self.path / str(step)} cannot be restored ({reason}). Nothing was changed. {newest} and sets what is newer "
-            "aside (a flag of experiments.main), or use another --workdir."
+            f"the checkpoint {self.path / str(step)} cannot be restored ({reason}). Nothing was changed. {newest} and moves newer ones "
+            "to set_aside/ (a flag of assay train). Or choose another --workdir."
         )
 
     def _seal(self) -> None:
@@ -214,7 +214,7 @@ def rewind(folders: Sequence[Path], aside: Path, step: int) -> None:
     first = found[folders[0]]
     if step and step not in first:
         known = ", ".join(map(str, first)) or "none"
-        raise UserError(f"--from_step={step} is no checkpoint of {folders[0]}. There are: {known}; 0 starts anew.")
+        raise UserError(f"--from_step={step} is not a checkpoint in {folders[0]}. Available: {known}; 0 restarts from scratch.")
     launch.together("rewind")
     if launch.leader():
         for folder, steps in found.items():

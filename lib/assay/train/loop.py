@@ -37,7 +37,7 @@ from assay.train.treatment import Treatment, links
 from assay.train.watch import Watch, watching
 from assay.train.workdir import WorkDir
 
-FREE = ("checkpoint", "evaluate", "train.log_every", "mesh", "model.remat", "model.scan")  # keys that may change when a run goes on
+FREE = ("checkpoint", "evaluate", "train.log_every", "mesh", "model.remat", "model.scan")  # keys that may change when a run resumes
 
 
 def run(
@@ -70,7 +70,7 @@ def run(
         return finished
     if made.treatment.finished and made.treatment.inherit is None:
         raise UserError(
-            f"{made.treatment.name} is for a model that has been trained. Do it to a finished run with experiments.treat, or list "
+            f"{made.treatment.name} applies to a trained model. Apply it to a finished run with assay treat, or list "
             "inherit:from=WORKDIR before it in --config.treatments."
         )
     made.treatment.prepare()
@@ -117,7 +117,7 @@ def train(
         if begun > total:
             raise UserError(
                 f"{folder.path} holds a checkpoint of step {begun}, beyond config.train.steps={total}. "
-                f"Raise --config.train.steps to at least {begun}, or start anew with another --workdir."
+                f"Raise --config.train.steps to at least {begun}, or start from scratch in another --workdir."
             )
         claim()
         if begun == total or watch.over:
@@ -126,7 +126,7 @@ def train(
             checkpointer.save(begun, made.saved(state), watch.keep())  # of a run without steps; any other is there
             return _answering(made, mesh, watch, state)
         if not quiet:
-            origin = f"from step {begun}" if begun else "from the start"
+            origin = f"from step {begun}" if begun else "from scratch"
             print(f"{labels.experiment}: {count(state.params):,} parameters, {jax.device_count()} device(s), {origin}", file=sys.stderr)
         every = settings.train.log_every
         with _signals() as received, logging(folder, labels.short, made.examples, every, begun, total, quiet) as log:
@@ -136,10 +136,10 @@ def train(
                 return _answering(made, mesh, watch, state)
             except FloatingPointError as fault:
                 saved = checkpointer.finished()
-                where = f"the last good checkpoint is kept in {folder.checkpoints}" if saved else "no checkpoint had been saved yet"
+                where = f"the last good checkpoint is in {folder.checkpoints}" if saved else "no checkpoint had been saved yet"
                 raise UserError(
                     f"{fault}, so training stopped; {where}. "
-                    "Lower --config.optimizer.learning_rate or set --config.optimizer.clip_norm, in another --workdir."
+                    "Lower --config.optimizer.learning_rate or set --config.optimizer.clip_norm, and train in another --workdir."
                 ) from None
 
 
@@ -195,7 +195,7 @@ def _answering(made: Experiment, mesh: Mesh, watch: Watch, last: TrainState) -> 
     step, wanted = watch.best.finished(), watch.stopping.step
     if step != wanted:  # its folder went away, or the run was cut back to fewer steps than it had taken
         found = "nothing" if step is None else f"step {step}"
-        raise UserError(f"the best look was at step {wanted}, and {watch.best.path} holds {found}. Start anew with another --workdir.")
+        raise UserError(f"the best validation was at step {wanted}, but {watch.best.path} holds {found}. Choose another --workdir.")
     return watch.best.restore(step, place(made.abstract(), mesh))[0]
 
 

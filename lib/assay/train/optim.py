@@ -24,13 +24,13 @@ MATRICES = re.compile(r"(?<!/head)/(kernel|recurrent)$")  # hidden matrices, whi
 @dataclass(frozen=True)
 class OptimizerConfig:
     name: str  # a name in OPTIMIZERS
-    learning_rate: float  # at the peak
+    learning_rate: float  # peak learning rate
     schedule: str  # a name in SCHEDULES
-    warmup_steps: int  # steps of linear rise from 0
-    decay_steps: int  # steps until a decaying schedule ends; 0 means train.steps
-    weight_decay: float  # decoupled; multiplied by the learning rate
-    decay_paths: str  # regex of the parameter paths that weight decay falls on
-    clip_norm: float  # global gradient norm above which gradients are scaled down; 0 switches it off
+    warmup_steps: int  # steps of linear warmup from 0
+    decay_steps: int  # steps until the decay ends, warmup included; 0 means train.steps
+    weight_decay: float  # decoupled weight decay, multiplied by the learning rate
+    decay_paths: str  # regex of the parameter paths to decay
+    clip_norm: float  # gradients are clipped to this global norm; 0 disables clipping
 
     def __post_init__(self):
         if self.name not in OPTIMIZERS:
@@ -40,10 +40,10 @@ class OptimizerConfig:
         try:
             re.compile(self.decay_paths)
         except re.error as error:
-            raise UserError(f"config.optimizer.decay_paths={self.decay_paths!r} is no regular expression: {error}.") from None
-        require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "it is above 0")
+            raise UserError(f"config.optimizer.decay_paths={self.decay_paths!r} is not a valid regular expression: {error}.") from None
+        require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "it must be above 0")
         for name in ("warmup_steps", "decay_steps", "weight_decay", "clip_norm"):
-            require(getattr(self, name) >= 0, f"optimizer.{name}", getattr(self, name), "it is at least 0")
+            require(getattr(self, name) >= 0, f"optimizer.{name}", getattr(self, name), "it must be at least 0")
 
 
 def adafactor() -> optax.GradientTransformation:

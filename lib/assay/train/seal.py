@@ -30,7 +30,7 @@ def damage(folder: Path) -> str:
     """What differs from the seal, in words; "" where nothing does or there is none."""
     links = [file for file in (folder, *folder.rglob("*")) if file.is_symlink()]
     if links:
-        return f"it holds a symbolic link, {links[0].name}, which is not followed"
+        return f"it contains a symbolic link, {links[0].name}, which is not followed"
     try:
         found = json.loads((folder / SEAL).read_text())
         files = found["files"]
@@ -39,11 +39,11 @@ def damage(folder: Path) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, ValueError, KeyError, TypeError):
-        return f"its {SEAL} is not what was written"
+        return f"its {SEAL} has changed since it was written"
     for name, wanted in files.items():
         try:
             if _hash(folder / name) != wanted:
-                return f"its file {name} is not what was written"
+                return f"its file {name} has changed since it was written"
         except OSError as error:
             return f"its file {name} cannot be read: {error.strerror}"
     return ""

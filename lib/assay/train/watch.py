@@ -72,8 +72,8 @@ def watching(made: Experiment, folder: WorkDir, mesh: Mesh) -> Iterator[Watch]:
     train = made.settings.train
     if train.validate_every and SPLIT not in made.task.splits:
         raise UserError(
-            f"{made.task.name} has no split {SPLIT!r} to look at (it has {', '.join(made.task.splits)}). "
-            "Hold some examples out, or set --config.train.validate_every=0."
+            f"{made.task.name} has no split {SPLIT!r} for validation (its splits: {', '.join(made.task.splits)}). "
+            "Hold out some examples, or set --config.train.validate_every=0."
         )
     answer = compiled(make_answer(made.model, made.task), mesh)
     metric = made.task.metrics[0]

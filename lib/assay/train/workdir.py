@@ -42,15 +42,15 @@ class WorkDir:
             if "data" in changed:
                 raise self.other_data()
             if changed:
-                listed = "\n".join(f"  config.{key}: {old!r} there, {new!r} asked for" for key, (old, new) in changed.items())
+                listed = "\n".join(f"  config.{key}: {old!r} in the run, {new!r} requested" for key, (old, new) in changed.items())
                 raise UserError(
                     f"{self.path} holds a run of another configuration:\n{listed}\n"
-                    "Start anew with another --workdir, or delete that folder; or set these keys back to go on with it."
+                    "To resume it, set these keys back. To start from scratch, choose another --workdir or delete that folder."
                 )
         elif self.path.is_dir() and any(self.path.glob("*/seed_*")):
-            raise UserError(f"{self.path} holds a study. Give --workdir one of its runs, or another folder.")
+            raise UserError(f"{self.path} holds a study. Set --workdir to one of its runs, or to another folder.")
         elif self.checkpoints.is_dir() and any(self.checkpoints.iterdir()):
-            raise UserError(f"{self.path} holds checkpoints without a config.json. Start anew with another --workdir.")
+            raise UserError(f"{self.path} holds checkpoints without a config.json. Choose another --workdir.")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.path).close()
@@ -60,7 +60,7 @@ class WorkDir:
     def other_data(self) -> UserError:
         return UserError(
             f"the training data of {self.path} have changed since it was trained (a text, a label, their order, or Python for stdlib/*). "
-            "Bring them back, or start anew with another --workdir."
+            "Restore them, or start from scratch in another --workdir."
         )
 
     def claim(self, config: Mapping[str, Any]) -> None:
@@ -70,12 +70,12 @@ class WorkDir:
         self.write_json(self.config, config)
 
     def read_config(self) -> dict[str, Any]:
-        hint = "It is written when a run starts; give --workdir the folder of a run."
+        hint = "A run writes it when it starts. Set --workdir to the folder of a run."
         parts = {"experiment": str, "composition": dict, "task": dict, "model": dict, "treatments": list}
         return completed(self._read(self.config, hint, parts))
 
     def read_results(self) -> dict[str, Any]:
-        hint = "It is written when a run ends: run the same command again to finish it."
+        hint = "A run writes it when it finishes. Run the same command again to finish the run."
         return self._read(self.results, hint, {"schema": int, "rows": list, "environment": dict})
 
     def finished(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -114,10 +114,10 @@ class WorkDir:
         try:
             for path in (self.checkpoints, self.best, self.set_aside, self.tensorboard, self.profile, self.path / "predictions"):
                 if path.exists() and not path.is_dir():
-                    raise UserError(f"{path} is no folder. Start anew with another --workdir, or remove it.")
+                    raise UserError(f"{path} is not a folder. Choose another --workdir, or remove it.")
             for path in (self.config, self.results, self.metrics, self.timing, self.report, self.secret):
                 if path.exists() and not path.is_file():
-                    raise UserError(f"{path} is no file. Start anew with another --workdir, or remove it.")
+                    raise UserError(f"{path} is not a file. Choose another --workdir, or remove it.")
         except OSError as error:  # such as a name that is too long
             raise self._unwritable(error) from None
 
@@ -130,10 +130,10 @@ class WorkDir:
         except FileNotFoundError:
             raise UserError(f"no {path.name} in {path.parent}. {hint}") from None
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read: {error}. Start anew with another --workdir.") from None
+            raise UserError(f"{path} cannot be read: {error}. Choose another --workdir.") from None
         bad = [name for name, kind in parts.items() if not isinstance(found, dict) or not isinstance(found.get(name), kind)]
         if bad:
-            raise UserError(f"{path} is not what a run writes: it lacks {', '.join(bad)}. Start anew with another --workdir.")
+            raise UserError(f"{path} is not a file of a run: it lacks {', '.join(bad)}. Choose another --workdir.")
         return found
 
 
@@ -159,7 +159,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     try:
         _write(path, content)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}. Choose another place.") from None
+        raise UserError(f"cannot write {path}: {error.strerror or error}. Choose another location.") from None
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -99,7 +99,7 @@ def check(before: Diagnosis, after: Diagnosis, name: str) -> None:
         quick, full = ("before", name) if before.about["quick"] else (name, "before")
         raise UserError(
             f"the diagnosis of {quick} is a quick one, with fewer examples than that of {full}. Diagnose both alike: "
-            "python -m experiments.diagnose --workdir=..., with --quick for both or for neither."
+            "assay diagnose --workdir=..., with --quick for both or for neither."
         )
     asked = [one for one in _differing(before, after) if TRAIN not in one.split("+") and "," not in one]  # not tokens, nor parts
     differing = [one for one in asked if not (_numbered(before.sets[one].ids) and _numbered(after.sets[one].ids))]

@@ -48,7 +48,7 @@ class Diagnosis(NamedTuple):
 def read(workdir: str | Path) -> Diagnosis:
     """What `diagnose` wrote. Raises UserError where there is none, or one of another schema, or a damaged one."""
     path = Path(workdir) / ROWS
-    again = f"Diagnose it: python -m experiments.diagnose --workdir={workdir}"
+    again = f"Diagnose it: assay diagnose --workdir={workdir}"
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
         schema = said.get("schema")

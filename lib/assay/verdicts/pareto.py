@@ -102,7 +102,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path.parent} has no {path.name}: python -m experiments.treat writes it. Choose another --workdir.") from None
+        raise UserError(f"{path.parent} has no {path.name}: assay treat writes it. Choose another --workdir.") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}. Run treat again, or choose another --workdir.") from None
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:

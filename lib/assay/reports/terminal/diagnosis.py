@@ -48,7 +48,7 @@ def print_diagnosis(found: Diagnosis, console: Console | None = None) -> None:
     for one in found.suggestions:
         console.print(show(f"try {one['number']}: {one['treatment']}  {one['rule']}"))
     if found.suggestions:
-        console.print(show("python -m experiments.treat --from=WORKDIR --apply=N --workdir=OTHER does it."))
+        console.print(show("assay treat --from=WORKDIR --apply=N --workdir=OTHER does it."))
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
