@@ -18,7 +18,10 @@ CACHE.mkdir(parents=True, exist_ok=True)
 CACHE.chmod(0o700)  # a compilation cache amounts to code that will be run
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))  # subprocesses of tests share it
 
-from collections.abc import Callable  # noqa: E402
+QUICKLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+os.environ.setdefault(QUICKLY, "1")  # most tests compile more than they compute; subprocesses inherit it
+
+from collections.abc import Callable, Iterator  # noqa: E402
 from typing import Any  # noqa: E402
 
 import beartype  # noqa: E402
@@ -47,6 +50,25 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_as_users_do(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compiles with all optimizations in modules marked `optimised`: those that test numbers, speed and kernels."""
+    if request.node.get_closest_marker("optimised") is None:
+        yield
+        return
+    before = os.environ[QUICKLY]
+    for setting in ("0", before):
+        jax.clear_caches()
+        os.environ[QUICKLY] = setting
+        jax.config.update("jax_disable_most_optimizations", setting == "1")
+        if setting == "0":
+            yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "optimised: compile with all optimizations, for tests of numbers, speed and kernels")
 
 
 def pytest_collection_finish() -> None:

@@ -16,6 +16,8 @@ from assay.train.experiment import assemble
 from assay.train.step import make_step, repeat
 from assay.treatments.pipeline.load import treatments
 
+pytestmark = pytest.mark.optimised
+
 GOLDEN = Path(__file__).with_name("golden.json")
 
 

@@ -12,6 +12,8 @@ from assay.diagnostics.cost import speed as module
 from assay.diagnostics.cost.speed import MANY, ONE, median_interval, speed, verdict
 from assay.models.model import Model, Output
 
+pytestmark = pytest.mark.optimised
+
 WIDTH = 256
 
 
