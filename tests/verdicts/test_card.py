@@ -265,7 +265,7 @@ def test_those_with_checkpoints_take_turns(tmp_path, monkeypatch):
         subject = bring(apply, params, {"test": (np.ones((64, 256), np.float32), np.zeros(64, int))})
         return subject.model, subject.params, subject.task
 
-    monkeypatch.setattr("assay.verdicts.turns.load", load)
+    monkeypatch.setattr("assay.cli.compare.load", load)
     a, deep = (run_folder(tmp_path / name, seal=name) for name in ("a", "deep"))
     told = retime(a, {"deep": deep, "same": a}, 8.0)
     assert told["same"].one_program and not told["same"].changes
@@ -291,7 +291,7 @@ def test_a_model_that_cannot_be_timed_does_not_take_the_card_with_it(tmp_path, m
             raise ZeroDivisionError("no\n time")
         return dict.fromkeys(runs, in_turns([1.0] * 25))
 
-    monkeypatch.setattr("assay.verdicts.turns._in_turns", fails)
+    monkeypatch.setattr("assay.cli.compare._in_turns", fails)
     a, b, c = (run_folder(tmp_path / name, seal=name) for name in ("a", "b", "c"))
     card = build(diagnosis(), {"b": diagnosis(), "c": diagnosis()}, retime(a, {"b": b, "c": c}, 1.0))
     assert found(card, "latency_p50")["why"] == "crashed: ZeroDivisionError: no time" and found(card, "latency_p50")["verdict"] == OPEN

@@ -8,7 +8,7 @@ import pytest
 from conftest import EXPERIMENTS
 from verb_server import verb
 
-from assay.cli import diagnose as verb
+from assay.cli import diagnose as diagnosing
 from assay.cli.compare import card_of
 from assay.config.files import load
 from assay.config.overrides import override
@@ -36,14 +36,14 @@ def runs(tmp_path_factory, fast) -> dict[str, Path]:
         config = override(load(f"{EXPERIMENTS}/{spec}"), {"train.log_every": "2", "evaluate.splits": "", **changes})
         loop.run(config, str(folder / name), treatments(config.treatments), spec.replace(".py", ""), quiet=True)
     for name in specs:
-        verb.diagnose(folder / name, quick=True)
+        diagnosing.diagnose(folder / name, quick=True)
     return {name: folder / name for name in specs}
 
 
 @pytest.fixture(scope="module")
 def fast():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verb, "FEW", (64, 0.4))
+        patch.setattr(diagnosing, "FEW", (64, 0.4))
         yield
 
 
@@ -84,8 +84,8 @@ def test_what_was_measured_is_read_again(runs):
 def test_a_diagnosed_run_is_known_to_its_subject(runs, fast, tmp_path, monkeypatch):
     copy, seen = tmp_path / "copy", []
     shutil.copytree(runs["cnn"], copy)
-    monkeypatch.setattr(verb, "examine", lambda subject, *rest, **more: seen.append(subject) or [])
-    verb.diagnose(copy, quick=True)
+    monkeypatch.setattr(diagnosing, "examine", lambda subject, *rest, **more: seen.append(subject) or [])
+    diagnosing.diagnose(copy, quick=True)
     run = seen[0].run
     assert run.config == json.loads((copy / "config.json").read_text()) and run.treatments == tuple(run.config["treatments"])
     assert run.steps == run.config["train"]["steps"] and seen[0].members("train").all() and not seen[0].members("test").any()
@@ -94,7 +94,7 @@ def test_a_diagnosed_run_is_known_to_its_subject(runs, fast, tmp_path, monkeypat
 def test_two_diagnoses_are_the_same_bytes_without_the_times(runs, fast, tmp_path):
     for name in ("cnn", "parity"):
         first, columns = without_times(runs[name]), (runs[name] / diagnosis.COLUMNS).read_bytes()
-        verb.diagnose(runs[name], quick=True)
+        diagnosing.diagnose(runs[name], quick=True)
         assert json.dumps(without_times(runs[name])) == json.dumps(first)
         assert (runs[name] / diagnosis.COLUMNS).read_bytes() == columns
 
@@ -159,7 +159,7 @@ def test_a_diagnostic_that_crashes_has_a_row_and_the_others_stand(runs, fast, tm
         raise ZeroDivisionError("<b>no</b>")
 
     monkeypatch.setitem(diagnostics.DIAGNOSTICS, "effective_rank", diagnostics.DIAGNOSTICS["effective_rank"]._replace(measure=fails))
-    found = verb.diagnose(copy, quick=True)
+    found = diagnosing.diagnose(copy, quick=True)
     (row,) = [row for row in found.rows if row.crashed]
     assert row.name == "effective_rank" and "ZeroDivisionError" in row.reason
     assert sum(one.applies for one in found.rows) > 20
@@ -178,7 +178,7 @@ def test_what_fails_on_the_way_to_suggestions_is_told(runs, fast, tmp_path, monk
         return whole.measure(subject)
 
     monkeypatch.setitem(diagnostics.DIAGNOSTICS, "calibration", whole._replace(measure=fails))
-    found = verb.diagnose(copy, quick=True)
+    found = diagnosing.diagnose(copy, quick=True)
     assert not any(row.crashed for row in found.rows) and len(found.rows) > 20
     assert len(found.about["failed"]) == 3 and "calibration/nll on valid: crashed: ZeroDivisionError" in found.about["failed"][1]
     assert "on the split for choices" in (copy / diagnosis.PAGE).read_text()
@@ -187,7 +187,7 @@ def test_what_fails_on_the_way_to_suggestions_is_told(runs, fast, tmp_path, monk
         raise ZeroDivisionError("no rule")
 
     monkeypatch.setattr("assay.cli.diagnose.recommend", none)
-    again = verb.diagnose(copy, quick=True)
+    again = diagnosing.diagnose(copy, quick=True)
     assert again.about["failed"] == ["the suggestions: ZeroDivisionError: no rule"] and again.suggestions == []
 
 
@@ -195,7 +195,7 @@ def test_a_run_that_has_not_ended_says_so(runs, fast, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(runs["cnn"], copy)
     (copy / "results.json").unlink()
-    (note,) = verb.diagnose(copy, quick=True).about["notes"]
+    (note,) = diagnosing.diagnose(copy, quick=True).about["notes"]
     steps = json.loads((copy / "config.json").read_text())["train"]["steps"]
     assert note == f"The run has not finished; this diagnosis measures its checkpoint of step {steps:,} of {steps:,}."
     assert note in (copy / diagnosis.PAGE).read_text()

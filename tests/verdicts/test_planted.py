@@ -10,7 +10,7 @@ import pytest
 from conftest import EXPERIMENTS
 from ml_collections import ConfigDict
 
-from assay.cli import diagnose as verb
+from assay.cli import diagnose as diagnosing
 from assay.config import cnn, mlp, recurrent, transformer
 from assay.config.files import load
 from assay.config.schema import to_dict
@@ -126,13 +126,13 @@ HEALTHY = {
 @pytest.fixture
 def suggested(tmp_path, monkeypatch):
     """Trains a run, diagnoses it, and returns what is suggested. What takes time is measured for a moment only: no rule reads it."""
-    monkeypatch.setattr(verb, "FEW", (verb.FEW[0], 0.1))
+    monkeypatch.setattr(diagnosing, "FEW", (diagnosing.FEW[0], 0.1))
 
     def make(config: ConfigDict, seed: int) -> list[dict[str, Any]]:
         config.seed = seed
         made = to_dict(config.lock())
         loop.run(made, str(tmp_path / "run"), treatments(made["treatments"]), "reason/parity:transformer", quiet=True)
-        return verb.diagnose(tmp_path / "run", quick=True).suggestions
+        return diagnosing.diagnose(tmp_path / "run", quick=True).suggestions
 
     return make
 

@@ -38,6 +38,7 @@ from assay.train.experiment import Experiment
 from assay.train.progress import bar
 from assay.train.state import all_params, final_params
 from assay.train.workdir import WorkDir, check_writable, environment, write_bytes, write_text
+from assay.treatments.pipeline.again import again
 from assay.treatments.pipeline.load import rebuild, restore
 from assay.verdicts.diagnosis import COLUMNS, PAGE, ROWS, SCHEMA, Diagnosis, as_json, example_sets, packed
 from assay.verdicts.recommend import recommend
@@ -57,7 +58,9 @@ def diagnose(workdir: str | Path, quick: bool = False) -> Diagnosis:
     examples, seconds = FEW if quick else FULL
     params = final_params(state, made.treatment)["model"]
     run = Run(folder.read_config(), tuple(made.settings.treatments), int(state.step))
-    subject = Subject(made.model, params, made.task, held_out(made.task), examples, _history(folder), _begun(made), seconds, run=run)
+    subject = Subject(
+        made.model, params, made.task, held_out(made.task), examples, _history(folder), _begun(made), seconds, run=run, again=again(workdir)
+    )
     check_writable(workdir)
     with bar("diagnosis", len(DIAGNOSTICS) + 1, "parts") as update:
         rows = examine(subject, on_done=lambda done, name: update(done, {}))

@@ -166,6 +166,32 @@ def finite(source: Source, size: int) -> Source:
     return replace(source, size=size, fetch=fetch)
 
 
+def subset(source: Source, members: np.ndarray) -> Source:
+    """Returns the examples of a finite split where `members`, bool [size], is true. Indices and ids count those examples alone."""
+    chosen = np.flatnonzero(members)
+    length, labels = source.length_of(chosen), source.labels
+
+    def fetch(indices: np.ndarray) -> Examples:
+        return source.fetch(chosen[row_of(indices, len(chosen))])._replace(id=np.asarray(indices, np.int64))
+
+    def length_of(indices: np.ndarray) -> np.ndarray:
+        return length[row_of(indices, len(chosen))]
+
+    def index_of(ordinals: np.ndarray, wanted: int) -> np.ndarray:
+        return np.flatnonzero(length == wanted)[np.asarray(ordinals, np.int64)]
+
+    return replace(
+        source,
+        lengths=(int(length.min()), int(length.max())),
+        size=len(chosen),
+        fetch=fetch,
+        length_of=length_of,
+        index_of=index_of,
+        groups=None if source.groups is None else [source.groups[i] for i in chosen.tolist()],
+        labels=None if labels is None else lambda: labels()[chosen],
+    )
+
+
 def content_hash(tokens: np.ndarray) -> np.ndarray:
     """A 64-bit hash of each row's tokens (non-negative integers), stable across processes and versions."""
     with np.errstate(over="ignore"):

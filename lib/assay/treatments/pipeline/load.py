@@ -29,16 +29,17 @@ def treatments(specs: Sequence[str]) -> list[Treatment]:
     return build(specs, RUNS)
 
 
-def load(workdir: str | Path, treated: Sequence[Treatment] | None = None) -> tuple[Model, PyTree, Task]:
+def load(workdir: str | Path, treated: Sequence[Treatment] | None = None, step: int | None = None) -> tuple[Model, PyTree, Task]:
     """Returns the treated model, its parameters and the task of a run.
 
-    The parameters are those of the most recent checkpoint, or of the best checkpoint if the run used early stopping.
+    The parameters are those of the most recent checkpoint, or of the best checkpoint if the run used early stopping, or of `step`.
 
     Args:
       workdir: work directory of the run.
       treated: the run's treatments, if some were passed from a notebook and are not listed in its config.
+      step: the checkpoint to load, such as one that `checkpoint.keep_every` kept; 0: the parameters before the first step.
 
-    Raises UserError if there is no checkpoint.
+    Raises UserError if there is no such checkpoint.
 
     >>> model, params, task = assay.load("runs/tiny")
     >>> batch = task.encode(task.source("iid").fetch(np.arange(2)), task.width(8))
@@ -46,7 +47,7 @@ def load(workdir: str | Path, treated: Sequence[Treatment] | None = None) -> tup
     (2, 9, 2)
     """
     made = rebuild(workdir, treated=treated)
-    state = restore(made, workdir)
+    state = restore(made, workdir, step)
     return made.model, final_params(state, made.treatment)["model"], made.task
 
 
@@ -91,24 +92,30 @@ def check_early(workdir: str | Path, step: int) -> None:
 def early(workdir: str | Path, step: int) -> PyTree:
     """Returns the model's parameters after `step` steps of a run; 0: the initial ones. Raises UserError if there is no such checkpoint."""
     check_early(workdir, step)
-    made, folder = rebuild(workdir), WorkDir(workdir)
-    if step == 0:
-        start = jax.jit(made.init_state)(made.key, made.given(loaded=False), made.first_batch(), made.started())
-        return all_params(start)["model"]
-    with Checkpointer(folder.checkpoints, made.settings.checkpoint) as checkpointer:
-        return all_params(checkpointer.restore(step, place(made.abstract(), make_mesh(MeshConfig(-1, 1, 1))))[0])["model"]
+    return all_params(restore(rebuild(workdir), workdir, step))["model"]
 
 
-def restore(made: Experiment, workdir: str | Path) -> TrainState:
-    """Restores the most recent state, or the best with early stopping, sharded over the devices. Raises UserError if there is none."""
+def restore(made: Experiment, workdir: str | Path, step: int | None = None) -> TrainState:
+    """Restores a state, sharded over the devices: the most recent one, the best with early stopping, or that of `step`.
+
+    Step 0 is the state before training and needs no checkpoint. Raises UserError if there is no such checkpoint.
+    """
     folder = WorkDir(workdir)
-    nothing = UserError(f"no checkpoint in {folder.path}. Train it first: python -m experiments.main --config=... --workdir={workdir}")
+    if step == 0:
+        return jax.jit(made.init_state)(made.key, made.given(loaded=False), made.first_batch(), made.started())
+    nothing = UserError(f"no checkpoint in {folder.path}. Train it first: assay train --config=... --workdir={workdir}")
     if not folder.checkpoints.is_dir():
         raise nothing
     looked = made.settings.train.patience and folder.best.is_dir() and any(path.name.isdecimal() for path in folder.best.iterdir())
-    answering = folder.best if looked else folder.checkpoints
+    answering = folder.best if looked and step is None else folder.checkpoints
+    if step is not None and not (answering / str(step)).is_dir():
+        kept = ", ".join(map(str, sorted(int(path.name) for path in answering.iterdir() if path.name.isdecimal())))
+        raise UserError(
+            f"{workdir} has no checkpoint of step {step}; it has {kept or 'none'}, and 0 for the initial parameters. "
+            "Train with a larger --config.checkpoint.keep, or with --config.checkpoint.keep_every."
+        )
     with Checkpointer(answering, made.settings.checkpoint) as checkpointer:
-        step = checkpointer.latest()
+        step = checkpointer.latest() if step is None else step
         if step is None:
             raise nothing
         return checkpointer.restore(step, place(made.abstract(), make_mesh(MeshConfig(-1, 1, 1))))[0]
