@@ -23,7 +23,7 @@ BROKEN = {
     "no config": ("def get_config(variant):\n    return {'seed': 0}\n", ["returns dict", "ConfigDict"]),
     "exits": ("import sys\nsys.exit(0)\n", ["line 2", "SystemExit"]),
     "a function as a value": (
-        "from assay.config.defaults import defaults\ndef get_config(variant):\n    config = defaults()\n"
+        "from assay.config import defaults\ndef get_config(variant):\n    config = defaults()\n"
         "    config.extra = lambda: 3\n    return config\n",
         ["config.extra", "is not possible"],
     ),

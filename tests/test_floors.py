@@ -81,7 +81,7 @@ def _is_upward(folder: str, name: str) -> bool:
         ("tasks", "from assay.models import families"),
         ("infer", "from assay.train.step import make_step"),
         ("evals", "def late():\n    from assay.train import loop"),
-        ("train", "from assay.treatments.table import treatments"),
+        ("train", "from assay.treatments.table import build"),
         ("train", "if TYPE_CHECKING:\n    import assay.reports.run"),
         ("treatments", "from assay.diagnostics.cost.cost import cost"),
         ("diagnostics", "from assay.treatments.pipeline.load import load"),

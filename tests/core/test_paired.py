@@ -11,6 +11,8 @@ from scipy.stats import bootstrap as scipy_bootstrap
 from assay.core.paired import agresti_min, difference_of, flip_test, interval_of, mean, sign_test
 from assay.core.stats import wilson
 
+SCORE = ("score",)
+
 
 def of(values):
     return {"test/score": np.asarray(values, np.float64)}
@@ -38,7 +40,7 @@ def test_the_known_warning():
     pooled = (970 + 982) / 2000
     z = (0.970 - 0.982) / math.sqrt(2 * pooled * (1 - pooled) / 1000)
     assert 2 * norm.cdf(z) == pytest.approx(0.080, abs=5e-4)
-    found = difference_of(mean, first, second)
+    found = difference_of(mean, first, second, right=SCORE)
     assert found.p_value == pytest.approx(0.0075, abs=5e-5) == pytest.approx(binomtest(3, 18).pvalue, abs=5e-5)
     assert found.value == pytest.approx(-0.012) and found.low < found.value < found.high < 0
 
@@ -51,7 +53,7 @@ def test_agresti_and_mins_interval_is_walds_of_a_table_with_a_half_more_in_each_
         half = 1.959963984540054 * math.sqrt((share @ signs**2 - centre**2) / cells.sum())
         expected = max(-1, centre - half), min(1, centre + half)
         assert agresti_min(b, c, both + b + c + neither) == pytest.approx(expected)
-        found = difference_of(mean, *pair(both, b, c, neither))
+        found = difference_of(mean, *pair(both, b, c, neither), right=SCORE)
         assert (found.low, found.high) == pytest.approx(expected) and found.value == pytest.approx((b - c) / (both + b + c + neither))
     assert agresti_min(3, 15, 1000) == pytest.approx((-0.020470, -0.003482), abs=1e-6)  # (-12 -+ 1.96 sqrt(19 - 144 / 1002)) / 1002
 
@@ -100,7 +102,7 @@ def test_whole_groups_flip_together():
     second = of(np.where(groups < "e", 0.0, first["test/score"]))  # four files of ten lost, all in one direction
     found = difference_of(mean, first, second, {"test": groups})
     assert found.p_value == 2 / 16, "the two files that are alike count for nothing, so that four coins are left"
-    assert difference_of(mean, first, second).p_value < 1e-8 and difference_of(mean, first, second, {"test": None}).p_value < 1e-8
+    assert all(difference_of(mean, first, second, groups, right=SCORE).p_value < 1e-8 for groups in ({}, {"test": None}))
     assert interval_of(mean, first, {"test": groups}) != interval_of(mean, first)
     with pytest.raises(ValueError, match="one group for each of 60"):
         difference_of(spread, first, second, {"test": groups[1:]})
@@ -144,7 +146,7 @@ def test_sets_are_drawn_independently():
 
 def test_intervals_of_one_model():
     right = np.array([1.0] * 45 + [0.0] * 5)
-    assert interval_of(mean, of(right)) == (0.9, *wilson(0.9, 50))
+    assert interval_of(mean, of(right), right=SCORE) == (0.9, *wilson(0.9, 50))
     values = np.random.default_rng(7).gamma(2.0, size=150)
     found = interval_of(spread, of(values), resamples=4000)
     scipys = scipy_bootstrap((values,), np.std, method="percentile", n_resamples=4000, random_state=np.random.default_rng(0))
@@ -168,10 +170,10 @@ def correlated(random, n=300):
 @pytest.mark.parametrize(
     ("draw", "truth"),
     [
-        (lambda random: interval_of(mean, of(random.random(200) < 0.9)), 0.9),
+        (lambda random: interval_of(mean, of(random.random(200) < 0.9), right=SCORE), 0.9),
         (lambda random: interval_of(mean, of(random.exponential(size=100)), resamples=400), 1.0),
         (lambda random: interval_of(gap, {"train/score": random.random(30), "test/score": random.random(60)}, resamples=100), 0.0),
-        (lambda random: difference_of(mean, *correlated(random)), 0.0),
+        (lambda random: difference_of(mean, *correlated(random), right=SCORE), 0.0),
         (lambda random: difference_of(mean, of(random.exponential(size=100)), of(random.normal(size=100)), flips=20), 1.0),
     ],
     ids=["right or wrong", "continuous", "two sets", "pairs of right or wrong", "pairs of continuous"],
@@ -212,3 +214,29 @@ def test_columns_that_are_not_the_same_examples():
         interval_of(gap, {"test/score": np.ones(3), "test/confidence": np.ones(2)})
     with pytest.raises(ValueError, match="non-zero length"):
         interval_of(mean, of([]))
+
+
+def test_the_kind_follows_from_what_a_column_is_and_not_from_its_values():
+    loss = {"test/loss": np.zeros(40)}
+    found = interval_of(mean, loss, right=SCORE)
+    assert found.value == 0 and math.isnan(found.low) and math.isnan(found.high), "a loss of 0 nats is not bounded by 0.088 nats"
+    ones, zeros = {"test/loss": np.ones(40)}, {"test/loss": np.where(np.arange(40) < 3, 1.0, 0.0)}
+    found = difference_of(mean, ones, zeros, right=SCORE)
+    assert found.p_value == flip_test(ones["test/loss"] - zeros["test/loss"]) and (found.low, found.high) != agresti_min(37, 0, 40)
+    right = of(np.ones(40))
+    assert interval_of(mean, right, right=SCORE) == (1, *wilson(1, 40)) and math.isnan(interval_of(mean, right).low)
+    for made in (
+        lambda: interval_of(mean, of([0.5, 1.0]), right=SCORE),
+        lambda: difference_of(mean, right, of(np.full(40, 0.5)), right=SCORE),
+    ):
+        with pytest.raises(ValueError, match="other values"):
+            made()
+
+
+def test_a_wider_interval_of_more_confidence():
+    values = of(np.random.default_rng(11).exponential(size=80))
+    for statistic in (mean, spread):
+        ends = [interval_of(statistic, values, confidence=confidence) for confidence in (0.8, 0.95, 0.99)]
+        assert ends[2].low < ends[1].low < ends[0].low < ends[0].high < ends[1].high < ends[2].high
+    right = of(np.arange(80) < 60)
+    assert interval_of(mean, right, right=SCORE, confidence=0.99)[1:] == pytest.approx(wilson(0.75, 80, 2.5758293))

@@ -1,10 +1,23 @@
 """Intervals and paired tests against closed forms, scipy, known values, and how often they cover the truth."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy.stats import binom, binomtest, norm
 
-from assay.core.stats import bootstrap, discordant, holm, mcnemar, over_seeds, paired_bootstrap, wilson
+from assay.core.stats import (
+    at_least,
+    auroc_interval,
+    bootstrap,
+    discordant,
+    holm,
+    mcnemar,
+    over_seeds,
+    paired_bootstrap,
+    quantile_interval,
+    wilson,
+)
 
 
 def test_wilson_known_values():
@@ -178,3 +191,32 @@ def test_bootstraps_name_what_they_cannot_do():
         bootstrap(np.mean, np.ones(3), confidence=95)
     with pytest.raises(ValueError, match="same non-zero length"):
         bootstrap(np.mean)
+
+
+def test_the_exact_bound_of_a_share():
+    for hits, n in ((0, 10), (1, 10), (45, 50), (10, 10)):
+        scipys = binomtest(hits, n, alternative="greater").proportion_ci(0.95, "exact").low
+        assert at_least(hits, n) == pytest.approx(scipys, abs=1e-12)
+    assert at_least(20, 20) == pytest.approx(0.05 ** (1 / 20)) and at_least(0, 5) == 0
+    with pytest.raises(ValueError, match="6 of 5"):
+        at_least(6, 5)
+
+
+def test_the_interval_of_a_quantile_is_of_order_statistics():
+    assert quantile_interval(np.arange(1.0, 11), 0.5) == (2, 9), "of ten values: 1 - 2 * 11 / 1024 = 0.979"
+    assert quantile_interval(np.arange(3.0), 0.5) == (-math.inf, math.inf) and quantile_interval(np.arange(20.0), 0.99)[1] == math.inf
+    random = np.random.default_rng(0)
+    draws = [quantile_interval(random.exponential(size=60), 0.9) for _ in range(1000)]
+    assert 0.94 <= np.mean([low <= math.log(10) <= high for low, high in draws]) <= 0.99
+
+
+@pytest.mark.parametrize(("apart", "positives", "negatives"), [(0.0, 20, 40), (1.0, 20, 40), (2.5, 15, 15)])
+def test_the_interval_of_an_auroc_covers_it(apart, positives, negatives):
+    random = np.random.default_rng(1)
+    truth, held = float(norm.cdf(apart / math.sqrt(2))), 0
+    for _ in range(400):
+        higher, lower = random.normal(apart, 1, positives), random.normal(size=negatives)
+        low, high = auroc_interval(float(np.mean(higher[:, None] > lower[None, :])), positives, negatives)
+        held += low <= truth <= high
+    assert 0.92 <= held / 400 <= 0.99
+    assert auroc_interval(1.0, 20, 20)[0] < 0.95 and auroc_interval(1.0, 20, 20)[1] == 1, "separated sets are no proof"

@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,8 @@ from assay.diagnostics import calibration, generalisation, health, long_range, r
 from assay.diagnostics import table as diagnostics
 from assay.diagnostics.bring import bring
 from assay.diagnostics.cost import costs, energy, speeds
-from assay.diagnostics.measurement import GROUPS, Measurement, Plot, calibration_interval, half_length
+from assay.diagnostics.measurement import GROUPS, Measurement, Plot
+from assay.diagnostics.statistics import calibration_interval, half_length
 from assay.diagnostics.subject import Subject, choosing, farther, held_out, limited
 from assay.models.model import Decode, Model, Output
 from assay.tasks.table import build
@@ -380,6 +382,14 @@ def test_costs_of_a_product():
     assert rows["flops"].plot.lines == {"operations": [30.0]} and rows["flops"].plot.labels == ["products"]
 
 
+def test_costs_say_that_an_edit_runs_another_program():
+    subject = bring(lambda p, b: b["inputs"] @ p["w"], {"w": jnp.ones((3, 5))}, {"test": (numbers(8), np.arange(8) % 5)})
+    for scan in (False, True):
+        module = SimpleNamespace(config=SimpleNamespace(scan=scan))
+        rows = by_name(costs.costs(replace(subject, model=replace(subject.model, module=module), asked={})))
+        assert ("unroll the loop over blocks" in rows["xla_flops"].how) == scan and "unroll" not in rows["parameters"].how
+
+
 def test_energy_is_what_the_counter_says(tmp_path, monkeypatch):
     """A counter that gains a joule at each reading: a joule for the batches of a turn."""
     monkeypatch.setattr(energy, "DOMAIN", tmp_path)
@@ -507,7 +517,7 @@ def test_the_interval_of_the_calibration_error_covers_it(error, n):
     generator = np.random.default_rng(n + int(100 * error))
     held = 0
     for _ in range(200):
-        found = calibration_interval(_told_by(error, n, generator), resamples=200)
+        found = calibration_interval(_told_by(error, n, generator), right=("score",), resamples=200)
         held += found.low <= error <= found.high
     assert held / 200 >= 0.9, held / 200
 

@@ -316,8 +316,11 @@ def test_sinusoids(dim):
 
 def test_taps_are_named_by_path():
     blocks = ("block_0", "block_1")
-    transformer = {"embedded", *(f"{block}/{tap}" for block in blocks for tap in ("attention/weights", "mlp", "residual"))}
-    for name, expected in (("lstm", {f"{block}/hidden" for block in blocks}), ("decoder", transformer), ("encoder", transformer)):
+    attention = (f"attention/{tap}" for tap in ("query", "key", "value", "logits", "weights", "heads", "out"))
+    inside = (*attention, "middle", "mlp", "mlp_out", "residual")
+    transformer = {"embedded", "norm", "logits", *(f"{block}/{tap}" for block in blocks for tap in inside)}
+    recurrent = {"embedded", *(f"{block}/hidden" for block in blocks)}
+    for name, expected in (("lstm", recurrent), ("decoder", transformer), ("encoder", transformer)):
         model = make(name, depth=2)
         shapes = jax.eval_shape(model.init, jax.random.key(0), random_batch())
         assert set(jax.eval_shape(model.apply, shapes, random_batch()).taps) == expected

@@ -136,9 +136,9 @@ def test_shapes_and_taps(name, pooled):
     model, batch = make(name, pooled), tokens()
     output = jax.eval_shape(model.apply, jax.eval_shape(model.init, jax.random.key(0), batch), batch)
     assert output.logits.shape == ((ROWS, OUTPUTS) if pooled else (ROWS, SEQ, OUTPUTS)) and output.logits.dtype == jnp.float32
-    assert (model.decode is None) == (pooled or name == "bilstm")
+    assert (model.decode is None) == (name == "bilstm")
     directions = ("/hidden", "/forward/hidden", "/backward/hidden") if name == "bilstm" else ("/hidden",)
-    assert set(output.taps) == {f"block_{i}{direction}" for i in range(2) for direction in directions}
+    assert set(output.taps) == {"embedded", *(f"block_{i}{direction}" for i in range(2) for direction in directions)}
 
 
 @pytest.mark.parametrize("name", EVERY)

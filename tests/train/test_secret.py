@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from carrying import config_of
 
-from assay.core import rng
+from assay.core import rng, secret
 from assay.core.errors import UserError
-from assay.train import loop, secret
+from assay.train import loop
 from assay.train.experiment import assemble
 from assay.train.treatment import Treatment
 from assay.treatments.pipeline.load import restore

@@ -19,7 +19,7 @@ from assay.core.paired import sign_test
 from assay.diagnostics.bring import bring
 from assay.diagnostics.cost.energy import joules
 from assay.diagnostics.cost.speeds import Timed, picture
-from assay.diagnostics.measurement import HIGHER, LOWER, NATS, POINT, SHARE, Measurement, Plot, inapplicable, sample
+from assay.diagnostics.measurement import HIGHER, LOWER, NATS, POINT, SHARE, Measurement, Plot, inapplicable, plain, sample
 from assay.reports.terminal.card import print_card
 from assay.verdicts.card import BEFORE, build, crashed
 from assay.verdicts.diagnosis import Diagnosis, ExampleSet
@@ -48,6 +48,7 @@ def diagnosis(right=RIGHT, loss=LOSS, size=1000.0, latency=0.01, ids=IDS, train=
             "score",
             "mean",
             {"test/score": right},
+            right=("score",),
             unit="fraction",
             better=HIGHER,
             margin=POINT,
@@ -86,7 +87,7 @@ def test_rows_side_by_side():
     score = card["rows"][1]
     assert score["before"]["value"] == pytest.approx(RIGHT.mean()) and score["before"]["interval"][0] < RIGHT.mean()
     assert (score["unit"], score["better"], score["margin"], score["how"]) == ("fraction", HIGHER, POINT, "accuracy on <300> examples")
-    assert score["plots"] == {name: {**diagnosis().rows[1].plot._asdict(), "labels": []} for name in (BEFORE, "b", "c")}
+    assert score["plots"] == {name: plain(diagnosis().rows[1].plot) for name in (BEFORE, "b", "c")}
     one = score["after"]["b"]
     assert one["difference"] == pytest.approx(LOST.mean() - RIGHT.mean()) and one["interval"][0] < one["difference"] < one["interval"][1]
     assert one["agreement"] == pytest.approx(np.mean(LOST == RIGHT)) and (one["n"], one["verdict"]) == (N, WORSE)

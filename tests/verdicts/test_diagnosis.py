@@ -81,6 +81,16 @@ def test_what_was_measured_is_read_again(runs):
     assert len(found.sets[name].ids) == row.n == len(set(found.sets[name].ids.tolist()))
 
 
+def test_a_diagnosed_run_is_known_to_its_subject(runs, fast, tmp_path, monkeypatch):
+    copy, seen = tmp_path / "copy", []
+    shutil.copytree(runs["cnn"], copy)
+    monkeypatch.setattr(verb, "examine", lambda subject, *rest, **more: seen.append(subject) or [])
+    verb.diagnose(copy, quick=True)
+    run = seen[0].run
+    assert run.config == json.loads((copy / "config.json").read_text()) and run.treatments == tuple(run.config["treatments"])
+    assert run.steps == run.config["train"]["steps"] and seen[0].members("train").all() and not seen[0].members("test").any()
+
+
 def test_two_diagnoses_are_the_same_bytes_without_the_times(runs, fast, tmp_path):
     for name in ("cnn", "parity"):
         first, columns = without_times(runs[name]), (runs[name] / diagnosis.COLUMNS).read_bytes()

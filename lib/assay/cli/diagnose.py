@@ -28,7 +28,7 @@ from assay.cli.command import launch
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
 from assay.diagnostics.measurement import Measurement
-from assay.diagnostics.subject import Subject, choosing, held_out
+from assay.diagnostics.subject import Run, Subject, choosing, held_out
 from assay.diagnostics.table import DIAGNOSTICS, examine
 from assay.dist.launch import leader
 from assay.reports.diagnosis import diagnosis_page
@@ -56,7 +56,8 @@ def diagnose(workdir: str | Path, quick: bool = False) -> Diagnosis:
     state = restore(made, workdir)
     examples, seconds = FEW if quick else FULL
     params = final_params(state, made.treatment)["model"]
-    subject = Subject(made.model, params, made.task, held_out(made.task), examples, _history(folder), _begun(made), seconds)
+    run = Run(folder.read_config(), tuple(made.settings.treatments), int(state.step))
+    subject = Subject(made.model, params, made.task, held_out(made.task), examples, _history(folder), _begun(made), seconds, run=run)
     check_writable(workdir)
     with bar("diagnosis", len(DIAGNOSTICS) + 1, "parts") as update:
         rows = examine(subject, on_done=lambda done, name: update(done, {}))

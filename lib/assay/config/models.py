@@ -26,7 +26,8 @@ def transformer(name: str, **changes: Any) -> ConfigDict:
             "mlp": 256,  # hidden features of the feed-forward layer
             "positions": "rotary",  # none, sinusoidal, learned, rotary, alibi, t5, transformer_xl, direction
             "randomised": 0,  # size of the range that random positions are drawn from; 2048 in the paper; 0: positions are 0, 1, 2, ...
-            "norm": "layernorm",  # layernorm, rmsnorm
+            "norm": "layernorm",  # layernorm, rmsnorm, none
+            "norm_variance": "fast",  # fast: in one pass; two_pass: accurate where the mean is large relative to the deviation
             "norm_place": "pre",  # pre, post
             "gate": False,  # whether a block may copy its input through a learned gate
             "activation": "gelu",  # relu, gelu, swiglu
@@ -34,6 +35,9 @@ def transformer(name: str, **changes: Any) -> ConfigDict:
             "tied": False,  # whether the output head shares its weights with the embedding
             "attention_weights": "softmax",  # softmax, geometric: how attention logits become weights
             "attention": "auto",  # auto, plain, fused: the attention kernel
+            "attention_bias": "none",  # none, qkv, qkvo: which projections of attention have a bias
+            "mlp_bias": True,  # whether the layers of the feed-forward part have a bias
+            "head_bias": True,  # whether the output head has a bias; a tied head has none
             "dropout": 0.0,  # fraction of features dropped after each half of a block
             "max_length": 1024,  # maximum number of learned positions, in tokens
             "local_window": 16,  # local: tokens that it sees backwards, including the current one

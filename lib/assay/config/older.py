@@ -9,7 +9,8 @@ from typing import Any
 
 # Group of the config -> the keys added later. Keys of `model` depend on the family, by the value of model.name.
 GROUPS: Mapping[str, Mapping[str, Any]] = {"checkpoint": {"keep_every": 0}}
-MODELS: Mapping[str, Mapping[str, Any]] = {}
+TRANSFORMER: Mapping[str, Any] = {"norm_variance": "fast", "attention_bias": "none", "mlp_bias": True, "head_bias": True}
+MODELS: Mapping[str, Mapping[str, Any]] = {"decoder": TRANSFORMER, "encoder": TRANSFORMER, "encoder_decoder": TRANSFORMER}
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,6 +51,18 @@ def limits(interval: tuple[float, float] | list[float] | None, unit: str, relati
     return f"{low.partition(' ')[0]} to {high}" if shared and shared == high.partition(" ")[2] else f"{low} to {high}"
 
 
+def bounded(limit: float | None, unit: str, bound: str) -> str:
+    """What a one-sided bound says: "at least 61.2 %" of a lower one, "at most" of an upper one."""
+    return f"at {'least' if bound == 'lower' else 'most'} {number(limit, unit)}"
+
+
+def stated(value: float | None, unit: str, bound: str = "", limit: float | None = None) -> str:
+    """A value with its bound, if it is one: "65.0 % (at least 61.2 %)", or "at least 61.2 %" where the value is the bound."""
+    if not bound or limit is None:
+        return number(value, unit)
+    return bounded(limit, unit, bound) if value == limit else f"{number(value, unit)} ({bounded(limit, unit, bound)})"
+
+
 # -- private --------------------------------------------------------------------------------------------------------------
 
 

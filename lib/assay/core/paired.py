@@ -1,10 +1,12 @@
 """Intervals for one model's statistics and paired differences of two models, for any statistic of per-example columns.
 
-    interval_of(mean, {"test/score": right})
+    interval_of(mean, {"test/score": right}, right=("score",))
     difference_of(gap, {"train/score": ..., "test/score": ...}, {...}, groups={"test": files})
 
 A column is named SET/WHAT. Examples of one set are resampled together, and sets independently. `groups` maps a set to its resampling units,
-such as the file that each passage comes from. Resampling uses a generator created from `seed`, so the same columns give the same bits.
+such as the file that each passage comes from. `right` names, by WHAT, the columns that hold right (1) or wrong (0) answers; the kind of
+interval and test follows from it, never from values that happen to be 0 and 1. Resampling uses a generator created from `seed`, so the same
+columns give the same bits.
 """
 
 import itertools
@@ -15,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from assay.core.stats import CHUNK, Difference, Interval, discordant, mcnemar, paired_bootstrap, wilson
+from assay.core.stats import CHUNK, Difference, Interval, discordant, mcnemar, normal, paired_bootstrap, wilson
 
 Z = 1.959963984540054  # of the normal distribution, 95 %
 FEW = 12  # up to this many units, all 4096 combinations of flips are tried
@@ -33,26 +35,33 @@ def mean(columns: Columns) -> float:
 
 
 def interval_of(
-    statistic: Statistic, columns: Columns, groups: Mapping[str, Together] = {}, seed: int = 0, resamples: int = 1000
+    statistic: Statistic,
+    columns: Columns,
+    groups: Mapping[str, Together] = {},
+    seed: int = 0,
+    resamples: int = 1000,
+    right: Sequence[str] = (),
+    confidence: float = 0.95,
 ) -> Interval:
-    """Returns the statistic with its 95 % interval: Wilson's for an ungrouped mean of zeros and ones, otherwise bootstrap percentiles.
+    """Returns the statistic with its interval: Wilson's for the ungrouped mean of a `right` column, otherwise bootstrap percentiles.
 
-    Raises ValueError for empty columns, or if lengths differ within a set. If the statistic or that of any resample is not finite, the ends
-    are NaN.
+    The ends are NaN if the statistic or that of any resample is not finite, and for a mean of equal values, which resampling cannot vary.
+    Raises ValueError for empty columns, if lengths differ within a set, and for a `right` column with values other than 0 and 1.
     """
-    _check(columns)
+    _check(columns, right)
     value = float(statistic(columns))
     if statistic is mean:
         ((key, values),) = columns.items()
         group = groups.get(_set(key))
-        if _binary(values) and group is None:
-            return Interval(value, *wilson(value, len(values)))
-        if not np.isfinite(values).all():
+        if _is_right(key, right) and group is None:
+            return Interval(value, *wilson(value, len(values), Z if confidence == 0.95 else normal(confidence)))
+        if not np.isfinite(values).all() or np.ptp(values) == 0:
             return Interval(value, math.nan, math.nan)
-        found = paired_bootstrap(values, np.zeros(len(values)), group, seed, resamples)
+        found = paired_bootstrap(values, np.zeros(len(values)), group, seed, resamples, confidence)
         return Interval(value, found.low, found.high)
     units, generator = _units(columns, groups), np.random.default_rng(seed)
-    return Interval(value, *_percentiles([statistic(_taken(columns, _drawn(units, generator))) for _ in range(resamples)]))
+    drawn = [statistic(_taken(columns, _drawn(units, generator))) for _ in range(resamples)]
+    return Interval(value, *_percentiles(drawn, confidence))
 
 
 def difference_of(
@@ -63,16 +72,19 @@ def difference_of(
     seed: int = 0,
     resamples: int = 2000,
     flips: int = 10_000,
+    right: Sequence[str] = (),
 ) -> Difference:
     """Returns statistic(first) - statistic(second) on the same examples, with its 95 % interval and the two-sided p-value of no difference.
 
-    An ungrouped mean of zeros and ones uses McNemar's exact test and the interval of Agresti and Min (Statistics in Medicine 2005): Wald's
-    interval after adding 1/2 to each cell of the 2 x 2 table. Any other mean uses sign flips of the units (examples or groups) and the
-    paired bootstrap. All flips are tried if at most 12 units differ, otherwise `flips` random ones (Good 2005). Any other statistic swaps
-    the two models at random, unit by unit, `resamples` times; its interval is the bootstrap's, with the same examples drawn for both. These
-    tests ask whether it matters which of the two models answered an example. Raises ValueError if the examples are not the same.
+    The ungrouped mean of a `right` column uses McNemar's exact test and the interval of Agresti and Min (Statistics in Medicine 2005):
+    Wald's interval after adding 1/2 to each cell of the 2 x 2 table. Any other mean uses sign flips of the units (examples or groups)
+    and the paired bootstrap. All flips are tried if at most 12 units differ, otherwise `flips` random ones (Good 2005). Any other
+    statistic swaps the two models at random, unit by unit, `resamples` times; its interval is the bootstrap's, with the same examples
+    drawn for both. These tests ask whether it matters which of the two models answered an example. Raises ValueError if the examples
+    are not the same.
     """
-    _check(first)
+    _check(first, right)
+    _check(second, right)
     if {key: len(values) for key, values in first.items()} != {key: len(values) for key, values in second.items()}:
         raise ValueError(f"a paired difference needs the same columns twice, got {sorted(first)} and {sorted(second)}, or other lengths")
     value = float(statistic(first)) - float(statistic(second))
@@ -82,7 +94,7 @@ def difference_of(
         return _swapped(statistic, first, second, value, _units(first, groups), seed, resamples)
     ((key, own),) = first.items()
     other, group = second[key], groups.get(_set(key))
-    if group is None and _binary(own) and _binary(other):
+    if group is None and _is_right(key, right):
         only_first, only_second = discordant(own, other)
         return Difference(value, *agresti_min(only_first, only_second, len(own)), mcnemar(only_first, only_second))
     found = paired_bootstrap(own, other, group, seed, resamples)
@@ -187,10 +199,10 @@ def _taken(columns: Columns, rows: Mapping[str, np.ndarray]) -> dict[str, np.nda
     return {key: values[rows[_set(key)]] for key, values in columns.items()}
 
 
-def _percentiles(values: Sequence[float]) -> tuple[float, float]:
+def _percentiles(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
     if not np.isfinite(values).all():
         return math.nan, math.nan
-    low, high = np.quantile(values, [0.025, 0.975])
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
@@ -198,11 +210,11 @@ def _set(key: str) -> str:
     return key.rpartition("/")[0]
 
 
-def _binary(values: np.ndarray) -> bool:
-    return bool(np.isin(values, (0.0, 1.0)).all())
+def _is_right(key: str, right: Sequence[str]) -> bool:
+    return key.rpartition("/")[2] in right
 
 
-def _check(columns: Columns) -> None:
+def _check(columns: Columns, right: Sequence[str]) -> None:
     lengths: dict[str, set[int]] = {}
     for key, values in columns.items():
         lengths.setdefault(_set(key), set()).add(len(values))
@@ -210,3 +222,6 @@ def _check(columns: Columns) -> None:
         raise ValueError(
             f"the columns of one set must have the same non-zero length, got { {key: len(of) for key, of in columns.items()} }"
         )
+    for key, values in columns.items():
+        if _is_right(key, right) and not np.isin(values, (0.0, 1.0)).all():
+            raise ValueError(f"{key!r} is declared right (1) or wrong (0) but has other values")

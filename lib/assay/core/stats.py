@@ -1,8 +1,9 @@
 """Confidence intervals and paired tests. Every number comes with its n and its interval; two models are compared on the same examples.
 
-Use `wilson` for the interval of a share, `over_seeds` over seeds, and `bootstrap` for any other statistic or for grouped examples (passages
-of one file). To compare two models, use `mcnemar(*discordant(first, second))` for right or wrong answers and `paired_bootstrap` for any
-score. Then apply `holm` to all comparisons made. Resampling uses its own generator, created from `seed`.
+Use `wilson` for the interval of a share, `at_least` for an exact bound of one, `over_seeds` over seeds, `quantile_interval` and
+`auroc_interval` for those statistics, and `bootstrap` for any other statistic or for grouped examples (passages of one file). To
+compare two models, use `mcnemar(*discordant(first, second))` for right or wrong answers and `paired_bootstrap` for any score. Then
+apply `holm` to all comparisons made. Resampling uses its own generator, created from `seed`.
 """
 
 import math
@@ -40,15 +41,66 @@ def wilson(mean: float, n: int, z: float = 1.959963984540054) -> tuple[float, fl
     return max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))  # at 0 and 1, rounding would exclude the mean
 
 
-def over_seeds(values: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0)) -> tuple[float, float] | None:
-    """Returns Student's 95 % interval of the mean over seeds, clipped to the metric's range (`bounds`), or None for a single seed."""
+def normal(confidence: float) -> float:
+    """Half the width of a two-sided interval of this confidence, in standard deviations of a normal distribution: 1.96 of 0.95."""
+    from scipy.special import ndtri  # slow to import
+
+    return float(ndtri((1 + confidence) / 2))
+
+
+def at_least(hits: int, n: int, confidence: float = 0.95) -> float:
+    """The share that `hits` of n examples show at least, with this confidence: Clopper and Pearson's exact bound (1934). The upper one
+    is 1 - at_least(n - hits, n)."""
+    if n <= 0 or not 0 <= hits <= n:
+        raise ValueError(f"a bound needs at least one example and no more hits than examples, got {hits} of {n}")
+    if hits == 0:
+        return 0.0
+    from scipy.special import betaincinv  # slow to import
+
+    return float(betaincinv(hits, n - hits + 1, 1 - confidence))
+
+
+def student(values: Float[np.ndarray, "examples"], confidence: float = 0.95) -> tuple[float, float] | None:
+    """Student's interval of a mean; None of fewer than two values."""
     if len(values) < 2:
         return None
     from scipy.special import stdtrit  # scipy is slow to import, and most runs never need it
 
-    half = float(stdtrit(len(values) - 1, 0.975)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    mean = float(np.mean(values))
-    return max(bounds[0], mean - half), min(bounds[1], mean + half)
+    half = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return float(np.mean(values)) - half, float(np.mean(values)) + half
+
+
+def quantile_interval(values: Float[np.ndarray, "examples"], at: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of a quantile from the order statistics, of any distribution: the number of values below it is binomial (David and Nagaraja
+    2003, section 7.1). An end that so few values cannot bound is infinite."""
+    from scipy.special import bdtr  # slow to import
+
+    ordered, n = np.sort(values), len(values)
+    below = bdtr(np.arange(n, dtype=float), n, at)  # P(at most k of n lie below it)
+    low, high = np.flatnonzero(below <= (1 - confidence) / 2), np.flatnonzero(below >= (1 + confidence) / 2)
+    return float(ordered[low[-1]]) if len(low) else -math.inf, float(ordered[high[0]]) if len(high) else math.inf
+
+
+def auroc_interval(value: float, positives: int, negatives: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of an AUROC: the values that lie no farther off than their own standard errors of Hanley and McNeil (1982), with the mean of
+    both sizes in them (Newcombe 2006, Statistics in Medicine 25:559, method 5). It has a width at 0 and 1, where resampling has none."""
+    if positives < 1 or negatives < 1 or not 0 <= value <= 1:
+        raise ValueError(f"an AUROC is in [0, 1], of at least one example a side; got {value} of {positives} and {negatives}")
+    z, more = normal(confidence), (positives + negatives) / 2 - 1
+
+    def beyond(true: float) -> bool:
+        spread = true * (1 - true) * (1 + more * ((1 - true) / (2 - true) + true / (1 + true))) / (positives * negatives)
+        return abs(value - true) > z * math.sqrt(spread)
+
+    return _border(beyond, value, 0.0), _border(beyond, value, 1.0)
+
+
+def over_seeds(values: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0)) -> tuple[float, float] | None:
+    """Returns Student's 95 % interval of the mean over seeds, clipped to the metric's range (`bounds`), or None for a single seed."""
+    if len(values) < 2:
+        return None
+    low, high = student(np.asarray(values, np.float64)) or (-math.inf, math.inf)
+    return max(bounds[0], low), min(bounds[1], high)
 
 
 def discordant(
@@ -157,6 +209,16 @@ def holm(p_values: Sequence[float] | Float[np.ndarray, "comparisons"]) -> Float[
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _border(beyond: Callable[[float], bool], inside: float, end: float) -> float:
+    """Where between `inside` and `end` a true value is just not `beyond`, by halving; `end` itself if even that is not."""
+    if not beyond(end):
+        return end
+    for _ in range(60):
+        middle = (inside + end) / 2
+        inside, end = (inside, middle) if beyond(middle) else (middle, end)
+    return inside
 
 
 def _paired(first: object, second: object) -> np.ndarray:

@@ -9,6 +9,7 @@ Inputs are numbers [n, ...] or token ids [n, length] (integers). Targets are cla
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,8 @@ from assay.core.errors import UserError
 from assay.core.tree import PyTree
 from assay.data.source import Examples, Source, in_memory
 from assay.diagnostics.subject import Subject, held_out
-from assay.models.model import Batch, Model, Output, Vocabulary
+from assay.models.model import Batch, Model, Output, Vocabulary, refuse_edits
+from assay.tasks.bounds import Bounds
 from assay.tasks.datasets import classify
 from assay.tasks.sequence import score_tokens
 from assay.tasks.task import Task, find_split
@@ -36,9 +38,12 @@ def bring(
     name: str = "yours",
     examples: int = 512,
     seconds: float = 10.0,
+    bounds: tuple[float, float] | None = None,
 ) -> Subject:
     """`data`: split -> (inputs, targets); `test` (or `valid`) is what it is measured on, `train` what it is compared with. `classes`: their
-    names. `apply` is differentiated and compiled, so it must be a JAX function. Raises UserError for data that do not fit together."""
+    names. `bounds`: the least and the greatest possible input, where inputs are numbers, such as (0, 1); without them, what needs a range
+    (an attack) does not apply. `apply` is differentiated and compiled, so it must be a JAX function. Raises UserError for data that do not
+    fit together."""
     if not data:
         raise UserError("there are no examples: give data={'test': (inputs, targets)}.")
     arrays = {split: (np.asarray(inputs), np.asarray(targets)) for split, (inputs, targets) in data.items()}
@@ -64,6 +69,8 @@ def bring(
         task = classify.task(name, sources, names, encode, known)
     else:
         task = _token_task(name, sources, encode, int(max(inputs.max() for inputs, _ in arrays.values())) + 1, outputs)
+    if bounds is not None:
+        task = replace(task, bounds=_bounds(bounds, arrays, tokens))
     return Subject(_model(apply), params, task, held_out(task), examples, seconds=seconds)
 
 
@@ -75,11 +82,22 @@ def _model(apply: Apply) -> Model:
         raise NotImplementedError("this model was made elsewhere")
 
     def called(params: PyTree, batch: Batch, *, key: Any = None, train: bool = False, edits: Any = None) -> Output:
-        del key, train, edits
+        del key, train
+        refuse_edits(edits)
         found = apply(params, batch)
         return Output(_logits(found), dict(found[1]) if isinstance(found, tuple) else {})
 
     return Model(init, called)
+
+
+def _bounds(bounds: tuple[float, float], arrays: Mapping[str, tuple[np.ndarray, np.ndarray]], tokens: bool) -> Bounds:
+    low, high = map(float, bounds)
+    if tokens or not low < high:
+        raise UserError(f"bounds={bounds} are the least and the greatest of inputs that are numbers{', and these are tokens' * tokens}.")
+    least, most = min(inputs.min() for inputs, _ in arrays.values()), max(inputs.max() for inputs, _ in arrays.values())
+    if least < low or most > high:
+        raise UserError(f"bounds={bounds}, and inputs lie in [{least:.6g}, {most:.6g}]: give bounds that hold all of them.")
+    return Bounds(low, high, f"the range from {low:g} to {high:g}")
 
 
 def _logits(found: Any) -> jax.Array:

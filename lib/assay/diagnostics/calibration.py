@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from assay.diagnostics.measurement import BINS, HIGHER, LOWER, NATS, POINT, Measurement, Plot, inapplicable, sample
+from assay.diagnostics.measurement import HIGHER, LOWER, NATS, POINT, Measurement, Plot, inapplicable, sample
+from assay.diagnostics.statistics import BINS
 from assay.diagnostics.subject import Answers, Subject
 from assay.diagnostics.tokens import spread, taken, tokens_of
 
@@ -38,6 +39,7 @@ def calibration(subject: Subject) -> list[Measurement]:
             "calibration_error",
             pair,
             groups,
+            asked.right,
             ids=ids,
             unit="fraction",
             how=f"expected calibration error, {BINS} equal bins of confidence, {on} (Guo et al. 2017)",
@@ -69,6 +71,7 @@ def calibration(subject: Subject) -> list[Measurement]:
             "selective_accuracy",
             pair,
             groups,
+            asked.right,
             ids=ids,
             unit="fraction",
             how=f"score on the {KEPT:.0%} of the {asked.what} with the highest confidence {on} (Geifman and El-Yaniv 2017)",
@@ -95,15 +98,18 @@ class _Asked(NamedTuple):
     loss: np.ndarray
     groups: np.ndarray | None
     ids: np.ndarray | None  # where they are no examples of the split
+    right: tuple[str, ...]  # whether the score of each is right or wrong
 
 
 def _asked(subject: Subject, answers: Answers) -> _Asked:
     if subject.headline != "token_accuracy":
         columns = answers.columns
-        return _Asked(subject.split, "examples", columns["score"], columns["confidence"], columns["loss"], answers.groups, None)
+        return _Asked(
+            subject.split, "examples", columns["score"], columns["confidence"], columns["loss"], answers.groups, None, subject.right
+        )
     every = tokens_of(subject, subject.split)
     one = taken(every, spread(len(every.row)))
-    return _Asked(f"{subject.split}, {len(one.row)} tokens", "tokens", one.right, one.confidence, one.loss, one.groups, one.ids)
+    return _Asked(f"{subject.split}, {len(one.row)} tokens", "tokens", one.right, one.confidence, one.loss, one.groups, one.ids, ("score",))
 
 
 def _tokens(subject: Subject) -> float:

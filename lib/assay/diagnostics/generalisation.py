@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -28,13 +29,14 @@ def held_out(subject: Subject) -> list[Measurement]:
     unit = "fraction" if better == HIGHER else ""
     value = float(test.columns["score"].mean())
     said = f"{100 * value:.1f} % of the held-out answers are right" if unit else f"The error on held-out examples is {value:.4g}"
-    margin = {"margin": POINT} if unit else {"margin": SHARE, "relative": True}
+    margin: dict[str, Any] = {"margin": POINT} if unit else {"margin": SHARE, "relative": True}
     score = sample(
         GROUP,
         "score",
         "mean",
         {f"{split}/score": test.columns["score"]},
         {split: test.groups},
+        subject.right,
         unit=unit,
         how=f"{what} on {len(test.ids)} examples of the split {split}",
         meaning=f"{said} ({what.replace('_', ' ')}).",
@@ -56,6 +58,7 @@ def held_out(subject: Subject) -> list[Measurement]:
         "gap",
         {"train/score": train.columns["score"], f"{split}/score": test.columns["score"]},
         {"train": train.groups, split: test.groups},
+        subject.right,
         unit=unit,
         how=f"{what} on {len(train.ids)} training examples less that on {len(test.ids)} of {split}",
         meaning=f"Training examples score {points} {side} than held-out ones{learnt}.",
@@ -161,6 +164,7 @@ def domain_shift(subject: Subject) -> list[Measurement]:
             "gap",
             {"valid/score": own.columns["score"], "test/score": other.columns["score"]},
             {"valid": own.groups, "test": other.groups},
+            subject.right,
             unit="fraction",
             how=f"{what} on {len(own.ids)} examples of valid, drawn like those of training, less that on {len(other.ids)} of test",
             meaning=f"Where the domain is another ({subject.task.shifted}), {100 * scores[1]:.1f} % are right, against "

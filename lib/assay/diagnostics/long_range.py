@@ -1,6 +1,8 @@
 """Long range: whether what stands far back is used. Where attention looks, how far back a changed token still changes the answer, and the
 score of answers whose needed token is far away."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,7 +37,7 @@ def far_tokens(subject: Subject) -> list[Measurement]:
     needed = "where the token just read stood before" if inside else "the first token of the input"
     split = f"{subject.split}, {len(far)} far tokens"
     on = f"{len(far)} tokens of {subject.split} at {away[far].min():.0f} tokens or more from {needed}, the true answers before them given"
-    shared = {"groups": {split: tokens.groups[far]}, "ids": {split: tokens.ids[far]}}
+    shared: dict[str, Any] = {"groups": {split: tokens.groups[far]}, "ids": {split: tokens.ids[far]}}
     right, loss = 100 * tokens.right, tokens.loss
     return [
         sample(
@@ -43,6 +45,7 @@ def far_tokens(subject: Subject) -> list[Measurement]:
             FAR[0],
             "mean",
             {f"{split}/score": tokens.right[far]},
+            right=("score",),
             unit="fraction",
             how=f"right answers among {on}",
             meaning=f"Answers that need a far token are right in {right[far].mean():.1f} %, those of a near one in "

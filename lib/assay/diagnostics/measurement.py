@@ -1,36 +1,50 @@
 """What a diagnostic finds: a number of one model, with all that is needed to set it against the same number of another.
 
-    mean("generalisation", "score", {"test": Examples(ids, groups)}, ..., columns={"test/score": right})
+    sample("generalisation", "score", "mean", {"test/score": right}, {"test": files}, right=("score",), unit="fraction")
 
 A value is a statistic of columns, one entry an example, so that two models are compared example by example. A column is named SET/WHAT,
 and the examples of a set are those of `Diagnosis.sets`. Numbers that no sample stands behind, such as a size, have no columns.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from assay.core.paired import Columns, Together, interval_of, mean
-from assay.core.stats import Interval
+from assay.core.paired import Columns, Together
+from assay.diagnostics.statistics import one_sided, statistic_interval
 
-GROUPS = ("reasoning", "long range", "generalisation", "calibration", "cost", "speed", "optimisation health")
+GROUPS = ("reasoning", "long range", "generalisation", "calibration", "cost", "speed", "optimisation health")  # the first, in this order
 HIGHER, LOWER, NEITHER = "higher", "lower", ""
 POINT, NATS, SHARE = 0.01, 0.01, 0.05  # margins within which two models do not differ: of accuracies, of nats, of sizes and times
-BINS = 15  # of confidence
+PLOTTED = ("kind", "x", "lines", "x_label", "y_label", "labels")  # fields of a plot that every kind has
+BOUNDS = ("", "lower", "upper")
 
 
 class Plot(NamedTuple):
-    """A small picture: y against x, a line with a name each; `kind` is line, bar or reliability (y against x, with the diagonal)."""
+    """A small picture, as data. `kind` is one of these, with what it needs:
+
+    line, bar, scatter, reliability   y against x, a line (or set of points) with a name each; a reliability has the diagonal
+    heat      `values` [row][column], named by `rows` and `labels`
+    tokens    a text: `labels` are its tokens, `values` has one row, a signed number for each
+    picture   `image` [height][width] or [height][width][3] from 0 to 1, and over it the map `values` [height][width], which may be coarser
+    graph     an automaton or circuit: `labels` are its nodes, `rows` says of each "", "start", "accept" or "start accept"; `edges`
+
+    Data are lists, not arrays; what is missing is None.
+    """
 
     kind: str
-    x: Sequence[float]
-    lines: Mapping[str, Sequence[float]]
-    x_label: str
-    y_label: str
-    labels: Sequence[str] = ()  # of the places of x, where they are no numbers
+    x: Sequence[float] = ()
+    lines: Mapping[str, Sequence[float]] = {}
+    x_label: str = ""
+    y_label: str = ""
+    labels: Sequence[str] = ()  # of the places of x, where they are no numbers; of columns, tokens or nodes
+    rows: Sequence[str] = ()  # labels of rows; roles of nodes
+    values: Sequence[Sequence[float | None]] = ()
+    image: Sequence[Sequence[Any]] = ()
+    edges: Sequence[tuple[int, int, str, float | None]] = ()  # (from, to, label, signed weight or None), by places in `labels`
+    scale: str = ""  # of colours: "zero", from 0 up; "diverging", to both sides of 0; "": diverging where a value is negative
 
 
 class Measurement(NamedTuple):
@@ -41,7 +55,7 @@ class Measurement(NamedTuple):
     value: float | None
     unit: str = ""
     n: int = 0
-    interval: tuple[float, float] | None = None  # 95 %
+    interval: tuple[float, float] | None = None  # 95 %, or as `confidence` says; of a bound one end is infinite
     how: str = ""  # how it was measured
     meaning: str = ""  # what it means, in a sentence
     applies: bool = True
@@ -58,105 +72,61 @@ class Measurement(NamedTuple):
     exact: bool = False  # whether it is a count, behind which no sample stands
     plot: Plot | None = None
     crashed: bool = False
+    right: Sequence[str] = ()  # WHAT of columns of answers that are right (1) or wrong (0)
+    bound: str = ""  # "lower": the quantity is at least the finite end of the interval (without one, the value); "upper": at most
+    confidence: float = 0.95  # of the interval
 
 
-def sample(group: str, name: str, statistic: str, columns: Columns, groups: Mapping[str, Together] = {}, **more: Any) -> Measurement:
-    """A measurement whose value is a statistic of columns, with its 95 % interval. `groups`: of each set, what is drawn together."""
+def sample(
+    group: str,
+    name: str,
+    statistic: str,
+    columns: Columns,
+    groups: Mapping[str, Together] = {},
+    right: Sequence[str] = (),
+    bound: str = "",
+    confidence: float = 0.95,
+    **more: Any,
+) -> Measurement:
+    """A measurement whose value is a statistic of columns, with its interval.
+
+    `groups`: of each set, what is drawn together. `right`: WHAT of the columns of right (1) or wrong (0) answers. `bound`: "lower" or
+    "upper" for a one-sided interval of this confidence; where few examples give none, the row has no interval and is no bound.
+    """
     columns = {key: np.asarray(values, np.float64) for key, values in columns.items()}
-    found = INTERVALS.get(statistic, partial(interval_of, STATISTICS[statistic]))(columns, groups)
-    n = max(len(values) for values in columns.values())
-    interval = (found.low, found.high) if np.isfinite([found.low, found.high]).all() else None
-    return Measurement(group, name, found.value, n=n, interval=interval, statistic=statistic, columns=columns, groups=groups, **more)
+    if bound not in BOUNDS:
+        raise ValueError(f"bound is {bound!r}, and can be {', '.join(map(repr, BOUNDS))}")
+    if bound:
+        found = one_sided(statistic, columns, bound, groups, right, confidence)
+        known = math.isfinite(found.low if bound == "lower" else found.high)
+    else:
+        found = statistic_interval(statistic, columns, groups, right, confidence)
+        known = bool(np.isfinite([found.low, found.high]).all())
+    n, interval = max(len(values) for values in columns.values()), (found.low, found.high) if known else None
+    row = Measurement(group, name, found.value, n=n, interval=interval, statistic=statistic, columns=columns, groups=groups, **more)
+    return row._replace(right=tuple(right), bound=bound if known else "", confidence=confidence)
+
+
+def limit(row: Measurement) -> float | None:
+    """What a bound says: the finite end of the interval, or the value where there is none. None of a row that is no bound."""
+    if not row.bound or row.value is None:
+        return None
+    return row.value if row.interval is None else row.interval[0 if row.bound == "lower" else 1]
+
+
+def ordered(groups: Iterable[str]) -> list[str]:
+    """Groups, each once: those of GROUPS in their order, then any other as they come."""
+    found = dict.fromkeys(groups)
+    return [*(one for one in GROUPS if one in found), *(one for one in found if one not in GROUPS)]
+
+
+def plain(plot: Plot) -> dict[str, Any]:
+    """A plot as JSON holds it, without the fields that its kind does not need."""
+    said = {key: value for key, value in plot._asdict().items() if key in PLOTTED or len(value)}
+    said["lines"] = {name: list(values) for name, values in plot.lines.items()}
+    return {**said, "x": list(plot.x), "labels": list(plot.labels)}
 
 
 def inapplicable(group: str, name: str, reason: str, **more: Any) -> Measurement:
     """A row that says why there is no number."""
     return Measurement(group, name, None, applies=False, reason=reason, **more)
-
-
-# -- statistics of columns: {WHAT or SET/WHAT: [examples]} -> a number ------------------------------------------------------
-
-
-def gap(columns: Columns) -> float:
-    """How much higher the score is on the set `train`, or `valid` where that is not there, than on the other."""
-    own = "train/" if any(key.startswith("train/") for key in columns) else "valid/"
-    (first,) = (values for key, values in columns.items() if key.startswith(own))
-    (other,) = (values for key, values in columns.items() if not key.startswith(own))
-    return float(first.mean() - other.mean())
-
-
-def calibration_error(columns: Columns) -> float:
-    """Expected calibration error, 15 equal bins (Guo et al. 2017): how far confidence is from the share that is right."""
-    confidence, right = _named(columns, "confidence"), _named(columns, "score")
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    return float(np.abs(np.bincount(bins, weights=right - confidence, minlength=BINS)).sum() / len(right))
-
-
-def selective_accuracy(columns: Columns) -> float:
-    """The score on the four fifths of the examples that the model is surest of (Geifman and El-Yaniv 2017)."""
-    confidence, right = _named(columns, "confidence"), _named(columns, "score")
-    kept = np.argsort(-confidence, kind="stable")[: max(1, round(0.8 * len(right)))]
-    return float(right[kept].mean())
-
-
-def half_length(columns: Columns) -> float:
-    """The length from which on at most half of the score at the shortest tested lengths is left, there and on average beyond; one more than
-    the longest tested if it always is. The score of a length is a mean over it and its neighbours, as single lengths have few examples;
-    a score that is to be halved has had its baseline taken off."""
-    length, right = _named(columns, "length"), _named(columns, "score")
-    order = np.argsort(length, kind="stable")
-    parts = np.array_split(order, max(1, min(16, len(order) // 8)))
-    means, ends = np.array([right[part].mean() for part in parts]), [length[part].min() for part in parts]
-    half = means[0] / 2
-    fallen = [k for k in range(1, len(parts)) if means[k] <= half and means[k:].mean() <= half]
-    return float(ends[fallen[0]]) if fallen else float(length.max() + 1)
-
-
-def largest(columns: Columns) -> float:
-    """Of the only column."""
-    (values,) = columns.values()
-    return float(values.max())
-
-
-STATISTICS: Mapping[str, Callable[[Columns], float]] = {
-    "mean": mean,
-    "gap": gap,
-    "calibration_error": calibration_error,
-    "selective_accuracy": selective_accuracy,
-    "half_length": half_length,
-    "largest": largest,
-}
-
-
-def calibration_interval(columns: Columns, groups: Mapping[str, Together] = {}, resamples: int = 1000) -> Interval:
-    """Of the calibration error, which few examples make too large, and resampling again: its low end is that of the basic bootstrap, which
-    takes that off twice (Davison and Hinkley 1997), its high end the percentile. It begins at 0 where a calibrated model of this confidence
-    would often have as much (consistency resampling, Broecker and Smith 2007)."""
-    found = interval_of(calibration_error, columns, groups, resamples=resamples)
-    low = max(0.0, 2 * found.value - found.high)
-    confidence, right = _named(columns, "confidence"), _named(columns, "score")
-    if np.isin(right, (0.0, 1.0)).all():
-        draws = np.random.default_rng(0).random((resamples, len(right))) < confidence
-        calibrated = [calibration_error({"confidence": confidence, "score": draw.astype(float)}) for draw in draws]
-        low = 0.0 if found.value <= np.quantile(calibrated, 0.95) else low
-    return Interval(found.value, low, found.high)
-
-
-def no_interval(columns: Columns, groups: Mapping[str, Together] = {}) -> Interval:
-    """Of a maximum, which resampling cannot exceed."""
-    return Interval(largest(columns), math.nan, math.nan)
-
-
-WITHOUT = ("largest",)  # statistics that resampling says nothing of
-INTERVALS: Mapping[str, Callable[..., Interval]] = {  # of statistics with one of their own
-    "calibration_error": calibration_interval,
-    "largest": no_interval,
-}
-
-
-# -- private --------------------------------------------------------------------------------------------------------------
-
-
-def _named(columns: Columns, what: str) -> np.ndarray:
-    (found,) = (values for key, values in columns.items() if key.rpartition("/")[2] == what)
-    return found

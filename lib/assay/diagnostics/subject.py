@@ -25,12 +25,15 @@ from assay.evals.evaluate import Answer, EvaluateConfig, compiled, evaluate
 from assay.evals.rows import HEADLINES, LOWER_IS_BETTER
 from assay.infer.decode import free_running
 from assay.models.model import Batch, Model, Output
+from assay.nn.tap import Taps, to_tokens
 from assay.tasks.task import Task
 
 HELD_OUT = ("test", "iid", "valid")  # where a model is measured, the first that the task has
 CHOICES = ("valid", "iid", "train")  # where what to do about it is chosen
 FARTHER = 4  # times the lengths of training, up to which longer inputs are tried
 ROWS = 128  # examples in a call
+RIGHT = ("verified", "answer_accuracy", "exact_match", "accuracy")  # headlines by which an example is right (1) or wrong (0)
+LOOKED = ("embedded", "residual", "mlp", "gate", "hidden", "dense", "features", "pooled")  # how the paths of taps end that are looked at
 
 
 class Answers(NamedTuple):
@@ -40,6 +43,15 @@ class Answers(NamedTuple):
     groups: np.ndarray | None  # str [n]: what is drawn together
     columns: Mapping[str, np.ndarray]  # score, loss (nats), length, and confidence where answers are classes: [n]
     records: Sequence[Mapping[str, Any]]
+
+
+class Run(NamedTuple):
+    """Where a subject's parameters come from: what an accountant, a membership test or an audit must know of the training."""
+
+    config: Mapping[str, Any]  # as in config.json
+    treatments: Sequence[str]
+    steps: int  # taken
+    members: np.ndarray | None = None  # bool [size of `train`]: the examples that training had, where it had a part; None: all
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,8 @@ class Subject:
     seconds: float = 20.0  # for timing
     asked: dict[str, Any] = field(default_factory=dict)  # answers by set, and programs: asked once
     choosing: bool = False  # whether a remedy is chosen by it: splits that do not end give it other examples than those judged by
+    run: Run | None = None  # None: the model was brought, and nothing is known of its training
+    again: Callable[[int, np.ndarray], PyTree] | None = None  # (seed, bool [size of `train`]) -> parameters, trained anew on those examples
 
     @property
     def headline(self) -> str:
@@ -64,6 +78,11 @@ class Subject:
     @property
     def better(self) -> str:
         return "lower" if self.headline in LOWER_IS_BETTER else "higher"
+
+    @property
+    def right(self) -> tuple[str, ...]:
+        """The columns of `answers` that are right (1) or wrong (0): `score`, where the headline is of that kind."""
+        return ("score",) if self.headline in RIGHT else ()
 
     @property
     def probe(self) -> str:
@@ -89,6 +108,28 @@ class Subject:
             self.asked[name] = _answers(self.asked["answer"], self.params, self.task, split, self.examples, change, ids, again)
         return self.asked[name]
 
+    def places(self, split: str) -> np.ndarray:
+        """int64 [n]: which examples of a split `answers` are of, as indices of the split."""
+        return np.array([record["id"] for record in self.answers(split).records], np.int64)
+
+    def members(self, split: str) -> np.ndarray:
+        """bool [n]: which examples of `answers` were available to training. Of `train`, all, or those of `run.members`; of an endless one,
+        those that the steps taken have come to; of other splits none, as splits share no examples.
+
+        Raises UserError where an endless split was trained on for an unknown number of steps.
+        """
+        places, source = self.places(split), self.task.source(split)
+        if split != "train":
+            return np.zeros(len(places), bool)
+        if self.run is not None and self.run.members is not None:
+            return np.asarray(self.run.members, bool)[places]
+        if source.size is not None:
+            return np.ones(len(places), bool)
+        if self.run is None:
+            raise UserError(f"{self.task.name} makes training examples without end, and how many steps were taken is not known: give run=.")
+        lengths = source.lengths[1] - source.lengths[0] + 1
+        return places // lengths < self.run.steps * self.run.config["train"]["batch_size"]
+
     def first(self, rows: int, split: str = "", again: bool = False) -> dict[str, Any]:
         """A batch of a split's examples, of all its lengths, padded to the longest: as many as `rows`, or as there are; `again`: `rows`, if
         need be some of them twice."""
@@ -110,11 +151,13 @@ class Subject:
         if name not in self.asked:
             batch = self.first(min(self.examples, 256), split or self.probe)
             n = len(batch["weight"])
-            if batch["inputs"].shape[1:2] == (n,) and n > 1:  # else it could not be told which axis the examples are
+            guessed = not self.model.editable  # a model that was made elsewhere does not say what its axes are
+            if guessed and batch["inputs"].shape[1:2] == (n,) and n > 1:  # else it could not be told which axis the examples are
                 n -= 1
                 batch = {key: array[:n] for key, array in batch.items()}
             taps = jax.device_get(_tapped(self.model)(self.params, batch))
-            laid = {path: _by_example(value, n) for path, value in taps.items()}
+            said = taps.axes
+            laid = {path: to_tokens(taps[path], said[path], n) if path in said else _by_example(taps[path], n) for path in sorted(taps)}
             self.asked[name] = {path: value for path, value in laid.items() if value is not None}
         return self.asked[name]
 
@@ -231,10 +274,12 @@ def _confidence(output: Output, batch: Batch, task: Task, metrics: Sequence[str]
     return {"confidence": (jnp.exp(highest) * mask).sum(axis=1) / jnp.maximum(mask.sum(axis=1), 1.0)}
 
 
-def _tapped(model: Model) -> Callable[[PyTree, Batch], Mapping[str, jax.Array]]:
-    def read(params: PyTree, batch: Batch) -> Mapping[str, jax.Array]:
-        taps = model.apply(params, batch).taps
-        return {path: widened(value) for path, value in taps.items() if not path.endswith("weights")}
+def _tapped(model: Model) -> Callable[[PyTree, Batch], Taps]:
+    def read(params: PyTree, batch: Batch) -> Taps:
+        output = model.apply(params, batch)
+        own = output.axes  # of a model of ours a few taps are looked at; of one that was made elsewhere, whatever it shows
+        kept = [path for path in output.taps if path.endswith(LOOKED if path in own else "") and not path.endswith("weights")]
+        return Taps({path: widened(output.taps[path]) for path in kept}, {path: own[path] for path in kept if path in own})
 
     return jax.jit(read)
 

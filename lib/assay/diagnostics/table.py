@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from assay.diagnostics import calibration, generalisation, health, long_range, reasoning
 from assay.diagnostics.cost import costs, speeds
-from assay.diagnostics.measurement import GROUPS, Measurement
+from assay.diagnostics.measurement import Measurement, ordered
 from assay.diagnostics.subject import Subject
 
 
@@ -61,7 +61,8 @@ def examine(
             said = " ".join(str(error).split())[:300]
             reason = f"crashed: {type(error).__name__}: {said}" if said else f"crashed: {type(error).__name__}"
             rows += [Measurement(one.group, row, None, applies=False, reason=reason, timing=one.timing, crashed=True) for row in one.names]
-    return sorted(rows, key=lambda row: GROUPS.index(row.group))
+    order = ordered(row.group for row in rows)
+    return sorted(rows, key=lambda row: order.index(row.group))
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
@@ -71,9 +72,11 @@ def _finite(row: Measurement) -> Measurement:
     """A row whose value is no number says so; points of its picture that are none are left out."""
     if row.plot is not None:
         lines: dict[str, Any] = {
-            name: [value if math.isfinite(value) else None for value in values] for name, values in row.plot.lines.items()
+            name: [value if value is not None and math.isfinite(value) else None for value in values]
+            for name, values in row.plot.lines.items()
         }
-        row = row._replace(plot=row.plot._replace(lines=lines))
+        cells = [[None if value is None or not math.isfinite(value) else value for value in values] for values in row.plot.values]
+        row = row._replace(plot=row.plot._replace(lines=lines, values=cells))
     if row.value is None or math.isfinite(row.value):
         return row
     return Measurement(row.group, row.name, None, how=row.how, applies=False, reason="the value is no finite number.", timing=row.timing)

@@ -110,7 +110,7 @@ class ConvBlock(nn.Module):
             )
         x = nn.Conv(self.filters, side, padding=PADDINGS[config.padding], dtype=self.dtype, kernel_init=HE, name="conv")(x)
         x = jax.nn.relu(x)
-        return tap(self, "features", constrain(nn.max_pool(x, (2, 2), (2, 2)) if self.pool else x))
+        return tap(self, "features", constrain(nn.max_pool(x, (2, 2), (2, 2)) if self.pool else x), "b y x w")
 
 
 class CNN(nn.Module):
@@ -128,7 +128,7 @@ class CNN(nn.Module):
         x = x.reshape(len(x), -1)
         if config.dense:
             x = nn.Dropout(config.dropout, deterministic=not train)(x)
-            x = tap(self, "dense", jax.nn.relu(Dense(config.dense, dtype=self.dtype, kernel_init=HE, name="hidden")(x)))
+            x = tap(self, "dense", jax.nn.relu(Dense(config.dense, dtype=self.dtype, kernel_init=HE, name="hidden")(x)), "b w")
         x = nn.Dropout(config.dropout, deterministic=not train)(x)
         return widened(Dense(self.vocabulary.outputs, dtype=self.dtype, name="head")(x))
 
@@ -163,7 +163,7 @@ class ResidualBlock(nn.Module):
             y = y if last else jax.nn.relu(y)
         if x.shape != y.shape:
             x = self._project(x, out) if self.projected else _cut_and_pad(x, self.stride, out)
-        return tap(self, "residual", constrain(jax.nn.relu(x + y)))
+        return tap(self, "residual", constrain(jax.nn.relu(x + y)), "b y x w")
 
     def _project(self, x: jax.Array, out: int) -> jax.Array:
         x = _conv(out, 1, self.stride, self.dtype, self.train, "shortcut")(x)
@@ -186,7 +186,7 @@ class ResNet(nn.Module):
         x = jax.nn.relu(GroupNorm(config.groups, self.dtype, name="norm_stem")(x))
         if large:
             x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
-        x, number = tap(self, "embedded", x), 0
+        x, number = tap(self, "embedded", x, "b y x w"), 0
         bottleneck = config.depth >= layout.bottleneck
         for stage, blocks in enumerate(layout.stages[config.depth]):
             for i in range(blocks):
@@ -194,7 +194,7 @@ class ResNet(nn.Module):
                 shape = (config.width * 2**stage, stride, config.groups, bottleneck, layout.projected)
                 x = ResidualBlock(*shape, self.dtype, train, config.inner, name=f"block_{number}")(x)
                 number += 1
-        x = tap(self, "pooled", x.mean(axis=(1, 2)))
+        x = tap(self, "pooled", x.mean(axis=(1, 2)), "b w")
         x = nn.Dropout(config.dropout, deterministic=not train)(x)
         return widened(Dense(self.vocabulary.outputs, dtype=self.dtype, name="head")(x))
 

@@ -52,7 +52,7 @@ class Layer(nn.Module):
             up = activation.fn(Dense(config.width, dtype=self.dtype, kernel_init=HE, name="up_gate")(x)) * up
         else:
             up = activation.fn(up)
-        return nn.Dropout(config.dropout, deterministic=not train)(tap(self, "hidden", up))
+        return nn.Dropout(config.dropout, deterministic=not train)(tap(self, "hidden", up, "b w"))
 
 
 class MLP(nn.Module):

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from assay.config.schema import require
 from assay.core.errors import UserError, unknown
-from assay.models.model import Batch, Decode, Model, Output, Vocabulary
+from assay.models.model import Batch, Decode, Model, Output, Vocabulary, refuse_edits
 
 MAX_ORDER = 6
 FALLBACK = 0.5  # the discount where no n-gram was seen once, which leaves the estimate without a meaning
@@ -79,7 +79,8 @@ def ngram(config: NgramConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Mode
         return jnp.log(probabilities).reshape(*tokens.shape, vocabulary.outputs), history[:, tokens.shape[1] :]
 
     def apply(params: Params, batch: Batch, *, key=None, train=False, edits=None) -> Output:
-        del key, train, edits  # nothing is random, and nothing is tapped
+        del key, train  # nothing is random, and nothing is tapped
+        refuse_edits(edits)
         return Output(extend(params, init_cache(params, batch, 0), batch["inputs"])[0], {})
 
     return Model(

@@ -1,7 +1,8 @@
 """Recurrent networks: embedding, a stack of recurrent layers, a linear read-out. One module for every cell of `nn.recurrent.CELLS`.
 
 The read-out answers at every token; where the vocabulary is pooled, once: from the last layer's state at the last valid token, and for
-a bidirectional network from the last states of both directions, which are those at the last and at the first token.
+a bidirectional network from the last states of both directions, which are those at the last and at the first token. Decoded token by token,
+a pooled network in one direction answers after each: what it would say if the input ended there.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from assay.dist.shard import constrain
 from assay.models.model import Batch, Model, Vocabulary, from_linen
 from assay.nn.product import Dense
 from assay.nn.recurrent import Bidirectional, Layer, Size, check_width, empty
+from assay.nn.tap import tap
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,15 @@ class Recurrent(nn.Module):
     def __call__(self, batch: Mapping[str, jax.Array], train: bool = False, cache: tuple | None = None):
         if "places" in batch:
             raise UserError("this task gives its tokens positions, which a recurrent model does not have. Set --config.model.name=decoder.")
+        if "valid" in batch:
+            raise UserError(
+                "this batch says by row which tokens are valid, and a recurrent model reads all. Set --config.model.name=decoder."
+            )
         config, tokens = self.config, batch["inputs"].T  # the scan runs over the leading axis
         seq, rows = tokens.shape
         states = zero_states(config, self.cell, rows, seq, self.dtype) if cache is None else cache
         x = nn.Embed(self.vocabulary.inputs, config.embedding or config.width, dtype=self.dtype, name="embed")(tokens)
+        x = tap(self, "embedded", x, "s b w")
         after = []
         for i in range(config.depth):
             if self.bidirectional:
@@ -84,7 +91,7 @@ class Recurrent(nn.Module):
             x = nn.Dropout(config.dropout, deterministic=not train)(constrain(x, axis=1))
         outputs = self.vocabulary.outputs
         head = Dense(outputs, dtype=self.dtype, name="head")
-        if self.vocabulary.pooled:
+        if self.vocabulary.pooled and cache is None:
             return widened(head(last_states(x, batch["length"], self.bidirectional)))
         logits = widened(head(x.reshape(seq * rows, x.shape[-1])))
         logits = jnp.swapaxes(logits.reshape(seq, rows, outputs), 0, 1)
@@ -118,6 +125,6 @@ def recurrent(cell: str, bidirectional: bool = False) -> Callable[[Any, Vocabula
             return zero_states(config, cell, len(batch["inputs"]), max_length, dtype)
 
         module = Recurrent(config, vocabulary, cell, bidirectional, dtype)
-        return from_linen(module, None if bidirectional or vocabulary.pooled else init_cache)
+        return from_linen(module, None if bidirectional else init_cache)
 
     return build

@@ -5,7 +5,7 @@ measured to cost 1.4 to 1.7 times as much. Decoding keeps keys and values in a `
 `KERNELS` says where the device's fused kernel computes the same; the plain function is faster on a CPU (48 against 55 ms, measured).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -48,9 +48,10 @@ def attend(
     allowed: Bool[Array, "#batch 1 #query key"] | None,
     edit: Callable[[jax.Array], jax.Array] = lambda weights: weights,
     weigh: Weigh = softmax,
+    edit_logits: Callable[[jax.Array], jax.Array] = lambda logits: logits,
 ) -> tuple[Float[Array, "batch heads query dim"], Float[Array, "batch heads query key"]]:
     """The attended values and the weights. `bias` is added to the logits; where `allowed` is False no attention goes; `edit` may read or
-    replace the weights before they are used.
+    replace the weights before they are used, `edit_logits` the logits, scaled and with the bias, before hidden keys are taken out.
 
     Fewer key/value heads than heads are shared by groups of consecutive heads (multi-query: Shazeer 2019; grouped: Ainslie et al. 2023).
     `weigh` makes the weights of the logits, in float32: a softmax if nothing else is asked for.
@@ -62,7 +63,7 @@ def attend(
     logits = logits.reshape(batch, heads, queries, -1)
     if bias is not None:
         logits = logits + (bias[None] if bias.ndim == 3 else bias)
-    weights = edit(weigh(logits, allowed))
+    weights = edit(weigh(edit_logits(logits), allowed))
     rows = weights.astype(value.dtype).reshape(*key.shape[:-2], -1, key.shape[-1])
     return product("abt", rows, value).astype(query.dtype).reshape(query.shape), weights
 
@@ -147,8 +148,20 @@ def visible(query_index: Int[Array, " query"], key_index: Int[Array, " key"], wi
     return allowed[None, None]
 
 
+BIASES: Mapping[str, tuple[str, ...]] = {  # which of an attention's matrices have a bias
+    "none": (),
+    "qkv": ("query", "key", "value"),  # Qwen2
+    "qkvo": ("query", "key", "value", "out"),  # GPT-2, BERT, ViT
+}
+
+
 class SelfAttention(nn.Module):
-    """Multi-head self-attention over (batch * seq, width) activations."""
+    """Multi-head self-attention over (batch * seq, width) activations.
+
+    Tapped: `query`, `key`, `value` [batch, heads, seq, head_dim], as they are multiplied, with rotary positions in them; `logits`, scaled
+    and with what positions add, before hidden keys are taken out; `weights`; `heads`, before the last matrix; `out`, after it. An edit that
+    sets a logit to -1e30 takes the key out, and the other weights still sum to one. With edited logits or weights no kernel is fused.
+    """
 
     heads: int
     kv_heads: int
@@ -160,25 +173,28 @@ class SelfAttention(nn.Module):
     scale: float = 1.0  # of the variance of the last matrix
     weights: str = "softmax"  # a name in WEIGHTS
     head_dim: int = 0  # features of a head; 0: width / heads
+    bias: str = "none"  # a name in BIASES
 
     @nn.compact
     def __call__(
         self,
         x: Float[Array, "rows width"],
         index: Int[Array, " seq"],
-        valid: Bool[Array, "batch seq"] | None = None,
+        valid: Bool[Array, "batch keys"] | None = None,
         cache: Cache | None = None,
         places: Int[Array, "drawn places"] | None = None,
     ) -> tuple[Float[Array, "rows width"], Cache | None]:
         """`index`: which token of its sequence each one is; `valid`: which are no padding; `places`: randomised positions. With a cache,
-        which only causal attention has, the new keys are written at `index[0]`, and what the window reaches is read."""
+        which only causal attention has, the new keys are written at `index[0]`, and what the window reaches is read; `valid` is then of
+        all the cache's places."""
         (rows, width), seq = x.shape, index.shape[0]
         batch, head_dim, where = rows // seq, self.head_dim or width // self.heads, tokens_at(index, places)
-        query = self.positions.rotate(project("query", x, batch, self.heads, head_dim, self.dtype), where)
-        query = jnp.swapaxes(query, 1, 2)  # [batch, heads, seq, head_dim]
-        key = self.positions.rotate(project("key", x, batch, self.kv_heads, head_dim, self.dtype), where)
-        key = jnp.moveaxis(key, 1, 3)  # [batch, kv_heads, head_dim, seq]
-        value = jnp.moveaxis(project("value", x, batch, self.kv_heads, head_dim, self.dtype), 1, 3)
+        biased = BIASES[self.bias]
+        query = self.positions.rotate(project("query", x, batch, self.heads, head_dim, self.dtype, biased), where)
+        query = tap(self, "query", jnp.swapaxes(query, 1, 2), "b h s d")
+        key = self.positions.rotate(project("key", x, batch, self.kv_heads, head_dim, self.dtype, biased), where)
+        key = _tapped(self, "key", jnp.moveaxis(key, 1, 3))  # [batch, kv_heads, head_dim, seq]
+        value = _tapped(self, "value", jnp.moveaxis(project("value", x, batch, self.kv_heads, head_dim, self.dtype, biased), 1, 3))
         key_index = index
         if cache is not None:
             written = ((old, new.reshape(*old.shape[:-1], seq)) for old, new in zip(cache, (key, value), strict=True))
@@ -188,6 +204,7 @@ class SelfAttention(nn.Module):
             first = jnp.clip(index[-1] + 1 - reach, 0, length - reach)
             key, value = (jax.lax.dynamic_slice_in_dim(array, first, reach, axis=-1) for array in cache)
             key_index = first + jnp.arange(reach)
+            valid = None if valid is None else jax.lax.dynamic_slice_in_dim(valid, first, reach, axis=1)
         allowed = visible(index, key_index, self.window, self.causal)
         if valid is not None:
             allowed = allowed & valid[:, None, None, :]
@@ -198,7 +215,7 @@ class SelfAttention(nn.Module):
         plain = cache is None and valid is None and bias is None and self.weights == "softmax"
         band = self.window if self.causal and plain and self.window and seq >= BAND_FROM * max(self.window, SMALLEST_BLOCK) else 0
         out = _attended(self, query, key, value, bias, allowed, only_causal, implementation, weigh, band)
-        return Dense(width, use_bias=False, dtype=self.dtype, kernel_init=small_normal(self.scale), name="out")(out), cache
+        return _into_stream(self, out, width, "out" in biased), cache
 
 
 class CrossAttention(nn.Module):
@@ -210,6 +227,7 @@ class CrossAttention(nn.Module):
     kernel: str = "plain"  # a name in KERNELS
     scale: float = 1.0  # of the variance of the last matrix
     head_dim: int = 0  # features of a head; 0: width / heads
+    bias: str = "none"  # a name in BIASES
 
     @nn.compact
     def __call__(
@@ -222,20 +240,22 @@ class CrossAttention(nn.Module):
         """`memory`: the encoder's activations, (batch * source, width); its keys and values are returned, and taken from `cache` where
         one is given. `valid`: which source tokens are no padding."""
         width, batch = x.shape[1], valid.shape[0]
-        head_dim = self.head_dim or width // self.heads
-        query = jnp.swapaxes(project("query", x, batch, self.heads, head_dim, self.dtype), 1, 2)
+        head_dim, biased = self.head_dim or width // self.heads, BIASES[self.bias]
+        query = tap(self, "query", jnp.swapaxes(project("query", x, batch, self.heads, head_dim, self.dtype, biased), 1, 2), "b h s d")
         if cache is None:
             assert memory is not None
-            names = ("key", "value")
-            cache = Cache(*(jnp.moveaxis(project(name, memory, batch, self.kv_heads, head_dim, self.dtype), 1, 3) for name in names))
+            made = {name: project(name, memory, batch, self.kv_heads, head_dim, self.dtype, biased) for name in ("key", "value")}
+            cache = Cache(*(_tapped(self, name, jnp.moveaxis(array, 1, 3)) for name, array in made.items()))
         implementation = _implementation(self.kernel, query, False)
         out = _attended(self, query, *cache, None, valid[:, None, None, :], False, implementation)
-        return Dense(width, use_bias=False, dtype=self.dtype, kernel_init=small_normal(self.scale), name="out")(out), cache
+        return _into_stream(self, out, width, "out" in biased), cache
 
 
-def project(name: str, x: Float[Array, "rows width"], batch: int, heads: int, head_dim: int, dtype: jnp.dtype) -> jax.Array:
-    """[batch, seq, heads, head_dim], by a matrix `name` of the module that calls."""
-    return Dense(heads * head_dim, use_bias=False, dtype=dtype, name=name)(x).reshape(batch, -1, heads, head_dim)
+def project(
+    name: str, x: Float[Array, "rows width"], batch: int, heads: int, head_dim: int, dtype: jnp.dtype, biased: Sequence[str] = ()
+) -> jax.Array:
+    """[batch, seq, heads, head_dim], by a matrix `name` of the module that calls; with a bias if it is one of `biased`."""
+    return Dense(heads * head_dim, use_bias=name in biased, dtype=dtype, name=name)(x).reshape(batch, -1, heads, head_dim)
 
 
 def _by_head(array: Float[Array, "*groups dim key"], batch: int) -> Float[Array, "batch kv_heads dim key"]:
@@ -258,19 +278,33 @@ def _attended(
     weigh: Weigh = softmax,
     band: int = 0,
 ) -> jax.Array:
-    """(batch * seq, width). A kernel, where one is named, or else the band, makes the values, unless somebody edits the weights; the
-    plain weights are then there to be read, and cost nothing under jit where nobody does."""
+    """(batch * seq, width). A kernel, where one is named, or else the band, makes the values, unless somebody edits the logits or the
+    weights; the plain ones are then there to be read, and cost nothing under jit where nobody does."""
     edited = False
 
-    def read(weights: jax.Array) -> jax.Array:
+    def read(name: str, value: jax.Array) -> jax.Array:
         nonlocal edited
-        seen = tap(module, "weights", weights)
-        edited = seen is not weights
+        seen = tap(module, name, value, "b h q k")
+        edited = edited or seen is not value
         return seen
 
-    out, _ = attend(query, key, value, bias, allowed, read, weigh)
+    out, _ = attend(query, key, value, bias, allowed, partial(read, "weights"), weigh, partial(read, "logits"))
     if implementation and not edited:
         out = attend_fused(query, key, value, bias, None if causal else allowed, causal, implementation)
     elif band and not edited:
         out = attend_banded(query, key, value, band)
+    out = tap(module, "heads", out, "b h s d")
     return jnp.swapaxes(out, 1, 2).reshape(-1, query.shape[1] * query.shape[3])
+
+
+def _tapped(module: nn.Module, name: str, value: Float[Array, "batch kv_heads dim seq"]) -> Float[Array, "batch kv_heads dim seq"]:
+    """A key or value, which is tapped as [batch, kv_heads, seq, head_dim]."""
+    laid = jnp.swapaxes(value, 2, 3)
+    seen = tap(module, name, laid, "b h s d")
+    return value if seen is laid else jnp.swapaxes(seen, 2, 3)
+
+
+def _into_stream(module: SelfAttention | CrossAttention, heads: jax.Array, width: int, bias: bool) -> Float[Array, "rows width"]:
+    """What the heads write into the residual stream."""
+    init = small_normal(module.scale)
+    return tap(module, "out", Dense(width, use_bias=bias, dtype=module.dtype, kernel_init=init, name="out")(heads), "bs w")

@@ -31,14 +31,20 @@ def small_normal(scale: float) -> nn.initializers.Initializer:
 
 
 def feed_forward(
-    module: nn.Module, x: Float[Array, "rows width"], features: int, activation: str, dtype: jnp.dtype, scale: float = 1.0
+    module: nn.Module,
+    x: Float[Array, "rows width"],
+    features: int,
+    activation: str,
+    dtype: jnp.dtype,
+    scale: float = 1.0,
+    bias: bool = True,
 ) -> Float[Array, "rows width"]:
     """Makes its matrices `up`, `down` (and `up_gate`) in `module`, and taps what is between them as `mlp`."""
     chosen = ACTIVATIONS[activation]
-    hidden = Dense(features, dtype=dtype, name="up")(x)
-    gate = Dense(features, dtype=dtype, name="up_gate")(x) if chosen.gated else None
-    hidden = tap(module, "mlp", _in_float32(chosen.fn, hidden) if gate is None else _in_float32(chosen.fn, gate) * hidden)
-    return Dense(x.shape[1], dtype=dtype, kernel_init=small_normal(scale), name="down")(hidden)
+    hidden = Dense(features, use_bias=bias, dtype=dtype, name="up")(x)
+    gate = Dense(features, use_bias=bias, dtype=dtype, name="up_gate")(x) if chosen.gated else None
+    hidden = tap(module, "mlp", _in_float32(chosen.fn, hidden) if gate is None else _in_float32(chosen.fn, gate) * hidden, "bs w")
+    return Dense(x.shape[1], use_bias=bias, dtype=dtype, kernel_init=small_normal(scale), name="down")(hidden)
 
 
 def copy_gate(module: nn.Module, x: Float[Array, "rows width"], dtype: jnp.dtype) -> Float[Array, "rows width"]:
@@ -47,7 +53,7 @@ def copy_gate(module: nn.Module, x: Float[Array, "rows width"], dtype: jnp.dtype
     width = x.shape[1]
     hidden = jax.nn.relu(Dense(width, dtype=dtype, name="copy_up")(x))
     gate = Dense(width, dtype=dtype, bias_init=nn.initializers.constant(-3.0), name="copy_down")(hidden)
-    return tap(module, "gate", jax.nn.sigmoid(gate))
+    return tap(module, "gate", jax.nn.sigmoid(gate), "bs w")
 
 
 def _in_float32(fn: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from assay.nn.feed_forward import small_normal
 from assay.nn.product import Dense
 from assay.nn.recurrent import CELLS, Bidirectional, Layer, Size, empty
+from assay.nn.tap import tap
 
 ATTENTION, LOCAL = "attention", "local"  # softmax attention, to all tokens and to the last few
 BOTH = {"bilstm": "lstm"}  # a cell from the first token and one back from the last, for encoders
@@ -44,4 +45,5 @@ class RecurrentMixer(nn.Module):
             state = empty(self.cell, self.size, rows // seq, seq, self.dtype) if cache is None else cache
             hidden, state = Layer(self.cell, self.size, self.dtype, name="layer")(steps, state)
         hidden = jnp.swapaxes(hidden, 0, 1).reshape(rows, hidden.shape[-1])
-        return Dense(width, use_bias=False, dtype=self.dtype, kernel_init=small_normal(self.scale), name="out")(hidden), state
+        mixed = Dense(width, use_bias=False, dtype=self.dtype, kernel_init=small_normal(self.scale), name="out")(hidden)
+        return tap(self, "out", mixed, "bs w"), state

@@ -10,9 +10,26 @@ from jaxtyping import Array, Float
 
 from assay.core.tree import widened
 
+
+class NoNorm(nn.Module):
+    """The identity, called as a norm is: for models that have none, such as those of Nanda et al. 2023."""
+
+    dtype: jnp.dtype = jnp.float32
+    use_fast_variance: bool = True
+
+    def __call__(self, x: Float[Array, "rows width"]) -> Float[Array, "rows width"]:
+        return x.astype(self.dtype)
+
+
 NORMS: Mapping[str, Callable[..., nn.Module]] = {
     "layernorm": nn.LayerNorm,  # Ba et al. 2016
     "rmsnorm": nn.RMSNorm,  # Zhang and Sennrich 2019
+    "none": NoNorm,
+}
+
+VARIANCES: Mapping[str, bool] = {  # how a layer norm computes a variance -> whether in one pass
+    "fast": True,  # mean(x^2) - mean(x)^2, which cancels where the mean is large against the deviation
+    "two_pass": False,  # mean((x - mean(x))^2)
 }
 
 

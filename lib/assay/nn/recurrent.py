@@ -5,7 +5,7 @@ A cell is a row of `CELLS`: what it carries, its weights, and one step, a pure f
 `state.hidden` is the output. `Layer` runs any of them over (seq, batch, features); `Bidirectional` runs one in both directions.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from assay.nn.lstm import State, lstm, lstm_scan
 from assay.nn.product import Dense
 from assay.nn.pushdown import empty_pushdown, pushdown, update_stack
 from assay.nn.queue import QUEUES, empty_queues, queue_rnn
-from assay.nn.tap import tap
+from assay.nn.tap import edits_at, record, tap
 
 Weights = Mapping[str, jax.Array]
 Initializer = Callable[..., jax.Array]
@@ -82,7 +82,11 @@ class Cell(NamedTuple):
 
 
 class Layer(nn.Module):
-    """One recurrent layer over (seq, batch, features) activations, from `state` to the state after the last step."""
+    """One recurrent layer over (seq, batch, features) activations, from `state` to the state after the last step.
+
+    `hidden` is tapped after the scan, so that an edit of it changes what is above and not the tokens after. An edit at `state`,
+    `(t, state) -> state`, changes both; `state/hidden`, `state/cell`, ... are tapped where there is such an edit, such as `unchanged`.
+    """
 
     cell: str  # a name in CELLS
     size: Size
@@ -97,8 +101,28 @@ class Layer(nn.Module):
         shapes = cell.weights(self.size)
         weights = {name: self.param(name, initializer, shape).astype(self.dtype) for name, (shape, initializer) in shapes.items()}
 
-        hidden, state = (cell.scan or partial(_scanned, cell.step))(weights, state, gates.reshape(seq, batch, gated))
-        return tap(self, "hidden", hidden), state
+        gates, edits = gates.reshape(seq, batch, gated), edits_at(self, "state")
+        if edits:
+            hidden, state = self._edited(weights, state, gates, edits)
+        else:
+            hidden, state = (cell.scan or partial(_scanned, cell.step))(weights, state, gates)
+        return tap(self, "hidden", hidden, "s b w"), state
+
+    def _edited(self, weights: Weights, state: Any, gates: jax.Array, edits: Sequence[Callable]) -> tuple[jax.Array, Any]:
+        """The same, where each edit is given `(t, state)` after step t and returns the state from which step t + 1 begins. Every part of
+        the state is then tapped, [seq, batch, ...]: keeping all of them is what the quick way saves."""
+
+        def one(state: Any, now: tuple[jax.Array, jax.Array]) -> tuple[Any, Any]:
+            t, gate = now
+            state = CELLS[self.cell].step(weights, state, gate)
+            for edit in edits:
+                state = edit(t, state)
+            return state, state
+
+        state, states = jax.lax.scan(one, state, (jnp.arange(len(gates)), gates))
+        for name, part in zip(states._fields, states, strict=True):
+            record(self, f"state/{name}", part, " ".join("sbij"[: part.ndim - 1]) + " w")
+        return states.hidden, state
 
 
 class Bidirectional(nn.Module):
@@ -116,7 +140,13 @@ class Bidirectional(nn.Module):
         zeros = CELLS[self.cell].zeros(self.size, x.shape[1], self.dtype)
         forward, _ = Layer(self.cell, self.size, self.dtype, name="forward")(x, zeros)
         backward, _ = Layer(self.cell, self.size, self.dtype, name="backward")(reverse(x, length), zeros)
-        return tap(self, "hidden", jnp.concatenate([forward, reverse(backward, length)], axis=-1))
+        return tap(self, "hidden", jnp.concatenate([forward, reverse(backward, length)], axis=-1), "s b w")
+
+
+def unchanged(t: jax.Array, state: Any) -> Any:
+    """The edit at `state` that changes nothing, for reading the states."""
+    del t
+    return state
 
 
 def empty(cell: str, size: Size, batch_size: int, tokens: int, dtype: jnp.dtype) -> Any:

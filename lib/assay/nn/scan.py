@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from assay.core.tree import merge
+
 REMATS: Mapping[str, Callable[..., bool] | None] = {  # what is kept of a block for the backward pass; the rest is computed again
     "none": None,  # everything
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # products with parameters, and not attention weights
@@ -60,5 +62,7 @@ def scanned(
     if module.is_mutable_collection("taps"):
         for group in range(groups):
             for i in range(size):
-                module.put_variable("taps", f"block_{group * size + i}", jax.tree.map(itemgetter(group), tapped[i]))
+                name = f"block_{group * size + i}"
+                before: Any = module.get_variable("taps", name, {})  # of earlier loops, under names of their own
+                module.put_variable("taps", name, merge(before, jax.tree.map(itemgetter(group), tapped[i])))
     return x

@@ -1,40 +1,202 @@
 """The one tap: an identity at which an activation is read, replaced and differentiated.
 
-    x = tap(self, "hidden", x)              # inside a module
+    x = tap(self, "hidden", x, axes="b w")  # inside a module
 
 Read: `Model.apply(...).taps["block_0/attention/weights"]`. Replace: `apply(..., edits={path: jax.tree_util.Partial(fn, array)})`.
+Where blocks are applied several times, `path` is the last time and `path@k` time k, from 0; an edit at `path` acts each time.
 Inside models there must be no `jax.jit`: it would cache an edit.
+
+The axes of a tap are a word for each axis, with a letter for each thing that it counts:
+
+    b  examples      s  tokens           h  heads             w  features
+    q  queries       k  keys             d  features of a head
+    y  rows, x  columns of a picture     i, j  cells of a memory, and memories
+    m  members of an ensemble
+
+"bs w" is [examples * tokens, features], "s b w" is [tokens, examples, features]. `to_tokens` and `from_tokens` go by them.
 """
 
 import contextlib
 import contextvars
+import difflib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
 
 import flax.linen as nn
+import flax.traverse_util
 import jax
 
-_edits: contextvars.ContextVar[Mapping[str, Callable] | None] = contextvars.ContextVar("edits", default=None)
+from assay.core.errors import UserError
+
+MARK = "|"  # in the Linen collection a tap's name is followed by its axes, so that they survive every transformation of the module
+NEAREST = 5  # paths that an error names
+EXAMPLES = "b"
+PLACES = "sqyx"  # what lies at one place of an example: a token, a query, a pixel
 
 
-def tap(module: nn.Module, name: str, value: jax.Array) -> jax.Array:
-    """Records `value` under the module's path and returns it, or what an edit makes of it."""
-    edit = (_edits.get() or {}).get("/".join((*module.path, name)))
-    if edit is not None:
+@dataclass
+class Editing:
+    """The edits of one call, and what its taps made of them."""
+
+    edits: Mapping[str, Callable]
+    taken: set[str] = field(default_factory=set)  # paths of the edits that a tap applied
+    offered: set[str] = field(default_factory=set)  # paths at which an edit would be applied
+
+
+_editing: contextvars.ContextVar[Editing | None] = contextvars.ContextVar("editing", default=None)
+_loop: contextvars.ContextVar[int | None] = contextvars.ContextVar("loop", default=None)
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class Taps(Mapping[str, Any]):
+    """Activations by path, in the order in which the model made them; `axes[path]` says what their axes are (see above).
+
+    A pytree whose leaves are the activations; the axes are static. Under `vmap` they are those of one call.
+    """
+
+    def __init__(self, values: Mapping[str, Any], axes: Mapping[str, str]):
+        self.values_by_path, self.axes = dict(values), dict(axes)
+
+    def __getitem__(self, path: str) -> Any:
+        return self.values_by_path[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values_by_path)
+
+    def __len__(self) -> int:
+        return len(self.values_by_path)
+
+    def __repr__(self) -> str:
+        return f"Taps({self.values_by_path!r}, {self.axes!r})"
+
+    def led(self, letter: str) -> "Taps":
+        """The same values, whose first axis is one more that all have, such as the members of an ensemble."""
+        return Taps(self.values_by_path, {path: f"{letter} {axes}" for path, axes in self.axes.items()})
+
+    def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], tuple[tuple[str, str], ...]]:
+        keys = [(jax.tree_util.DictKey(path), value) for path, value in self.values_by_path.items()]
+        return keys, tuple((path, self.axes.get(path, "")) for path in self.values_by_path)
+
+    @classmethod
+    def tree_unflatten(cls, static: tuple[tuple[str, str], ...], values: Any) -> "Taps":
+        return cls(dict(zip((path for path, _ in static), values, strict=True)), {path: axes for path, axes in static if axes})
+
+
+def tap(module: nn.Module, name: str, value: jax.Array, axes: str) -> jax.Array:
+    """Records `value` under the module's path and returns it, or what an edit makes of it. `axes`: a word for each axis, see above."""
+    for edit in edits_at(module, name):
         value = edit(value)
-    module.sow("taps", name, value, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+    record(module, name, value, axes)
     return value
+
+
+def record(module: nn.Module, name: str, value: jax.Array, axes: str) -> None:
+    """Records `value` under the module's path; it cannot be edited there."""
+    if len(axes.split()) != value.ndim:
+        raise ValueError(f"the tap {name} has axes {axes!r}, and its value {value.ndim}: {value.shape}")
+    if module.is_mutable_collection("taps"):  # not `sow`, which refuses the name of a submodule, such as that of the matrix `query`
+        loop = _loop.get()
+        for kept in (name,) if loop is None else (name, f"{name}@{loop}"):
+            module.put_variable("taps", f"{kept}{MARK}{axes}", value)
+
+
+def edits_at(module: nn.Module, name: str) -> list[Callable]:
+    """The edits that are asked for at a path: those of all loops, then those of this one."""
+    editing, loop = _editing.get(), _loop.get()
+    if editing is None:
+        return []
+    path = "/".join((*module.path, name))
+    paths = [path] if loop is None else [path, f"{path}@{loop}"]
+    editing.offered.update(paths)
+    found = [path for path in paths if path in editing.edits]
+    editing.taken.update(found)
+    return [editing.edits[path] for path in found]
 
 
 def edited() -> bool:
     """Whether the model that is being traced has an edit."""
-    return bool(_edits.get())
+    editing = _editing.get()
+    return editing is not None and bool(editing.edits)
+
+
+def recorded(variables: Mapping[str, Any]) -> Taps:
+    """What a Linen module tapped, of the variables that its `apply` returned."""
+    found = flax.traverse_util.flatten_dict(variables.get("taps", {}), sep="/")
+    split = {key: key.partition(MARK) for key in found}
+    return Taps({split[key][0]: value for key, value in found.items()}, {path: axes for path, _, axes in split.values()})
+
+
+def to_tokens(value: Any, axes: str, rows: int) -> Any:
+    """[examples, places, ...]: places are tokens, queries or pixels in order, or one where there are none; the other axes follow in order.
+
+    `rows`: how many examples there are. Raises ValueError where the axes are not those of the value, or no examples are among them.
+    """
+    letters, sizes = _sizes(axes, value.shape, rows)
+    order = _order(letters)
+    places = prod(sizes[letter] for letter in letters if letter in PLACES)
+    others = [sizes[letter] for letter in order if letter not in EXAMPLES + PLACES]
+    return (
+        value.reshape([sizes[letter] for letter in letters]).transpose([letters.index(one) for one in order]).reshape(rows, places, *others)
+    )
+
+
+def from_tokens(tokens: Any, axes: str, shape: tuple[int, ...]) -> Any:
+    """The activation of this shape of which `to_tokens` made `tokens`."""
+    letters, sizes = _sizes(axes, shape, len(tokens))
+    order = _order(letters)
+    return tokens.reshape([sizes[letter] for letter in order]).transpose([order.index(one) for one in letters]).reshape(shape)
 
 
 @contextlib.contextmanager
 def editing(edits: Mapping[str, Callable]) -> Iterator[None]:
-    """While a model is traced inside, its taps apply these edits."""
-    token = _edits.set(edits)
+    """While a model is traced inside, its taps apply these edits. Raises UserError at the end for an edit that no tap applied."""
+    one = Editing(edits)
+    token = _editing.set(one)
     try:
         yield
     finally:
-        _edits.reset(token)
+        _editing.reset(token)
+    for path in edits:
+        if path not in one.taken:
+            raise _missed(path, one.offered)
+
+
+@contextlib.contextmanager
+def looping(loop: int | None) -> Iterator[None]:
+    """While the blocks are traced inside, their taps are those of this loop; None where there is one only."""
+    token = _loop.set(loop)
+    try:
+        yield
+    finally:
+        _loop.reset(token)
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _missed(path: str, offered: set[str]) -> UserError:
+    near = difflib.get_close_matches(path, sorted(offered), n=NEAREST, cutoff=0.0)
+    nearest = f"The nearest taps are {', '.join(near)}" if near else "It has no taps"
+    return UserError(f"an edit at {path!r} would change nothing: the model has no such tap. {nearest}. Change the path in `edits`.")
+
+
+def _order(letters: list[str]) -> list[str]:
+    places = [letter for letter in letters if letter in PLACES]
+    return [EXAMPLES, *places, *(letter for letter in letters if letter not in EXAMPLES + PLACES)]
+
+
+def _sizes(axes: str, shape: tuple[int, ...], rows: int) -> tuple[list[str], dict[str, int]]:
+    """The letters in order, and what each counts."""
+    words = axes.split()
+    letters = [letter for word in words for letter in word]
+    if len(words) != len(shape) or EXAMPLES not in letters:
+        raise ValueError(f"axes {axes!r} do not name the examples and others of an activation of shape {shape}")
+    sizes: dict[str, int] = {}
+    for word, size in zip(words, shape, strict=True):
+        known = rows if EXAMPLES in word else 1
+        if size % known or (len(word) == 1 and word == EXAMPLES and size != rows):
+            raise ValueError(f"an activation of shape {shape} with axes {axes!r} is not one of {rows} examples")
+        sizes |= {letter: rows if letter == EXAMPLES else size // known for letter in word}
+    return letters, sizes

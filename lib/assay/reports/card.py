@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from assay.core.number import DASH, change, limits, number
+from assay.core.number import DASH, change, limits, number, stated
 from assay.reports.drawings.sketch import as_plot, interval, overlay
 from assay.reports.page import breakable, label, pairs, template
 
@@ -83,7 +83,7 @@ def _row(row: Mapping[str, Any], names: Sequence[str], place: str) -> dict[str, 
         "name": label(row["name"]),
         "key": f"{row['group']}/{row['name']}",
         "id": place,
-        "before": number(before.get("value"), row["unit"]),
+        "before": _stated(before, row["unit"]),
         "wanted": {"higher": "higher is wanted", "lower": "lower is wanted"}.get(row["better"], "neither direction is wanted"),
         "how": row.get("how") or "",
         "entries": entries,
@@ -116,9 +116,9 @@ def _entry(row: Mapping[str, Any], before: Mapping[str, Any], name: str, place: 
         "sign": sign,
         "crashed": bool(after.get("crashed")),
         "reason": after.get("reason") or "",
-        "shown": number(after.get("value"), unit),
-        "of_before": _own(before.get("interval"), unit),
-        "of_after": _own(after.get("value_interval"), unit),
+        "shown": _stated(after, unit),
+        "of_before": "" if before.get("bound") else _own(before.get("interval"), unit),
+        "of_after": "" if after.get("bound") else _own(after.get("value_interval"), unit),
         "value": value,
         "ends": ends if known else None,
         "margin": margin,
@@ -138,6 +138,10 @@ def _entry(row: Mapping[str, Any], before: Mapping[str, Any], name: str, place: 
         "size": size,
         "overlay": Markup(overlay(as_plot(plots.get("before")), as_plot(plots.get(name)))),
     }
+
+
+def _stated(one: Mapping[str, Any], unit: str) -> str:
+    return stated(one.get("value"), unit, one.get("bound", ""), one.get("limit"))
 
 
 def _own(ends: Sequence[float] | None, unit: str) -> str:

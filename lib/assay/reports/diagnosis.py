@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from assay.core.number import change, limits, number
-from assay.diagnostics.measurement import GROUPS, Measurement
+from assay.core.number import bounded, change, limits, number
+from assay.diagnostics.measurement import Measurement, limit, ordered
 from assay.reports.drawings.sketch import sketch, track
-from assay.reports.page import Amount, amount, breakable, label, pairs, template
+from assay.reports.page import Amount, amount, breakable, label, pairs, span, template
 
 if TYPE_CHECKING:
     from assay.verdicts.diagnosis import Diagnosis
@@ -36,13 +36,15 @@ FIELDS = {  # of a row in diagnosis.json
     "group, name": "what was measured; a name occurs once in its group",
     "value, unit": "a number in the unit, not rounded; fractions from 0 to 1, times in seconds; null where the row does not apply",
     "n, interval": "how many examples (or batches, or calls) stand behind it, and the ends of its 95 % interval, or null",
+    "bound, confidence": "lower or upper where it is a one-sided bound, whose other end is null; and the confidence of the interval",
     "how, meaning": "how it was measured, and what it means, in a sentence each",
     "applies, reason, crashed": "whether there is a number, and why not",
     "better": "which direction is wanted: higher, lower, or neither",
     "margin, relative": "within what two models do not differ: a number in the unit or, if relative, a share of the value",
     "timing": "whether it differs from one diagnosis to the next; all else is the same bytes",
     "statistic, columns": "the value is this statistic of these columns of diagnosis.npz, [examples] each, named GROUP/NAME|SET/WHAT",
-    "plot": "the picture: kind, x, lines by name, labels",
+    "right": "WHAT of the columns of answers that are right (1) or wrong (0)",
+    "plot": "the picture: kind, x, lines by name, labels; values by row and column, edges",
 }  # fmt: skip
 
 
@@ -50,9 +52,8 @@ def diagnosis_page(diagnosis: "Diagnosis", command: str) -> str:
     """The page. `command`: as a shell would take it; the work directory in it names those of the treatments."""
     about, rows = diagnosis.about, diagnosis.rows
     workdir = _workdir(command)
-    groups = [*GROUPS, *dict.fromkeys(row.group for row in rows if row.group not in GROUPS)]
     places = {(row.group, row.name): f"row-{index}" for index, row in enumerate(rows)}
-    sections = [_section(group, [row for row in rows if row.group == group], places) for group in groups]
+    sections = [_section(group, [row for row in rows if row.group == group], places) for group in ordered(row.group for row in rows)]
     sections = [section for section in sections if section["rows"] or section["without"]]
     facts = [
         f"task {about['task']}",
@@ -88,11 +89,11 @@ def summarise(rows: Sequence[Measurement], suggestions: Sequence[Mapping[str, An
     said = []
     head = found.get(("generalisation", "score")) or found.get(("reasoning", "in_distribution"))
     if head is not None:
-        span = f" (95 % interval {limits(head.interval, head.unit)}, n {head.n:,})" if head.interval else ""
+        ends = f" (95 % interval {limits(head.interval, head.unit)}, n {head.n:,})" if head.interval and not head.bound else ""
         kind = f"{number(head.value, head.unit)} of the held-out answers are right" if head.unit == "fraction" else (
             f"The error on held-out examples is {number(head.value, head.unit)}"
         )  # fmt: skip
-        said.append(f"{kind}{span}.")
+        said.append(f"{kind}{ends}.")
     losses = sorted(_losses(found), key=lambda pair: -pair[0])[:TOLD]
     if losses:
         said.append("What holds it back most: " + "; ".join(text for _, text in losses) + ".")
@@ -182,7 +183,10 @@ def _row(row: Measurement, place: str) -> dict[str, Any]:
         "name": label(row.name),
         "key": f"{row.group}/{row.name}",
         "amount": empty if row.crashed else amount(row.value, row.unit),
-        "interval": "exact" if row.exact else limits(row.interval, row.unit) if row.interval else "",
+        "interval": _span(row),
+        "confidence": ""
+        if row.exact or (row.bound and not row.interval)
+        else f"{number(row.confidence, 'fraction').replace('.0 ', ' ')}: ",
         "n": f"{row.n:,}" if row.n > 1 else "",
         "timing": row.timing,
         "meaning": row.meaning,
@@ -193,14 +197,24 @@ def _row(row: Measurement, place: str) -> dict[str, Any]:
     }
 
 
+def _span(row: Measurement) -> str:
+    if row.bound:
+        return span(row.interval, row.unit, row.bound, limit(row)) + (", exact" if row.exact else "")
+    return "exact" if row.exact else span(row.interval, row.unit)
+
+
 def _picture(row: Measurement) -> Markup | str:
     """The row's plot; where it has none, a share's interval between 0 and 1."""
     if row.crashed or row.value is None:
         return ""
     if row.plot is not None:
         return Markup(sketch(row.plot))
-    if row.unit == "fraction" and row.interval and min(row.value, *row.interval) >= 0 and max(row.value, *row.interval) <= 1:
-        return Markup(track(row.value, row.interval, f"{number(row.value, row.unit)}, 95 % interval {limits(row.interval, row.unit)}"))
+    if row.unit != "fraction" or not row.interval:
+        return ""
+    ends = [end for end in row.interval if math.isfinite(end)]
+    if min(row.value, *ends) >= 0 and max(row.value, *ends) <= 1:
+        said = bounded(limit(row), row.unit, row.bound) if row.bound else f"95 % interval {limits(row.interval, row.unit)}"
+        return Markup(track(row.value, row.interval, f"{number(row.value, row.unit)}, {said}"))
     return ""
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
-from assay.core.number import DASH, number
+from assay.core.number import DASH, bounded, limits, number
 
 NAMES = {  # of rows whose key does not read as it stands
     "train_test_gap": "train\u2013test gap",
@@ -51,6 +51,13 @@ def label(name: str) -> str:
 def amount(value: float | None, unit: str) -> Amount:
     digits, _, rest = number(value, unit).partition(" ")
     return Amount(digits, rest)
+
+
+def span(interval: Sequence[float | None] | None, unit: str, bound: str = "", limit: float | None = None) -> str:
+    """The interval of a value, or what a bound says; "" where there is neither."""
+    if bound:
+        return bounded(limit, unit, bound)
+    return limits([*interval], unit) if interval else ""  # type: ignore[list-item]
 
 
 def breakable(text: str) -> Markup:

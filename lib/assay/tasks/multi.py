@@ -20,6 +20,7 @@ from assay.config.schema import require
 from assay.core.errors import UserError
 from assay.data.source import Examples, Source
 from assay.models.model import Batch, Output, Vocabulary
+from assay.tasks.evidence import of_members
 from assay.tasks.task import Score, Task, likeliest
 
 
@@ -74,6 +75,8 @@ def together(members: Sequence[Task], weights: Sequence[float], name: str = "mul
         read=read,
         shown=first.shown,
         members=alone,
+        bounds=first.bounds if len({task.bounds for task in members}) == 1 else None,
+        evidence=of_members({task.name: task.evidence for task in members}),
     )
 
 

@@ -14,6 +14,8 @@ from assay.core.errors import UserError, unknown
 from assay.data.augment_text import Alphabet
 from assay.data.source import Examples, Source
 from assay.models.model import Batch, Output, Vocabulary
+from assay.tasks.bounds import Bounds
+from assay.tasks.evidence import Evidence, of_classes
 
 # (output, batch) -> (loss of each example, its weight, metrics of each example). Training and every evaluation use the same one.
 Score = Callable[[Output, Batch], tuple[jax.Array, jax.Array, Mapping[str, jax.Array]]]
@@ -103,6 +105,8 @@ class Task:
     places: int = 0  # batches give their tokens positions (`places`), all below this number; 0: they give none
     verify: Callable[[Mapping[str, Any]], bool] | None = None  # a record -> whether a verifier accepts its prediction: its `verified`
     shifted: str = ""  # what the examples of `test` are other in than those of training; "": they are drawn alike
+    bounds: Bounds | None = None  # the range of the inputs and what a distance of 1 is; None where they are tokens, or of unknown range
+    evidence: Evidence = of_classes  # (output, batch, target=None, against=None, head="") -> [n]: the scalar that explanations explain
     couples: Callable[[Examples, int], np.ndarray] | None = None  # (examples, width) -> [n, width]: positions from 1 on, some shared; or 0
 
 

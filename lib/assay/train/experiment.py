@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from assay.config.schema import require, typed
+from assay.core import secret
 from assay.core.errors import Inapplicable, UserError
 from assay.core.tree import PyTree
 from assay.data.loader import Sample, bucket_ends, drawn, sampler, stacked
@@ -20,7 +21,6 @@ from assay.models.model import Batch, Model, Output
 from assay.models.precision import PrecisionConfig
 from assay.tasks.table import build as build_task
 from assay.tasks.task import Score, Task
-from assay.train import secret
 from assay.train.checkpoint import CheckpointConfig
 from assay.train.objective import OBJECTIVES, Objective, ObjectiveConfig
 from assay.train.optim import OptimizerConfig, make_optimizer, make_schedule

@@ -17,6 +17,7 @@ from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
 from assay.config.schema import to_dict
+from assay.core import secret
 from assay.core.errors import Terminated, UserError
 from assay.core.tree import count
 from assay.data.ahead import Call, ahead
@@ -24,7 +25,6 @@ from assay.dist import launch
 from assay.dist.mesh import check_divides, global_batch, make_mesh, own_rows, spread
 from assay.dist.shard import place, shardings
 from assay.evals.evaluate import batches
-from assay.train import secret
 from assay.train.checkpoint import Checkpointer, rewind
 from assay.train.clock import Clock, tracing
 from assay.train.experiment import Experiment, assemble

@@ -94,7 +94,7 @@ class Treatment(NamedTuple):
     frozen: str = ""  # path regex of parameters that are read but not trained
     mixes: bool = False  # whether a row's loss or gradient depends on other rows of its batch (mixup, CORAL, batch statistics)
     per_example: bool = False  # whether the gradient arrow asks for the gradient of each row alone
-    secret: bool = False  # whether noise and sampling must not follow from the published seed (train/secret.py)
+    secret: bool = False  # whether noise and sampling must not follow from the published seed (core/secret.py)
     name: str = "unnamed"  # as rows and config.json say it
 
 

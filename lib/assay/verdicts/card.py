@@ -5,9 +5,9 @@
     {"schema": 1, "task", "split", "quick", "level",
      "before": about, "after": {name: about},            about: that of the diagnosis, and "workdir"
      "rows": [{"group", "name", "unit", "better", "margin", "relative", "timing", "how", "meaning",
-               "before": {"value", "interval", "n", "applies", "reason", "crashed", "meaning"},
-               "after": {name: {"value", "value_interval", "difference", "interval", "relative", "n", "p_value", "adjusted", "agreement",
-                                "verdict", "why", "applies", "reason", "crashed", "meaning"}},
+               "before": {"value", "interval", "bound", "limit", "confidence", "n", "applies", "reason", "crashed", "meaning"},
+               "after": {name: {"value", "value_interval", "bound", "limit", "confidence", "difference", "interval", "relative", "n",
+                                "p_value", "adjusted", "agreement", "verdict", "why", "applies", "reason", "crashed", "meaning"}},
                "plots": {"before": plot or None, name: plot or None}}],
      "predictions": [{"after", "from", "number", "treatment", "rule", "row", "expects", "effect", "unit", "difference", "interval",
                       "relative", "verdict", "outcome", "why"}],
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from assay.core.errors import UserError
-from assay.diagnostics.measurement import GROUPS, HIGHER, Measurement, inapplicable
+from assay.diagnostics.measurement import HIGHER, Measurement, inapplicable, limit, ordered, plain
 from assay.train.workdir import environment
 from assay.verdicts.diagnosis import Diagnosis
 from assay.verdicts.turns import CRASHED, Times
@@ -138,7 +138,8 @@ def _numbered(ids: np.ndarray) -> bool:
 def _order(found: Sequence[Diagnosis]) -> list[tuple[str, str]]:
     """(group, name) of all rows, by group, and there as they come."""
     keys = list(dict.fromkeys((row.group, row.name) for one in found for row in one.rows))
-    return sorted(keys, key=lambda key: GROUPS.index(key[0]) if key[0] in GROUPS else len(GROUPS))
+    order = ordered(group for group, _ in keys)
+    return sorted(keys, key=lambda key: order.index(key[0]))
 
 
 def _pair(key: tuple[str, str], before: Diagnosis, after: Diagnosis, timed: Times, differing: Sequence[str]) -> Pair:
@@ -171,15 +172,20 @@ def _row(verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
         "timing": told.timing,
         "how": before.how or told.how,
         "meaning": told.meaning,
-        "before": {**_status(before), "value": _finite(before.value), "interval": _ends(before.interval), "n": before.n},
+        "before": {**_status(before), **_value(before), "interval": _ends(before.interval), "n": before.n},
         "after": {name: _after(one) for name, one in verdicts.items()},
         "plots": {BEFORE: _plot(before), **{name: _plot(one.after) for name, one in verdicts.items()}},
     }
 
 
 def _after(one: Verdict) -> dict[str, Any]:
-    value, ends = _finite(one.after.value), _ends(one.after.interval)
-    return {"value": value, "value_interval": ends, **_evidence(one), **_status(one.after), "n": one.n or one.after.n}
+    ends = _ends(one.after.interval)
+    return {**_value(one.after), "value_interval": ends, **_evidence(one), **_status(one.after), "n": one.n or one.after.n}
+
+
+def _value(row: Measurement) -> dict[str, Any]:
+    """The number, and of a bound what it says."""
+    return {"value": _finite(row.value), "bound": row.bound, "limit": _finite(limit(row)), "confidence": row.confidence}
 
 
 def _evidence(one: Verdict) -> dict[str, Any]:
@@ -200,10 +206,7 @@ def _status(row: Measurement) -> dict[str, Any]:
 
 
 def _plot(row: Measurement) -> dict[str, Any] | None:
-    if row.plot is None:
-        return None
-    lines = {name: list(values) for name, values in row.plot.lines.items()}
-    return {**row.plot._asdict(), "x": list(row.plot.x), "lines": lines, "labels": list(row.plot.labels)}
+    return None if row.plot is None else plain(row.plot)
 
 
 def _prediction(name: str, applied: Mapping[str, Any], before: str | None, verdicts: Sequence[Verdict]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ and not by the one that the rows are measured on.
 import hashlib
 import io
 import json
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from assay.core.errors import UserError
-from assay.diagnostics.measurement import Measurement, Plot
+from assay.diagnostics.measurement import Measurement, Plot, plain
 from assay.diagnostics.subject import Subject
 
 SCHEMA = 1
@@ -103,17 +104,31 @@ def example_sets(subject: Subject, rows: Sequence[Measurement]) -> dict[str, Exa
 
 def as_json(row: Measurement) -> dict[str, Any]:
     said = {key: value for key, value in row._asdict().items() if key not in UNSAID}
-    said["interval"] = None if row.interval is None else [float(end) for end in row.interval]
+    said["interval"] = None if row.interval is None else [float(end) if math.isfinite(end) else None for end in row.interval]
+    said["right"] = list(row.right)
     said["columns"] = sorted(row.columns)
-    said["plot"] = None if row.plot is None else row.plot._asdict()
+    said["plot"] = None if row.plot is None else plain(row.plot)
     return said
 
 
 def _as_row(said: Mapping[str, Any], kept: Mapping[str, np.ndarray]) -> Measurement:
     columns = {name: kept[f"{said['group']}/{said['name']}|{name}"] for name in said["columns"]}
     plot = None if said["plot"] is None else Plot(**said["plot"])
-    interval = None if said["interval"] is None else (said["interval"][0], said["interval"][1])
-    return Measurement(**{**said, "columns": columns, "plot": plot, "interval": interval})
+    interval = None if said["interval"] is None else tuple(_end(said["interval"], side) for side in (0, 1))
+    right = said["right"] if "right" in said else _old_right(columns)
+    return Measurement(**{**said, "columns": columns, "plot": plot, "interval": interval, "right": tuple(right)})
+
+
+def _end(interval: Sequence[float | None], side: int) -> float:
+    """An end of an interval as JSON has it, where infinity is null."""
+    end = interval[side]
+    return (-math.inf, math.inf)[side] if end is None else end
+
+
+def _old_right(columns: Mapping[str, np.ndarray]) -> Sequence[str]:
+    """What files of older versions do not say: scores of zeros and ones are taken as right or wrong."""
+    scores = [values for key, values in columns.items() if key.rpartition("/")[2] == "score"]
+    return ("score",) if scores and all(np.isin(values, (0.0, 1.0)).all() for values in scores) else ()
 
 
 def packed(found: Diagnosis) -> bytes:

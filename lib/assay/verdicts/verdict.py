@@ -14,12 +14,14 @@ import numpy as np
 from assay.core.number import number
 from assay.core.paired import Together, difference_of
 from assay.core.stats import holm
-from assay.diagnostics.measurement import HIGHER, NEITHER, STATISTICS, WITHOUT, Measurement
+from assay.diagnostics.measurement import HIGHER, NEITHER, Measurement
+from assay.diagnostics.statistics import WITHOUT, statistic_of
 
 BETTER, WORSE, SAME, OPEN = "better", "worse", "no difference", "inconclusive"
 LEVEL = 0.05  # of all rows of a card together
 ONCE = "measured once for each, and not in turns"
 INFINITE = "some values are not finite"
+BOUNDED = "two one-sided bounds do not order the two values"
 ONE_PROGRAM = "the same program and the same parameters"
 
 
@@ -116,7 +118,8 @@ def _compared(
             return plain._replace(verdict=OPEN, why=untimed)
         change = changes[pair.name]
         return plain._replace(difference=change.value, interval=change.interval, p_value=change.p_value, relative=True, n=change.turns)
-    if (before.statistic, before.unit, before.measures) != (after.statistic, after.unit, after.measures):
+    kinds = [(row.statistic, row.unit, row.measures, row.bound, row.bound and row.confidence) for row in (before, after)]
+    if kinds[0] != kinds[1]:
         return plain._replace(verdict=OPEN, why="measured in another way after than before")
     n = min(before.n, after.n)
     if not before.statistic:
@@ -126,6 +129,8 @@ def _compared(
                 return plain._replace(verdict=OPEN, why=INFINITE)
             return plain._replace(difference=difference, p_value=0.0 if difference else None, n=n)
         alike = not difference and before.interval == after.interval
+        if before.bound and not alike:
+            return plain._replace(difference=difference, verdict=OPEN, why=BOUNDED, n=n)
         why = "the same number and interval" if alike else "no examples that could be paired stand behind it"
         return plain._replace(difference=difference, verdict=SAME if alike else OPEN, why=why, n=n)
     sizes = [{key: len(values) for key, values in row.columns.items()} for row in (before, after)]
@@ -135,7 +140,9 @@ def _compared(
     if all(np.array_equal(values, after.columns[key], equal_nan=True) for key, values in before.columns.items()):
         same = plain._replace(difference=0.0, interval=(0.0, 0.0), p_value=1.0, agreement=agreement, verdict=SAME, n=n)
         return same._replace(why=f"the same on each of {n} examples")
-    found = difference_of(STATISTICS[before.statistic], after.columns, before.columns, groups, resamples=resamples, flips=flips)
+    right = before.right if tuple(before.right) == tuple(after.right) else ()
+    statistic = statistic_of(before.statistic)
+    found = difference_of(statistic, after.columns, before.columns, groups, resamples=resamples, flips=flips, right=right)
     known = np.isfinite([found.low, found.high]).all() and before.statistic not in WITHOUT
     interval = (found.low, found.high) if known else None
     value = found.value if np.isfinite(found.value) else None
@@ -184,9 +191,9 @@ def _alike(one: float, other: float) -> bool:
 
 
 def _agreement(before: Measurement, after: Measurement) -> float | None:
-    """Over the scores, where they are zeros and ones of both."""
-    keys = [key for key in before.columns if key.rpartition("/")[2] == "score"]
+    """Over the columns that say right or wrong of both."""
+    keys = [key for key in before.columns if key.rpartition("/")[2] in before.right and key.rpartition("/")[2] in after.right]
     if not keys:
         return None
     one, other = (np.concatenate([row.columns[key] for key in keys]) for row in (before, after))
-    return float(np.mean(one == other)) if np.isin(one, (0, 1)).all() and np.isin(other, (0, 1)).all() else None
+    return float(np.mean(one == other))

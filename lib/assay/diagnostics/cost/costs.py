@@ -33,11 +33,14 @@ COSTS = {  # field of Cost -> (name, unit, how, what it means)
     ),
 }
 
+COMPILED = ("xla_flops", "peak_memory")  # rows of the compiled program, which an edit makes another one
+EDITED = "; without edits, which unroll the loop over blocks, and where they change attention weights leave the fused kernel"
+
 
 def costs(subject: Subject) -> list[Measurement]:
     """Numbers of the parameters and of the forward pass of one example. The interval of a count is the count."""
     found = cost_of(subject)
-    pictures = _pictures(subject, found)
+    pictures, looped = _pictures(subject, found), getattr(getattr(subject.model.module, "config", None), "scan", False)
     rows = []
     for field, (name, unit, how, sentence) in COSTS.items():
         value = getattr(found, field)
@@ -53,7 +56,7 @@ def costs(subject: Subject) -> list[Measurement]:
                 unit=unit,
                 n=1,
                 interval=(float(value), float(value)),
-                how=f"{how}; counted, so that its interval is the number itself",
+                how=f"{how}; counted, so that its interval is the number itself{EDITED if looped and name in COMPILED else ''}",
                 meaning=meaning,
                 better=LOWER,
                 margin=SHARE,

@@ -11,7 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from assay.core.number import DASH, MINUS, change, limits, number
+from assay.core.number import DASH, MINUS, change, limits, number, stated
 from assay.verdicts.card import HELD, MISSED, UNSHOWN
 from assay.verdicts.verdict import BETTER, OPEN, SAME, WORSE
 
@@ -77,7 +77,7 @@ def _lines(card: Mapping[str, Any], name: str, show: Shown) -> Table:
         for row in rows:
             one, unit = row["after"][name], row["unit"]
             p_value = DASH if one["adjusted"] is None else "< 0.0001" if one["adjusted"] < 1e-4 else f"{one['adjusted']:.4f}"
-            cells = (number(row["before"]["value"], unit), number(one["value"], unit), _change(one, row), _ends(one, row), p_value)
+            cells = (_stated(row["before"], unit), _stated(one, unit), _change(one, row), _ends(one, row), p_value)
             table.add_row(show(f"  {_label(row)}"), *(show(cell) for cell in cells), show(one["verdict"], STYLES[one["verdict"]]))
     return table
 
@@ -94,7 +94,7 @@ def _matrix(card: Mapping[str, Any], names: Sequence[str], show: Shown) -> Table
             for one in (row["after"][name] for name in names):
                 moved = "" if one["difference"] is None else f"{_change(one, row)} "
                 cells.append(show(f"{moved}{SIGNS[one['verdict']]}", STYLES[one["verdict"]]))
-            table.add_row(show(f"  {_label(row)}"), show(number(row["before"]["value"], row["unit"])), *cells)
+            table.add_row(show(f"  {_label(row)}"), show(_stated(row["before"], row["unit"])), *cells)
     return table
 
 
@@ -115,6 +115,10 @@ def _remarks(card: Mapping[str, Any], names: Sequence[str]) -> list[str]:
 
 def _applies(row: Mapping[str, Any]) -> bool:
     return any(one["verdict"] for one in row["after"].values())
+
+
+def _stated(one: Mapping[str, Any], unit: str) -> str:
+    return stated(one["value"], unit, one.get("bound", ""), one.get("limit"))
 
 
 def _change(one: Mapping[str, Any], row: Mapping[str, Any]) -> str:

@@ -3,7 +3,8 @@
 from rich.console import Console
 from rich.table import Table
 
-from assay.core.number import DASH, limits, number
+from assay.core.number import DASH, bounded, limits, number
+from assay.diagnostics.measurement import Measurement, limit
 from assay.reports.terminal.card import Shown
 from assay.verdicts.diagnosis import Diagnosis
 
@@ -31,7 +32,7 @@ def print_diagnosis(found: Diagnosis, console: Console | None = None) -> None:
             cells = (
                 f"  {row.name}",
                 number(row.value, row.unit),
-                "exact" if row.exact else limits(row.interval, row.unit),
+                _span(row),
                 f"{row.n:,}",
                 row.meaning,
             )
@@ -48,3 +49,12 @@ def print_diagnosis(found: Diagnosis, console: Console | None = None) -> None:
         console.print(show(f"try {one['number']}: {one['treatment']}  {one['rule']}"))
     if found.suggestions:
         console.print(show("assay treat --from=WORKDIR --apply=N --workdir=OTHER does it."))
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _span(row: Measurement) -> str:
+    """The interval, or what a bound says; with its confidence where that is not the header's."""
+    said = bounded(limit(row), row.unit, row.bound) if row.bound else "exact" if row.exact else limits(row.interval, row.unit)
+    return said if row.confidence == 0.95 or not row.interval else f"{said} ({number(row.confidence, 'fraction')})"

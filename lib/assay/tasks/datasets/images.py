@@ -19,12 +19,14 @@ from assay.core.errors import UserError
 from assay.core.rng import example_keys, integers
 from assay.data import tfds
 from assay.data.source import Examples, Source, in_memory
+from assay.tasks.bounds import Bounds
 from assay.tasks.datasets import classify
 from assay.tasks.task import Task
 
 DIGITS_VALID = 180  # of the 898
 VALID_SHARE = 0.1  # share of the training examples, for data sets without a validation split
 PALEST = 0.2  # smallest factor on a hue's channel
+BOUNDS = Bounds(-1.0, 1.0, "black to white")  # of a pixel as a model reads it
 HIGHEST = {"digits": 16.0}  # highest grey level; 255 elsewhere
 
 
@@ -79,6 +81,7 @@ def build(config: ImagesConfig, seed: int) -> Task:
     highest = HIGHEST.get(name, 255.0)
     encoding = partial(encode, highest=highest)
     made = classify.task(config.name, sources, classes, classify.knowing(encoding) if config.unlabelled else encoding)
+    made = replace(made, bounds=BOUNDS)
     return replace(made, shifted="colours independent of the class") if config.colour else made
 
 
@@ -86,7 +89,7 @@ def encode(examples: Examples, width: int, highest: float) -> dict[str, np.ndarr
     """Returns inputs float32 [n, height, width, channels], from -1 (black) to 1; targets int32 [n]; weight."""
     del width
     return {
-        "inputs": examples.input.astype(np.float32) * np.float32(2 / highest) - np.float32(1),
+        "inputs": examples.input.astype(np.float32) * np.float32(BOUNDS.scale / highest) + np.float32(BOUNDS.low),
         "targets": examples.target[:, 0],
         "weight": np.ones(len(examples.id), np.float32),
     }

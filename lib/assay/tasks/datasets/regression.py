@@ -19,11 +19,14 @@ from assay.core.rng import example_keys
 from assay.core.tree import widened
 from assay.data.source import Examples, Source, in_memory
 from assay.models.model import Batch, Output, Vocabulary
+from assay.tasks.bounds import Bounds
+from assay.tasks.evidence import of_numbers
 from assay.tasks.task import Task, find_split
 
 METRICS = ("r2", "mse", "mae")
 TEST_SHARE, VALID_SHARE = 0.25, 0.15  # shares of all examples
 SPLITS = ("train", "valid", "test")
+BOUNDS = Bounds(-math.inf, math.inf, "a standard deviation of the feature over the training split")
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ def build(config: RegressionConfig, seed: int) -> Task:
         answer=lambda logits: logits,
         read=lambda answer, batch: plain(answer),
         shown="test",
+        bounds=BOUNDS,
+        evidence=of_numbers,
     )
 
 

@@ -26,6 +26,7 @@ from assay.nn.recurrent import CELLS
 Shapes = Mapping[str, tuple[int, ...]]  # parameter path -> shape
 
 PARTS = ("heads", "units", "channels", "layers")
+_DENSE = (("kernel", 1), ("bias", 0))  # parameters of a layer, and the axis of its outputs
 CLOSED = -1e9  # logit of a closed gate
 
 
@@ -96,8 +97,9 @@ def _heads(model: Model, shapes: Shapes) -> tuple[Group, ...]:
     parts = config.kv_heads if config.kv_heads > 1 else config.heads
     shared, dim = config.heads // parts, config.head_size
     what = f"groups of {shared} heads" if shared > 1 else ""
-    sizes = {"query/kernel": (1, shared * dim), "out/kernel": (0, shared * dim)}  # (axis, slices per part)
-    sizes |= {"key/kernel": (1, dim), "value/kernel": (1, dim)} if config.kv_heads > 1 else {}
+    # (axis, slices per part). The bias of `out` belongs to no head and stays.
+    sizes = {"query/kernel": (1, shared * dim), "query/bias": (0, shared * dim), "out/kernel": (0, shared * dim)}
+    sizes |= {f"{name}/{kind}": (axis, dim) for name in ("key", "value") for kind, axis in _DENSE if config.kv_heads > 1}
     sizes |= {"relative_bias": (1, shared), "direction": (0, shared), "direction_bias": (0, shared)}  # of positions t5 and direction
 
     def group(place: str) -> Group:

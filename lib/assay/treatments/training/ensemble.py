@@ -21,6 +21,7 @@ from assay.core import rng
 from assay.core.errors import UserError
 from assay.core.tree import PyTree, widened
 from assay.models.model import Batch, Decode, Model, Output
+from assay.nn.tap import Taps
 from assay.train.objective import MODEL, Aux, Objective, carried_of
 from assay.train.treatment import Treatment
 from assay.treatments.option import KEY, check
@@ -73,7 +74,8 @@ def combined(model: Model, params: PyTree, members: int, combine: Callable[[jax.
             output = each(lambda member: model.apply(member, batch, **keywords), params)
         else:
             output = each(lambda member, key: model.apply(member, batch, key=key, **keywords), params, _keys(key, members))
-        return output._replace(logits=jax.tree.map(combine, output.logits))
+        taps = output.taps.led("m") if isinstance(output.taps, Taps) else output.taps
+        return output._replace(logits=jax.tree.map(combine, output.logits), taps=taps)
 
     decode = model.decode and _decode(model.decode, one, each, combine)
     return replace(model, apply=apply, decode=decode, settings=None, remake=None), params

@@ -1,0 +1,107 @@
+"""Statistics of columns against scikit-learn and closed forms, how often their intervals hold the truth, and bounds."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from assay.core.paired import mean
+from assay.diagnostics.measurement import limit, sample
+from assay.diagnostics.statistics import one_sided, statistic_interval, statistic_of
+
+RANDOM = np.random.default_rng(0)
+
+
+def told(signal, positive):
+    return {"test/signal": np.asarray(signal, float), "test/positive": np.asarray(positive, float)}
+
+
+@pytest.mark.parametrize("levels", [2, 5, 1000])
+def test_an_auroc_with_ties_is_scikit_learns(levels):
+    signal, positive = RANDOM.integers(0, levels, 300).astype(float), RANDOM.random(300) < 0.3
+    signal += positive * RANDOM.integers(0, 2, 300)
+    assert statistic_of("auroc")(told(signal, positive)) == pytest.approx(roc_auc_score(positive, signal), abs=1e-14)
+    for at in (0.0, 0.01, 0.1, 0.5, 1.0):
+        fpr, tpr, _ = roc_curve(positive, signal, drop_intermediate=False)
+        assert statistic_of(f"tpr_at_fpr:{at}")(told(signal, positive)) == pytest.approx(tpr[fpr <= at + 1e-12].max())
+
+
+def test_positives_and_negatives_may_be_sets_of_their_own():
+    signal, positive = RANDOM.normal(size=100), np.arange(100) < 40
+    apart = {
+        "members/signal": signal[positive],
+        "members/positive": np.ones(40),
+        "others/signal": signal[~positive],
+        "others/positive": np.zeros(60),
+    }
+    for name in ("auroc", "tpr_at_fpr:0.1"):
+        assert statistic_of(name)(apart) == statistic_of(name)(told(signal, positive))
+        found = statistic_interval(name, apart)
+        assert found.low < found.value < found.high
+    assert math.isnan(statistic_of("auroc")(told(signal, np.ones(100)))), "without negatives there is none"
+    assert sample("privacy", "membership", "auroc", told(signal, np.ones(100))).interval is None
+
+
+def test_separated_sets_and_empty_rates_have_an_interval_with_a_width():
+    signal, positive = np.arange(30.0), np.arange(30) >= 15
+    for name, found in ((name, statistic_interval(name, told(signal, positive))) for name in ("auroc", "tpr_at_fpr:0.1")):
+        assert found.value == found.high == 1 and found.low < 0.95, name
+    assert statistic_interval("tpr_at_fpr:0.1", told(-signal, positive)).high > 0.1
+
+
+def groups_of(accuracies, n, random):
+    group = np.repeat(np.arange(len(accuracies)), n)
+    return {"test/score": (random.random(len(group)) < np.repeat(accuracies, n)).astype(float), "test/group": group.astype(float)}
+
+
+def test_the_worst_group():
+    columns = {"test/score": np.array([1.0, 1, 0, 1, 0, 0]), "test/group": np.array([0.0, 0, 1, 1, 2, 2])}
+    assert statistic_of("worst_group")(columns) == 0 and statistic_of("worst_group")({**columns, "test/group": np.zeros(6)}) == 0.5
+    random, held = np.random.default_rng(3), 0
+    for _ in range(300):
+        found = statistic_interval("worst_group", groups_of([0.7] * 8, 50, random), right=("score",))
+        held += found.low <= 0.7 <= found.high
+    assert held / 300 >= 0.93, "eight equal groups, of which the worst is worse by chance"
+
+
+def test_a_quantile():
+    values = RANDOM.exponential(size=200)
+    assert statistic_of("quantile:0.9")({"test/radius": values}) == pytest.approx(np.quantile(values, 0.9))
+    found = statistic_interval("quantile:0.9", {"test/radius": values})
+    assert found.low < found.value < found.high and found.low in values and found.high in values
+    grouped = statistic_interval("quantile:0.9", {"test/radius": values}, {"test": np.arange(200) // 20})
+    assert grouped.low < grouped.value < grouped.high
+    assert sample("robustness", "radius", "quantile:0.99", {"test/radius": values[:20]}).interval is None, "too few for an upper end"
+
+
+def test_names_of_statistics():
+    assert statistic_of("mean") is mean
+    for name in ("medium", "quantile", "auroc:0.5", "quantile:1.5"):
+        with pytest.raises(ValueError, match=r"unknown statistic|share"):
+            statistic_of(name)
+
+
+def test_a_bound_keeps_its_finite_end():
+    right = {"test/score": (np.arange(500) < 325).astype(float)}
+    lower = sample("robustness", "certified_accuracy", "mean", right, right=("score",), bound="lower", unit="fraction")
+    assert lower.value == 0.65 and lower.interval == (pytest.approx(0.6133, abs=1e-3), math.inf) and lower.bound == "lower"
+    exact = binomtest(325, 500, alternative="greater").proportion_ci(0.95, "exact").low
+    assert limit(lower) == pytest.approx(exact), "all of the error on one side, and not a half of it"
+    upper = sample("privacy", "advantage", "mean", right, right=("score",), bound="upper", confidence=0.99)
+    assert upper.interval[0] == -math.inf and limit(upper) == upper.interval[1] > 0.69 and upper.confidence == 0.99
+    continuous = sample("robustness", "radius", "mean", {"test/radius": RANDOM.exponential(size=100)}, bound="lower")
+    assert continuous.interval[0] < continuous.value and continuous.interval[1] == math.inf
+    few = sample("robustness", "radius", "quantile:0.01", {"test/radius": np.arange(20.0)}, bound="lower")
+    assert (few.bound, few.interval, limit(few)) == ("", None, None), "too few examples for a bound: a value is none"
+    with pytest.raises(ValueError, match="'least'"):
+        sample("robustness", "radius", "mean", right, bound="least")
+
+
+def test_exact_bounds_hold_as_often_as_they_say():
+    random, held = np.random.default_rng(5), 0
+    for _ in range(2000):
+        found = one_sided("mean", {"test/score": (random.random(100) < 0.97).astype(float)}, "lower", right=("score",))
+        held += found.low <= 0.97
+    assert held / 2000 >= 0.95
