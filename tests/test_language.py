@@ -21,6 +21,7 @@ FOLDERS_DONE = (
     "experiments",
     "lib/assay/__init__.py",
     "lib/assay/__main__.py",
+    "lib/assay/cli",
     "lib/assay/config",
     "lib/assay/core",
     "lib/assay/data/ahead.py",
