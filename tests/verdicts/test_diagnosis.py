@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from conftest import EXPERIMENTS
-from verb_server import verb
 
 from assay.cli import diagnose as diagnosing
 from assay.cli.compare import card_of
