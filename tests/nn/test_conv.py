@@ -1,12 +1,16 @@
 """The convolution of training against XLA's own, values and both gradients; GroupNorm against Linen's."""
 
+from dataclasses import replace
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from assay.nn.conv import PLAIN, WIDEST, conv3x3, trained_conv
+from assay.models.convnet import CNNConfig, ResNetConfig, cnn, resnet
+from assay.models.model import Vocabulary
+from assay.nn.conv import PLAIN, WIDEST, conv3x3, conv_as_product, trained_conv
 from assay.nn.normalisation import GroupNorm
 
 
@@ -73,3 +77,38 @@ def test_group_norm_is_linens(channels, groups):
     np.testing.assert_allclose(mine.apply(params, x), theirs.apply(params, x), rtol=1e-4, atol=1e-4)
     half = GroupNorm(groups, jnp.bfloat16).apply(params, x.astype(jnp.bfloat16))
     assert half.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((1, 1), (1, 1)), ((0, 2), (3, 1))], ids=str)
+@pytest.mark.parametrize(("side", "strides"), [((3, 3), (1, 1)), ((3, 3), (2, 2)), ((1, 1), (2, 2)), ((5, 2), (1, 3))], ids=str)
+def test_a_product_of_patches_is_the_convolution(padding, side, strides):
+    x, kernel = drawn(0, 2, 9, 7, 3), drawn(1, *side, 3, 4)
+    wanted, pull = jax.vjp(lambda x, kernel: jax.lax.conv_general_dilated(x, kernel, strides, padding, **PLAIN), x, kernel)
+    found, back = jax.vjp(lambda x, kernel: conv_as_product(x, kernel, strides, padding, **PLAIN), x, kernel)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    for mine, theirs in zip(back(jnp.ones_like(found)), pull(jnp.ones_like(wanted)), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_it_has_no_dilation():
+    with pytest.raises(ValueError, match="no dilation"):
+        conv_as_product(drawn(0, 1, 5, 5, 1), drawn(1, 3, 3, 1, 1), (1, 1), "SAME", rhs_dilation=(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("build", "settings"),
+    [
+        (cnn, CNNConfig(filters=(4, 8), kernel=3, pools=1, padding="same", dense=0, dropout=0.0)),
+        (resnet, ResNetConfig(layout="cifar", depth=8, width=4, groups=2, stem="small", dropout=0.0)),
+    ],
+    ids=["cnn", "resnet"],
+)
+def test_models_have_the_same_parameters_and_answers_by_products(build, settings):
+    batch = {"inputs": drawn(0, 3, 8, 8, 1), "weight": jnp.ones(3)}
+    models = [build(replace(settings, convolution=name), Vocabulary(0, 10, pooled=True), jnp.float32) for name in ("xla", "product")]
+    params = [model.init(jax.random.key(0), batch) for model in models]
+    assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, params), strict=True))
+    first, second = (model.apply(params[0], batch).logits for model in models)
+    np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-4)
+    assert models[0].convolves and not models[1].convolves
+    assert "conv_general_dilated" not in str(jax.make_jaxpr(lambda params: models[1].apply(params, batch).logits)(params[0]))

@@ -10,7 +10,14 @@ from typing import Any
 # Group of the config -> the keys added later. Keys of `model` depend on the family, by the value of model.name.
 GROUPS: Mapping[str, Mapping[str, Any]] = {"checkpoint": {"keep_every": 0}}
 TRANSFORMER: Mapping[str, Any] = {"norm_variance": "fast", "attention_bias": "none", "mlp_bias": True, "head_bias": True}
-MODELS: Mapping[str, Mapping[str, Any]] = {"decoder": TRANSFORMER, "encoder": TRANSFORMER, "encoder_decoder": TRANSFORMER}
+CONVNET: Mapping[str, Any] = {"convolution": "xla"}
+MODELS: Mapping[str, Mapping[str, Any]] = {
+    "decoder": TRANSFORMER,
+    "encoder": TRANSFORMER,
+    "encoder_decoder": TRANSFORMER,
+    "cnn": CONVNET,
+    "resnet": CONVNET,
+}
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from assay.core.errors import UserError, unknown
 from assay.core.tree import widened
 from assay.dist.shard import constrain
 from assay.models.model import Model, Vocabulary, from_linen
-from assay.nn.conv import trained_conv
+from assay.nn.conv import CONVOLUTIONS, trained_conv
 from assay.nn.normalisation import GroupNorm
 from assay.nn.product import Dense
 from assay.nn.tap import tap
@@ -55,6 +55,7 @@ class CNNConfig:
     padding: str  # same; or valid, which cuts kernel - 1 pixels, as in the tutorials
     dense: int  # features of the head's hidden layer; 0: none
     dropout: float  # share of features dropped before each layer of the head
+    convolution: str = "xla"  # a name in nn.conv.CONVOLUTIONS
 
     def __post_init__(self):
         require(
@@ -66,6 +67,8 @@ class CNNConfig:
         require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "a share in [0, 1)")
         if self.padding not in PADDINGS:
             raise unknown("padding", self.padding, PADDINGS, "--config.model.padding")
+        if self.convolution not in CONVOLUTIONS:
+            raise unknown("convolution", self.convolution, CONVOLUTIONS, "--config.model.convolution")
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,11 @@ class ResNetConfig:
     stem: str  # small: a 3 x 3 convolution, for pictures under about 64 pixels; large: 7 x 7, which with its pooling quarters the picture
     dropout: float  # share of features dropped before the read-out
     inner: int = 0  # groups of channels inside a block, as large as those outside; 0: as many as groups
+    convolution: str = "xla"  # a name in nn.conv.CONVOLUTIONS
 
     def __post_init__(self):
+        if self.convolution not in CONVOLUTIONS:
+            raise unknown("convolution", self.convolution, CONVOLUTIONS, "--config.model.convolution")
         if self.layout not in LAYOUTS:
             raise unknown("layout", self.layout, LAYOUTS, "--config.model.layout")
         layout = LAYOUTS[self.layout]
@@ -108,7 +114,8 @@ class ConvBlock(nn.Module):
                 f"nothing is left of the picture in {self.name} of the cnn, which is given {x.shape[1]} x {x.shape[2]} pixels. "
                 "Set --config.model.padding=same, or lower --config.model.pools or --config.model.kernel."
             )
-        x = nn.Conv(self.filters, side, padding=PADDINGS[config.padding], dtype=self.dtype, kernel_init=HE, name="conv")(x)
+        place: dict[str, Any] = {"padding": PADDINGS[config.padding], "conv_general_dilated": CONVOLUTIONS[config.convolution]}
+        x = nn.Conv(self.filters, side, dtype=self.dtype, kernel_init=HE, name="conv", **place)(x)
         x = jax.nn.relu(x)
         return tap(self, "features", constrain(nn.max_pool(x, (2, 2), (2, 2)) if self.pool else x), "b y x w")
 
@@ -146,6 +153,7 @@ class ResidualBlock(nn.Module):
     dtype: jnp.dtype
     train: bool = False
     inner: int = 0  # groups inside; 0: as many as `groups`
+    convolution: str = "xla"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -157,7 +165,7 @@ class ResidualBlock(nn.Module):
         y = x
         for i, (channels, side, stride) in enumerate(shapes):
             last = i == len(shapes) - 1
-            y = _conv(channels, side, stride, self.dtype, self.train, f"conv_{i}")(y)
+            y = _conv(channels, side, stride, self.dtype, self.train, self.convolution, f"conv_{i}")(y)
             scale = nn.initializers.zeros_init() if last else nn.initializers.ones_init()
             y = GroupNorm(self.groups if last else groups, self.dtype, scale, name=f"norm_{i}")(y)
             y = y if last else jax.nn.relu(y)
@@ -166,7 +174,7 @@ class ResidualBlock(nn.Module):
         return tap(self, "residual", constrain(jax.nn.relu(x + y)), "b y x w")
 
     def _project(self, x: jax.Array, out: int) -> jax.Array:
-        x = _conv(out, 1, self.stride, self.dtype, self.train, "shortcut")(x)
+        x = _conv(out, 1, self.stride, self.dtype, self.train, self.convolution, "shortcut")(x)
         return GroupNorm(self.groups, self.dtype, name="norm_shortcut")(x)
 
 
@@ -182,7 +190,7 @@ class ResNet(nn.Module):
         config, layout = self.config, LAYOUTS[self.config.layout]
         large = config.stem == "large"
         x = pictures("resnet", batch["inputs"]).astype(self.dtype)
-        x = _conv(config.width, 7 if large else 3, 2 if large else 1, self.dtype, train, "stem")(x)
+        x = _conv(config.width, 7 if large else 3, 2 if large else 1, self.dtype, train, config.convolution, "stem")(x)
         x = jax.nn.relu(GroupNorm(config.groups, self.dtype, name="norm_stem")(x))
         if large:
             x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
@@ -192,7 +200,7 @@ class ResNet(nn.Module):
             for i in range(blocks):
                 stride = 2 if stage and not i else 1
                 shape = (config.width * 2**stage, stride, config.groups, bottleneck, layout.projected)
-                x = ResidualBlock(*shape, self.dtype, train, config.inner, name=f"block_{number}")(x)
+                x = ResidualBlock(*shape, self.dtype, train, config.inner, config.convolution, name=f"block_{number}")(x)
                 number += 1
         x = tap(self, "pooled", x.mean(axis=(1, 2)), "b w")
         x = nn.Dropout(config.dropout, deterministic=not train)(x)
@@ -202,13 +210,13 @@ class ResNet(nn.Module):
 def cnn(config: CNNConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
     """The plain CNN. With kernel 3, 2 pools and valid padding, (32, 64), and (32, 64, 64) with dense 64, are those of the tutorials."""
     check_images("cnn", vocabulary)
-    return from_linen(CNN(config, vocabulary, dtype), convolves=True)
+    return from_linen(CNN(config, vocabulary, dtype), convolves=config.convolution == "xla")
 
 
 def resnet(config: ResNetConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
     """A ResNet, v1.5: a bottleneck takes its stride at the 3 x 3 convolution."""
     check_images("resnet", vocabulary)
-    return from_linen(ResNet(config, vocabulary, dtype), convolves=True)
+    return from_linen(ResNet(config, vocabulary, dtype), convolves=config.convolution == "xla")
 
 
 def check_images(name: str, vocabulary: Vocabulary) -> None:
@@ -228,11 +236,11 @@ def pictures(name: str, inputs: jax.Array) -> jax.Array:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _conv(channels: int, side: int, stride: int, dtype: jnp.dtype, train: bool, name: str) -> nn.Conv:
+def _conv(channels: int, side: int, stride: int, dtype: jnp.dtype, train: bool, convolution: str, name: str) -> nn.Conv:
     """A convolution without bias, which the norm after it would undo; centred, whatever the stride."""
     edge = (side // 2, side // 2)
     place: dict[str, Any] = {"strides": (stride, stride), "padding": (edge, edge), "dtype": dtype, "name": name}
-    computed = trained_conv if train else None
+    computed = CONVOLUTIONS[convolution] or (trained_conv if train else None)
     return nn.Conv(channels, (side, side), use_bias=False, kernel_init=HE, conv_general_dilated=computed, **place)
 
 

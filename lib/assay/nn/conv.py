@@ -6,6 +6,7 @@ the pictures stand beside one another, and three shifts along the columns of the
 has all nine: a larger matrix, which is what fast products need. Measured for 16 channels of 32 x 32: 5.7 ms in place of 14.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -25,6 +26,28 @@ def trained_conv(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **
     if quick and tuple(strides) == (1, 1) and [tuple(edge) for edge in padding] == [(1, 1), (1, 1)] and x.ndim == 4:
         return conv3x3(x, kernel)
     return jax.lax.conv_general_dilated(x, kernel, strides, padding, **keywords)
+
+
+def conv_as_product(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **keywords: Any) -> jax.Array:
+    """Computes `jax.lax.conv_general_dilated` of NHWC pictures as one product of patches, with the same parameters.
+
+    XLA:CPU computes a convolution inside a loop (an attack's steps, a client's updates) 3 to 20 times slower than outside; a product is as
+    fast in both. The patches take kernel height x width times the memory of the pictures. For `nn.Conv(conv_general_dilated=...)`.
+    """
+    if keywords.get("rhs_dilation") not in (None, (1, 1)) or keywords.get("lhs_dilation") not in (None, (1, 1)):
+        raise ValueError("a convolution as a product has no dilation")
+    (height, width, channels, out), (down, across) = kernel.shape, tuple(strides)
+    edges = padding if not isinstance(padding, str) else jax.lax.padtype_to_pads(x.shape[1:3], (height, width), (down, across), padding)
+    x = jnp.pad(x, ((0, 0), *(tuple(edge) for edge in edges), (0, 0)))
+    rows, columns = (x.shape[1] - height) // down + 1, (x.shape[2] - width) // across + 1
+    patches = [
+        x[:, i : i + down * (rows - 1) + 1 : down, j : j + across * (columns - 1) + 1 : across] for i in range(height) for j in range(width)
+    ]
+    product = jnp.concatenate(patches, axis=-1).reshape(-1, height * width * channels) @ kernel.reshape(-1, out)
+    return product.reshape(len(x), rows, columns, out)
+
+
+CONVOLUTIONS: Mapping[str, Callable[..., jax.Array] | None] = {"xla": None, "product": conv_as_product}  # None: Linen's own
 
 
 @jax.custom_vjp
