@@ -129,14 +129,15 @@ def test_one_step_passes_on_an_abstract_mesh(spec):
     sharding = batch_sharding(mesh)
     abstract = {name: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding) for name, array in batch.items()}
 
-    after, metrics = jax.eval_shape(step_of(made), state, abstract)
+    traced = jax.jit(step_of(made)).trace(state, abstract)  # once, for shapes and for the program
+    after, metrics = traced.out_info
     assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after) == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state)
     assert {"loss", "grad_norm", "parameter_norm"} < set(metrics)
     assert {(metric.shape, metric.dtype) for metric in metrics.values()} == {((), np.dtype(np.float32))}
 
     split = {path for path, leaf in zip(paths(state.params), jax.tree.leaves(state.params), strict=True) if "tensor" in leaf.sharding.spec}
     assert split, "no parameter is split over the tensor axis: the rules in dist/shard.py do not know this model's paths"
-    program = jax.jit(step_of(made)).trace(state, abstract).lower(lowering_platforms=("cpu",)).as_text()
+    program = traced.lower(lowering_platforms=("cpu",)).as_text()
     assert '"tensor"' in program and '"data"' in program
 
 
