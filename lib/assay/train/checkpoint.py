@@ -30,7 +30,7 @@ from assay.core.tree import PyTree
 from assay.dist import launch
 from assay.train.seal import damage, seal
 
-logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)  # orbax logs each save; we report each failure once
+logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)  # orbax logs every write; we report each failure once
 
 
 ROOT = "_CHECKPOINT_METADATA"  # the file that orbax writes last
@@ -109,7 +109,7 @@ class Checkpointer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Alone):  # a save that waits for a lost process never ends
+        if isinstance(error, Alone):  # saving waits forever for a lost process
             return
         with contextlib.suppress(Exception) if error else self._told():  # a second error would hide the first
             self._finish()
