@@ -1,9 +1,9 @@
 """Data loader: batches are a pure function of the step, so the step is the loader's whole state.
 
-A `Sample` selects the examples of a step. It returns indices of shape [rows], or [rows, ...] if an entry of the batch contains several
-examples (the local steps of a client, the examples of an episode). It may also return `Drawn`: indices with weights and batch columns.
+A `Sample` selects the examples of a step. It returns indices of shape [rows], or [rows, ...] if a batch entry is several examples, such
+as a client's local steps or an episode. It may also return `Drawn`: indices with weights and batch columns.
 
-Lengths are bucketed: a batch is padded to the upper end of its bucket, and XLA compiles one program per bucket instead of one per length.
+Lengths are bucketed: a batch is padded to the upper end of its bucket. XLA compiles one program per bucket instead of one per length.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Random access to examples: a split is a `Source`, whose example i can be made or read alone, in any order.
+"""Random access to examples: a split is a `Source`, whose examples can be made or read independently, in any order.
 
 A split in memory has `size` examples and repeats after them: example i + size is example i in the next epoch. A negative index raises an
 error.

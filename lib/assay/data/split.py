@@ -134,14 +134,14 @@ def clients(indices: Indices, labels: Labels, count: int, concentration: float, 
     """Splits examples over federated clients with label skew: symmetric Dirichlet shares per class (Yurochkin et al. 2019).
 
     Each index has one client. Low concentration gives few classes per client; infinite concentration gives equal shares. A class is divided
-    by systematic sampling: each client's count is its share rounded down or up, from a random offset per class, so that small shares of
-    several classes add up. Shares are redrawn until each client has `smallest` examples. If no draw succeeds, the best one is used, and
+    by systematic sampling from a random offset per class: each client's count is its share rounded down or up. Small shares of several
+    classes thus add up. Shares are redrawn until each client has `smallest` examples. If no draw succeeds, the best one is used, and
     small clients receive examples of the largest, at most a twentieth of all examples.
     """
     if count < 1 or not concentration > 0 or smallest * count > len(indices):
         raise UserError(
-            f"{count} clients of at least {smallest} at concentration {concentration} are not possible with {len(indices)} examples: "
-            "use at least 1 client, a concentration above 0, and enough examples."
+            f"{count} clients of at least {smallest} at concentration {concentration} are not possible with {len(indices)} examples. "
+            "Use at least 1 client, a concentration above 0, and enough examples."
         )
     number = _numbers(labels, indices)
     order, starts, sizes = _by_class(number, _keys(indices, seed, "clients"))
@@ -190,8 +190,8 @@ def _by_class(number: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndar
 def _apportioned(sizes: np.ndarray, count: int) -> np.ndarray:
     """Apportions `count` among classes: never fewer for a larger count, and less than one away from the exact share.
 
-    This is the quota method (Balinski and Young 1975): the next seat goes to the largest size / (given + 1) among classes that stay within
-    their share rounded up.
+    This is the quota method (Balinski and Young 1975). Among classes that stay within their share rounded up, the next seat goes to the
+    largest size / (given + 1).
     """
     given, total = np.zeros(len(sizes), np.int64), sizes.sum()
     for seat in range(1, count + 1):

@@ -3,9 +3,9 @@
     subject = bring(apply, params, {"train": (images, labels), "test": (test_images, test_labels)})
     rows = examine(subject)                                  # diagnostics/table.py
 
-Inputs are numbers [n, ...] or token ids [n, length] (integers). Targets are classes [n], with logits [n, classes]; or classes per token
-[n, length], with logits [n, length, classes] and -1 where no answer is expected. A function that returns (logits, taps) exposes its
-activations: {"block_0/mlp": [n, ..., units], "block_0/attention/weights": [n, heads, query, key]}.
+Inputs are numbers [n, ...] or token ids [n, length] (integers). Targets are classes [n], with logits [n, classes]. Or they are
+classes per token [n, length], with logits [n, length, classes], and -1 where no answer is expected. A function that returns (logits, taps)
+exposes its activations: {"block_0/mlp": [n, ..., units], "block_0/attention/weights": [n, heads, query, key]}.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -28,7 +28,7 @@ def held_out(subject: Subject) -> list[Measurement]:
     what, split, better = subject.headline, subject.split, subject.better
     unit = "fraction" if better == HIGHER else ""
     value = float(test.columns["score"].mean())
-    said = f"{100 * value:.1f} % of the held-out answers are right" if unit else f"The error on held-out examples is {value:.4g}"
+    said = f"Accuracy on held-out examples is {100 * value:.1f} %" if unit else f"The error on held-out examples is {value:.4g}"
     margin: dict[str, Any] = {"margin": POINT} if unit else {"margin": SHARE, "relative": True}
     score = sample(
         GROUP,
@@ -51,7 +51,7 @@ def held_out(subject: Subject) -> list[Measurement]:
     apart = float(train.columns["score"].mean()) - value
     points = f"{abs(100 * apart):.1f} points" if unit else f"{abs(apart):.4g}"
     side = "higher" if apart > 0 else "lower"
-    learnt = ": the model memorized what does not generalize" if (apart > 0) == (better == HIGHER) else ""
+    learnt = ": part of what the model memorized does not generalize" if (apart > 0) == (better == HIGHER) else ""
     gap = sample(
         GROUP,
         "train_test_gap",
@@ -140,8 +140,8 @@ def corruptions(subject: Subject) -> list[Measurement]:
                 unit="fraction",
                 how=f"{subject.headline} on {len(average)} examples of {subject.split}, averaged over severities "
                 f"{', '.join(map(str, severities))}",
-                meaning=f"The score drops from {curve[0]:.1f} % to {curve[-1]:.1f} % under {name.replace('_', ' ')} at the highest "
-                "severity.",
+                meaning=f"The score drops from {curve[0]:.1f} % to {curve[-1]:.1f} % under the {name.replace('_', ' ')} corruption "
+                "at the highest severity.",
                 better=HIGHER,
                 margin=POINT,
                 plot=Plot("line", [0, *severities], {"score": curve}, "severity", "score (%)"),

@@ -73,7 +73,7 @@ def gradients(subject: Subject) -> list[Measurement]:
             "mean",
             {"batches/balance": np.log10(np.maximum(ratio, 1e-30))},
             unit="powers of ten",
-            how=f"log10 of the norm of {first} over that of {last}, of {how}",
+            how=f"log10 of the norm of {first} over that of {last}, for {how}",
             meaning=f"The first block's gradient is {np.median(ratio):.3g} times the last block's; a ratio far below 1 indicates "
             "vanishing gradients, one far above 1 exploding gradients.",
             margin=0.05,

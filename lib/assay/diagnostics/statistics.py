@@ -183,8 +183,8 @@ def calibration_interval(
     """Returns the calibration error, whose bias is upward with few examples and again under resampling.
 
     The low end is that of the basic bootstrap, which subtracts the bias twice (Davison and Hinkley 1997); the high end is the percentile.
-    For right or wrong answers the low end is 0 if a calibrated model of this confidence would often have an error as large (consistency
-    resampling, Broecker and Smith 2007).
+    For right or wrong answers, the low end is 0 if a calibrated model of this confidence often has as large an error. This is consistency
+    resampling (Broecker and Smith 2007).
     """
     found = interval_of(calibration_error, columns, groups, resamples=resamples, confidence=confidence)
     low = max(0.0, 2 * found.value - found.high)

@@ -4,7 +4,7 @@
     radius = bounds.to_inputs(0.3)              # 0.3 in papers with pixels in [0, 1] is 0.6 here
     bounds.clip(inputs + radius * jnp.sign(gradient))
 
-Every eps, sigma and radius in a config, a row or a page is in units of [0, 1]; only this file knows the scale of the inputs.
+Every eps, sigma and radius in a config, a row or a page is in units of [0, 1]. Only this file knows the scale of the inputs.
 """
 
 import math

@@ -43,7 +43,7 @@ class Published(NamedTuple):
     source: str
     tag: str  # "V": read in the paper or its repository; "V2": read in the document that the source names
     note: str = ""  # caveats for a comparison with our results
-    model: Mapping[str, tuple[Any, ...]] = MappingProxyType({})  # keys of config.model -> values for which it is shown
+    model: Mapping[str, tuple[Any, ...]] = MappingProxyType({})  # keys of config.model -> values of runs that it is shown beside
 
 
 def find_split(sources: Mapping[str, Any], name: str) -> Any:
@@ -101,7 +101,7 @@ class Task:
     members: Mapping[str, "Task"] = field(default_factory=dict)  # member tasks of a multi-task by name; records name theirs as `task`
     examples: Callable[[Sequence[Any]], Examples] | None = None  # converts user input to examples without an answer
     data: str = ""  # hash of training data outside the package; a run resumes and answers only with the same data
-    states: Callable[[np.ndarray], np.ndarray] | None = None  # running answer after each input token, for tasks solved by an automaton
+    states: Callable[[np.ndarray], np.ndarray] | None = None  # running answer after each input token, if one automaton step computes it
     places: int = 0  # exclusive upper bound of the token positions in batches (`places`); 0: batches have none
     verify: Callable[[Mapping[str, Any]], bool] | None = None  # record -> True if a verifier accepts its prediction: its `verified`
     shifted: str = ""  # how `test` examples differ from those of training; "": same distribution

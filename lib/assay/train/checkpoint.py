@@ -86,7 +86,7 @@ class Checkpointer:
         return sorted(self.manager.all_steps())
 
     def save(self, step: int, state: PyTree, kept: Mapping[str, Any]) -> None:
-        """Starts saving; `kept` is JSON data stored beside the state. Raises SaveError for a failure now or since the last call."""
+        """Starts saving, with the JSON data `kept` beside the state. Raises SaveError, a UserError, for failures up to now."""
         if step in self.manager.all_steps():
             return
         data = ocp.args.JsonSave({"step": step, **kept})
@@ -172,8 +172,8 @@ class Checkpointer:
 
 
 def _written(state: PyTree) -> PyTree:
-    """Drops optional record fields that are empty, so that a run without carried state writes and reads checkpoints in the older format,
-    from before these fields existed."""
+    """Drops optional record fields that are empty. A run without carried state thus writes and reads the older checkpoint format, from
+    before these fields existed."""
     optional = getattr(state, "_field_defaults", {})
     left = [name for name in getattr(state, "_fields", ()) if name not in optional or jax.tree.leaves(getattr(state, name))]
     return namedtuple(type(state).__name__, left)(*(getattr(state, name) for name in left)) if optional else state

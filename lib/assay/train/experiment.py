@@ -150,7 +150,7 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
     if task.free_running and untreated.decode is None:
         raise UserError(
             f"the model {settings.model['name']!r} cannot decode step by step, which {' with '.join((task.name, *settings.treatments))} "
-            "needs. Choose a decoder or a recurrent model in one direction with --config.model.name, such as decoder, lstm or gru "
+            "needs. Choose a decoder or a unidirectional recurrent model with --config.model.name, such as decoder, lstm or gru "
             "(encoder_decoder for translation)."
         )
     if settings.evaluate.samples and not task.free_running:

@@ -1,5 +1,5 @@
-"""Training objectives. An objective owns parameters by name and returns a mean loss with its total weight, so that accumulated batches,
-clients and shards combine as weighted means."""
+"""Training objectives. An objective owns parameters by name and returns a mean loss with its total weight. Accumulated batches, clients and
+shards therefore combine as weighted means."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

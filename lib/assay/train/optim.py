@@ -1,8 +1,8 @@
 """Optimizers and schedules by name, from optax. Gradients are clipped first; a path regex selects the parameters that are decayed.
 
 A named rule turns a gradient into a direction; the learning rate is applied once, after it. The update size of adam, adamw, muon and lion
-is about one learning rate per parameter, whatever the gradient's size: 0.2 to 0.4 of it for muon, exactly one for lion. Set lion's rate to
-a third to a tenth of Adam's. The learning rate of adafactor is relative to the size of the parameter.
+is about one learning rate per parameter, whatever the gradient's size. It is 0.2 to 0.4 of the rate for muon and exactly the rate for lion.
+Set lion's rate to a third to a tenth of Adam's. The learning rate of adafactor is relative to the size of the parameter.
 """
 
 import re

@@ -80,7 +80,7 @@ class Treatment(NamedTuple):
     one: Callable[[Batch], Batch] = _same  # a step's batch -> one model input: one client's rows, one episode
     final: Callable[[Any, PyTree], PyTree] = _same_params  # (state, its parameters) -> parameters for evaluation (an average)
     inherit: Callable[[], tuple[Model, PyTree]] | None = (
-        None  # loads another run's treated model and parameters, to which later treatments' `model` applies
+        None  # loads another run's treated model and parameters, as produced by `model` of the treatments listed before
     )
     convert: Callable[[Model, PyTree], PyTree] | None = (
         None  # inherited parameters -> those after `model`, computed with data; None: `model` computes them

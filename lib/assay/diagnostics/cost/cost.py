@@ -4,8 +4,8 @@
 
 Operations per example are counted in the program as written (flops.py): exact for products, convolutions and attention, with a multiply-add
 as two. XLA's own count, which includes element-wise operations and counts a loop once, is reported beside it. The forward pass is an
-inference call whose taps are not read. Pruned weights that are still stored cost as much as others: `nonzero` counts the remaining ones,
-and only a smaller size in bytes is a saving.
+inference call whose taps are not read. Pruned weights that are still stored cost as much as others. `nonzero` counts the remaining ones,
+but only a smaller size in bytes is a saving.
 """
 
 import tempfile

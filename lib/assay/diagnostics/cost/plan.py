@@ -160,8 +160,10 @@ def search(
 
 
 def memory_on_each(made: Experiment, mesh: Mesh) -> dict[str, float]:
-    """Returns bytes on one device of a physical mesh as reported by its compiler: the arguments of a step (parameters, optimizer state,
-    batch), the state's share of them by its shapes, and temporaries."""
+    """Returns the bytes on one device of a physical mesh, as its compiler reports them.
+
+    The values are the arguments of a step (parameters, optimizer state, batch), the state's part of them by its shapes, and temporaries.
+    """
     program = _trained(made, mesh, _start(made))
     found = _compiled(program, mesh).memory_analysis()
     state = sum(_on_one(program.kinds[kind]) for kind in ("parameters", "optimiser"))

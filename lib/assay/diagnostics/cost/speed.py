@@ -3,8 +3,8 @@
     speed({"untreated": (model, params, batches), "int8": (small, quantised, batches)}, seconds=60)
 
 Machine speed drifts, so models take turns in one process (A B C A B C ...), with some calls per turn. The value of a turn is the median of
-its calls; the value of a model is the median over turns. A ratio is taken within each turn, first / other, so a value above 1 is faster
-than the first model and one below 1 slower. Its interval is that of a median by order statistics (Conover 1999), valid for any
+its calls; the value of a model is the median over turns. A ratio is taken within each turn, first / other: above 1 is faster than
+the first model, below 1 slower. Its interval is that of a median by order statistics (Conover 1999), valid for any
 distribution. Parameters are arguments of the programs, never constants. Compilation, decoding and the energy counter take turns likewise.
 """
 
@@ -131,7 +131,7 @@ def speed(
 def median_interval(values: np.ndarray) -> tuple[float, float] | None:
     """Returns an interval of the median at 95 % or more from order statistics, or None below six values, for which no pair suffices.
 
-    The interval runs from the k-th smallest to the k-th largest value, with the largest k for which P(Binomial(n, 1/2) < k) is at most
+    The interval runs from the k-th smallest to the k-th largest value. k is the largest for which P(Binomial(n, 1/2) < k) is at most
     2.5 %.
     """
     n, below, k = len(values), 0.0, 0

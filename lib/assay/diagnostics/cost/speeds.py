@@ -31,7 +31,7 @@ ROWS = {  # name -> (unit, how, meaning, better direction)
     "examples_per_second": ("examples/s", "one example at a time, warm", "Throughput with one example at a time.", HIGHER),
     "batched_examples_per_second": ("examples/s", f"in batches of {MANY}, warm", f"Throughput with batches of {MANY}.", HIGHER),
 }
-DRAWN = {"latency_p50": ("ms", 1e3), "latency_p90": ("ms", 1e3), "roofline": ("of the device's best (%)", 100.0)}  # row -> unit, factor
+DRAWN = {"latency_p50": ("ms", 1e3), "latency_p90": ("ms", 1e3), "roofline": ("of the device's peak (%)", 100.0)}  # row -> unit, factor
 SHARED: Mapping[str, Any] = {"timing": True, "margin": SHARE, "relative": True}
 
 
