@@ -80,7 +80,7 @@ def test_fractions_and_labels_per_class():
     }.items():
         with pytest.raises(UserError, match=match):
             call()
-    with pytest.raises(ValueError, match="0 labels of 0"):
+    with pytest.raises(ValueError, match="0 labels for 0"):
         labels_per_class(INDICES[:0], LABELS[:0], 1, 0)
 
 
@@ -187,7 +187,7 @@ def test_impossible_clients_are_named():
     for arguments, match in {(0, 1.0): "0 clients", (3, 0.0): "concentration 0.0", (N + 1, 1.0): f"{N} examples"}.items():
         with pytest.raises(UserError, match=match):
             clients(INDICES, LABELS, *arguments, 0)
-    with pytest.raises(UserError, match="no draw of 100"):
+    with pytest.raises(UserError, match="none of 100 draws"):
         clients(INDICES, LABELS, 100, 0.001, 0)
 
 

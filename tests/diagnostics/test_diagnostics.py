@@ -66,7 +66,7 @@ def test_calibration_of_a_model_that_is_sure_and_often_wrong():
     apply, params, labels = told(np.arange(N) < 120, confidence=0.9)
     rows = by_name(calibration.calibration(bring(apply, params, {"test": (numbers(N), labels)})))
     assert rows["calibration_error"].value == pytest.approx(0.3, abs=1e-6)
-    assert "over-confident by 30.0 points" in rows["calibration_error"].meaning
+    assert "overconfident by 30.0 points" in rows["calibration_error"].meaning
     assert rows["nll"].value == pytest.approx(-0.6 * np.log(0.9) - 0.4 * np.log(0.1 / 3), rel=1e-5)
 
 
@@ -79,7 +79,7 @@ def test_selective_accuracy_declines_what_the_model_is_least_sure_of():
     inputs = np.where(sure, 5.0, 0.1)[:, None].astype(np.float32)
     rows = by_name(calibration.calibration(bring(apply, {"scale": jnp.ones(())}, {"test": (inputs, sure.astype(int))})))
     assert rows["selective_accuracy"].value == 1.0
-    assert "against 80.0 % of all" in rows["selective_accuracy"].meaning
+    assert "against 80.0 % on all" in rows["selective_accuracy"].meaning
 
 
 def test_learning_curve_slope_in_nats_a_doubling():
@@ -230,7 +230,7 @@ def test_far_tokens_of_a_model_that_knows_only_the_near_half():
     inputs = np.where(inputs == 3, 0, inputs)
     subject = bring(apply, {"sharp": jnp.full((), 9.0)}, {"test": (inputs, inputs)})
     right, loss = long_range.far_tokens(subject)
-    assert right.value == 0.0 and "those of a near one in 93.3 %" in right.meaning  # 7 of its 7.5 places
+    assert right.value == 0.0 and "93.3 % when it is nearby" in right.meaning  # 7 of its 7.5 places
     assert loss.value == pytest.approx(9.0 + math.log(1 + 4 * math.exp(-9.0)), rel=1e-5) and loss.better == "lower"
     assert len(right.plot.x) == len(loss.plot.x) == 8 and right.plot.x == loss.plot.x and right.plot.lines["right"][-1] == 0
 

@@ -58,7 +58,7 @@ def test_of_endless_examples_those_that_the_steps_have_come_to():
     parity = build(chomsky("parity_check").to_dict(), 0)
     subject = Subject(Model(lambda key, batch: {}, apply), {"zero": jnp.zeros(())}, parity, "iid", examples=80)
     first, last = parity.source("train").lengths
-    with pytest.raises(UserError, match="how many steps"):
+    with pytest.raises(UserError, match="number of steps"):
         subject.members("train")
     assert subject.places("train").max() // (last - first + 1) == 1, "two of each length"
     for steps, share in ((0, 0.0), (1, 0.5), (2, 1.0)):

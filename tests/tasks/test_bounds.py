@@ -45,5 +45,5 @@ def test_a_brought_model_says_its_bounds():
     assert brought(bounds=(0, 255)).to_inputs(8 / 255) == pytest.approx(8)
     with pytest.raises(UserError, match=r"lie in \[0, 255\]"):
         brought(bounds=(0, 1))
-    with pytest.raises(UserError, match="the least and the greatest"):
+    with pytest.raises(UserError, match="the least and greatest"):
         brought(bounds=(1, 0))

@@ -79,7 +79,7 @@ def test_heads_by_name():
     assert predicted(of(logits), second).tolist() == [[0], [4]]
     with pytest.raises(UserError, match="unknown head 'parity'"):
         task.evidence(of(logits), batch, head="parity")
-    with pytest.raises(UserError, match="has one head"):
+    with pytest.raises(UserError, match="has a single head"):
         build(chomsky("parity_check").to_dict(), 0).evidence(of(logits[first]), batch, head=first)
 
 

@@ -202,7 +202,7 @@ def test_rows_are_not_mixed_below_gradients_of_each():
     mixup = Treatment(objective=lambda objective: objective, mixes=True, name="mixup")
     rounds = Treatment(gradient=lambda gradient: gradient, mixes=True, name="rounds")
     for listed in ([private, mixup], [mixup, private]):
-        with pytest.raises(UserError, match="'private' takes the gradient of each example alone, and 'mixup' mixes"):
+        with pytest.raises(UserError, match="'private' takes per-example gradients, and 'mixup' mixes"):
             compose(listed)
     with pytest.raises(UserError, match="List 'rounds' after it"):
         compose([rounds, private])

@@ -77,17 +77,17 @@ def test_a_resume_needs_the_same_secret(tmp_path, monkeypatch):
     whole = train(tmp_path / "whole", 4)
     train(tmp_path / "run", 2)
     monkeypatch.delenv(secret.VARIABLE)
-    with pytest.raises(UserError, match=r"was begun with a secret, which is not set\. Set ASSAY_SECRET"):
+    with pytest.raises(UserError, match=r"was started with a secret, which is not set\. Set ASSAY_SECRET"):
         train(tmp_path / "run", 4)
     monkeypatch.setenv(secret.VARIABLE, SECOND)
-    with pytest.raises(UserError, match="was begun with another secret"):
+    with pytest.raises(UserError, match="was started with another secret"):
         train(tmp_path / "run", 4)
     monkeypatch.setenv(secret.VARIABLE, FIRST)
     assert same(train(tmp_path / "run", 4), whole)
     monkeypatch.delenv(secret.VARIABLE)
     train(tmp_path / "published", 2)
     monkeypatch.setenv(secret.VARIABLE, FIRST)
-    with pytest.raises(UserError, match="was begun with the published seed"):
+    with pytest.raises(UserError, match="was started with the published seed"):
         train(tmp_path / "published", 4)
 
 
@@ -100,14 +100,14 @@ def test_a_secret_of_a_file_is_its_owners_alone(tmp_path, monkeypatch):
         secret.read()
     file.chmod(0o600)
     assert secret.read() == secret.read(tmp_path / "run") == FIRST.encode()
-    with pytest.raises(UserError, match="lies in the work directory"):
+    with pytest.raises(UserError, match="is in the work directory"):
         secret.read(tmp_path)
     monkeypatch.setenv(secret.VARIABLE, FIRST)
     with pytest.raises(UserError, match="both ASSAY_SECRET and ASSAY_SECRET_FILE"):
         secret.read()
     monkeypatch.delenv(secret.FILE)
     monkeypatch.setenv(secret.VARIABLE, "short")
-    with pytest.raises(UserError, match="has 5 characters, and needs at least 16"):
+    with pytest.raises(UserError, match="has 5 characters; it needs at least 16"):
         secret.read()
     monkeypatch.delenv(secret.VARIABLE)
     monkeypatch.setenv(secret.FILE, os.fspath(tmp_path / "nothing"))

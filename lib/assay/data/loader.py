@@ -1,9 +1,9 @@
-"""The loader: batches as a pure function of the step, so that its whole state is the step.
+"""Data loader: batches are a pure function of the step, so the step is the loader's whole state.
 
-A `Sample` says which examples a step sees. It returns indices, [rows] or [rows, ...] where an example of the batch is itself several (the
-local steps of a client, the examples of an episode), or `Drawn`: indices with a weight for each and columns for the batch.
+A `Sample` selects the examples of a step. It returns indices of shape [rows], or [rows, ...] if a batch entry is several examples, such
+as a client's local steps or an episode. It may also return `Drawn`: indices with weights and batch columns.
 
-Lengths are bucketed: a batch is padded to the upper end of its bucket, and XLA compiles one program a bucket instead of one a length.
+Lengths are bucketed: a batch is padded to the upper end of its bucket. XLA compiles one program per bucket instead of one per length.
 """
 
 import functools
@@ -17,44 +17,44 @@ from assay.data.source import Examples, Source
 
 
 class Drawn(NamedTuple):
-    """What one step sees."""
+    """Examples of one step."""
 
-    indices: np.ndarray  # int64 [rows, ...] of a split: none is negative; a row that does not count has any index, and weight 0
-    weight: np.ndarray | None = None  # float [rows, ...]: a factor of each example's weight; None: 1
-    columns: Mapping[str, np.ndarray] = {}  # more arrays of the batch, each [rows, ...]: `client`, `domain`, `episode`
+    indices: np.ndarray  # int64 [rows, ...], non-negative indices of a split; rows that do not count have any index and weight 0
+    weight: np.ndarray | None = None  # float [rows, ...]: factor on each example's weight; None: 1
+    columns: Mapping[str, np.ndarray] = {}  # extra batch arrays, each [rows, ...]: `client`, `domain`, `episode`
 
 
-Sample = Callable[[int], Drawn | np.ndarray]  # step -> what it sees; its shapes are the same at every step
+Sample = Callable[[int], Drawn | np.ndarray]  # step -> its examples, with the same shapes at every step
 CHUNK = 16  # calls whose examples are sorted into buckets together
 
 
 def bucket_ends(lengths: tuple[int, int], count: int) -> list[int]:
-    """The upper ends of at most `count` buckets of near-equal width over a range of lengths, ascending; the last is the range's."""
+    """Returns the upper ends of at most `count` buckets of near-equal width over a range of lengths, ascending; the last is the range's."""
     first, last = lengths
     edges = np.linspace(first - 1, last, min(count, last - first + 1) + 1)[1:]
     return sorted({int(np.ceil(edge)) for edge in edges})
 
 
 def bucket_of(length: int, ends: list[int]) -> int:
-    """The end of the bucket that holds a length."""
+    """Returns the end of the bucket that contains a length."""
     return next(end for end in ends if length <= end)
 
 
 def drawn(found: Drawn | np.ndarray) -> Drawn:
-    """What a Sample returned, as a record."""
+    """Converts the result of a Sample to a record."""
     return found if isinstance(found, Drawn) else Drawn(np.asarray(found))
 
 
 def sampler(source: Source, seed: int, batch_size: int, ends: list[int], block: int) -> Sample:
-    """How training walks through a split: by epochs where it ends, by uniform lengths where it does not."""
+    """Returns the training sample of a split: epochs if it is finite, uniform lengths if it is endless."""
     return (epochs if source.size is not None else uniform_lengths)(source, seed, batch_size, ends, block)
 
 
 def uniform_lengths(source: Source, seed: int, batch_size: int, ends: list[int], block: int) -> Sample:
-    """Each batch has one length, uniform over the split's lengths, and examples that no other step has.
+    """Samples batches of one length each, uniform over the split's lengths, without repeating examples across steps.
 
-    The `block` steps of one compiled call draw their lengths from one bucket, so that they share a shape; over blocks every length is
-    as likely as the others.
+    The `block` steps of one compiled call draw their lengths from one bucket, so that they share a shape. Over many blocks every length
+    is equally likely.
     """
     first, _ = source.lengths
     name = f"lengths/{source.name}"
@@ -70,10 +70,10 @@ def uniform_lengths(source: Source, seed: int, batch_size: int, ends: list[int],
 
 
 def epochs(source: Source, seed: int, batch_size: int, ends: list[int], block: int) -> Sample:
-    """Every example once an epoch, in an order that is a pure function of (seed, epoch); a batch may hold the end of one and the start of
-    the next. Index i + size is example i in the next epoch.
+    """Samples every example once per epoch, in an order that is a pure function of (seed, epoch). A batch may span two epochs.
 
-    With several buckets, the examples of CHUNK calls are sorted by bucket and their calls shuffled, so that little is padding.
+    Index i + size is example i in the next epoch. With several buckets, the examples of CHUNK calls are sorted by bucket and their calls
+    shuffled, which keeps padding small.
     """
     size = source.size
     assert size is not None
@@ -89,7 +89,7 @@ def epochs(source: Source, seed: int, batch_size: int, ends: list[int], block: i
             for start in range(0, size, CHUNK * call):
                 inside = slice(start, start + CHUNK * call)
                 ordered = shuffled[inside][np.argsort(bucket[inside], kind="stable")]
-                whole = len(ordered) // call * call  # the rest, which is no whole call, stays at the end
+                whole = len(ordered) // call * call  # the remainder, less than one call, stays at the end
                 calls = ordered[:whole].reshape(-1, call)[random.permutation(whole // call)]
                 shuffled[inside] = np.concatenate([calls.reshape(-1), ordered[whole:]])
         return shuffled + epoch * size
@@ -112,12 +112,12 @@ def stacked(
     block: int,
     rows: slice = slice(None),
 ) -> dict[str, np.ndarray]:
-    """The batches of steps `start` to `start + count - 1` under a leading axis of `block` steps; the rest repeats the last one.
+    """Returns the batches of steps `start` to `start + count - 1` under a leading axis of `block` steps; the last batch fills the rest.
 
-    Beside what `encode` makes, a batch has `id`, int32: the index of each example, whatever the epoch; of a split that does not end modulo
-    2^31. Weights of the sample multiply those of `encode`.
-    `rows`: those of each batch that this process makes; the shape is that of the whole batch's longest example all the same.
-    The examples of all steps are fetched and encoded at once, row by row alike: small batches cost as many calls as large ones.
+    Besides the arrays from `encode`, a batch has `id`, int32: the index of each example within an epoch, modulo 2^31 for an endless split.
+    Weights of the sample multiply those of `encode`.
+    `rows` selects the rows that this process makes; the padded length is still that of the longest example in the whole batch.
+    The examples of all steps are fetched and encoded at once, each row independently: small batches take as few calls as large ones.
     """
     steps = [drawn(sample(step)) for step in range(start, start + count)]
     indices = np.stack([one.indices for one in steps])

@@ -1,13 +1,13 @@
-"""Random access to examples: a split is a `Source`, whose example i can be made or read alone, in any order.
+"""Random access to examples: a split is a `Source`, whose examples can be made or read independently, in any order.
 
-A split in memory has `size` examples, and beyond them begins anew: example i + size is example i met in the next epoch. A negative index
-is a mistake and raises.
+A split in memory has `size` examples and repeats after them: example i + size is example i in the next epoch. A negative index raises an
+error.
 
-A generated split makes example i from a key that depends on (task, split, seed, i) only. What an index means is arithmetic:
-`index = ordinal * lengths + (length - first)`, so enumerating a split walks through its lengths evenly.
+A generated split makes example i from a key that depends only on (task, split, seed, i). The index encodes ordinal and length:
+`index = ordinal * lengths + (length - first)`, so enumerating a split covers its lengths evenly.
 
-No leak: where a length has more than 2**30 inputs, every input string belongs to one role by a hash of its content, and a split draws
-again until the string is its own. Where it has fewer, splits share strings by necessity.
+No leakage: for a length with more than 2**30 inputs, a hash of the content assigns every input string to one role. A split redraws until
+the string belongs to its role. For a length with fewer inputs, splits inevitably share strings.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,19 +23,19 @@ ROLES: Mapping[str, tuple[int, ...]] = {"test": (0,), "valid": (1,), "train": (2
 
 
 class Examples(NamedTuple):
-    """n examples on the host, right-padded with zeros. Lengths are counts of tokens; those of an image are 1."""
+    """n examples on the host, right-padded with zeros. Lengths count tokens; those of an image are 1."""
 
-    id: np.ndarray  # int64 [n]: the index in the split
-    length: np.ndarray  # int64 [n]: the nominal length, by which batches are bucketed and figures grouped
+    id: np.ndarray  # int64 [n]: index in the split
+    length: np.ndarray  # int64 [n]: nominal length, used for length buckets and for grouping results
     input: np.ndarray  # int32 [n, longest], or images [n, height, width, channels]
     input_length: np.ndarray  # int64 [n]
     target: np.ndarray  # int32 [n, longest]; a class is one token
-    target_length: np.ndarray  # int64 [n]: how many target tokens count
-    slots: np.ndarray  # int64 [n]: how many tokens the model is given room to answer; at least target_length
+    target_length: np.ndarray  # int64 [n]: number of target tokens that count
+    slots: np.ndarray  # int64 [n]: number of positions available for the answer; at least target_length
 
 
 def as_tokens(examples: Examples, i: int) -> dict[str, Any]:
-    """Example i as people and predictions see it: token ids without padding."""
+    """Returns example i as shown to users and in predictions: token ids without padding."""
     return {
         "input": examples.input[i, : examples.input_length[i]].tolist(),
         "target": examples.target[i, : examples.target_length[i]].tolist(),
@@ -44,28 +44,28 @@ def as_tokens(examples: Examples, i: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Source:
-    """One split. `size` is None where it does not end."""
+    """One split. `size` is None for an endless split."""
 
     name: str
     lengths: tuple[int, int]  # nominal lengths, both ends included
     size: int | None
     fetch: Callable[[np.ndarray], Examples]
-    length_of: Callable[[np.ndarray], np.ndarray]  # the nominal length of each index, without making the example
-    index_of: Callable[[np.ndarray, int], np.ndarray]  # the indices of the examples number `ordinals` of one length
-    describe: Callable[[Examples, int], dict[str, Any]] = as_tokens  # (examples, i) -> input and target as they are shown and written
-    groups: Sequence[str] | None = None  # of each example of a split in memory: what is drawn together, such as its file
-    labels: Callable[[], np.ndarray] | None = None  # class of each example, [size], -1 where withheld; None without classes
-    seed: int = field(default=0, repr=False)  # of what treatments draw from the split: the run's, or a secret one
+    length_of: Callable[[np.ndarray], np.ndarray]  # nominal length of each index, without making the example
+    index_of: Callable[[np.ndarray, int], np.ndarray]  # (ordinals, length) -> indices of the examples of that length
+    describe: Callable[[Examples, int], dict[str, Any]] = as_tokens  # (examples, i) -> input and target as shown and written
+    groups: Sequence[str] | None = None  # cluster of each example of a split in memory, such as its file
+    labels: Callable[[], np.ndarray] | None = None  # class of each example, [size], -1 if withheld; None without classes
+    seed: int = field(default=0, repr=False)  # seed of random draws by treatments: the run's seed, or a secret one
 
     def indices(self, per_length: int) -> np.ndarray:
-        """What an evaluation sees, by ascending length: every example, or `per_length` of each length where a split does not end."""
+        """Returns the indices for evaluation by ascending length: every example, or `per_length` of each length of an endless split."""
         size = self.size if self.size is not None else per_length * (self.lengths[1] - self.lengths[0] + 1)
         indices = np.arange(size)
         return indices[np.argsort(self.length_of(indices), kind="stable")]
 
 
 def row_of(indices: np.ndarray, size: int) -> np.ndarray:
-    """The rows of a split of `size` examples that indices name, in any epoch. Raises IndexError for a negative index."""
+    """Returns the row of each index in a split of `size` examples, in any epoch. Raises IndexError for a negative index."""
     indices = np.asarray(indices, np.int64)
     lowest = int(indices.min(initial=0))
     if lowest < 0:
@@ -74,7 +74,7 @@ def row_of(indices: np.ndarray, size: int) -> np.ndarray:
 
 
 def padded(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Token lists as int32 [n, longest], padded with zeros on the right, and their lengths."""
+    """Returns token lists as int32 [n, longest], padded with zeros on the right, and their lengths."""
     lengths = np.array([len(row) for row in rows], np.int64)
     tokens = np.zeros((len(rows), int(lengths.max(initial=0))), np.int32)
     tokens[np.arange(tokens.shape[1])[None, :] < lengths[:, None]] = [token for row in rows for token in row]
@@ -87,7 +87,7 @@ def in_memory(
     describe: Callable[[Examples, int], dict[str, Any]] = as_tokens,
     groups: Sequence[str] | None = None,
 ) -> Source:
-    """A split that holds all of its examples; their ids are their places. It has labels where each target is one class."""
+    """Returns a split that holds all of its examples; ids are positions. It has labels if each target is a single class."""
     length, size = examples.length, len(examples.length)
     classes = examples.target.ndim == 2 and examples.target.shape[1] == 1 and np.issubdtype(examples.target.dtype, np.integer)
 
@@ -105,7 +105,7 @@ def in_memory(
     return Source(name, (int(length.min()), int(length.max())), size, fetch, length_of, index_of, describe, groups, labels)
 
 
-Make = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray, np.ndarray]]  # (keys, length) -> input, target with all slots, counted
+Make = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray, np.ndarray]]  # (keys, length) -> input, target with all slots, counts
 
 
 def generated(
@@ -118,8 +118,8 @@ def generated(
     log2_inputs: Callable[[int], float],
     shared_below: float | None = None,
 ) -> Source:
-    """An endless split of a generated task, whose strings belong to `role` where a length is large enough to be partitioned: where it
-    has more than 2**shared_below inputs (SHARED_BELOW_BITS unless given)."""
+    """Returns an endless split of a generated task. Its strings belong to `role` for lengths large enough to be partitioned: those with
+    more than 2**shared_below inputs (SHARED_BELOW_BITS by default)."""
     first, last = lengths
     shared_below = SHARED_BELOW_BITS if shared_below is None else shared_below
 
@@ -158,7 +158,7 @@ def generated(
 
 
 def finite(source: Source, size: int) -> Source:
-    """The first `size` examples of an endless split of one length, again in each epoch."""
+    """Restricts an endless split of one length to its first `size` examples, repeated in each epoch."""
 
     def fetch(indices: np.ndarray) -> Examples:
         return source.fetch(row_of(indices, size))._replace(id=np.asarray(indices, np.int64))
@@ -193,7 +193,7 @@ def subset(source: Source, members: np.ndarray) -> Source:
 
 
 def content_hash(tokens: np.ndarray) -> np.ndarray:
-    """A 64-bit hash of each row's tokens (non-negative integers), stable across processes and versions."""
+    """Returns a 64-bit hash of each row's tokens (non-negative integers), stable across processes and versions."""
     with np.errstate(over="ignore"):
         weights = mix(GOLDEN * np.arange(1, tokens.shape[1] + 1, dtype=np.uint64))
         return mix(((tokens.astype(np.uint64) + np.uint64(1)) * weights[None, :]).sum(axis=1, dtype=np.uint64) + np.uint64(tokens.shape[1]))

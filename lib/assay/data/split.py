@@ -1,7 +1,7 @@
-"""Split functions: from indices and their labels to indices. Pure functions of (indices, labels, seed), in NumPy.
+"""Split functions from indices and labels to indices: pure NumPy functions of (indices, labels, seed).
 
-Each index has a random key of its own (counter-based, core/rng.py), and the smallest keys are chosen. So a choice does not depend on the
-order in which the indices come, a smaller subset lies in every larger one of its seed, and episode i alone is episode i of a batch.
+Each index has its own random key (counter-based, core/rng.py), and the smallest keys are chosen. A choice therefore does not depend on the
+order of the indices. A smaller subset is contained in every larger one of its seed, and episode i alone equals episode i of a batch.
 """
 
 import math
@@ -14,10 +14,10 @@ from assay.core.errors import UserError
 from assay.core.rng import example_keys, integers, stable_hash
 
 Indices = Integer[np.ndarray, "n"]
-Chosen = Integer[np.ndarray, "_"]  # some of them
+Chosen = Integer[np.ndarray, "_"]  # subset of the indices
 Labels = Shaped[np.ndarray, "n"]  # numbers or strings
-ATTEMPTS = 100  # draws of the clients' shares, of which the one that fits best counts
-MOVED = 0.05  # share of the examples that may change clients after that, so that none is too small
+ATTEMPTS = 100  # draws of the clients' shares, of which the best is used
+MOVED = 0.05  # maximum fraction of examples moved between clients afterwards, so that no client is too small
 
 
 class Fold(NamedTuple):
@@ -26,26 +26,27 @@ class Fold(NamedTuple):
 
 
 class Episodes(NamedTuple):
-    """Few-shot episodes. The label of a row within its episode is its place along the axis `ways`."""
+    """Few-shot episodes. The label of a row within its episode is its index along the axis `ways`."""
 
-    classes: np.ndarray  # [episodes, ways]: the labels that were drawn
+    classes: np.ndarray  # [episodes, ways]: labels drawn
     support: np.ndarray  # [episodes, ways, shots]: indices
-    query: np.ndarray  # [episodes, ways, queries]: indices, none of them in the support
+    query: np.ndarray  # [episodes, ways, queries]: indices, disjoint from the support
 
 
 def shuffled(indices: Indices, seed: int, name: str = "shuffle") -> Indices:
-    """The indices in a random order, which a subset of them keeps."""
+    """Returns the indices in a random order; a subset of the indices keeps its relative order."""
     return indices[np.argsort(_keys(indices, seed, name), kind="stable")]
 
 
 def k_fold(indices: Indices, folds: int, seed: int, labels: Labels | None = None) -> list[Fold]:
-    """Cross-validation: each index is held out once, and sizes of held-out parts differ by at most one; with labels (stratified) those of
-    each class do too. This is what scikit-learn's KFold and StratifiedKFold promise.
+    """Splits indices for cross-validation. Each index is held out once, and sizes of held-out parts differ by at most one.
+
+    With labels (stratified), the same holds for each class. These are the guarantees of scikit-learn's KFold and StratifiedKFold.
     """
     if not 2 <= folds <= len(indices):
-        raise UserError(f"{folds} folds of {len(indices)} examples are not possible: give at least 2, and at most as many as examples.")
+        raise UserError(f"{folds} folds of {len(indices)} examples are not possible: use at least 2, and at most as many as examples.")
     order = np.argsort(_keys(indices, seed, "fold"), kind="stable")
-    if labels is not None:  # dealt class by class, and on without a break, so that no fold is first twice
+    if labels is not None:  # dealt class by class without restarting, so that no fold comes first twice
         order = order[np.argsort(_numbers(labels, indices)[order], kind="stable")]
     fold_of = np.empty(len(indices), np.int64)
     fold_of[order] = np.arange(len(indices)) % folds
@@ -53,7 +54,7 @@ def k_fold(indices: Indices, folds: int, seed: int, labels: Labels | None = None
 
 
 def n_labels(indices: Indices, labels: Labels, count: int, seed: int) -> Chosen:
-    """`count` labelled examples in all, stratified: each class less than one away from its share. The 50 of a seed lie in its 100."""
+    """Returns `count` labelled examples, stratified: each class is less than one away from its share. The 50 of a seed are in its 100."""
     _positive(count, len(indices), "labels")
     number = _numbers(labels, indices)
     order, starts, sizes = _by_class(number, _keys(indices, seed, "labels"))
@@ -62,14 +63,14 @@ def n_labels(indices: Indices, labels: Labels, count: int, seed: int) -> Chosen:
 
 
 def label_fraction(indices: Indices, labels: Labels, share: float, seed: int) -> Chosen:
-    """A share in (0, 1] of the examples, stratified and nested as in `n_labels`; at least one."""
+    """Returns a fraction in (0, 1] of the examples, stratified and nested as in `n_labels`; at least one."""
     if not 0 < share <= 1:
-        raise UserError(f"a share of {share} of the labels is not possible: it lies above 0 and is at most 1.")
+        raise UserError(f"a share of {share} of the labels is not possible: it must be above 0 and at most 1.")
     return n_labels(indices, labels, max(1, round(share * len(indices))), seed)
 
 
 def labels_per_class(indices: Indices, labels: Labels, count: int, seed: int) -> Chosen:
-    """`count` examples of each class, nested."""
+    """Returns `count` examples of each class, nested."""
     number = _numbers(labels, indices)
     order, starts, sizes = _by_class(number, _keys(indices, seed, "labels"))
     _positive(count, int(sizes.min()), "labels of each class")
@@ -79,13 +80,16 @@ def labels_per_class(indices: Indices, labels: Labels, count: int, seed: int) ->
 def group_split(
     indices: Indices, groups: Labels, share: float, seed: int, labels: Labels | None = None, least: int = 1
 ) -> tuple[Chosen, Chosen]:
-    """(train, held out), where a group such as a file lies in one of the two whole. About `share` of the examples are held out, of each
-    class where labels are given, and at least `least` groups; one group of each class at least is left to train on.
+    """Returns (train, held out) without dividing a group, such as a file.
 
-    Groups are taken in random order, each if it brings the held-out part nearer to its share. A group's class is that of its first example.
+    About `share` of the examples are held out (of each class, if labels are given), and at least `least` groups. At least one group of
+    each class remains for training.
+
+    Groups are visited in random order; each is held out if that brings the held-out fraction closer to `share`. A group's class is that of
+    its first example.
     """
     if not 0 < share < 1:
-        raise UserError(f"a held-out share of {share} is not possible: it lies between 0 and 1.")
+        raise UserError(f"a held-out share of {share} is not possible: it must be between 0 and 1.")
     names, first, group = np.unique(groups, return_index=True, return_inverse=True)
     class_of = np.zeros(len(names), np.int64) if labels is None else _numbers(labels, indices)[first]
     keys = _keys(np.array([stable_hash(str(name)) for name in names], np.uint64), seed, "groups")
@@ -94,7 +98,7 @@ def group_split(
         members = np.flatnonzero(class_of == number)
         if len(members) <= least:
             which = "" if labels is None else f" of class {np.unique(labels)[number]}"
-            raise UserError(f"{len(members)} groups{which} cannot be split with {least} held out and one left. Hold out fewer.")
+            raise UserError(f"{len(members)} groups{which} cannot be split with {least} held out and one for training. Hold out fewer.")
         wanted, taken, chosen = share * sizes[members].sum(), 0, 0
         for member in members[np.argsort(keys[members], kind="stable")]:
             nearer = abs(taken + sizes[member] - wanted) < abs(taken - wanted)
@@ -106,14 +110,14 @@ def group_split(
 def episodes(
     indices: Indices, labels: Labels, ways: int, shots: int, queries: int, seed: int, numbers: Integer[np.ndarray, "episodes"]
 ) -> Episodes:
-    """The episodes of these numbers: `ways` classes, and `shots` + `queries` different examples of each (Vinyals et al. 2016).
+    """Returns the episodes `numbers`: `ways` classes with `shots` + `queries` distinct examples of each (Vinyals et al. 2016).
 
-    Classes with fewer examples are never drawn. To keep classes for testing, give the examples of other classes.
+    Classes with too few examples are never drawn. To reserve classes for testing, pass only the examples of the other classes.
     """
     number = _numbers(labels, indices)
     need = shots + queries
     if min(ways, shots) < 1 or queries < 0:
-        raise UserError(f"episodes of {ways} ways, {shots} shots and {queries} queries are not possible: at least 1, 1 and 0.")
+        raise UserError(f"episodes of {ways} ways, {shots} shots and {queries} queries are not possible: use at least 1, 1 and 0.")
     order, starts, sizes = _by_class(number, indices)
     possible = np.flatnonzero(sizes >= need)
     if len(possible) < ways:
@@ -127,17 +131,17 @@ def episodes(
 
 
 def clients(indices: Indices, labels: Labels, count: int, concentration: float, seed: int, smallest: int = 1) -> list[Chosen]:
-    """Federated clients with label skew: each class is dealt out in shares from a symmetric Dirichlet (Yurochkin et al. 2019).
+    """Splits examples over federated clients with label skew: symmetric Dirichlet shares per class (Yurochkin et al. 2019).
 
-    Each index has one client. Low concentration: few classes a client; infinite: equal shares. A class is cut by systematic sampling: the
-    count of each client is its share rounded down or up, from a random offset of each class, so that small shares of several classes add
-    up. Shares are drawn again until each client has `smallest`; where no draw gives them, the best one is taken, and clients that lack
-    examples get some of the largest, a twentieth of all examples at most.
+    Each index has one client. Low concentration gives few classes per client; infinite concentration gives equal shares. A class is divided
+    by systematic sampling from a random offset per class: each client's count is its share rounded down or up. Small shares of several
+    classes thus add up. Shares are redrawn until each client has `smallest` examples. If no draw succeeds, the best one is used, and
+    small clients receive examples of the largest, at most a twentieth of all examples.
     """
     if count < 1 or not concentration > 0 or smallest * count > len(indices):
         raise UserError(
-            f"{count} clients of at least {smallest} at concentration {concentration} are not possible with {len(indices)} examples: "
-            "there is at least 1 client, the concentration is above 0, and the examples are enough."
+            f"{count} clients of at least {smallest} at concentration {concentration} are not possible with {len(indices)} examples. "
+            "Use at least 1 client, a concentration above 0, and enough examples."
         )
     number = _numbers(labels, indices)
     order, starts, sizes = _by_class(number, _keys(indices, seed, "clients"))
@@ -156,7 +160,7 @@ def clients(indices: Indices, labels: Labels, count: int, concentration: float, 
             break
     if best is None:
         raise UserError(
-            f"no draw of {ATTEMPTS} gave each of {count} clients {smallest} examples at concentration {concentration}: "
+            f"none of {ATTEMPTS} draws gave each of {count} clients {smallest} examples at concentration {concentration}: "
             "raise the concentration, or lower the number of clients."
         )
     best = _levelled(best, count, smallest)
@@ -171,21 +175,23 @@ def _keys(indices: np.ndarray, seed: int, name: str) -> np.ndarray:
 
 
 def _numbers(labels: np.ndarray, indices: np.ndarray) -> Int[np.ndarray, "n"]:
-    """Labels as 0, 1, ... in sorted order."""
+    """Maps labels to 0, 1, ... in sorted order."""
     if len(labels) != len(indices) or len(labels) == 0:
-        raise ValueError(f"a label for each index is needed, and at least one: got {len(labels)} labels of {len(indices)} indices")
+        raise ValueError(f"each index needs a label, and at least one is required: got {len(labels)} labels for {len(indices)} indices")
     return np.unique(labels, return_inverse=True)[1]
 
 
 def _by_class(number: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows class by class, within a class by their keys; where each class starts; its size."""
+    """Returns the rows sorted by class and key, the start of each class, and its size."""
     sizes = np.bincount(number)
     return np.lexsort((keys, number)), np.cumsum(sizes) - sizes, sizes
 
 
 def _apportioned(sizes: np.ndarray, count: int) -> np.ndarray:
-    """How many of `count` each class gets: never fewer for a larger count, and less than one away from its share. That is the quota method
-    (Balinski and Young 1975): the next goes to the largest size / (given + 1) among classes that stay within their share rounded up.
+    """Apportions `count` among classes: never fewer for a larger count, and less than one away from the exact share.
+
+    This is the quota method (Balinski and Young 1975). Among classes that stay within their share rounded up, the next seat goes to the
+    largest size / (given + 1).
     """
     given, total = np.zeros(len(sizes), np.int64), sizes.sum()
     for seat in range(1, count + 1):
@@ -194,7 +200,7 @@ def _apportioned(sizes: np.ndarray, count: int) -> np.ndarray:
 
 
 def _levelled(client: np.ndarray, count: int, smallest: int) -> np.ndarray:
-    """The client of each row, after clients below `smallest` have got rows of the largest."""
+    """Returns the client of each row, after clients below `smallest` have received rows of the largest."""
     client = client.copy()
     for i in range(count):
         while (sizes := np.bincount(client, minlength=count))[i] < smallest:
@@ -204,13 +210,13 @@ def _levelled(client: np.ndarray, count: int, smallest: int) -> np.ndarray:
 
 def _positive(count: int, most: int, what: str) -> None:
     if not 1 <= count <= most:
-        raise UserError(f"{count} {what} are not possible: at least 1, and at most the {most} that there are.")
+        raise UserError(f"{count} {what} are not possible: use at least 1, and at most the {most} available.")
 
 
 def _distinct(keys: np.ndarray, slot: str, count: int, sizes: np.ndarray) -> np.ndarray:
-    """`count` different integers in [0, size) for each key, every ordered choice as likely: [keys, count].
+    """Draws `count` distinct integers in [0, size) for each key, every ordered choice equally likely: [keys, count].
 
-    Draw j is uniform over what is left, and steps over those already drawn, from the smallest up.
+    Draw j is uniform over the remaining integers and skips those already drawn, from the smallest up.
     """
     drawn = np.empty((len(keys), count), np.int64)
     for j in range(count):
@@ -222,7 +228,7 @@ def _distinct(keys: np.ndarray, slot: str, count: int, sizes: np.ndarray) -> np.
 
 
 def _dirichlet(keys: np.ndarray, count: int, concentration: float) -> np.ndarray:
-    """Rows of shares [keys, count]. Gamma(a) = Gamma(a + 1) U^(1 / a), in logarithms: at low concentration most are below any float."""
+    """Returns Dirichlet shares [keys, count] by Gamma(a) = Gamma(a + 1) U^(1 / a), in logs: at low concentration most underflow floats."""
     if math.isinf(concentration):
         return np.full((len(keys), count), 1 / count)
     from scipy.special import gammaincinv  # slow to import

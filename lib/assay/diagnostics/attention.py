@@ -1,4 +1,4 @@
-"""The attention picture of a run: one example, every layer and head, read through the model's taps."""
+"""Attention maps of a run: one example, every layer and head, read through the model's taps."""
 
 import re
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from assay.infer.decode import free_running
 from assay.models.model import Model
 from assay.tasks.task import Task
 
-LENGTH = 10  # tokens of input that still read well on a page
+LENGTH = 10  # maximum number of input tokens that stays readable on a page
 
 
 class Attention(NamedTuple):
-    """Weights [layers, heads, query, key] in [0, 1] for one input, its tokens, and what the picture shows."""
+    """Weights [layers, heads, query, key] in [0, 1] for one input, with its tokens and a caption."""
 
     weights: np.ndarray
     tokens: list[str]
@@ -24,9 +24,9 @@ class Attention(NamedTuple):
 
 
 def picture(model: Model, params: PyTree, task: Task) -> Attention | None:
-    """The weights of the longest example of at most LENGTH input tokens; None where there is none, and for a model without attention.
+    """Returns the weights on the longest example of at most LENGTH input tokens; None without such an example or without attention.
 
-    Where the task is decoded freely, the tokens that the model reads are those that it wrote.
+    If the task is decoded freely, the tokens read are those that the model wrote.
     """
     source = task.source(task.shown)
     indices = source.indices(1)
@@ -44,7 +44,7 @@ def picture(model: Model, params: PyTree, task: Task) -> Attention | None:
             answers = free_running(model, params, batch, first_output, task.free_running).logits.argmax(axis=-1)
             tokens = jax.numpy.where(batch["given"] > 0, tokens, jax.numpy.roll(answers, 1, axis=1) + first_output)
         taps = model.apply(params, {**batch, written: tokens}).taps
-        square = tokens.shape[1:] * 2  # attention of what is written to itself
+        square = tokens.shape[1:] * 2  # self-attention over the written sequence
         return tokens, {path: value for path, value in taps.items() if _is_shown(path) and value.shape[2:] == square}
 
     tokens, weights = read(params, batch)
@@ -52,7 +52,7 @@ def picture(model: Model, params: PyTree, task: Task) -> Attention | None:
         return None
     layers = sorted(weights, key=lambda path: [int(number) for number in re.findall(r"\d+", path)])
     names = [_name(int(token), task) for token in np.asarray(tokens)[0]]
-    legend = "s0, s1, ...: states that the model wrote; " if task.free_running and not task.classes else ""
+    legend = "s0, s1, ...: states written by the model; " if task.free_running and not task.classes else ""
     legend += "_: the empty token." if "_" in names else ""
     caption = f"{task.name}, one example of {length} tokens of the split {task.shown}. Rows attend to columns. {legend}".strip()
     return Attention(np.stack([np.asarray(weights[path])[0] for path in layers]), names, caption)

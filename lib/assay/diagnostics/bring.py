@@ -1,11 +1,11 @@
-"""A model that was trained elsewhere, as a subject: bring a function `(params, batch) -> logits` and examples.
+"""Subjects from externally trained models: pass a function `(params, batch) -> logits` and examples.
 
     subject = bring(apply, params, {"train": (images, labels), "test": (test_images, test_labels)})
     rows = examine(subject)                                  # diagnostics/table.py
 
-Inputs are numbers [n, ...] or token ids [n, length] (integers). Targets are classes [n], with logits [n, classes]; or classes at each token
-[n, length], with logits [n, length, classes] and -1 where no answer is asked. A function that returns (logits, taps) shows its activations:
-{"block_0/mlp": [n, ..., units], "block_0/attention/weights": [n, heads, query, key]}.
+Inputs are numbers [n, ...] or token ids [n, length] (integers). Targets are classes [n], with logits [n, classes]. Or they are
+classes per token [n, length], with logits [n, length, classes], and -1 where no answer is expected. A function that returns (logits, taps)
+exposes its activations: {"block_0/mlp": [n, ..., units], "block_0/attention/weights": [n, heads, query, key]}.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,29 +40,36 @@ def bring(
     seconds: float = 10.0,
     bounds: tuple[float, float] | None = None,
 ) -> Subject:
-    """`data`: split -> (inputs, targets); `test` (or `valid`) is what it is measured on, `train` what it is compared with. `classes`: their
-    names. `bounds`: the least and the greatest possible input, where inputs are numbers, such as (0, 1); without them, what needs a range
-    (an attack) does not apply. `apply` is differentiated and compiled, so it must be a JAX function. Raises UserError for data that do not
-    fit together."""
+    """Wraps an external model and its data as a Subject.
+
+    Args:
+        apply: JAX function that is differentiated and compiled.
+        data: split -> (inputs, targets). The model is measured on `test` (or `valid`) and compared with `train`.
+        classes: names of the classes.
+        bounds: least and greatest possible input for numeric inputs, such as (0, 1). Measurements that need a range (attacks) do not
+            apply without it.
+
+    Raises UserError if the data do not fit together.
+    """
     if not data:
-        raise UserError("there are no examples: give data={'test': (inputs, targets)}.")
+        raise UserError("there are no examples: pass data={'test': (inputs, targets)}.")
     arrays = {split: (np.asarray(inputs), np.asarray(targets)) for split, (inputs, targets) in data.items()}
     for split, (inputs, targets) in arrays.items():
         if len(inputs) != len(targets) or len(inputs) == 0:
-            raise UserError(f"data[{split!r}] has {len(inputs)} inputs and {len(targets)} targets; it takes as many of both, at least one.")
+            raise UserError(f"data[{split!r}] has {len(inputs)} inputs and {len(targets)} targets; pass equally many, at least one.")
     inputs, targets = next(iter(arrays.values()))
     tokens, pooled = np.issubdtype(inputs.dtype, np.integer) and inputs.ndim == 2, targets.ndim == 1
     if not pooled and (not tokens or targets.shape[1:] != inputs.shape[1:]):
-        raise UserError(f"targets are {targets.shape}: they are classes [n], or one for each of the tokens, {inputs.shape} here.")
+        raise UserError(f"targets have shape {targets.shape}: pass classes [n], or one per token, here {inputs.shape}.")
     encode = partial(_encode, tokens=tokens, pooled=pooled)
     first = encode(_examples(inputs, targets, tokens, pooled, np.arange(1)), 0)
     outputs = jax.eval_shape(lambda: _logits(apply(params, first))).shape[-1]
     names = list(classes) or list(range(outputs))
     if len(names) != outputs:
-        raise UserError(f"classes names {len(names)}, and the logits have {outputs}.")
+        raise UserError(f"classes has {len(names)} names, but the logits have {outputs} classes.")
     highest = max(int(targets.max()) for _, targets in arrays.values())
     if highest >= outputs:
-        raise UserError(f"targets have class {highest}, and the logits have {outputs} classes, from 0 on.")
+        raise UserError(f"targets contain class {highest}, but the logits have {outputs} classes, numbered from 0.")
     sources = {split: partial(_source, split, *pair, tokens, pooled) for split, pair in arrays.items()}
     if pooled:
         known = int(max(inputs.max() for inputs, _ in arrays.values())) + 1 if tokens else 0
@@ -79,7 +86,7 @@ def bring(
 
 def _model(apply: Apply) -> Model:
     def init(key: jax.Array, batch: Batch) -> PyTree:
-        raise NotImplementedError("this model was made elsewhere")
+        raise NotImplementedError("this is an external model: it cannot be initialized")
 
     def called(params: PyTree, batch: Batch, *, key: Any = None, train: bool = False, edits: Any = None) -> Output:
         del key, train
@@ -93,10 +100,10 @@ def _model(apply: Apply) -> Model:
 def _bounds(bounds: tuple[float, float], arrays: Mapping[str, tuple[np.ndarray, np.ndarray]], tokens: bool) -> Bounds:
     low, high = map(float, bounds)
     if tokens or not low < high:
-        raise UserError(f"bounds={bounds} are the least and the greatest of inputs that are numbers{', and these are tokens' * tokens}.")
+        raise UserError(f"bounds={bounds} must be the least and greatest of numeric inputs{', but the inputs are tokens' * tokens}.")
     least, most = min(inputs.min() for inputs, _ in arrays.values()), max(inputs.max() for inputs, _ in arrays.values())
     if least < low or most > high:
-        raise UserError(f"bounds={bounds}, and inputs lie in [{least:.6g}, {most:.6g}]: give bounds that hold all of them.")
+        raise UserError(f"bounds={bounds}, but inputs lie in [{least:.6g}, {most:.6g}]: pass bounds that contain all inputs.")
     return Bounds(low, high, f"the range from {low:g} to {high:g}")
 
 

@@ -1,4 +1,4 @@
-"""Calibration: whether the model knows when it is right."""
+"""Calibration: how well the model's confidence matches its accuracy."""
 
 from typing import NamedTuple
 
@@ -11,16 +11,19 @@ from assay.diagnostics.tokens import spread, taken, tokens_of
 
 GROUP = "calibration"
 NAMES = ("calibration_error", "nll", "selective_accuracy")
-KEPT = 0.8  # of the examples, those that the model is surest of
+KEPT = 0.8  # fraction of examples, those with the highest confidence
 
 
 def calibration(subject: Subject) -> list[Measurement]:
-    """Of models that answer with probabilities. Confidence is that of the whole answer: of a class, the last token, or all tokens; where
-    every token is an answer, as in a text, of each."""
+    """Measures calibration of models that answer with probabilities.
+
+    The confidence is that of the whole answer: a class, the last token, or all tokens. If every token is an answer, as in a text, it is
+    that of each token.
+    """
     answers = subject.answers(subject.split)
     if "confidence" not in answers.columns:
         return [
-            inapplicable(GROUP, name, "does not apply: the model answers with numbers or several heads, and not one class.")
+            inapplicable(GROUP, name, "does not apply: the model answers with numbers or several heads, not with a single class.")
             for name in NAMES
         ]
     asked = _asked(subject, answers)
@@ -42,8 +45,8 @@ def calibration(subject: Subject) -> list[Measurement]:
             asked.right,
             ids=ids,
             unit="fraction",
-            how=f"expected calibration error, {BINS} equal bins of confidence, {on} (Guo et al. 2017)",
-            meaning=f"Confidence is off by this much on average; the model is {tendency}-confident by {abs(surplus):.1f} points.",
+            how=f"expected calibration error with {BINS} equal-width bins of confidence, {on} (Guo et al. 2017)",
+            meaning=f"Average gap between confidence and accuracy; the model is {tendency}confident by {abs(surplus):.1f} points.",
             better=LOWER,
             margin=POINT,
             measures=subject.headline,
@@ -58,8 +61,8 @@ def calibration(subject: Subject) -> list[Measurement]:
             ids=ids,
             unit="nats",
             how="mean negative log-likelihood of the true "
-            f"answer{' of a token, the true ones before it given,' if subject.task.free_running else ''} {on}",
-            meaning=f"The surprise at the truth; a model that guesses evenly has {even:.2f} nats.",
+            f"answer{' per token under teacher forcing,' if subject.task.free_running else ''} {on}",
+            meaning=f"Average surprise at the true answer; a uniform guess has {even:.2f} nats.",
             better=LOWER,
             margin=NATS,
             measures=f"{subject.headline}, {_tokens(subject):.3f} answers an example",
@@ -75,8 +78,8 @@ def calibration(subject: Subject) -> list[Measurement]:
             ids=ids,
             unit="fraction",
             how=f"score on the {KEPT:.0%} of the {asked.what} with the highest confidence {on} (Geifman and El-Yaniv 2017)",
-            meaning=f"Where it may decline a fifth of the questions, it has {100 * score[kept].mean():.1f} % right, against "
-            f"{100 * score.mean():.1f} % of all.",
+            meaning=f"If the model may abstain on a fifth of the questions, accuracy is {100 * score[kept].mean():.1f} %, against "
+            f"{100 * score.mean():.1f} % on all.",
             better=HIGHER,
             margin=POINT,
             measures=subject.headline,
@@ -89,16 +92,16 @@ def calibration(subject: Subject) -> list[Measurement]:
 
 
 class _Asked(NamedTuple):
-    """The answers whose confidence is measured."""
+    """Answers whose confidence is measured."""
 
-    name: str  # of their set
+    name: str  # name of their set
     what: str
     score: np.ndarray
     confidence: np.ndarray
     loss: np.ndarray
     groups: np.ndarray | None
-    ids: np.ndarray | None  # where they are no examples of the split
-    right: tuple[str, ...]  # whether the score of each is right or wrong
+    ids: np.ndarray | None  # given if they are not the examples of the split
+    right: tuple[str, ...]  # ("score",) if each score is right or wrong
 
 
 def _asked(subject: Subject, answers: Answers) -> _Asked:
@@ -113,13 +116,13 @@ def _asked(subject: Subject, answers: Answers) -> _Asked:
 
 
 def _tokens(subject: Subject) -> float:
-    """How many answers of an example count on average."""
+    """Returns the mean number of answers per example that count."""
     batch = subject.first(64)
     return float(batch["mask"].sum() / len(batch["mask"])) if "mask" in batch else 1.0
 
 
 def _reliability(confidence: np.ndarray, score: np.ndarray) -> Plot:
-    """The share that is right against confidence, by tenths of confidence."""
+    """Plots accuracy against confidence, in ten bins of confidence."""
     tenth = np.minimum((confidence * 10).astype(int), 9)
     there = [i for i in range(10) if (tenth == i).any()]
     x = [round(100 * float(confidence[tenth == i].mean()), 3) for i in there]
@@ -129,14 +132,14 @@ def _reliability(confidence: np.ndarray, score: np.ndarray) -> Plot:
 
 
 def _quantiles(loss: np.ndarray) -> Plot:
-    """The loss that so many answers stay below."""
+    """Plots the quantiles of the loss."""
     percents = list(range(0, 101, 5))
     values = np.quantile(loss, np.array(percents) / 100)
     return Plot("line", percents, {"loss": [round(float(value), 4) for value in values]}, "answers (%)", "loss below (nats)")
 
 
 def _by_coverage(confidence: np.ndarray, score: np.ndarray) -> Plot:
-    """The score on the surest so many percent."""
+    """Plots the score against coverage: the percentage of answers, the most confident first."""
     order, percents = np.argsort(-confidence, kind="stable"), list(range(10, 101, 10))
     right = [round(100 * float(score[order[: max(1, round(percent / 100 * len(score)))]].mean()), 3) for percent in percents]
     return Plot("line", percents, {"right": right}, "answered, the surest first (%)", "right (%)")

@@ -1,4 +1,4 @@
-"""Generalisation: what is left of the score on held-out examples, on corrupted ones, and whether more training would help."""
+"""Generalisation: the score on held-out and corrupted examples, and whether more training would help."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -16,19 +16,19 @@ from assay.tasks.datasets.images import HIGHEST
 
 GROUP = "generalisation"
 IMAGES = ("gaussian_noise", "blur", "shift", "contrast", "colour")
-TEXTS = ("replace", "drop")  # noise of characters or tokens, and their dropout
+TEXTS = ("replace", "drop")  # random replacement and deletion of characters or tokens
 SEVERITIES = (1, 2, 3, 4, 5)
-QUICK = (1, 3, 5)  # severities where few examples are wanted
-FEW = 256  # examples, below which only those are
+QUICK = (1, 3, 5)  # severities for small diagnoses
+FEW = 256  # number of examples below which only QUICK severities are used
 
 
 def held_out(subject: Subject) -> list[Measurement]:
-    """The headline on held-out examples, and how much higher it is on those of training."""
+    """Measures the headline on held-out examples, and the gap between training and held-out examples."""
     test = subject.answers(subject.split)
     what, split, better = subject.headline, subject.split, subject.better
     unit = "fraction" if better == HIGHER else ""
     value = float(test.columns["score"].mean())
-    said = f"{100 * value:.1f} % of the held-out answers are right" if unit else f"The error on held-out examples is {value:.4g}"
+    said = f"Accuracy on held-out examples is {100 * value:.1f} %" if unit else f"The error on held-out examples is {value:.4g}"
     margin: dict[str, Any] = {"margin": POINT} if unit else {"margin": SHARE, "relative": True}
     score = sample(
         GROUP,
@@ -46,12 +46,12 @@ def held_out(subject: Subject) -> list[Measurement]:
         **margin,
     )
     if "train" not in subject.task.splits or split == "train":
-        return [score, inapplicable(GROUP, "train_test_gap", "does not apply: there is no split `train` beside the held-out one.")]
+        return [score, inapplicable(GROUP, "train_test_gap", "does not apply: the task has no split `train` besides the held-out one.")]
     train = subject.answers("train")
     apart = float(train.columns["score"].mean()) - value
     points = f"{abs(100 * apart):.1f} points" if unit else f"{abs(apart):.4g}"
     side = "higher" if apart > 0 else "lower"
-    learnt = ": what was learnt by heart and does not carry over" if (apart > 0) == (better == HIGHER) else ""
+    learnt = ": part of what the model memorized does not generalize" if (apart > 0) == (better == HIGHER) else ""
     gap = sample(
         GROUP,
         "train_test_gap",
@@ -60,7 +60,7 @@ def held_out(subject: Subject) -> list[Measurement]:
         {"train": train.groups, split: test.groups},
         subject.right,
         unit=unit,
-        how=f"{what} on {len(train.ids)} training examples less that on {len(test.ids)} of {split}",
+        how=f"{what} on {len(train.ids)} training examples minus {what} on {len(test.ids)} examples of {split}",
         meaning=f"Training examples score {points} {side} than held-out ones{learnt}.",
         better=LOWER if unit else HIGHER,
         plot=Plot(
@@ -78,11 +78,11 @@ def held_out(subject: Subject) -> list[Measurement]:
 
 
 def learning_curve(subject: Subject) -> list[Measurement]:
-    """How fast the loss still falls: nats for each doubling of the steps, over the last half of training."""
+    """Measures the slope of the training loss: nats per doubling of the steps, over the last half of training."""
     name = "learning_curve_slope"
     points = [(line["step"], line["loss"]) for line in subject.history if line.get("loss") is not None and line["step"] > 0]
     if len(points) < 8:
-        reason = "does not apply: there is no record of training with at least 8 losses (metrics.jsonl)."
+        reason = "does not apply: no training record with at least 8 losses was found (metrics.jsonl)."
         return [inapplicable(GROUP, name, reason)]
     step, loss = (np.array(column, float) for column in zip(*points, strict=True))
     late = step >= step[-1] / 2
@@ -97,15 +97,15 @@ def learning_curve(subject: Subject) -> list[Measurement]:
             unit="nats",
             n=int(late.sum()),
             interval=(slope - half, slope + half),
-            how="least squares of the training loss on log2(step) over the last half of the steps, as metrics.jsonl has them",
-            meaning=f"A doubling of the steps changes the training loss by {slope:+.3f} nats: it {still}.",
+            how="least squares fit of the training loss on log2(step) over the last half of the steps, from metrics.jsonl",
+            meaning=f"Doubling the number of steps changes the training loss by {slope:+.3f} nats: it {still}.",
             plot=Plot("line", step[shown].tolist(), {"loss": [round(float(value), 5) for value in loss[shown]]}, "step", "training loss"),
         )
     ]
 
 
 def corruptions(subject: Subject) -> list[Measurement]:
-    """The headline on corrupted held-out examples, the mean over severities (Hendrycks and Dietterich 2019)."""
+    """Measures the headline on corrupted held-out examples, averaged over severities (Hendrycks and Dietterich 2019)."""
     names = IMAGES if subject.images else TEXTS
     if subject.images:
         changes: Mapping[str, Callable] = {name: partial(_image, subject=subject, name=name) for name in names}
@@ -115,14 +115,14 @@ def corruptions(subject: Subject) -> list[Measurement]:
     elif subject.task.alphabet is not None and subject.task.vocabulary.pooled:
         changes, grey = {name: partial(_text, subject=subject, name=name) for name in names}, False
     else:
-        reason = "does not apply: inputs are neither images nor texts with one answer, and a changed token would change the true answer."
+        reason = "does not apply: inputs are neither images nor texts with one answer; changing a token would change the true answer."
         return [inapplicable(GROUP, f"corruption: {name}", reason) for name in names]
     severities = SEVERITIES if subject.examples >= FEW else QUICK
     clean = subject.answers(subject.split).columns["score"]
     rows = []
     for name in names:
         if name == "colour" and grey:
-            rows.append(inapplicable(GROUP, f"corruption: {name}", "does not apply: the images are grey."))
+            rows.append(inapplicable(GROUP, f"corruption: {name}", "does not apply: the images are grayscale."))
             continue
         each = [
             subject.answers(subject.split, partial(changes[name], severity=severity), f"{subject.split}~{name}{severity}").columns["score"]
@@ -138,10 +138,10 @@ def corruptions(subject: Subject) -> list[Measurement]:
                 {f"{subject.split}/score": average},
                 {subject.split: subject.answers(subject.split).groups},
                 unit="fraction",
-                how=f"{subject.headline} on {len(average)} examples of {subject.split}, the mean over severities "
+                how=f"{subject.headline} on {len(average)} examples of {subject.split}, averaged over severities "
                 f"{', '.join(map(str, severities))}",
-                meaning=f"Under {name.replace('_', ' ')} the score falls from {curve[0]:.1f} % to {curve[-1]:.1f} % at the highest "
-                "severity.",
+                meaning=f"The score drops from {curve[0]:.1f} % to {curve[-1]:.1f} % under the {name.replace('_', ' ')} corruption "
+                "at the highest severity.",
                 better=HIGHER,
                 margin=POINT,
                 plot=Plot("line", [0, *severities], {"score": curve}, "severity", "score (%)"),
@@ -151,9 +151,9 @@ def corruptions(subject: Subject) -> list[Measurement]:
 
 
 def domain_shift(subject: Subject) -> list[Measurement]:
-    """How much lower the headline is where the domain is another than training's: on the `test` of a task that says so."""
+    """Measures how much lower the headline is on a shifted domain: `test` of a task that declares a domain shift."""
     if not subject.task.shifted or "valid" not in subject.task.splits:
-        return [inapplicable(GROUP, "domain_shift", "does not apply: the task has one domain.")]
+        return [inapplicable(GROUP, "domain_shift", "does not apply: the task has a single domain.")]
     own, other = subject.answers("valid"), subject.answers("test")
     scores = [float(one.columns["score"].mean()) for one in (own, other)]
     what = subject.headline.replace("_", " ")
@@ -166,9 +166,9 @@ def domain_shift(subject: Subject) -> list[Measurement]:
             {"valid": own.groups, "test": other.groups},
             subject.right,
             unit="fraction",
-            how=f"{what} on {len(own.ids)} examples of valid, drawn like those of training, less that on {len(other.ids)} of test",
-            meaning=f"Where the domain is another ({subject.task.shifted}), {100 * scores[1]:.1f} % are right, against "
-            f"{100 * scores[0]:.1f} %.",
+            how=f"{what} on {len(own.ids)} examples of valid, drawn like the training data, minus {what} on {len(other.ids)} of test",
+            meaning=f"Accuracy is {100 * scores[1]:.1f} % on the shifted domain ({subject.task.shifted}) and "
+            f"{100 * scores[0]:.1f} % on the training domain.",
             better=LOWER,
             margin=POINT,
             plot=Plot("bar", [0, 1], {"score": [round(100 * score, 3) for score in scores]}, "", f"{what} (%)", ["valid", "test"]),
@@ -180,7 +180,7 @@ def domain_shift(subject: Subject) -> list[Measurement]:
 
 
 def _slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Of least squares, with half of its 95 % interval (Student's)."""
+    """Returns the least squares slope and the half-width of its 95 % interval (Student's t)."""
     from scipy.special import stdtrit  # slow to import
 
     centred = x - x.mean()
@@ -197,15 +197,15 @@ def _image(examples: Examples, subject: Subject, name: str, severity: int) -> Ex
 
 
 def _highest(subject: Subject, examples: Examples) -> float:
-    """What the brightest pixel is written as."""
+    """Returns the value of the brightest pixel."""
     return HIGHEST.get(subject.task.name, 255.0) if np.issubdtype(examples.input.dtype, np.integer) else 1.0
 
 
 def _brightness(subject: Subject) -> str | None:
-    """Why the images cannot be corrupted, if they cannot."""
+    """Returns why the images cannot be corrupted, or None if they can."""
     examples = subject.task.source(subject.split).fetch(np.arange(8))
     low, high = float(examples.input.min()), float(examples.input.max()) / _highest(subject, examples)
-    return None if low >= 0 and high <= 1 else f"pixels lie in [{low:.3g}, {high:.3g}] and not in [0, 1], where corruptions are defined."
+    return None if low >= 0 and high <= 1 else f"pixels lie in [{low:.3g}, {high:.3g}], but corruptions are defined on [0, 1]."
 
 
 def _text(examples: Examples, subject: Subject, name: str, severity: int) -> Examples:

@@ -1,4 +1,4 @@
-"""Optimisation health: whether gradients reach every layer, units work, heads look somewhere, and representations use their room."""
+"""Optimisation health: gradients in every layer, active units, focused attention heads, and the effective rank of representations."""
 
 import math
 import re
@@ -17,28 +17,28 @@ from assay.models.model import Batch, Model
 from assay.tasks.task import Task
 
 GROUP = "optimisation health"
-BATCHES, ROWS = 16, 16  # of training examples, for gradients
+BATCHES, ROWS = 16, 16  # batches of training examples and rows per batch, for gradients
 BLOCK = re.compile(r"(?:^|/)((?:encoder/|decoder/)?block_\d+)(?:/|$)")
-ACTIVE = re.compile(r"(mlp|hidden|dense|features)$")  # taps of units, as they are activated
+ACTIVE = re.compile(r"(mlp|hidden|dense|features)$")  # taps of unit activations
 STATES = re.compile(r"(residual|hidden|dense|pooled|features)$")  # taps of representations
-STILL = 1e-4  # of the mean deviation of its layer, below which a unit says nothing
+STILL = 1e-4  # fraction of the layer's mean deviation below which a unit counts as dead
 MOST_STATES = 4096
-LOGGED, BEFORE = 8, 5  # gradient norms that a record must have, and those that one is set against
-HUGE = 1e9  # stands for a norm that is no finite number
+LOGGED, BEFORE = 8, 5  # gradient norms required in the log, and preceding norms that each is compared with
+HUGE = 1e9  # replaces a norm that is not finite
 
 
 def gradients(subject: Subject) -> list[Measurement]:
-    """Norms of the gradient of the task's loss on small batches of training examples, by block."""
+    """Measures gradient norms of the task's loss on small batches of training examples, by block."""
     names = ("gradient_norm", "gradient_balance")
     if subject.model.fit is not None or not _differentiable(subject.params):
-        reason = "does not apply: the parameters are counts or rounded, which have no gradient."
+        reason = "does not apply: the parameters are counts or rounded values without gradients."
         return [inapplicable(GROUP, name, reason) for name in names]
     split = "train" if "train" in subject.task.splits else subject.split
     batch = subject.first(BATCHES * ROWS, split)
     used = len(batch["weight"]) // BATCHES * BATCHES
     if used == 0:
         return [inapplicable(GROUP, name, f"does not apply: there are fewer than {BATCHES} training examples.") for name in names]
-    order = np.random.default_rng(0).permutation(used)  # examples come by length, batches of training do not
+    order = np.random.default_rng(0).permutation(used)  # examples are sorted by length, but training batches are not
     program = _gradient_norms(subject.model, subject.task)
     parts = [{name: array[order[i::BATCHES]] for name, array in batch.items()} for i in range(BATCHES)]
     each = [jax.device_get(program(subject.params, part)) for part in parts]
@@ -53,8 +53,8 @@ def gradients(subject: Subject) -> list[Measurement]:
             "mean",
             {"batches/norm": whole},
             how=f"norm of {how}",
-            meaning=f"The gradient has a norm of {whole.mean():.3g}; that of a batch differs by a factor of "
-            f"{whole.max() / max(np.median(whole), 1e-30):.1f} at most from the median.",
+            meaning=f"The gradient norm is {whole.mean():.3g}; the largest batch norm is "
+            f"{whole.max() / max(np.median(whole), 1e-30):.1f} times the median.",
             margin=0.05,
             relative=True,
             plot=Plot("bar", list(range(len(blocks))), {"norm": [float(f"{by_block[name]:.4g}") for name in blocks]}, "", "norm", blocks),
@@ -73,9 +73,9 @@ def gradients(subject: Subject) -> list[Measurement]:
             "mean",
             {"batches/balance": np.log10(np.maximum(ratio, 1e-30))},
             unit="powers of ten",
-            how=f"log10 of the norm of {first} over that of {last}, of {how}",
-            meaning=f"The first block's gradient is {np.median(ratio):.3g} times the last block's; far below 1 it vanishes on its "
-            "way, far above it explodes.",
+            how=f"log10 of the norm of {first} over that of {last}, for {how}",
+            meaning=f"The first block's gradient is {np.median(ratio):.3g} times the last block's; a ratio far below 1 indicates "
+            "vanishing gradients, one far above 1 exploding gradients.",
             margin=0.05,
             plot=Plot(
                 "line",
@@ -89,13 +89,13 @@ def gradients(subject: Subject) -> list[Measurement]:
 
 
 def largest_gradient(subject: Subject) -> list[Measurement]:
-    """How far a gradient of training stood out from those just before it; gradients that shrink as a model learns do not."""
+    """Measures the largest ratio of a training gradient norm to those just before it; shrinking gradients do not count."""
     name = "largest_gradient"
     logged = [
         (line["step"], line.get("unclipped_norm", line["grad_norm"])) for line in subject.history if line.get("grad_norm") is not None
     ]
     if len(logged) < LOGGED:
-        return [inapplicable(GROUP, name, f"does not apply: there is no record of training with {LOGGED} gradient norms (metrics.jsonl).")]
+        return [inapplicable(GROUP, name, f"does not apply: no training record with {LOGGED} gradient norms was found (metrics.jsonl).")]
     steps, norms = [step for step, _ in logged], np.array([norm for _, norm in logged], float)
     norms = np.where(np.isfinite(norms), norms, HUGE)
     before = [max(float(np.median(norms[max(0, i - BEFORE) : i])), 1e-30) for i in range(2, len(norms))]
@@ -107,11 +107,11 @@ def largest_gradient(subject: Subject) -> list[Measurement]:
             name,
             "largest",
             {f"{len(norms)} logged steps of {steps[-1]}/ratio": ratios},
-            unit="times those before",
-            how=f"the largest ratio of a logged gradient norm, before clipping, to the median of the {BEFORE} logged before it; what was "
-            "largest has no interval",
-            meaning=f"At step {steps[worst]:,} the gradient was {ratios.max():.3g} times those before it, with a norm of "
-            f"{norms[worst]:.3g}; half of all norms lie above {np.median(norms):.3g}.",
+            unit="times the baseline",
+            how=f"the largest ratio of a logged gradient norm, before clipping, to its baseline, the median of the {BEFORE} logged before "
+            "it; a maximum has no interval",
+            meaning=f"At step {steps[worst]:,} the gradient norm was {ratios.max():.3g} times its recent baseline, at "
+            f"{norms[worst]:.3g}; the median of all norms is {np.median(norms):.3g}.",
             better=LOWER,
             margin=0.05,
             relative=True,
@@ -123,14 +123,14 @@ def largest_gradient(subject: Subject) -> list[Measurement]:
 
 
 def update_norm(subject: Subject) -> list[Measurement]:
-    """How far training has moved each block from where it began."""
+    """Measures how far training moved each block from its initial parameters."""
     name = "update_norm"
     if subject.started is None:
-        return [inapplicable(GROUP, name, "does not apply: where training began is not known.")]
+        return [inapplicable(GROUP, name, "does not apply: the initial parameters are unknown.")]
     begun = subject.started()
     same = str(jax.tree.structure(begun)) == str(jax.tree.structure(subject.params))
     if not same or not _differentiable(subject.params):
-        return [inapplicable(GROUP, name, "does not apply: the parameters have another form than those that training began with.")]
+        return [inapplicable(GROUP, name, "does not apply: the parameters have another structure than the initial ones, or no gradients.")]
     moved, there = (
         _by_block(jax.tree.map(lambda new, old: np.asarray(widened(new)) - np.asarray(widened(old)), subject.params, begun)),
         _by_block(begun),
@@ -145,7 +145,7 @@ def update_norm(subject: Subject) -> list[Measurement]:
             n=1,
             interval=(whole, whole),
             exact=True,
-            how="the distance of the parameters from where training began, over their norm there; no sample stands behind it",
+            how="distance of the parameters from their initial values, relative to the initial norm; a deterministic quantity",
             meaning=f"Training moved the parameters by {100 * whole:.3g} % of their norm.",
             margin=0.05,
             relative=True,
@@ -162,11 +162,11 @@ def update_norm(subject: Subject) -> list[Measurement]:
 
 
 def dead_units(subject: Subject) -> list[Measurement]:
-    """The share of hidden units that answer the same to every example."""
+    """Measures the fraction of hidden units with constant output over all examples."""
     name = "dead_units"
     layers = {path: _flat(value)[0] for path, value in subject.taps().items() if ACTIVE.search(path)}
     if not layers:
-        return [inapplicable(GROUP, name, "does not apply: the model taps no hidden units.")]
+        return [inapplicable(GROUP, name, "does not apply: the model exposes no taps of hidden units.")]
     dead = {path: _still(values) for path, values in layers.items()}
     units = np.concatenate(list(dead.values()))
     return [
@@ -176,9 +176,9 @@ def dead_units(subject: Subject) -> list[Measurement]:
             "mean",
             {f"{len(units)} units of {len(layers)} layers/dead": units},
             unit="fraction",
-            how=f"hidden units of {len(layers)} layers whose output varies by less than {STILL:g} of their layer's mean deviation "
+            how=f"hidden units of {len(layers)} layers whose output deviates by less than {STILL:g} of their layer's mean deviation "
             f"over the examples of {subject.probe}; the interval is over units",
-            meaning=f"{int(units.sum())} of {len(units)} hidden units say nothing.",
+            meaning=f"{int(units.sum())} of {len(units)} hidden units are dead: their output is constant.",
             better=LOWER,
             margin=0.05,
             plot=Plot(
@@ -194,7 +194,7 @@ def dead_units(subject: Subject) -> list[Measurement]:
 
 
 def attention_entropy(subject: Subject) -> list[Measurement]:
-    """How evenly heads attend: 1 looks at all tokens alike, 0 at one."""
+    """Measures how evenly heads attend: 1 is uniform attention over all tokens, 0 attention to a single token."""
     name = "attention_entropy"
     batch = subject.first(min(subject.examples, 64), subject.probe)
     if not subject.tokens or "length" not in batch:
@@ -211,10 +211,10 @@ def attention_entropy(subject: Subject) -> list[Measurement]:
             "mean",
             {f"{split}/entropy": each},
             unit="share of even attention",
-            how="entropy of attention over that of even attention to as many tokens, the mean over layers, heads and queries, on "
+            how="attention entropy relative to that of uniform attention over as many tokens, averaged over layers, heads and queries, on "
             f"{len(each)} examples of {subject.probe}",
-            meaning=f"Attention is spread to {100 * each.mean():.0f} % of what it could be; near 0 it has collapsed onto single "
-            "tokens, near 100 it does not choose.",
+            meaning=f"Attention entropy is {100 * each.mean():.0f} % of its maximum; near 0 % attention has collapsed onto single "
+            "tokens, near 100 % it is uniform.",
             plot=Plot(
                 "bar",
                 list(range(len(by_layer))),
@@ -228,11 +228,11 @@ def attention_entropy(subject: Subject) -> list[Measurement]:
 
 
 def effective_rank(subject: Subject) -> list[Measurement]:
-    """How many directions the last representation uses (Roy and Vetterli 2007)."""
+    """Measures the effective dimension of the last representation (Roy and Vetterli 2007)."""
     name = "effective_rank"
     states = {path: value for path, value in subject.taps().items() if STATES.search(path)}
     if not states:
-        return [inapplicable(GROUP, name, "does not apply: the model taps no representation.")]
+        return [inapplicable(GROUP, name, "does not apply: the model exposes no taps of representations.")]
     ranks = {path: rank(_flat(value)[0]) for path, value in states.items()}
     path = list(states)[-1]
     values, example = _flat(states[path])
@@ -240,7 +240,7 @@ def effective_rank(subject: Subject) -> list[Measurement]:
         return [inapplicable(GROUP, name, "does not apply: there are too few examples.")]
     whole = ranks[path]
     without = np.array([rank(values[example % BATCHES != i]) for i in range(BATCHES)])
-    pseudo = whole - (BATCHES - 1) * (without - without.mean())  # the jackknife, around the value itself
+    pseudo = whole - (BATCHES - 1) * (without - without.mean())  # jackknife pseudo-values, centred on the estimate
     found = sample(GROUP, name, "mean", {"folds/rank": pseudo})
     width = values.shape[1]
     return [
@@ -248,9 +248,9 @@ def effective_rank(subject: Subject) -> list[Measurement]:
             value=whole,
             interval=found.interval if np.ptp(pseudo) else (whole, whole),
             unit="directions",
-            how=f"exp of the entropy of the singular values of {path}, {len(values)} vectors of {width} numbers, centred; "
+            how=f"exp of the entropy of the singular values of {path}, {len(values)} centred vectors of dimension {width}; "
             f"interval by jackknife over {BATCHES} parts of the examples (Roy and Vetterli 2007)",
-            meaning=f"The representation uses {whole:.1f} of its {width} directions ({100 * whole / width:.0f} %).",
+            meaning=f"The representation has an effective rank of {whole:.1f} out of {width} dimensions ({100 * whole / width:.0f} %).",
             margin=0.05,
             relative=True,
             plot=Plot(
@@ -261,7 +261,7 @@ def effective_rank(subject: Subject) -> list[Measurement]:
 
 
 def rank(values: np.ndarray) -> float:
-    """exp(entropy of the normalised singular values) of centred rows [n, width]; 0 where all rows are alike."""
+    """Returns exp(entropy of the normalised singular values) of centred rows [n, width]; 0 if all rows are equal."""
     centred = values - values.mean(axis=0)
     singular = np.linalg.svd(centred, compute_uv=False)
     if singular.sum() <= 1e-12:
@@ -271,7 +271,7 @@ def rank(values: np.ndarray) -> float:
 
 
 def parts_of(params: PyTree) -> dict[str, list[jax.Array]]:
-    """The leaves of each block, in their order; what lies in no block has the name of its first part."""
+    """Returns the leaves of each block in order; leaves outside blocks are grouped by the first part of their path."""
     found: dict[str, list[jax.Array]] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         found.setdefault(_block(path_string(path)), []).append(leaf)
@@ -286,7 +286,7 @@ def _differentiable(params: PyTree) -> bool:
 
 
 def _gradient_norms(model: Model, task: Task):
-    """`(params, batch) -> {block: norm}`; what lies in no block has the name of its first part."""
+    """Returns `(params, batch) -> {block: norm}`; leaves outside blocks are grouped by the first part of their path."""
 
     def loss(params: PyTree, batch: Batch) -> jax.Array:
         values, weights, _ = task.score(model.apply(params, batch, key=rng.stream(jax.random.key(0), "health")), batch)
@@ -320,13 +320,13 @@ def _place(name: str) -> tuple:
 
 
 def _flat(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[n, width]: of every example and place, at most MOST_STATES of them; and the example of each, [n]."""
+    """Returns rows [n, width], one per example and position, at most MOST_STATES, and the example of each row, [n]."""
     rows = np.asarray(values, np.float64).reshape(-1, values.shape[-1])
     chosen = np.linspace(0, len(rows) - 1, min(MOST_STATES, len(rows))).round().astype(int)
     return rows[chosen], chosen // (len(rows) // len(values))
 
 
 def _still(values: np.ndarray) -> np.ndarray:
-    """bool [units]"""
+    """Returns which units are constant over all rows, bool [units]."""
     deviation = values.std(axis=0)
     return deviation <= STILL * max(float(deviation.mean()), 1e-30)

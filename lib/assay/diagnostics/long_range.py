@@ -1,5 +1,5 @@
-"""Long range: whether what stands far back is used. Where attention looks, how far back a changed token still changes the answer, and the
-score of answers whose needed token is far away."""
+"""Long range: use of distant tokens. Measures attention distance, how far back a changed token still changes the answer, and the score of
+answers whose needed token is distant."""
 
 from typing import Any
 
@@ -15,13 +15,13 @@ from assay.models.model import Batch, Model
 
 GROUP = "long range"
 FAR = ("far_tokens", "far_loss")
-CHANGED = 0.05  # total variation of the answer from which on a token counts as used
-INSIDE = ("recall/", "stdlib/lm")  # tasks that need the place where the token just read stood before
+CHANGED = 0.05  # minimum total variation of the answer for a token to count as used
+INSIDE = ("recall/", "stdlib/lm")  # tasks that need the previous occurrence of the token just read
 PARTS = 8
 
 
 def far_tokens(subject: Subject) -> list[Measurement]:
-    """The accuracy and the loss of those answers, of a half of all, whose needed token is farthest away."""
+    """Measures accuracy and loss on the half of the answers whose needed token is most distant."""
     if not _answers_in_tokens(subject):
         return [inapplicable(GROUP, name, _why_not(subject)) for name in FAR]
     every = tokens_of(subject, subject.split)
@@ -29,14 +29,14 @@ def far_tokens(subject: Subject) -> list[Measurement]:
     away = _distance(every, inside).astype(float)
     known = np.flatnonzero(away > 0)
     if len(np.unique(away[known])) < 2:
-        return [inapplicable(GROUP, name, "does not apply: all answers need tokens equally far away.") for name in FAR]
+        return [inapplicable(GROUP, name, "does not apply: the needed token is equally distant for all answers.") for name in FAR]
     kept = known[spread(len(known))]
     tokens, away = taken(every, kept), away[kept]
     order = np.argsort(away, kind="stable")
     near, far = order[: len(order) // 2], order[len(order) // 2 :]
-    needed = "where the token just read stood before" if inside else "the first token of the input"
+    needed = "the previous occurrence of the token just read" if inside else "the first token of the input"
     split = f"{subject.split}, {len(far)} far tokens"
-    on = f"{len(far)} tokens of {subject.split} at {away[far].min():.0f} tokens or more from {needed}, the true answers before them given"
+    on = f"{len(far)} tokens of {subject.split} at {away[far].min():.0f} tokens or more from {needed}, under teacher forcing"
     shared: dict[str, Any] = {"groups": {split: tokens.groups[far]}, "ids": {split: tokens.ids[far]}}
     right, loss = 100 * tokens.right, tokens.loss
     return [
@@ -47,9 +47,9 @@ def far_tokens(subject: Subject) -> list[Measurement]:
             {f"{split}/score": tokens.right[far]},
             right=("score",),
             unit="fraction",
-            how=f"right answers among {on}",
-            meaning=f"Answers that need a far token are right in {right[far].mean():.1f} %, those of a near one in "
-            f"{right[near].mean():.1f} %.",
+            how=f"accuracy on {on}",
+            meaning=f"Accuracy is {right[far].mean():.1f} % when the needed token is distant and "
+            f"{right[near].mean():.1f} % when it is nearby.",
             better=HIGHER,
             margin=POINT,
             plot=_by_distance(away, order, right, "right", "right (%)"),
@@ -62,8 +62,8 @@ def far_tokens(subject: Subject) -> list[Measurement]:
             {f"{split}/loss": loss[far]},
             unit="nats",
             how=f"mean negative log-likelihood of {on}",
-            meaning=f"Answers that need a far token have a loss of {loss[far].mean():.3f} nats, those of a near one "
-            f"{loss[near].mean():.3f}.",
+            meaning=f"The loss is {loss[far].mean():.3f} nats when the needed token is distant and "
+            f"{loss[near].mean():.3f} when it is nearby.",
             better=LOWER,
             margin=NATS,
             plot=_by_distance(away, order, loss, "loss", "nats"),
@@ -73,7 +73,7 @@ def far_tokens(subject: Subject) -> list[Measurement]:
 
 
 def attention_distance(subject: Subject) -> list[Measurement]:
-    """How many tokens lie between a query and what it attends to, weighted by attention; the mean over layers, heads and queries."""
+    """Measures the attention-weighted distance in tokens between query and key, averaged over layers, heads and queries."""
     name = "attention_distance"
     batch = subject.first(min(subject.examples, 64))
     if not subject.tokens or "length" not in batch:
@@ -91,8 +91,8 @@ def attention_distance(subject: Subject) -> list[Measurement]:
             "mean",
             {f"{split}/distance": per_example},
             unit="tokens",
-            how=f"attention-weighted distance on {len(per_example)} examples of {subject.split}, the mean over {len(layers)} layers",
-            meaning=f"A query looks {value:.1f} tokens away on average, in inputs of up to {longest}.",
+            how=f"attention-weighted distance on {len(per_example)} examples of {subject.split}, averaged over {len(layers)} layers",
+            meaning=f"A query attends {value:.1f} tokens away on average, in inputs of up to {longest} tokens.",
             plot=Plot(
                 "bar",
                 list(range(len(layers))),
@@ -106,11 +106,11 @@ def attention_distance(subject: Subject) -> list[Measurement]:
 
 
 def effective_context(subject: Subject) -> list[Measurement]:
-    """How far back a changed token still changes the last answer, by more than CHANGED in total variation."""
+    """Measures how far back a changed token still changes the last answer, by more than CHANGED in total variation."""
     name = "effective_context"
     batch = subject.first(min(subject.examples, 64))
     if not subject.tokens or "decoder_inputs" in batch or subject.task.vocabulary.heads:
-        return [inapplicable(GROUP, name, "does not apply: there is no one stream of tokens that ends in an answer.")]
+        return [inapplicable(GROUP, name, "does not apply: the model reads no single stream of tokens that ends in an answer.")]
     inputs, length = batch["inputs"], batch["length"]
     at = length - 1 if subject.task.vocabulary.pooled else batch["mask"].shape[1] - 1 - batch["mask"][:, ::-1].argmax(axis=1)
     distances = _distances(int(at.max()))
@@ -147,9 +147,9 @@ def effective_context(subject: Subject) -> list[Measurement]:
             "mean",
             {f"{split}/reach": reach.astype(float)},
             unit="tokens",
-            how=f"on {len(inputs)} examples of {subject.split}, one token changed to another's at each of {len(tried)} distances "
-            f"up to {distances[tried[-1]]}; the farthest that changes the last answer by more than {CHANGED} in total variation",
-            meaning=f"Tokens up to {reach.mean():.1f} back still change the answer, of {distances[tried[-1]]} that were tried.",
+            how=f"on {len(inputs)} examples of {subject.split}, one token replaced by another example's at each of {len(tried)} distances "
+            f"up to {distances[tried[-1]]}; the largest distance that changes the last answer by more than {CHANGED} in total variation",
+            meaning=f"Tokens up to {reach.mean():.1f} back still change the answer; distances up to {distances[tried[-1]]} were tested.",
             better=HIGHER,
             plot=Plot("line", [distances[i] for i in tried], {"change": curve}, "tokens back", "change of the answer"),
         )
@@ -167,13 +167,16 @@ def _why_not(subject: Subject) -> str:
     if not subject.tokens:
         return "does not apply: the model reads no tokens."
     if subject.task.vocabulary.pooled:
-        return "does not apply: one class for a whole text needs no one token."
+        return "does not apply: one class for a whole text does not depend on one needed token."
     return "does not apply: several heads answer."
 
 
 def _distance(tokens: Tokens, inside: bool) -> np.ndarray:
-    """[tokens]: how far back the token lies that each needs, 0 where there is none: the first of the input, or where the token just read
-    stood before. What is written as a second sequence follows the first."""
+    """Returns how far back the needed token of each answer lies, int [tokens]; 0 if there is none.
+
+    The needed token is the first of the input, or the previous occurrence of the token just read. A separate output sequence is counted
+    as following the input.
+    """
     if not inside:
         return tokens.place + (np.asarray(tokens.batch["length"])[tokens.row] if "decoder_inputs" in tokens.batch else 0)
     inputs = np.asarray(tokens.batch["inputs"])
@@ -193,7 +196,7 @@ def _by_distance(away: np.ndarray, order: np.ndarray, values: np.ndarray, name: 
 
 
 def _answering(model: Model, pooled: bool):
-    """[n, classes]: the probabilities of the last answer."""
+    """Returns a function for the probabilities of the last answer, [n, classes]."""
 
     def answer(params: PyTree, batch: Batch, at: jax.Array) -> jax.Array:
         logits = widened(model.apply(params, batch).logits)
@@ -205,16 +208,16 @@ def _answering(model: Model, pooled: bool):
 
 
 def attention(subject: Subject, batch: Batch) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """What attention_of says of a batch; compiled once a subject."""
+    """Applies attention_of to a batch; compiled once per subject."""
     if "attention" not in subject.asked:
         subject.asked["attention"] = attention_of(subject.model)
     return jax.device_get(subject.asked["attention"](subject.params, batch))
 
 
 def attention_of(model: Model):
-    """`(params, batch) -> (distance [n], {layer: distance [n]}, {layer: entropy [n]})` of attention within one sequence.
+    """Returns `(params, batch) -> (distance [n], {layer: distance [n]}, {layer: entropy [n]})` for self-attention.
 
-    Entropy is a share of that of even attention to as many tokens as a query may see; 1 looks at all alike.
+    Entropy is relative to uniform attention over the tokens that a query can see; 1 means uniform attention.
     """
 
     def read(params: PyTree, batch: Batch):
@@ -243,6 +246,6 @@ def attention_of(model: Model):
 
 
 def _distances(most: int) -> list[int]:
-    """1, 2, 3, 4, 6, 8, 12, 16, ... up to `most`."""
+    """Returns 1, 2, 3, 4, 6, 8, 12, 16, ... up to `most`."""
     found = sorted({round(2 ** (k / 2)) for k in range(1, 40)} | {1})
     return [distance for distance in found if distance <= most]

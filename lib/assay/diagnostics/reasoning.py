@@ -1,6 +1,7 @@
-"""Reasoning: how much of the answers is right within what training showed and beyond it, and where it breaks.
+"""Reasoning: accuracy within and beyond the training distribution, and the length at which it breaks down.
 
-Beside a score stands what needs no reasoning: a guess, the commonest answer, the commonest answer after one token (evals/rows.py).
+Each score is shown beside baselines that need no reasoning: a guess, the most common answer, and the most common answer after one token
+(evals/rows.py).
 """
 
 from collections.abc import Mapping
@@ -13,14 +14,14 @@ from assay.evals.rows import LOWER_IS_BETTER, baselines
 
 GROUP = "reasoning"
 NAMES = ("in_distribution", "above_baseline", "out_of_distribution", "half_length")
-LEARNT = 0.1  # above a baseline, from which on there is something to halve
-PARTS = 12  # points of a curve, at most
+LEARNT = 0.1  # minimum score above a baseline for a half length to be meaningful
+PARTS = 12  # maximum number of points of a curve
 
 
 def reasoning(subject: Subject) -> list[Measurement]:
-    """Of tasks that read tokens and answer in tokens, or write; a class for the whole input is in the group generalisation."""
+    """Measures tasks that read tokens and answer in tokens. One class for the whole input belongs to the group generalisation."""
     if not subject.tokens or subject.task.vocabulary.pooled or subject.task.vocabulary.heads:
-        reason = "one answer for a whole input takes no steps that could be counted" if subject.task.vocabulary.pooled else "several heads"
+        reason = "one answer for a whole input has no steps to count" if subject.task.vocabulary.pooled else "several heads answer"
         return [inapplicable(GROUP, name, f"does not apply: {reason}.") for name in NAMES]
     split = _within(subject)
     inside = subject.answers(split)
@@ -36,7 +37,7 @@ def reasoning(subject: Subject) -> list[Measurement]:
             subject.right,
             unit="fraction",
             how=f"{what} on {len(inside.ids)} examples of the split {split}, spread over its lengths",
-            meaning=f"On inputs like those of training, {percent} are answered rightly ({what}).",
+            meaning=f"Accuracy on inputs like those of training is {percent} ({what}).",
             better=HIGHER,
             margin=POINT,
             measures=subject.headline,
@@ -45,10 +46,10 @@ def reasoning(subject: Subject) -> list[Measurement]:
         _above(subject, split, inside, within),
     ]
     beyond = [name for name in farther(subject.task) if name != split]
-    if subject.choosing and subject.task.shifted:  # there is nothing like them but what is judged by
+    if subject.choosing and subject.task.shifted:  # the only shifted inputs are those used for measuring
         beyond = []
     if not beyond:
-        reason = "does not apply: the task has no longer, deeper or otherwise farther inputs than training's."
+        reason = "does not apply: the task has no longer, deeper or otherwise shifted inputs beyond training."
         return [*rows, *(inapplicable(GROUP, name, reason) for name in NAMES[2:])]
     outside = subject.answers(beyond[0])
     score = float(outside.columns["score"].mean())
@@ -62,8 +63,8 @@ def reasoning(subject: Subject) -> list[Measurement]:
             {beyond[0]: outside.groups},
             subject.right,
             unit="fraction",
-            how=f"{what} on {len(outside.ids)} examples of the split {beyond[0]}, beyond what training shows",
-            meaning=f"On inputs beyond those of training, {100 * score:.1f} % are answered rightly, against {percent} within.",
+            how=f"{what} on {len(outside.ids)} examples of the split {beyond[0]}, beyond the training distribution",
+            meaning=f"Accuracy is {100 * score:.1f} % beyond the training distribution and {percent} within it.",
             better=HIGHER,
             margin=POINT,
             measures=subject.headline,
@@ -74,7 +75,7 @@ def reasoning(subject: Subject) -> list[Measurement]:
 
 
 def beside(answers: Answers, known: Mapping[str, float], headline: str) -> Plot:
-    """A score, and what needs no model."""
+    """Plots a score beside baselines that need no model."""
     values, error = {"the model": float(answers.columns["score"].mean()), **known}, headline in LOWER_IS_BETTER
     label, factor = headline.replace("_", " ") + ("" if error else " (%)"), 1.0 if error else 100.0
     shown = [float(f"{factor * value:.5g}") for value in values.values()]
@@ -85,13 +86,13 @@ def beside(answers: Answers, known: Mapping[str, float], headline: str) -> Plot:
 
 
 def _within(subject: Subject) -> str:
-    """The split whose inputs are like those of training."""
+    """Returns the split whose inputs follow the training distribution."""
     beyond = farther(subject.task)
     return "valid" if subject.split in beyond and "valid" in subject.task.splits else subject.split
 
 
 def _above(subject: Subject, split: str, inside: Answers, within: Measurement) -> Measurement:
-    """The row `within` less a number, and so is its interval."""
+    """Returns the row `within` minus the best baseline; its interval shifts by the same constant."""
     known = baselines(inside.records, subject.task, subject.headline)
     if not known:
         return inapplicable(GROUP, NAMES[1], f"does not apply: no baseline is known for {subject.headline}.")
@@ -106,8 +107,8 @@ def _above(subject: Subject, split: str, inside: Answers, within: Measurement) -
         {f"{split}/score": over},
         {split: inside.groups},
         unit="fraction",
-        how=f"the score less that of the best of: {listed}",
-        meaning=f"That is {100 * over.mean():.1f} points above what the baseline '{name}' has without reasoning.",
+        how=f"the score minus the best baseline of: {listed}",
+        meaning=f"The score is {100 * over.mean():.1f} points above the baseline '{name}', which needs no reasoning.",
         better=HIGHER,
         margin=POINT,
         measures=subject.headline,
@@ -117,15 +118,15 @@ def _above(subject: Subject, split: str, inside: Answers, within: Measurement) -
 
 
 def _half(subject: Subject, split: str, inside: Answers, beyond: str, outside: Answers, guessed: float) -> Measurement:
-    """The length from which on at most half of the score at the shortest lengths is left, above what is `guessed`."""
+    """Measures the length from which at most half of the score at the shortest lengths remains, above the baseline `guessed`."""
     length = np.concatenate([inside.columns["length"], outside.columns["length"]])
     if len(np.unique(outside.columns["length"])) < 2 and len(np.unique(length)) < 4:
-        return inapplicable(GROUP, NAMES[3], "does not apply: the tested inputs have too few lengths.")
+        return inapplicable(GROUP, NAMES[3], "does not apply: the tested inputs have too few different lengths.")
     both = np.concatenate([inside.columns["score"], outside.columns["score"]])
     shortest = np.argsort(length, kind="stable")[: max(8, len(length) // 16)]
     if both[shortest].mean() - guessed < LEARNT:
         return inapplicable(
-            GROUP, NAMES[3], "does not apply: at the shortest inputs the score is that of a baseline, and has nothing to halve."
+            GROUP, NAMES[3], "does not apply: the score at the shortest inputs does not exceed the baseline, so it cannot halve."
         )
     found = sample(
         GROUP,
@@ -135,20 +136,20 @@ def _half(subject: Subject, split: str, inside: Answers, beyond: str, outside: A
         unit="tokens"
         if subject.task.name not in ("arithmetic/nested",) and not subject.task.name.startswith(("ctl", "listops"))
         else "levels",
-        how=f"means over neighbouring lengths of {split} and {beyond}, less {100 * guessed:.1f} % that a baseline has; "
-        f"lengths {length.min():.0f} to {length.max():.0f} were tested",
+        how=f"averages over neighbouring lengths of {split} and {beyond}, minus the baseline of {100 * guessed:.1f} %; "
+        f"tested lengths: {length.min():.0f} to {length.max():.0f}",
         better=HIGHER,
     )
     longest = float(length.max())
     if found.value is not None and found.value > longest:
-        said = f"Above the baseline, the score never falls to half of what it is at the shortest inputs, up to the longest ({longest:.0f})."
+        said = f"The score above the baseline stays over half of its value at the shortest inputs, up to the longest ({longest:.0f})."
     else:
-        said = f"From length {found.value:.0f} on, at most half of the score at the shortest inputs is left, above the baseline."
+        said = f"From length {found.value:.0f} on, the score above the baseline is at most half of its value at the shortest inputs."
     return found._replace(meaning=said, margin=0.05, relative=True, plot=_curve(length, both, f"{subject.headline.replace('_', ' ')} (%)"))
 
 
 def _by_length(answers: Answers, headline: str) -> Plot:
-    """A curve, or where all have one length the one score."""
+    """Plots the score by length, or a single bar if all examples have one length."""
     length = answers.columns["length"]
     if len(np.unique(length)) < 2:
         return beside(answers, {}, headline)
@@ -156,7 +157,7 @@ def _by_length(answers: Answers, headline: str) -> Plot:
 
 
 def _curve(length: np.ndarray, score: np.ndarray, label: str) -> Plot:
-    """Means over neighbouring lengths."""
+    """Plots averages over neighbouring lengths."""
     order = np.argsort(length, kind="stable")
     parts = np.array_split(order, min(PARTS, len(np.unique(length)), len(order)))
     x = [round(float(length[part].mean()), 2) for part in parts]

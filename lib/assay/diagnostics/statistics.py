@@ -1,10 +1,10 @@
-"""The statistics that a row's value can be, of columns with one entry an example, each with the interval that is honest for it.
+"""Statistics of rows: functions of columns with one entry per example, each with a suitable interval.
 
     statistic_of("auroc")({"members/signal": ..., "members/positive": ones, "others/signal": ..., "others/positive": zeros})
-    statistic_of("quantile:0.9")({"test/radius": radii})                 # a number after the colon is handed over
+    statistic_of("quantile:0.9")({"test/radius": radii})                 # the number after the colon is an argument
 
-Columns are named SET/WHAT; sets are drawn independently. A statistic reads those that its docstring names by WHAT, of all sets together.
-Intervals are two-sided, of any confidence; `one_sided` gives the finite end of a bound.
+Columns are named SET/WHAT; sets are drawn independently. A statistic reads the columns that its docstring names by WHAT, from all sets.
+Intervals are two-sided, of any confidence; `one_sided` returns the finite end of a bound.
 """
 
 import math
@@ -17,11 +17,11 @@ import numpy as np
 from assay.core.paired import Columns, Statistic, Together, interval_of, mean
 from assay.core.stats import Interval, at_least, auroc_interval, normal, quantile_interval, student, wilson
 
-BINS = 15  # of confidence
+BINS = 15  # bins of confidence
 
 
 def gap(columns: Columns) -> float:
-    """How much higher the score is on the set `train`, or `valid` where that is not there, than on the other."""
+    """Returns the mean score on `train` (or `valid` if there is no `train`) minus the mean score on the other set."""
     own = "train/" if any(key.startswith("train/") for key in columns) else "valid/"
     (first,) = (values for key, values in columns.items() if key.startswith(own))
     (other,) = (values for key, values in columns.items() if not key.startswith(own))
@@ -29,23 +29,25 @@ def gap(columns: Columns) -> float:
 
 
 def calibration_error(columns: Columns) -> float:
-    """Expected calibration error, 15 equal bins (Guo et al. 2017): how far confidence is from the share that is right."""
+    """Returns the expected calibration error with 15 equal bins: the mean gap of confidence and accuracy (Guo et al. 2017)."""
     confidence, right = _named(columns, "confidence"), _named(columns, "score")
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     return float(np.abs(np.bincount(bins, weights=right - confidence, minlength=BINS)).sum() / len(right))
 
 
 def selective_accuracy(columns: Columns) -> float:
-    """The score on the four fifths of the examples that the model is surest of (Geifman and El-Yaniv 2017)."""
+    """Returns the score on the four fifths of the examples with the highest confidence (Geifman and El-Yaniv 2017)."""
     confidence, right = _named(columns, "confidence"), _named(columns, "score")
     kept = np.argsort(-confidence, kind="stable")[: max(1, round(0.8 * len(right)))]
     return float(right[kept].mean())
 
 
 def half_length(columns: Columns) -> float:
-    """The length from which on at most half of the score at the shortest tested lengths is left, there and on average beyond; one more than
-    the longest tested if it always is. The score of a length is a mean over it and its neighbours, as single lengths have few examples;
-    a score that is to be halved has had its baseline taken off."""
+    """Returns the length from which the score is at most half of that at the shortest tested lengths, both there and on average beyond.
+
+    If the score never halves, returns the longest tested length plus one. The score at a length is averaged with neighbouring lengths,
+    because single lengths have few examples. Subtract the baseline from the score before calling.
+    """
     length, right = _named(columns, "length"), _named(columns, "score")
     order = np.argsort(length, kind="stable")
     parts = np.array_split(order, max(1, min(16, len(order) // 8)))
@@ -56,21 +58,21 @@ def half_length(columns: Columns) -> float:
 
 
 def largest(columns: Columns) -> float:
-    """The maximum of the only column."""
+    """Returns the maximum of the only column."""
     (values,) = columns.values()
     return float(values.max())
 
 
 def quantile(columns: Columns, at: float) -> float:
-    """The value that a share `at` of the only column lies below, interpolated linearly."""
+    """Returns the quantile `at` of the only column, with linear interpolation."""
     (values,) = columns.values()
     return float(np.quantile(values, at))
 
 
 def auroc(columns: Columns) -> float:
-    """The probability that a positive example has a higher `signal` than a negative one; a tie counts half. `positive`: 1 or 0.
+    """Returns the probability that a positive example has a higher `signal` than a negative one; ties count half. `positive` is 1 or 0.
 
-    NaN where there are no positives or no negatives. Give the two sets of their own where each has a fixed size: a resample keeps it.
+    Returns NaN if positives or negatives are missing. If both have fixed sizes, pass them as two sets, which resampling preserves.
     """
     positive, negative = _sides(columns)
     if not len(positive) or not len(negative):
@@ -81,9 +83,10 @@ def auroc(columns: Columns) -> float:
 
 
 def tpr_at_fpr(columns: Columns, at: float) -> float:
-    """The share of positives whose `signal` reaches the lowest threshold that at most a share `at` of the negatives reaches.
+    """Returns the fraction of positives whose `signal` exceeds a threshold that at most a fraction `at` of the negatives exceeds.
 
-    Nothing is interpolated (Carlini et al. 2022, arXiv 2112.03570). With fewer than 1 / `at` negatives none of them may reach it.
+    The threshold is the lowest possible, without interpolation (Carlini et al. 2022, arXiv 2112.03570). With fewer than 1 / `at`
+    negatives, none may exceed it.
     """
     positive, negative = _sides(columns)
     if not len(positive) or not len(negative):
@@ -94,11 +97,11 @@ def tpr_at_fpr(columns: Columns, at: float) -> float:
 
 
 def worst_group(columns: Columns) -> float:
-    """The least mean `score` of the groups that `group` numbers (Sagawa et al. 2020, arXiv 1911.08731)."""
+    """Returns the lowest mean `score` among the groups numbered by `group` (Sagawa et al. 2020, arXiv 1911.08731)."""
     return min(float(values.mean()) for values in _by_group(columns))
 
 
-STATISTICS: Mapping[str, Callable[..., float]] = {  # a name with a colon stands for those with a number after it
+STATISTICS: Mapping[str, Callable[..., float]] = {  # a name that ends in a colon takes a number after it
     "mean": mean,
     "gap": gap,
     "calibration_error": calibration_error,
@@ -110,27 +113,34 @@ STATISTICS: Mapping[str, Callable[..., float]] = {  # a name with a colon stands
     "tpr_at_fpr:": tpr_at_fpr,
     "worst_group": worst_group,
 }
-WITHOUT = ("largest",)  # statistics that resampling says nothing of
+WITHOUT = ("largest",)  # statistics whose uncertainty resampling cannot estimate
 
 
 def statistic_of(name: str) -> Statistic:
-    """A statistic by name: an entry of STATISTICS, or one with a number in [0, 1], such as "tpr_at_fpr:0.01". Raises ValueError else."""
+    """Returns a statistic by name: a key of STATISTICS, or one with a number in [0, 1], such as "tpr_at_fpr:0.01". Raises ValueError
+    otherwise."""
     kind, colon, number = name.partition(":")
     if kind + colon not in STATISTICS:
-        raise ValueError(f"unknown statistic {name!r}; known are {', '.join(STATISTICS)}, with a number after a colon")
+        raise ValueError(f"unknown statistic {name!r}; available: {', '.join(STATISTICS)}, with a number after a colon")
     if not colon:
         return STATISTICS[kind]
     at = float(number)
     if not 0 <= at <= 1:
-        raise ValueError(f"the number of {name!r} is a share in [0, 1]")
+        raise ValueError(f"the number of {name!r} must be in [0, 1]")
     return partial(STATISTICS[kind + colon], at=at)
 
 
 def statistic_interval(
     name: str, columns: Columns, groups: Mapping[str, Together] = {}, right: Sequence[str] = (), confidence: float = 0.95
 ) -> Interval:
-    """A statistic with its two-sided interval. `groups`: of each set, what is drawn together; `right`: WHAT of columns of right (1) or
-    wrong (0). Ends that are not known are NaN, and those that few examples cannot bound are infinite."""
+    """Returns a statistic with its two-sided interval.
+
+    Args:
+        groups: clusters of each set, which are resampled together.
+        right: WHAT of the columns with right (1) or wrong (0) answers.
+
+    Unknown ends are NaN; ends that too few examples leave unbounded are infinite.
+    """
     own, statistic = INTERVALS.get(name.partition(":")[0]), statistic_of(name)
     if own is not None:
         return own(statistic, columns, groups, right, confidence)
@@ -140,9 +150,10 @@ def statistic_interval(
 def one_sided(
     name: str, columns: Columns, bound: str, groups: Mapping[str, Together] = {}, right: Sequence[str] = (), confidence: float = 0.95
 ) -> Interval:
-    """A statistic with a bound: `lower`, which it is at least, or `upper`, at most; the other end is infinite.
+    """Returns a statistic with a one-sided interval: `bound` is "lower" (at least) or "upper" (at most); the other end is infinite.
 
-    Clopper and Pearson's exact bound (1934) of a share of right answers, else an end of the two-sided interval of confidence 2 c - 1.
+    Fractions of right answers use the exact bound of Clopper and Pearson (1934). Other statistics use one end of the two-sided interval
+    of confidence 2 c - 1.
     """
     ((key, values), *_) = columns.items()
     if name == "mean" and key.rpartition("/")[2] in right and groups.get(key.rpartition("/")[0]) is None:
@@ -169,9 +180,12 @@ def calibration_interval(
     confidence: float = 0.95,
     resamples: int = 1000,
 ) -> Interval:
-    """The calibration error, which few examples make too large, and resampling again: its low end is that of the basic bootstrap, which
-    takes that off twice (Davison and Hinkley 1997), its high end the percentile. Of right or wrong answers it begins at 0 where a
-    calibrated model of this confidence would often have as much (consistency resampling, Broecker and Smith 2007)."""
+    """Returns the calibration error, whose bias is upward with few examples and again under resampling.
+
+    The low end is that of the basic bootstrap, which subtracts the bias twice (Davison and Hinkley 1997); the high end is the percentile.
+    For right or wrong answers, the low end is 0 if a calibrated model of this confidence often has as large an error. This is consistency
+    resampling (Broecker and Smith 2007).
+    """
     found = interval_of(calibration_error, columns, groups, resamples=resamples, confidence=confidence)
     low = max(0.0, 2 * found.value - found.high)
     if "score" in right:
@@ -183,14 +197,14 @@ def calibration_interval(
 
 
 def _no_interval(statistic: Statistic, columns: Columns, *_: Any) -> Interval:
-    """A maximum, which resampling cannot exceed."""
+    """Returns no interval: resampling cannot exceed a maximum."""
     return Interval(float(statistic(columns)), math.nan, math.nan)
 
 
 def _of_quantile(
     statistic: Statistic, columns: Columns, groups: Mapping[str, Together], right: Sequence[str], confidence: float
 ) -> Interval:
-    """Of order statistics, whatever the distribution; the bootstrap where examples come in groups."""
+    """Uses the distribution-free interval from order statistics; the bootstrap for grouped examples."""
     if _grouped(columns, groups):
         return interval_of(statistic, columns, groups, right=right, confidence=confidence)
     (values,) = columns.values()
@@ -198,7 +212,7 @@ def _of_quantile(
 
 
 def _of_auroc(statistic: Statistic, columns: Columns, groups: Mapping[str, Together], right: Sequence[str], confidence: float) -> Interval:
-    """Newcombe's, which has a width where the two sides do not overlap and every resample is 1; the bootstrap of groups."""
+    """Uses Newcombe's interval, which has positive width even for separated sides, where every resample is 1; the bootstrap for groups."""
     if _grouped(columns, groups):
         return interval_of(statistic, columns, groups, right=right, confidence=confidence)
     value, (positive, negative) = float(statistic(columns)), _sides(columns)
@@ -206,15 +220,17 @@ def _of_auroc(statistic: Statistic, columns: Columns, groups: Mapping[str, Toget
 
 
 def _of_rate(statistic: Statistic, columns: Columns, groups: Mapping[str, Together], right: Sequence[str], confidence: float) -> Interval:
-    """The bootstrap, which draws the threshold too, and at least as wide as Wilson's of the positives alone, with a width at 0 and 1."""
+    """Uses the bootstrap, which resamples the threshold too, widened to Wilson's interval of the positives alone for width at 0 and 1."""
     found = interval_of(statistic, columns, groups, right=right, confidence=confidence)
     low, high = wilson(found.value, len(_sides(columns)[0]), normal(confidence)) if math.isfinite(found.value) else (math.nan, math.nan)
     return Interval(found.value, min(found.low, low), max(found.high, high))
 
 
 def _of_worst(statistic: Statistic, columns: Columns, groups: Mapping[str, Together], right: Sequence[str], confidence: float) -> Interval:
-    """The least of the low ends of all groups, and the least of their high ends, those at a confidence that holds for all at once: the
-    least of several means lies below each by chance, and resampling lowers it again."""
+    """Takes the lowest of the groups' low ends and the lowest of their high ends, the latter at a confidence that holds for all groups.
+
+    The lowest of several means is biased downward by chance, and resampling lowers it again.
+    """
     if _grouped(columns, groups):
         return interval_of(statistic, columns, groups, right=right, confidence=confidence)
     each, miss = _by_group(columns), (1 - confidence) / 2
@@ -226,13 +242,13 @@ def _of_worst(statistic: Statistic, columns: Columns, groups: Mapping[str, Toget
 
 
 def _ends_of_mean(values: np.ndarray, right: bool, confidence: float) -> tuple[float, float]:
-    """Wilson's of right or wrong, else Student's; infinite of a single value."""
+    """Uses Wilson's interval for right or wrong answers, else Student's t; infinite for a single value."""
     if right:
         return wilson(float(values.mean()), len(values), normal(confidence))
     return student(values, confidence) or (-math.inf, math.inf)
 
 
-INTERVALS: Mapping[str, Callable[..., Interval]] = {  # of statistics with one of their own
+INTERVALS: Mapping[str, Callable[..., Interval]] = {  # statistics with a dedicated interval
     "calibration_error": _calibration_interval,
     "largest": _no_interval,
     "quantile": _of_quantile,
@@ -248,12 +264,12 @@ def _named(columns: Columns, what: str) -> np.ndarray:
 
 
 def _joined(columns: Columns, what: str) -> np.ndarray:
-    """The columns of this name of all sets, one after the other."""
+    """Concatenates the columns of this name over all sets."""
     return np.concatenate([values for key, values in sorted(columns.items()) if key.rpartition("/")[2] == what])
 
 
 def _sides(columns: Columns) -> tuple[np.ndarray, np.ndarray]:
-    """The signals of the positives, and of the negatives."""
+    """Returns the signals of the positives and of the negatives."""
     signal, positive = _joined(columns, "signal"), _joined(columns, "positive") > 0
     return signal[positive], signal[~positive]
 

@@ -1,9 +1,9 @@
-"""What is diagnosed: a model with its parameters and its task, and what it answers on a share of a split, asked once.
+"""Subject of a diagnosis: a model with its parameters and task, and its cached answers on a sample of a split.
 
     subject = Subject(model, params, task, "test", examples=512)
     subject.answers("test").columns["score"]
 
-Examples are spread evenly over a split's lengths, the same ones for every model of the task.
+Examples are spread evenly over a split's lengths and are the same for every model of the task.
 """
 
 import hashlib
@@ -28,30 +28,30 @@ from assay.models.model import Batch, Model, Output
 from assay.nn.tap import Taps, to_tokens
 from assay.tasks.task import Task
 
-HELD_OUT = ("test", "iid", "valid")  # where a model is measured, the first that the task has
-CHOICES = ("valid", "iid", "train")  # where what to do about it is chosen
-FARTHER = 4  # times the lengths of training, up to which longer inputs are tried
-ROWS = 128  # examples in a call
-RIGHT = ("verified", "answer_accuracy", "exact_match", "accuracy")  # headlines by which an example is right (1) or wrong (0)
-LOOKED = ("embedded", "residual", "mlp", "gate", "hidden", "dense", "features", "pooled")  # how the paths of taps end that are looked at
+HELD_OUT = ("test", "iid", "valid")  # splits for measuring a model; the first that the task has is used
+CHOICES = ("valid", "iid", "train")  # splits for choosing a remedy
+FARTHER = 4  # longest inputs beyond training, as a multiple of the training lengths
+ROWS = 128  # examples per call
+RIGHT = ("verified", "answer_accuracy", "exact_match", "accuracy")  # headlines that score an example as right (1) or wrong (0)
+LOOKED = ("embedded", "residual", "mlp", "gate", "hidden", "dense", "features", "pooled")  # path suffixes of the taps that are read
 
 
 class Answers(NamedTuple):
-    """What a model answered on a set of examples. `score`: the headline of each, higher is better unless it is an error."""
+    """Answers of a model on a set of examples. `score` is the headline of each example; higher is better unless it is an error."""
 
     ids: np.ndarray  # uint64 [n]: a hash of the input
-    groups: np.ndarray | None  # str [n]: what is drawn together
-    columns: Mapping[str, np.ndarray]  # score, loss (nats), length, and confidence where answers are classes: [n]
+    groups: np.ndarray | None  # str [n]: cluster of each example; examples of one cluster are resampled together
+    columns: Mapping[str, np.ndarray]  # score, loss (nats), length, and confidence if answers are classes: [n]
     records: Sequence[Mapping[str, Any]]
 
 
 class Run(NamedTuple):
-    """Where a subject's parameters come from: what an accountant, a membership test or an audit must know of the training."""
+    """Training run that the parameters come from, as far as a privacy accountant, a membership test or an audit needs it."""
 
     config: Mapping[str, Any]  # as in config.json
     treatments: Sequence[str]
-    steps: int  # taken
-    members: np.ndarray | None = None  # bool [size of `train`]: the examples that training had, where it had a part; None: all
+    steps: int  # steps taken
+    members: np.ndarray | None = None  # bool [size of `train`]: examples used in training; None: all
 
 
 @dataclass(frozen=True)
@@ -59,19 +59,19 @@ class Subject:
     model: Model
     params: PyTree
     task: Task
-    split: str  # held out
-    examples: int = 512  # of a split, at most
+    split: str  # held-out split
+    examples: int = 512  # maximum number of examples per split
     history: Sequence[Mapping[str, Any]] = ()  # lines of metrics.jsonl
-    started: Callable[[], PyTree] | None = None  # the parameters that training began with
-    seconds: float = 20.0  # for timing
-    asked: dict[str, Any] = field(default_factory=dict)  # answers by set, and programs: asked once
-    choosing: bool = False  # whether a remedy is chosen by it: splits that do not end give it other examples than those judged by
-    run: Run | None = None  # None: the model was brought, and nothing is known of its training
-    again: Callable[[int, np.ndarray], PyTree] | None = None  # (seed, bool [size of `train`]) -> parameters, trained anew on those examples
+    started: Callable[[], PyTree] | None = None  # loads the initial parameters of training
+    seconds: float = 20.0  # time budget of the speed measurements
+    asked: dict[str, Any] = field(default_factory=dict)  # cache of answers by set, and of compiled programs
+    choosing: bool = False  # True if used to choose a remedy: endless splits then yield examples distinct from those used for measuring
+    run: Run | None = None  # None: an external model whose training is unknown
+    again: Callable[[int, np.ndarray], PyTree] | None = None  # (seed, bool [size of `train`]) -> parameters retrained on those examples
 
     @property
     def headline(self) -> str:
-        """The score that examples are compared by."""
+        """Returns the name of the score by which examples are compared."""
         records = self.answers(self.split).records
         return next((name for name in HEADLINES if name in records[0]["scores"]), next(iter(records[0]["scores"])))
 
@@ -81,12 +81,12 @@ class Subject:
 
     @property
     def right(self) -> tuple[str, ...]:
-        """The columns of `answers` that are right (1) or wrong (0): `score`, where the headline is of that kind."""
+        """Returns the columns of `answers` whose entries are right (1) or wrong (0): `score` if the headline is of that kind."""
         return ("score",) if self.headline in RIGHT else ()
 
     @property
     def probe(self) -> str:
-        """The split whose examples a model is looked into with: not the one on which it is measured, where the task has another."""
+        """Returns the split for inspecting the model; it differs from the measured split if the task has another."""
         return choosing(self.task)
 
     @property
@@ -98,7 +98,7 @@ class Subject:
         return self.task.vocabulary.inputs > 0
 
     def answers(self, split: str, change: Callable[[Examples], Examples] | None = None, name: str = "") -> Answers:
-        """Of a split, or of what `change` makes of its examples, which then has a name of its own; the ids stay."""
+        """Returns the answers on a split, or on its examples after `change`, cached under `name`. The ids do not change."""
         again = self.choosing and self.task.source(split).size is None
         name = f"{name or split} for choices" if again else name or split
         if name not in self.asked:
@@ -109,14 +109,16 @@ class Subject:
         return self.asked[name]
 
     def places(self, split: str) -> np.ndarray:
-        """int64 [n]: which examples of a split `answers` are of, as indices of the split."""
+        """Returns the split indices of the examples behind `answers`: int64 [n]."""
         return np.array([record["id"] for record in self.answers(split).records], np.int64)
 
     def members(self, split: str) -> np.ndarray:
-        """bool [n]: which examples of `answers` were available to training. Of `train`, all, or those of `run.members`; of an endless one,
-        those that the steps taken have come to; of other splits none, as splits share no examples.
+        """Returns which examples of `answers` were available to training: bool [n].
 
-        Raises UserError where an endless split was trained on for an unknown number of steps.
+        For `train` these are all examples, or those of `run.members`. For an endless split they are those reached by the steps taken.
+        Other splits share no examples with training, so none of theirs were.
+
+        Raises UserError for an endless training split if the number of steps is unknown.
         """
         places, source = self.places(split), self.task.source(split)
         if split != "train":
@@ -126,33 +128,33 @@ class Subject:
         if source.size is not None:
             return np.ones(len(places), bool)
         if self.run is None:
-            raise UserError(f"{self.task.name} makes training examples without end, and how many steps were taken is not known: give run=.")
+            raise UserError(f"{self.task.name} generates endless training examples, and the number of steps taken is unknown: pass run=.")
         lengths = source.lengths[1] - source.lengths[0] + 1
         return places // lengths < self.run.steps * self.run.config["train"]["batch_size"]
 
     def first(self, rows: int, split: str = "", again: bool = False) -> dict[str, Any]:
-        """A batch of a split's examples, of all its lengths, padded to the longest: as many as `rows`, or as there are; `again`: `rows`, if
-        need be some of them twice."""
+        """Returns a batch of up to `rows` examples of all lengths of a split, padded to the longest. With `again`, examples repeat as
+        needed to fill `rows`."""
         source = limited(self.task.source(split or self.split), max(rows, 1))
         rows = rows if again else min(rows, source.size or rows)
         examples = source.fetch(np.resize(source.indices(1), rows))
         return {**self.task.encode(examples, self.task.width(source.lengths[1])), "weight": np.ones(rows, np.float32)}
 
     def groups(self, rows: int, split: str = "") -> np.ndarray | None:
-        """str [n]: what the examples of `first` are drawn together with."""
+        """Returns the cluster of each example in `first`: str [n], or None."""
         source = limited(self.task.source(split or self.split), max(rows, 1))
         if source.groups is None:
             return None
         return np.array([str(source.groups[one]) for one in source.fetch(source.indices(1)).id])
 
     def taps(self, split: str = "") -> Mapping[str, np.ndarray]:
-        """Activations on the split's examples by path, read once: float32 [n, ...]; attention weights are not among them."""
+        """Returns activations on the split's examples by path, read once: float32 [n, ...]. Attention weights are excluded."""
         name = f"taps/{split or self.probe}"
         if name not in self.asked:
             batch = self.first(min(self.examples, 256), split or self.probe)
             n = len(batch["weight"])
-            guessed = not self.model.editable  # a model that was made elsewhere does not say what its axes are
-            if guessed and batch["inputs"].shape[1:2] == (n,) and n > 1:  # else it could not be told which axis the examples are
+            guessed = not self.model.editable  # an external model does not name the axes of its activations
+            if guessed and batch["inputs"].shape[1:2] == (n,) and n > 1:  # two equal axes: the example axis would be ambiguous
                 n -= 1
                 batch = {key: array[:n] for key, array in batch.items()}
             taps = jax.device_get(_tapped(self.model)(self.params, batch))
@@ -166,17 +168,17 @@ class Subject:
 
 
 def held_out(task: Task) -> str:
-    """The split on which a model is measured."""
+    """Returns the split on which a model is measured."""
     return next((name for name in HELD_OUT if name in task.splits), task.splits[-1])
 
 
 def choosing(task: Task) -> str:
-    """The split by which a remedy is chosen: not the one on which it is then measured, where the task has another."""
+    """Returns the split for choosing a remedy; it differs from the measured split if the task has another."""
     return next((name for name in CHOICES if name in task.splits), held_out(task))
 
 
 def farther(task: Task) -> list[str]:
-    """Splits that ask for more than training did: longer, deeper or other inputs, the nearest first."""
+    """Returns splits beyond the training distribution (longer, deeper or shifted inputs), the nearest first."""
     known = [name for name in task.splits if name not in ("train", "valid", "test", "iid")]
     if task.shifted and not task.vocabulary.pooled:
         return ["test"]
@@ -186,7 +188,7 @@ def farther(task: Task) -> list[str]:
     ranged = [name for name in known if re.fullmatch(r"\d+-\d+", name)]
     if not ranged:
         return known[:1]
-    for top in (FARTHER * last, *(int(name.partition("-")[2]) for name in ranged)):  # a task may have a highest length
+    for top in (FARTHER * last, *(int(name.partition("-")[2]) for name in ranged)):  # a task may have a maximum length
         try:
             task.source(f"{last + 1}-{top}").fetch(np.arange(1))
             return [f"{last + 1}-{top}"]
@@ -196,7 +198,8 @@ def farther(task: Task) -> list[str]:
 
 
 def limited(source: Source, examples: int, again: bool = False) -> Source:
-    """As many examples of a split, spread evenly over its lengths; all, if it has no more. `again`: others, where it does not end."""
+    """Returns `examples` examples of a split, spread evenly over its lengths, or all if it has fewer. With `again`, an endless split yields
+    other examples."""
     lengths = source.lengths[1] - source.lengths[0] + 1
     each = -(-examples // lengths)
     indices = source.indices(2 * each).reshape(lengths, -1)[:, each:].ravel() if again else source.indices(each)
@@ -237,7 +240,7 @@ def _answers(
     columns |= {"length": np.array([record["length"] for record in records], float)}
     groups = np.array([str(record["group"]) for record in records]) if "group" in records[0] else None
     if ids is not None:
-        return Answers(ids, groups, columns, ())  # changed inputs are not kept
+        return Answers(ids, groups, columns, ())  # records of changed inputs are not stored
     return Answers(np.array([_hash(record) for record in records], np.uint64), groups, columns, records)
 
 
@@ -246,7 +249,7 @@ def _then(fetch: Callable[[np.ndarray], Examples], change: Callable[[Examples], 
 
 
 def _answering(model: Model, task: Task) -> Answer:
-    """The metrics of each example, with its loss and the model's confidence in its answer."""
+    """Returns a function for the metrics of each example, its loss, and the model's confidence in its answer."""
 
     def answer(params: PyTree, batch: Batch) -> tuple[Mapping[str, jax.Array], jax.Array]:
         given = model.apply(params, batch)
@@ -259,7 +262,7 @@ def _answering(model: Model, task: Task) -> Answer:
 
 
 def _confidence(output: Output, batch: Batch, task: Task, metrics: Sequence[str]) -> Mapping[str, jax.Array]:
-    """The probability of what is answered: of a class, of the last token, of all tokens together, or the mean of a token's."""
+    """Returns the probability of the answer: of a class, the last token, or all tokens jointly; else the mean over its tokens."""
     if not isinstance(output.logits, jax.Array) or task.vocabulary.heads or "mse" in metrics:
         return {}
     highest = jax.nn.log_softmax(widened(output.logits), axis=-1).max(axis=-1)
@@ -277,7 +280,7 @@ def _confidence(output: Output, batch: Batch, task: Task, metrics: Sequence[str]
 def _tapped(model: Model) -> Callable[[PyTree, Batch], Taps]:
     def read(params: PyTree, batch: Batch) -> Taps:
         output = model.apply(params, batch)
-        own = output.axes  # of a model of ours a few taps are looked at; of one that was made elsewhere, whatever it shows
+        own = output.axes  # our own models read the taps listed in LOOKED; external models read every tap they expose
         kept = [path for path in output.taps if path.endswith(LOOKED if path in own else "") and not path.endswith("weights")]
         return Taps({path: widened(output.taps[path]) for path in kept}, {path: own[path] for path in kept if path in own})
 
@@ -285,7 +288,7 @@ def _tapped(model: Model) -> Callable[[PyTree, Batch], Taps]:
 
 
 def _by_example(value: np.ndarray, n: int) -> np.ndarray | None:
-    """[n, ...] of activations that may lie as [seq, n, ...] or [n * seq, ...]; None of what is no example's, such as positions."""
+    """Returns activations as [n, ...] from [n, ...], [seq, n, ...] or [n * seq, ...]; None if no axis indexes examples (positions)."""
     first, second = (*value.shape, 0, 0)[:2]
     if first == n:
         return value
@@ -299,5 +302,5 @@ def _mesh() -> Any:
 
 
 def _hash(record: Mapping[str, Any]) -> int:
-    said = json.dumps([record["id"], record.get("input", record["target"])], default=str)  # a treatment may ask for another target
+    said = json.dumps([record["id"], record.get("input", record["target"])], default=str)  # not the target: a treatment may change it
     return int.from_bytes(hashlib.blake2b(said.encode(), digest_size=8).digest())

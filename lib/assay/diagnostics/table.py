@@ -1,4 +1,4 @@
-"""The table of diagnostics: each a pure function of a subject to rows. A new one is a line here."""
+"""Table of diagnostics. Each is a pure function from a subject to rows; a new one adds a line here."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,10 +12,10 @@ from assay.diagnostics.subject import Subject
 
 class Diagnostic(NamedTuple):
     group: str
-    names: Sequence[str]  # of its rows, for when it fails before it has made them
+    names: Sequence[str]  # names of its rows, used if it fails before it returns them
     measure: Callable[[Subject], list[Measurement]]
-    choosing: bool = False  # whether a remedy is chosen by it, so that it is also measured on the split for choices
-    timing: bool = False  # whether its rows differ from one diagnosis to the next
+    choosing: bool = False  # True if it is used to choose a remedy, and is therefore also measured on the split for choices
+    timing: bool = False  # True if its rows vary between diagnoses
 
 
 DIAGNOSTICS: Mapping[str, Diagnostic] = {
@@ -50,7 +50,7 @@ DIAGNOSTICS: Mapping[str, Diagnostic] = {
 def examine(
     subject: Subject, names: Sequence[str] = tuple(DIAGNOSTICS), on_done: Callable[[int, str], None] = lambda done, name: None
 ) -> list[Measurement]:
-    """The rows of the diagnostics `names`, by group. One that fails has a row that says how, and does not take others with it."""
+    """Returns the rows of the diagnostics `names`, by group. A diagnostic that fails yields rows with its error; others still run."""
     rows = []
     for done, name in enumerate(names):
         one = DIAGNOSTICS[name]
@@ -69,7 +69,7 @@ def examine(
 
 
 def _finite(row: Measurement) -> Measurement:
-    """A row whose value is no number says so; points of its picture that are none are left out."""
+    """Marks a row whose value is not finite as inapplicable, and drops non-finite points of its plot."""
     if row.plot is not None:
         lines: dict[str, Any] = {
             name: [value if value is not None and math.isfinite(value) else None for value in values]
@@ -79,4 +79,4 @@ def _finite(row: Measurement) -> Measurement:
         row = row._replace(plot=row.plot._replace(lines=lines, values=cells))
     if row.value is None or math.isfinite(row.value):
         return row
-    return Measurement(row.group, row.name, None, how=row.how, applies=False, reason="the value is no finite number.", timing=row.timing)
+    return Measurement(row.group, row.name, None, how=row.how, applies=False, reason="the value is not finite.", timing=row.timing)

@@ -1,6 +1,6 @@
-"""Answers token by token, the true ones before each given: whether it is right, its loss, and how sure the model is.
+"""Answers token by token under teacher forcing: correctness, loss and confidence of each token.
 
-tokens = tokens_of(subject, "test")        # asked once
+tokens = tokens_of(subject, "test")        # computed once
 """
 
 from typing import NamedTuple
@@ -16,26 +16,26 @@ from assay.models.model import Batch, Model
 from assay.tasks.task import is_likeliest
 
 MOST_EXAMPLES = 256
-MOST = 4096  # tokens that a row is of
-ROWS = 32  # examples in a call
-PLACES = 1 << 20  # more than an input has
+MOST = 4096  # maximum number of tokens per row
+ROWS = 32  # examples per call
+PLACES = 1 << 20  # upper bound on the number of input positions
 
 
 class Tokens(NamedTuple):
-    """Of every token that is asked for, [tokens]."""
+    """Columns [tokens] over all answer tokens."""
 
-    row: np.ndarray  # of the batch
-    place: np.ndarray  # in what is answered
+    row: np.ndarray  # row in the batch
+    place: np.ndarray  # position in the answer
     right: np.ndarray  # 0 or 1
     loss: np.ndarray  # nats
-    confidence: np.ndarray  # of the likeliest answer
+    confidence: np.ndarray  # probability of the likeliest answer
     ids: np.ndarray  # uint64
-    groups: np.ndarray  # what is drawn together: the example, or what its examples are drawn together with
+    groups: np.ndarray  # cluster of each token: the group of its example, or the example itself
     batch: Batch
 
 
 def tokens_of(subject: Subject, split: str) -> Tokens:
-    """Of a share of a split's examples. Only of models that answer in tokens."""
+    """Returns the answer tokens on a sample of a split's examples. The model must answer in tokens."""
     name = f"tokens/{split}"
     if name not in subject.asked:
         most = min(subject.examples, MOST_EXAMPLES)
@@ -58,12 +58,12 @@ def tokens_of(subject: Subject, split: str) -> Tokens:
 
 
 def taken(tokens: Tokens, chosen: np.ndarray) -> Tokens:
-    """Some of them, by number."""
+    """Selects tokens by index."""
     return tokens._replace(**{name: values[chosen] for name, values in tokens._asdict().items() if name != "batch"})
 
 
 def spread(n: int) -> np.ndarray:
-    """MOST of n tokens, spread evenly, by number; all where there are no more."""
+    """Returns the indices of MOST of n tokens, spread evenly; all if there are fewer."""
     return np.linspace(0, n - 1, min(MOST, n)).round().astype(int)
 
 
@@ -71,7 +71,7 @@ def spread(n: int) -> np.ndarray:
 
 
 def _in_parts(subject: Subject, batch: Batch) -> list[np.ndarray]:
-    """Of ROWS examples at a time: a large vocabulary has logits of megabytes for each. The last part is filled up with its last example."""
+    """Evaluates ROWS examples at a time: with a large vocabulary each has megabytes of logits. The last part repeats its last example."""
     program, n = _by_token(subject.model), len(batch["weight"])
     rows, found = min(ROWS, n), []
     for start in range(0, n, rows):

@@ -1,10 +1,10 @@
-"""The range of a task's inputs, and the one conversion between distances in units of that range and in the numbers a model reads.
+"""Input range of a task, and the conversion between distances in units of that range and distances in model inputs.
 
     bounds = task.bounds                        # Bounds(-1.0, 1.0, "black to white") for images
-    radius = bounds.to_inputs(0.3)              # the 0.3 of papers, whose pixels lie in [0, 1], is 0.6 here
+    radius = bounds.to_inputs(0.3)              # 0.3 in papers with pixels in [0, 1] is 0.6 here
     bounds.clip(inputs + radius * jnp.sign(gradient))
 
-Every eps, sigma and radius that a config, a row or a page names is in units of [0, 1]; only this file knows the scale of the inputs.
+Every eps, sigma and radius in a config, a row or a page is in units of [0, 1]. Only this file knows the scale of the inputs.
 """
 
 import math
@@ -16,8 +16,8 @@ import numpy as np
 
 
 class Bounds(NamedTuple):
-    """The least and the greatest input. `unit` says what a distance of 1 is. Inputs without a range have infinite bounds, and a distance of
-    1 is then 1 in the numbers that the model reads."""
+    """Least and greatest input. `unit` describes a distance of 1. Inputs without a range have infinite bounds; a distance of 1 then equals
+    1 in model inputs."""
 
     low: float
     high: float
@@ -25,17 +25,17 @@ class Bounds(NamedTuple):
 
     @property
     def scale(self) -> float:
-        """The distance in inputs that a distance of 1 is."""
+        """Returns the distance in model inputs that corresponds to a distance of 1."""
         return self.high - self.low if math.isfinite(self.high - self.low) else 1.0
 
     def to_inputs(self, distance: Any) -> Any:
-        """An eps, sigma or radius in units of [0, 1], in the numbers that the model reads."""
+        """Converts an eps, sigma or radius from units of [0, 1] to model inputs."""
         return distance * self.scale
 
     def from_inputs(self, distance: Any) -> Any:
-        """A distance between inputs as the model reads them, in units of [0, 1]."""
+        """Converts a distance between model inputs to units of [0, 1]."""
         return distance / self.scale
 
     def clip(self, inputs: jax.Array | np.ndarray) -> jax.Array:
-        """Inputs within the bounds, of any shape."""
+        """Clips inputs of any shape to the bounds."""
         return jnp.clip(inputs, self.low, self.high)

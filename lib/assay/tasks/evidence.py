@@ -1,12 +1,13 @@
-"""The scalar that an explanation explains: how much a model's output speaks for an answer, one number for each example.
+"""Scalar that an explanation explains: the model's evidence for an answer, one number per example.
 
-    evidence = task.evidence(output, batch)                                  # the predicted class less the mean of the others
+    evidence = task.evidence(output, batch)                                  # predicted class minus the mean of the others
     target = predicted(model.apply(params, batch))                           # fixed once, before inputs are changed
     task.evidence(output, batch, target, against=ODDS)                       # log-odds of that class
     task.evidence(output, batch, target=3, against=5)                        # difference of two logits
 
-Logits and not probabilities: a probability saturates, so its gradient vanishes and rankings are decided by rounding. An answer of several
-tokens is the sum over the asked positions (`batch["mask"]`), the true tokens before each given; a mask of one position explains that token.
+Evidence uses logits, not probabilities: a probability saturates, so its gradient vanishes and rankings depend on rounding. For an answer of
+several tokens, evidence is summed over the answer positions (`batch["mask"]`) under teacher forcing; a mask with one position explains that
+token.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,22 +23,22 @@ from assay.models.model import Batch, Output
 MEAN, ODDS, NOTHING = "mean", "odds", "nothing"
 AGAINST = (MEAN, ODDS, NOTHING)  # the mean of the other logits, their log-sum-exp (log-odds), or nothing (the logit itself)
 
-Classes = int | jax.Array | None  # one for all, [examples], or [examples, positions]; None: the predicted one
+Classes = int | jax.Array | None  # one for all, [examples], or [examples, positions]; None: the predicted class
 Evidence = Callable[..., jax.Array]  # (output, batch, target=None, against=None, head="") -> float32 [examples]
 
 
 def of_classes(output: Output, batch: Batch, target: Classes = None, against: Classes | str = None, head: str = "") -> jax.Array:
-    """Evidence for a class, float32 [examples]: its logit less what `against` names, summed over the asked positions.
+    """Returns evidence for a class, float32 [examples]: its logit minus the reference in `against`, summed over the answer positions.
 
     Args:
-      output: logits [examples, classes], [examples, positions, classes], or one such array for each head by name.
-      batch: `mask` [examples, positions] says which positions are asked; there is none where one answer is given for the whole input.
-      target: the class explained. Fix it (`predicted`) where inputs change: the predicted class may change with them.
-      against: None or MEAN, the mean of the other logits, which with two classes is the log-odds; ODDS, log p / (1 - p); NOTHING; or a
-        class, in the forms of `target`.
-      head: the head that is explained, where there are several.
+      output: logits [examples, classes], [examples, positions, classes], or one such array per head by name.
+      batch: `mask` [examples, positions] marks the answer positions; absent if one answer covers the whole input.
+      target: the class to explain. Fix it (`predicted`) when inputs change, because the predicted class may change with them.
+      against: None or MEAN for the mean of the other logits, which with two classes is the log-odds; ODDS for log p / (1 - p); NOTHING; or
+        a class, in the forms of `target`.
+      head: the head to explain, if there are several.
 
-    Raises UserError for an unknown head, or an `against` that is none of these.
+    Raises UserError for an unknown head or an invalid `against`.
     """
     logits = widened(_of_head(output.logits, head))
     target = logits.argmax(axis=-1) if target is None else target
@@ -61,22 +62,23 @@ def of_classes(output: Output, batch: Batch, target: Classes = None, against: Cl
 
 
 def of_numbers(output: Output, batch: Batch, target: Classes = None, against: Classes | str = None, head: str = "") -> jax.Array:
-    """Evidence of a regression: the output itself, as the model gives it, float32 [examples].
+    """Returns evidence of a regression: the raw model output, float32 [examples].
 
-    `target`: which output, where there are several; `against`: another, whose value is taken off. Raises UserError where it must be named.
+    `target` selects an output if there are several; `against` names another output to subtract. Raises UserError if a required one is
+    missing.
     """
     del batch
     logits = widened(_of_head(output.logits, head))
     if target is None and logits.shape[-1] > 1:
-        raise UserError(f"the model answers with {logits.shape[-1]} numbers: give target, the place of the one that is explained.")
+        raise UserError(f"the model answers with {logits.shape[-1]} numbers: pass target, the index of the one to explain.")
     if isinstance(against, str):
-        raise UserError(f"against={against!r} names classes; of a regression give the place of another output, or None.")
+        raise UserError(f"against={against!r} applies to classes; for a regression pass the index of another output, or None.")
     own = _taken(logits, 0 if target is None else target)
     return own if against is None else own - _taken(logits, against)
 
 
 def of_members(members: Mapping[str, Evidence]) -> Evidence:
-    """Evidence of several tasks in one batch: of each example on the head of its own task, `batch["member"]`, or of all on `head`."""
+    """Returns evidence for several tasks in one batch: each example uses the head of its task, `batch["member"]`, or all use `head`."""
     names = tuple(members)
 
     def evidence(output: Output, batch: Batch, target: Classes = None, against: Classes | str = None, head: str = "") -> jax.Array:
@@ -93,7 +95,7 @@ def of_members(members: Mapping[str, Evidence]) -> Evidence:
 
 
 def predicted(output: Output, head: str = "") -> jax.Array:
-    """The likeliest class, int32 [examples] or [examples, positions]: the target to hold fixed while inputs change."""
+    """Returns the likeliest class, int32 [examples] or [examples, positions]: a fixed target for changing inputs."""
     return _of_head(output.logits, head).argmax(axis=-1)
 
 
@@ -106,12 +108,12 @@ def _of_head(logits: Any, head: str) -> jax.Array:
             raise unknown("head", head, logits, "the argument `head`")
         return logits[head]
     if head:
-        raise UserError(f"the model has one head, and {head!r} is none. Leave the argument `head` out.")
+        raise UserError(f"the model has a single head, so the head {head!r} does not exist. Omit the argument `head`.")
     return logits
 
 
 def _spread(logits: jax.Array, classes: int | jax.Array) -> jax.Array:
-    """A class for each answer: one for all, one for each example, or as given."""
+    """Broadcasts classes to one per answer: one for all, one per example, or as given."""
     classes = jnp.asarray(classes, jnp.int32)
     return jnp.broadcast_to(classes.reshape(classes.shape + (1,) * (logits.ndim - 1 - classes.ndim)), logits.shape[:-1])
 

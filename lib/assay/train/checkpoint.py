@@ -1,6 +1,7 @@
-"""Checkpoints with orbax: the state and the data iterator (whose whole state is the step) are one item, saved and restored together.
+"""Checkpoints with orbax. The state and the data iterator (fully determined by the step) are saved and restored together.
 
-Nothing to restore means a fresh start. A restore that fails is an error, never a silent restart or step back: `rewind` is asked for.
+Training starts from scratch if there is no checkpoint. A failed restore raises an error; it never silently restarts or falls back to an
+older step. `rewind` does so on request.
 """
 
 import contextlib
@@ -29,10 +30,10 @@ from assay.core.tree import PyTree
 from assay.dist import launch
 from assay.train.seal import damage, seal
 
-logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)  # it narrates every save; what fails is told once, by us
+logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)  # orbax logs every write; we report each failure once
 
 
-ROOT = "_CHECKPOINT_METADATA"  # orbax writes into it last of all
+ROOT = "_CHECKPOINT_METADATA"  # the file that orbax writes last
 
 
 @dataclass(frozen=True)
@@ -47,22 +48,22 @@ class CheckpointConfig:
         require(self.keep_every >= 0, "checkpoint.keep_every", self.keep_every, "it must be a number of steps, or 0 for none")
 
     def until(self, step: int) -> int:
-        """Steps from `step` to the next one whose checkpoint is kept for good."""
+        """Returns the number of steps from `step` to the next checkpoint that is never deleted."""
         return self.keep_every - step % self.keep_every if self.keep_every else 1 << 30
 
     def due(self, before: int, step: int) -> bool:
-        """Whether a checkpoint is due at `step`, where the last call ended at `before`."""
+        """Returns True if a checkpoint is due at `step`, given that the last call ended at `before`."""
         return step // self.every > before // self.every or self.until(step) == self.keep_every
 
 
 class Checkpointer:
-    """Saves in the background; leaving its `with` block waits for the last save."""
+    """Saves checkpoints in the background; leaving its `with` block waits for the last one."""
 
     def __init__(self, path: Path, config: CheckpointConfig):
         self.path = path
         self.restore_hooks = _hush_loose_ends()
         self.saving: int | None = None
-        sealed = ocp.AsyncOptions(post_finalization_callback=self._seal)  # when all is written, and the folder has not got its name yet
+        sealed = ocp.AsyncOptions(post_finalization_callback=self._seal)  # called when all is written, before the folder is renamed
         options = ocp.CheckpointManagerOptions(
             max_to_keep=config.keep,
             keep_period=config.keep_every or None,
@@ -76,16 +77,16 @@ class Checkpointer:
         return self.manager.latest_step()
 
     def finished(self) -> int | None:
-        """The newest step, once what is being saved has been."""
+        """Waits for the checkpoint being saved and returns the newest step."""
         self._finish()
         return self.latest()
 
     def steps(self) -> list[int]:
-        """The steps that can be restored, ascending."""
+        """Returns the steps that can be restored, in ascending order."""
         return sorted(self.manager.all_steps())
 
     def save(self, step: int, state: PyTree, kept: Mapping[str, Any]) -> None:
-        """Starts to save; `kept` is JSON data beside the state. What fails here, or failed since the last call, is a UserError."""
+        """Starts saving, with the JSON data `kept` beside the state. Raises SaveError, a UserError, for failures up to now."""
         if step in self.manager.all_steps():
             return
         data = ocp.args.JsonSave({"step": step, **kept})
@@ -95,9 +96,9 @@ class Checkpointer:
             self.manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(_written(state)), data=data))
 
     def restore(self, step: int, target: PyTree) -> tuple[PyTree, dict[str, Any]]:
-        """The state at `step` onto the shardings of `target`, a tree of ShapeDtypeStructs, and what was kept beside it.
+        """Restores the state at `step` onto the shardings of `target`, a tree of ShapeDtypeStructs. Also returns the data stored beside it.
 
-        Raises UserError where it cannot be read, which names the newest one that can.
+        Raises UserError if it cannot be read; the message names the newest checkpoint that can.
         """
         try:
             return self._read(step, target)
@@ -108,9 +109,9 @@ class Checkpointer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Alone):  # a save that needs the other process never ends
+        if isinstance(error, Alone):  # saving waits forever for a lost process
             return
-        with contextlib.suppress(Exception) if error else self._told():  # a second fault would hide the first
+        with contextlib.suppress(Exception) if error else self._told():  # a second error would hide the first
             self._finish()
             self.manager.close()
         if error is None:
@@ -120,11 +121,11 @@ class Checkpointer:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # a full disk, a folder that went away
+        except Exception as error:  # such as a full disk or a deleted folder
             raise SaveError(self.path, _brief(error), self.path) from error
 
     def _read(self, step: int, target: PyTree) -> tuple[PyTree, dict[str, Any]]:
-        """Raises _Damaged."""
+        """Reads a checkpoint. Raises _Damaged."""
         reason = damage(self.path / str(step)) if launch.leader() else ""
         if jax.process_count() > 1 and multihost_utils.broadcast_one_to_all(np.array(bool(reason))):
             raise _Damaged(reason or "process 0 reports the reason")
@@ -135,7 +136,7 @@ class Checkpointer:
             found = self.manager.restore(step, args=item)
             state, data = _read_back(found["state"], target), found["data"]
             jax.block_until_ready(state)
-        except Exception as error:  # orbax and tensorstore raise many kinds
+        except Exception as error:  # orbax and tensorstore raise many exception types
             raise _Damaged(_brief(error)) from error
         if data is None or data.get("step") != step:
             raise _Damaged(f"its data iterator is at {data}, its state at step {step}")
@@ -159,7 +160,7 @@ class Checkpointer:
         )
 
     def _seal(self) -> None:
-        for folder in self.path.glob(f"{self.saving}.*"):  # its name until it is whole: STEP.orbax-checkpoint-tmp
+        for folder in self.path.glob(f"{self.saving}.*"):  # its temporary name until it is complete: STEP.orbax-checkpoint-tmp
             if launch.leader():
                 seal(folder, later=[ROOT])
 
@@ -171,8 +172,8 @@ class Checkpointer:
 
 
 def _written(state: PyTree) -> PyTree:
-    """What is saved of a record: fields that are empty by default and in fact are left out, so that a run which carries nothing writes, and
-    reads, checkpoints as they were before there was such a field."""
+    """Drops optional record fields that are empty. A run without carried state thus writes and reads the older checkpoint format, from
+    before these fields existed."""
     optional = getattr(state, "_field_defaults", {})
     left = [name for name in getattr(state, "_fields", ()) if name not in optional or jax.tree.leaves(getattr(state, name))]
     return namedtuple(type(state).__name__, left)(*(getattr(state, name) for name in left)) if optional else state
@@ -183,7 +184,7 @@ def _read_back(found: PyTree, target: PyTree) -> PyTree:
 
 
 def _brief(error: Exception) -> str:
-    """The system's own words where it says no, else the first line."""
+    """Returns the operating system's message for known error codes, else the first line of the error."""
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO):
         if os.strerror(number) in str(error):
             return os.strerror(number)
@@ -191,11 +192,11 @@ def _brief(error: Exception) -> str:
 
 
 class _Damaged(Exception):
-    """A checkpoint that is not what was written."""
+    """Raised for a checkpoint that differs from what was written."""
 
 
 def fingerprint(workdir: str | Path) -> str:
-    """What the newest checkpoint of a run holds: its step and the hash of its files' hashes; "" where there is none."""
+    """Identifies the newest checkpoint of a run: its step and the hash of its seal; "" if the run has none."""
     folder = Path(workdir) / "checkpoints"
     steps = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
     if not steps:
@@ -206,9 +207,9 @@ def fingerprint(workdir: str | Path) -> str:
 
 
 def rewind(folders: Sequence[Path], aside: Path, step: int) -> None:
-    """Moves the checkpoints beyond `step` out of `folders` into `aside`, so that a run goes on from `step`; 0: from the start.
+    """Moves the checkpoints beyond `step` from `folders` into `aside`, so that a run resumes from `step`; 0 restarts from scratch.
 
-    Raises UserError where the first folder has no checkpoint of that step, or they cannot be moved. Of several processes the first moves.
+    Raises UserError if the first folder has no checkpoint of that step or a move fails. With several processes, process 0 moves them.
     """
     found = {folder: sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal()) for folder in folders}
     first = found[folders[0]]
@@ -218,7 +219,7 @@ def rewind(folders: Sequence[Path], aside: Path, step: int) -> None:
     launch.together("rewind")
     if launch.leader():
         for folder, steps in found.items():
-            for newer in (other for other in steps if other > step or not step):  # a run without steps has one of step 0
+            for newer in (other for other in steps if other > step or not step):  # a run without steps has a checkpoint of step 0
                 place, again = aside / f"{folder.name}_{newer}", 1
                 while place.exists():
                     place, again = aside / f"{folder.name}_{newer}.{again}", again + 1
@@ -231,9 +232,9 @@ def rewind(folders: Sequence[Path], aside: Path, step: int) -> None:
 
 
 def _hush_loose_ends() -> Callable[[], None]:
-    """A save or restore that fails leaves work behind that fails once more, in threads and when it is collected; our one message is enough.
+    """Silences follow-up errors of a failed save or restore, which arise in threads and at garbage collection; one message is enough.
 
-    Returns what undoes it. After a failure it stays: what is left may be collected at any later time.
+    Returns a function that undoes it. After a failure it stays in effect, because remaining objects may be collected at any later time.
     """
     logs = {name: logging.getLogger(name) for name in ("asyncio", "concurrent.futures")}
     levels = {name: log.level for name, log in logs.items()}

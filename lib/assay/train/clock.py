@@ -1,12 +1,12 @@
-"""Where the time of a run's steps goes, as the process that conducts them sees it.
+"""Measures how the wall time of training splits, as seen by the host process that drives it.
 
-    compile   the first call, until it is handed over
-    input     making the batches, or waiting for them
+    compile   the first call, until it has been dispatched
+    input     making batches, or waiting for them
     compute   waiting for the devices
-    host      handing calls over, logging
-    save      checkpoints and looks at the validation split, of which only the part that holds training up counts
+    host      dispatching calls and logging
+    save      checkpoints and validation; only the part that blocks training counts
 
-Devices compute while the host makes the next batches, so `input` and `host` cost a run nothing as long as there is time left in `compute`.
+Devices compute while the host makes the next batches. `input` and `host` therefore cost no time as long as `compute` is above zero.
 """
 
 import time
@@ -18,24 +18,24 @@ from typing import Any
 import jax
 
 KINDS = ("compile", "input", "compute", "host", "save")
-TRACED_FROM, TRACED = 3, 8  # calls: the first that a trace shows, and how many
+TRACED_FROM, TRACED = 3, 8  # index of the first traced call, and number of traced calls
 
 
 class Clock:
-    """Adds up the seconds between its `charge`s."""
+    """Accumulates the seconds between calls of `charge`, by kind."""
 
     def __init__(self) -> None:
         self.seconds = dict.fromkeys(KINDS, 0.0)
         self.last, self.calls, self.steps = time.perf_counter(), 0, 0
 
     def charge(self, kind: str) -> None:
-        """What has passed since the last charge was `kind`; of the first call, which compiles, handing over is `compile`."""
+        """Adds the time since the last charge to `kind`; the first dispatch includes compilation and counts as `compile`."""
         now = time.perf_counter()
         self.seconds["compile" if kind == "host" and not self.calls else kind] += now - self.last
         self.last = now
 
     def taken(self, steps: int) -> None:
-        """A call of so many steps was handed over."""
+        """Records that a call of `steps` steps was dispatched."""
         self.charge("host")
         self.calls, self.steps = self.calls + 1, self.steps + steps
 
@@ -44,13 +44,13 @@ class Clock:
 
 
 class Trace:
-    """A trace of some calls in the middle of training, for XProf and Perfetto, in `folder`; of a run too short for that, its end."""
+    """Profiles some calls in the middle of training into `folder`, for XProf and Perfetto; a run too short for that traces its end."""
 
     def __init__(self, folder: Path | None, calls: int):
         self.folder, self.first, self.running = folder, max(0, min(TRACED_FROM, calls - TRACED)), False
 
     def before(self, call: int) -> None:
-        """Asked before each call, by its number."""
+        """Starts or stops the trace as needed; called before each call with its number."""
         if self.folder is not None and call == self.first:
             jax.profiler.start_trace(self.folder)
             self.running = True
@@ -65,7 +65,7 @@ class Trace:
 
 @contextmanager
 def tracing(folder: Path | None, calls: int) -> Iterator[Trace]:
-    """Of a run of so many calls; `folder` None: nothing is traced."""
+    """Yields a Trace for a run of `calls` calls and stops it at the end; `folder=None` disables tracing."""
     trace = Trace(folder, calls)
     try:
         yield trace

@@ -1,4 +1,4 @@
-"""From a config to the values of a run: task, model, objective, optimizer and sample, with the treatments applied at their links."""
+"""Builds a run from its config: task, model, objective, optimizer and sample, with the treatments applied at their links."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,33 +27,33 @@ from assay.train.optim import OptimizerConfig, make_optimizer, make_schedule
 from assay.train.state import INHERITED, STATE, TrainState, init_params, init_state
 from assay.train.treatment import Treatment, compose, links
 
-TRAINING = ("init", "objective", "gradient", "optimizer", "sample")  # links that only training asks
-COUNTED = 16  # steps over which the examples of a sample with weights are averaged
+TRAINING = ("init", "objective", "gradient", "optimizer", "sample")  # links used in training only
+COUNTED = 16  # number of steps over which weighted samples are averaged to count examples
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    steps: int  # parameter updates in all
-    batch_size: int  # examples an update, over all devices
-    buckets: int  # padded shapes that training compiles
-    steps_per_call: int  # updates in one compiled call; they share a length bucket
+    steps: int  # total number of parameter updates
+    batch_size: int  # examples per update, over all devices
+    buckets: int  # number of padded lengths that training compiles
+    steps_per_call: int  # updates per compiled call; they share a length bucket
     log_every: int  # steps between lines of metrics.jsonl
-    read_threads: int  # threads by which Grain reads ahead, for record files; 0: batches are made when asked for, the fastest from memory
-    validate_every: int  # steps between looks at the split `valid`; 0: none
-    patience: int  # looks without a better value after which training stops, and answers with the best look's parameters; 0: never
+    read_threads: int  # Grain reader threads, for record files; 0 makes batches on demand, which is fastest for data in memory
+    validate_every: int  # steps between validations on the split `valid`; 0 disables validation
+    patience: int  # validations without improvement before stopping; the best checkpoint is restored; 0 disables early stopping
 
     def __post_init__(self):
         for name in ("read_threads", "validate_every", "patience"):
-            require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "it is at least 0")
-        require(not self.patience or self.validate_every > 0, "train.patience", self.patience, "looks need train.validate_every above 0")
-        require(self.steps >= 0, "train.steps", self.steps, "it is at least 0")
+            require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "it must be at least 0")
+        require(not self.patience or self.validate_every > 0, "train.patience", self.patience, "it requires train.validate_every above 0")
+        require(self.steps >= 0, "train.steps", self.steps, "it must be at least 0")
         for name in ("batch_size", "buckets", "steps_per_call", "log_every"):
-            require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "it is at least 1")
+            require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "it must be at least 1")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The config, typed. `task` and `model` are checked by their own tables."""
+    """Typed config. The tables of tasks and models check `task` and `model`."""
 
     seed: int
     task: Mapping[str, Any]
@@ -68,26 +68,26 @@ class Settings:
     treatments: tuple[str, ...]
 
     def __post_init__(self):
-        require(0 <= self.seed < 2**31, "seed", self.seed, "a non-negative integer below 2147483648")
+        require(0 <= self.seed < 2**31, "seed", self.seed, "it must be a non-negative integer below 2147483648")
 
 
 class Experiment(NamedTuple):
     settings: Settings
     task: Task  # treated
-    model: Model  # treated; `untreated` makes the state
+    model: Model  # treated; the state is initialized from `untreated`
     untreated: Model
     objective: Objective
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
     treatment: Treatment
-    source: Source  # of training examples
+    source: Source  # training examples
     sample: Sample
     ends: list[int]  # upper ends of the training length buckets
-    rows: int  # along the leading axis of a step's batch, which the mesh divides: train.batch_size, unless a treatment draws others
-    examples: float  # that count in a step's batch; on average, where the sample has weights
+    rows: int  # size of a batch's leading axis, which the mesh divides: train.batch_size, unless a treatment draws another number
+    examples: float  # examples that count in a step's batch; an average if the sample has weights
 
     def batches(self, start: int, count: int, rows: slice = slice(None)) -> dict[str, np.ndarray]:
-        """The batches of steps `start` to `start + count - 1`, stacked to the shape of a full call; `rows` of them."""
+        """Returns the batches of steps `start` to `start + count - 1`, stacked to the shape of a full call, restricted to `rows`."""
         block = self.settings.train.steps_per_call
         return stacked(self.source, self.sample, self.task.encode, self.task.width, self.ends, start, count, block, rows)
 
@@ -97,17 +97,17 @@ class Experiment(NamedTuple):
         return init_state(key, given, self.untreated, self.objective, self.optimizer, self.treatment, batch, started)
 
     def started(self) -> PyTree:
-        """Values of other runs that a fresh start has in place of drawn ones."""
+        """Returns parameters of other runs that replace initial values in a fresh start."""
         shapes = jax.eval_shape(self.treatment.init(self.untreated.init), self.key, self.seen_at_once())
         values = self.treatment.start({"model": shapes})
         return values if self.treatment.inherit is None else {**values, INHERITED: self.treatment.inherit()[1]}
 
     def given(self, loaded: bool = True) -> dict[str, PyTree]:
-        """The trees that are given to the state; not `loaded`: those only that are saved with it."""
+        """Returns the trees given to the state; with `loaded=False`, only those saved with it."""
         return {name: tree() if callable(tree) else tree for name, tree in self.treatment.given.items() if loaded or not callable(tree)}
 
     def saved(self, state: TrainState) -> TrainState:
-        """The state without the trees that are loaded again when training goes on, and without a secret."""
+        """Returns the state as a checkpoint stores it: without trees that are reloaded on resume, and without the secret."""
         loaded = {name for name, tree in self.treatment.given.items() if callable(tree)}
         state = state._replace(frozen={name: tree for name, tree in state.frozen.items() if name not in loaded})
         if not self.treatment.secret or isinstance(state.key, jax.ShapeDtypeStruct):
@@ -115,22 +115,22 @@ class Experiment(NamedTuple):
         return state._replace(key=jax.jit(lambda: self.key, out_shardings=state.key.sharding)())
 
     def hidden(self, state: TrainState) -> TrainState:
-        """The state as training has it: where a treatment asks for it and there is one, its key follows from a secret too."""
+        """Returns the state used in training; if a treatment requires it and a secret exists, the key also derives from the secret."""
         found = secret.read() if self.treatment.secret else None
         if found is None:
             return state
         return state._replace(key=jax.jit(secret.folded, out_shardings=state.key.sharding)(state.key, secret.words(found)))
 
     def abstract(self) -> TrainState:
-        """Shapes of what is saved."""
+        """Returns the shapes of the saved state."""
         return self.saved(jax.eval_shape(self.init_state, self.key, self.given(loaded=False), self.first_batch()))
 
     def first_batch(self) -> dict[str, np.ndarray]:
-        """The batch of one step, for shapes."""
+        """Returns the batch of one step, for shapes."""
         return {name: array[0] for name, array in self.batches(0, 1).items()}
 
     def seen_at_once(self) -> Mapping[str, Any]:
-        """What the model is called with in a step, for shapes: the batch, unless a treatment deals it out to clients or into episodes."""
+        """Returns one model input, for shapes: the batch, unless a treatment splits it into clients or episodes."""
         batch: Mapping[str, Any] = self.first_batch()
         return self.treatment.one(batch)
 
@@ -140,7 +140,7 @@ class Experiment(NamedTuple):
 
 
 def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Experiment:
-    """Everything that a run is made of. Raises UserError before anything is written where parts do not fit."""
+    """Builds all parts of a run. Raises UserError before anything is written if the parts do not fit together."""
     settings = typed(Settings, config, "")
     treatment = compose(treatments)
     train, model_settings = treatment.settings(settings.train, settings.model)
@@ -150,17 +150,17 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
     if task.free_running and untreated.decode is None:
         raise UserError(
             f"the model {settings.model['name']!r} cannot decode step by step, which {' with '.join((task.name, *settings.treatments))} "
-            "needs. Choose a decoder or a recurrent model in one direction with --config.model.name, such as decoder, lstm or gru "
+            "needs. Choose a decoder or a unidirectional recurrent model with --config.model.name, such as decoder, lstm or gru "
             "(encoder_decoder for translation)."
         )
     if settings.evaluate.samples and not task.free_running:
         raise UserError(
-            f"evaluate.samples={settings.evaluate.samples} draws answers that a model writes token by token, and {task.name} reads all of "
-            "an answer at once. Set --config.evaluate.samples=0, or choose another task or treatment."
+            f"evaluate.samples={settings.evaluate.samples} samples answers token by token, but {task.name} predicts the whole "
+            "answer at once. Set --config.evaluate.samples=0, or choose another task or treatment."
         )
     if settings.model.get("positions") == "learned" and settings.model["max_length"] < task.places:
         raise UserError(
-            f"this task gives its tokens positions up to {task.places - 1}, but config.model.max_length={settings.model['max_length']}. "
+            f"this task uses token positions up to {task.places - 1}, but config.model.max_length={settings.model['max_length']}. "
             f"Set --config.model.max_length={task.places} or more, or lower the span of couple in --config.treatments."
         )
     seed = secret.seed_of(settings.seed) if treatment.secret else settings.seed
@@ -186,33 +186,33 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
     )
     if "decoder_inputs" in experiment.first_batch() and settings.model["name"] != "encoder_decoder":
         raise UserError(
-            f"{task.name} with --config.task.layout=translation reads one sequence and writes another, and the model "
-            f"{settings.model['name']!r} has one stream of tokens. Set --config.task.layout=prompted, or "
+            f"{task.name} with --config.task.layout=translation reads one sequence and writes another, but the model "
+            f"{settings.model['name']!r} has a single token stream. Set --config.task.layout=prompted, or "
             "--config.model.name=encoder_decoder."
         )
     if treatment.steps > train.steps or (treatment.steps and train.patience):
         raise UserError(
-            f"{treatment.name} takes {treatment.steps} steps until it is done, and the run has config.train.steps={train.steps}"
-            f"{', of which patience may take the best look' if train.patience else ''}. Raise --config.train.steps (of a stage: steps=), "
-            "lower the ramp in --config.treatments, or set --config.train.patience=0."
+            f"{treatment.name} takes {treatment.steps} steps to complete, but the run has config.train.steps={train.steps}"
+            f"{', and early stopping may choose an earlier step' if train.patience else ''}. Raise --config.train.steps (of a stage: "
+            "steps=), lower the ramp in --config.treatments, or set --config.train.patience=0."
         )
     trained = {link: names for link, names in links(treatments).items() if link in TRAINING}
     if untreated.fit is not None and trained:
         names = ", ".join(dict.fromkeys(name for found in trained.values() for name in found))
         raise Inapplicable(
-            f"does not apply: the model {settings.model['name']!r} is fitted by counting, and not trained by gradients. Leave {names} out "
-            "of --config.treatments, or change --config.model.name."
+            f"does not apply: the model {settings.model['name']!r} is fitted by counting, not trained by gradients. Remove {names} "
+            "from --config.treatments, or change --config.model.name."
         )
     if untreated.fit is not None and train.steps:
-        raise UserError(f"the model {settings.model['name']!r} is fitted by counting, not by gradient. Set --config.train.steps=0.")
+        raise UserError(f"the model {settings.model['name']!r} is fitted by counting, not by gradients. Set --config.train.steps=0.")
     model, params = jax.eval_shape(lambda key: init_params(key, untreated, treatment, experiment.first_batch()), jax.random.key(0))
     experiment = experiment._replace(model=model)
     if treatment.per_example and isinstance(params, Mapping) and STATE in params:
         raise UserError(
-            f"{treatment.name} takes the gradient of each example alone, and the model {settings.model['name']!r} keeps statistics of a "
-            "batch. Choose a model without them with --config.model.name, or leave the treatment out of --config.treatments."
+            f"{treatment.name} computes per-example gradients, but the model {settings.model['name']!r} keeps batch statistics. "
+            "Choose a model without them with --config.model.name, or remove the treatment from --config.treatments."
         )
-    for split in settings.evaluate.splits:  # an evaluation that cannot be done is better known before training than after
+    for split in settings.evaluate.splits:  # an impossible evaluation should fail before training, not after
         _, last = task.source(split).lengths
         batch = {name: jax.ShapeDtypeStruct((1, *array.shape[1:]), array.dtype) for name, array in _widest(task, split, last).items()}
         jax.eval_shape(make_answer(model, task), params, batch)
@@ -220,7 +220,7 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
 
 
 def _size(sample: Sample) -> tuple[int, float]:
-    """(rows along the leading axis, examples that count) of a step's batch."""
+    """Returns (rows along the leading axis, examples that count) of a step's batch."""
     first = drawn(sample(0))
     if first.weight is None:
         return len(first.indices), float(first.indices.size)
@@ -229,8 +229,8 @@ def _size(sample: Sample) -> tuple[int, float]:
 
 
 def _training_score(task: Task) -> Score:
-    """The task's score; where a model reads its own answers in test, the figures of training, which gives it the true ones, have the names
-    of that."""
+    """Returns the task's score for training. If the model reads its own answers at test time, training metrics get the `FORCED` prefix,
+    because training feeds the true answers."""
     if not task.free_running:
         return task.score
 

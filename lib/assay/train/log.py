@@ -1,6 +1,6 @@
-"""What training writes down as it goes: metrics.jsonl, TensorBoard files, the progress bar. Stops where a figure is not finite.
+"""Training log: metrics.jsonl, TensorBoard files and the progress bar. Training stops at the first value that is not finite.
 
-Of several processes all look at the figures, and the first writes.
+Every process checks the values; process 0 writes them.
 """
 
 import json
@@ -23,9 +23,9 @@ from assay.train.workdir import WorkDir
 
 
 class Log:
-    """Takes the stacked metrics of finished calls; made by `logging`. `examples`: how many a step has.
+    """Writes the stacked metrics of finished calls; made by `logging`. `examples` is the number of examples per step.
 
-    Raises SaveError where they cannot be written down.
+    Raises SaveError if they cannot be written.
     """
 
     def __init__(self, folder: WorkDir, update: Update, examples: float, every: int, begun: int):
@@ -33,19 +33,19 @@ class Log:
         with self._told():
             folder.tensorboard.mkdir(exist_ok=True)
             self.file = open(folder.metrics if leader() else os.devnull, "a")  # noqa: SIM115 - closed by `logging`
-            # not tensorboardX's SummaryWriter: the queue to its thread blocks for ever once the thread has met a full disk
+            # not tensorboardX's SummaryWriter: the queue to its thread blocks forever once the thread hits a full disk
             self.events = EventsWriter(str(folder.tensorboard / "events"), f".{os.getpid()}") if leader() else None
         self.started, self.begun = time.monotonic(), begun
 
     def add(self, first: int, count: int, metrics: Mapping[str, jax.Array], last: int) -> None:
-        """Steps `first + 1` to `first + count`, whose metrics are the leading rows; line n holds the figures of the n-th update.
+        """Logs steps `first + 1` to `first + count`, whose metrics are the leading rows; each line holds the metrics of its own update.
 
-        Raises FloatingPointError at the first loss, gradient or parameter that is not finite.
+        Raises FloatingPointError at the first loss, gradient norm or parameter norm that is not finite.
         """
         values = {name: np.asarray(value)[:count] for name, value in jax.device_get(dict(metrics)).items()}
         for i in range(count):
             step = first + i + 1
-            for name in ("loss", "grad_norm", "parameter_norm"):  # a finite loss may still lead to an infinite parameter
+            for name in ("loss", "grad_norm", "parameter_norm"):  # a finite loss can still produce an infinite parameter
                 if not math.isfinite(values[name][i]):
                     raise FloatingPointError(f"step {step}: {name} is {values[name][i]}")
             if step % self.every and step != last:
@@ -59,7 +59,7 @@ class Log:
         self.update(first + count, shown)
 
     def note(self, step: int, values: Mapping[str, float]) -> None:
-        """Figures that are no metrics of a step, such as those of a look at the validation split; a line of their own."""
+        """Writes values that are not metrics of a step, such as validation results, as a line of their own."""
         self._write({"step": step, **values})
         self._flush()
 
@@ -93,14 +93,14 @@ class Log:
 
 @contextmanager
 def logging(folder: WorkDir, label: str, examples: float, every: int, begun: int, total: int, quiet: bool) -> Iterator[Log]:
-    """Opens the files for appending, after what lies behind step `begun` was cut off."""
+    """Opens the files for appending, after removing lines that lie beyond step `begun`."""
     folder.cut_metrics(begun)
     with bar(f"{label} train", total, "steps", begun, quiet) as update:
         log = Log(folder, update, examples, every, begun)
         try:
             yield log
         except BaseException:
-            with suppress(SaveError):  # a second fault would hide the first
+            with suppress(SaveError):  # a second error would hide the first
                 log.close()
             raise
         log.close()

@@ -1,4 +1,4 @@
-"""The conductor, the only impure part of training: it moves batches to the devices, logs, saves, and ends well whatever happens.
+"""Training loop, the only impure part of training: it moves batches to the devices, logs, saves checkpoints, and exits cleanly.
 
 The metrics of one call are fetched while the next one runs; otherwise nothing in the loop waits for the device.
 """
@@ -49,10 +49,13 @@ def run(
     from_step: int | None = None,
     profile: bool = False,
 ) -> dict[str, Any]:
-    """Trains what is missing, evaluates, and returns results.json. A finished run is only read. `from_step`: the checkpoint to go on from
-    in place of the newest; newer ones are set aside. `profile`: whether a trace of some steps is written.
+    """Trains as far as needed, evaluates, and returns results.json. A finished run is only read.
 
-    Raises UserError for what the user can mend, before anything is written where that can be known, and Terminated after a signal.
+    Args:
+        from_step: checkpoint to resume from instead of the newest; newer ones are moved to `set_aside/`.
+        profile: writes a trace of some steps.
+
+    Raises UserError for what the user can fix, if possible before anything is written, and Terminated after a signal.
     """
     resolved = to_dict(config) if isinstance(config, ConfigDict) else dict(config)
     launch.start()
@@ -88,7 +91,7 @@ def run(
             folder.write_json(folder.secret, secret.fingerprint(found))
 
     state = train(made, folder, mesh, labels, quiet, claim=claim, profile=profile)
-    labels = labels._replace(steps=int(state.step))  # fewer than asked for where training stopped early
+    labels = labels._replace(steps=int(state.step))  # fewer than requested if training stopped early
     with launch.among_others():
         results = folder.write_results(measure(made, folder, final_params(state, made.treatment)["model"], mesh, labels, quiet))
         launch.together("results")
@@ -104,9 +107,9 @@ def train(
     claim: Callable[[], None] = lambda: None,
     profile: bool = False,
 ) -> TrainState:
-    """Trains from the newest checkpoint, or from the start, to the last step or until it shall stop, and returns the state to answer with.
+    """Trains from the newest checkpoint, or from scratch, to the last step or an early stop, and returns the state to evaluate.
 
-    `claim` is called once what is there has been read.
+    `claim` is called once existing files have been read.
     """
     settings = made.settings
     checkpoints = Checkpointer(folder.checkpoints, settings.checkpoint)
@@ -123,7 +126,7 @@ def train(
         if begun == total or watch.over:
             if made.model.fit is not None and checkpointer.latest() is None:
                 state = _fitted(made, state)
-            checkpointer.save(begun, made.saved(state), watch.keep())  # of a run without steps; any other is there
+            checkpointer.save(begun, made.saved(state), watch.keep())  # no-op unless the run has no steps: else it exists
             return _answering(made, mesh, watch, state)
         if not quiet:
             origin = f"from step {begun}" if begun else "from scratch"
@@ -144,7 +147,7 @@ def train(
 
 
 def start(made: Experiment, mesh: Mesh, checkpointer: Checkpointer) -> tuple[TrainState, int, dict[str, Any]]:
-    """The state at the newest checkpoint, or the initial one, each array on its sharding; its step; and what was kept beside it."""
+    """Returns the state at the newest checkpoint (or the initial state) on its shardings, its step, and the data stored beside it."""
     step, total = checkpointer.latest(), made.settings.train.steps
     if step is not None:
         state, kept = checkpointer.restore(step, place(made.abstract(), mesh))
@@ -159,7 +162,7 @@ def start(made: Experiment, mesh: Mesh, checkpointer: Checkpointer) -> tuple[Tra
 
 
 def compiled(made: Experiment, mesh: Mesh, state: TrainState) -> Steps:
-    """`(state, stacked batches, how many) -> (state, stacked metrics)`, for states that lie as this one does."""
+    """Returns `(state, stacked batches, count) -> (state, stacked metrics)`, compiled for states with the shardings of `state`."""
     step = make_step(made.model, made.objective, made.treatment.gradient, made.optimizer)
     looped = not (made.model.convolves and jax.default_backend() == "cpu")
     return make_call(step, made.schedule, mesh, jax.tree.map(lambda leaf: leaf.sharding, state), looped)
@@ -169,18 +172,18 @@ def compiled(made: Experiment, mesh: Mesh, state: TrainState) -> Steps:
 
 
 def _check_rows(made: Experiment, mesh: Mesh | AbstractMesh) -> None:
-    """Raises UserError where the mesh cannot divide a step's batch."""
+    """Raises UserError if the mesh cannot divide a step's batch."""
     if made.rows == made.settings.train.batch_size:
         check_divides(made.rows, mesh, "train.batch_size")
     elif made.rows % (parts := mesh.shape["data"] * mesh.shape["fsdp"]):
         raise UserError(
-            f"{made.treatment.name} draws {made.rows} rows a step (such as clients), which cannot be divided over {parts} devices. "
+            f"{made.treatment.name} draws {made.rows} rows per step (such as clients), which cannot be divided over {parts} devices. "
             f"Make it a multiple of {parts} in --config.treatments, or change --config.mesh.data."
         )
 
 
 def _fitted(made: Experiment, state: TrainState) -> TrainState:
-    """The state of a model that is fitted by counting, from every training example once. Of several processes each counts all."""
+    """Fits a counting model in one pass over all training examples. With several processes, each counts all of them."""
     assert made.model.fit is not None
     every: Iterator[Any] = (batch for _, batch in batches(made.task, "train", made.settings.evaluate))
     counted = made.model.fit(state.params["model"], every)
@@ -189,11 +192,11 @@ def _fitted(made: Experiment, state: TrainState) -> TrainState:
 
 
 def _answering(made: Experiment, mesh: Mesh, watch: Watch, last: TrainState) -> TrainState:
-    """The state that evaluation reads: the best look's where training may stop early, else the last. Raises UserError where it is lost."""
+    """Returns the state to evaluate: the best validation's with early stopping, else the last. Raises UserError if it is lost."""
     if watch.best is None or watch.stopping.best is None:
         return last
     step, wanted = watch.best.finished(), watch.stopping.step
-    if step != wanted:  # its folder went away, or the run was cut back to fewer steps than it had taken
+    if step != wanted:  # its folder was deleted, or the run was rewound to an earlier step
         found = "nothing" if step is None else f"step {step}"
         raise UserError(f"the best validation was at step {wanted}, but {watch.best.path} holds {found}. Choose another --workdir.")
     return watch.best.restore(step, place(made.abstract(), mesh))[0]
@@ -236,9 +239,9 @@ def _steps(
             stop = heard(received[0] if received else 0)
             due = saving.due(step, step + taken)
             step += taken
-            seen = watch.until(step) == watch.every  # a look is due
+            seen = watch.until(step) == watch.every  # a validation is due
             if due or seen or step == train.steps or stop:
-                logged(*pending)  # raises where this state is not worth keeping
+                logged(*pending)  # raises if this state has non-finite values and must not be saved
                 pending = None
                 over = watch.look(step, state, log)
                 if due or over or step == train.steps or stop:
@@ -252,7 +255,7 @@ def _steps(
 
 
 def _calls(begun: int, total: int, block: int, until: Callable[[int], int]) -> list[Call]:
-    """(first step, steps) of each compiled call: calls end where blocks and training end, and `until(step)` steps from a step."""
+    """Returns (first step, steps) of each compiled call. Calls end at block ends, at the end of training, and `until(step)` later."""
     calls = []
     while begun < total:
         taken = min(block - begun % block, total - begun, until(begun))
@@ -263,7 +266,7 @@ def _calls(begun: int, total: int, block: int, until: Callable[[int], int]) -> l
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """A list into which SIGTERM and SIGINT put their number; a second one acts as ever."""
+    """Yields a list that collects the numbers of SIGTERM and SIGINT; a second signal has its usual effect."""
     received: list[int] = []
     before: dict[int, Any] = {}
 
@@ -274,7 +277,7 @@ def _signals() -> Iterator[list[int]]:
     try:
         for number in (int(signal.SIGTERM), int(signal.SIGINT)):
             before[number] = signal.signal(number, handle)
-    except ValueError:  # not the main thread: nobody can send us signals there
+    except ValueError:  # not the main thread: signals cannot be handled there
         pass
     try:
         yield received

@@ -1,4 +1,4 @@
-"""The end of a run: its splits evaluated, predictions and results.json written."""
+"""Final evaluation of a run: evaluates its splits and writes predictions and results.json."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,11 +19,11 @@ from assay.train.experiment import Experiment
 from assay.train.progress import bar
 from assay.train.workdir import WorkDir
 
-SEEN_STEPS = 20_000  # training steps that are drawn again to count which test inputs training had seen
+SEEN_STEPS = 20_000  # training steps redrawn to count how many test inputs occurred in training
 
 
 class Labels(NamedTuple):
-    """What a row says of the run that it comes from."""
+    """Fields of a result row that identify its run."""
 
     experiment: str
     model: str
@@ -44,14 +44,14 @@ def labels_of(made: Experiment, experiment: str) -> Labels:
 
 
 def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, labels: Labels, quiet: bool = False) -> list[dict[str, Any]]:
-    """Evaluates the splits of the config, writes their predictions, and returns their rows. `params` are the model's own."""
+    """Evaluates the configured splits, writes their predictions, and returns their rows. `params` are the model's own."""
     answer, evaluation, task = compiled(make_answer(made.model, made.task), mesh), made.settings.evaluate, made.task
     draw = None
     if evaluation.samples:
         draw = compiled(make_draw(made.model, task, evaluation.samples, evaluation.temperature), mesh)
         task = replace(task, metrics=(*task.metrics, *names(task)))
     found: list[dict[str, Any]] = []
-    for split in dict.fromkeys(made.task.source(name).name for name in made.settings.evaluate.splits):  # 8-9 and 8:9 are one
+    for split in dict.fromkeys(made.task.source(name).name for name in made.settings.evaluate.splits):  # 8-9 and 8:9 name one split
         source = made.task.source(split)
         total, done = size(made.task, split, made.settings.evaluate), 0
         with bar(f"{labels.short} {split}", total, "examples", quiet=quiet) as update:
@@ -74,13 +74,16 @@ def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, label
 
 
 def _noted(row: dict[str, Any], config: EvaluateConfig) -> dict[str, Any]:
-    """A row of drawn answers says how many and how."""
+    """Adds the number and temperature of sampled answers to a row's note."""
     text = f"{config.samples} answers drawn at temperature {config.temperature:g}"
     return row | {"note": "; ".join(part for part in (text, row.get("note", "")) if part)}
 
 
 def seen_in_training(made: Experiment, records: Sequence[Mapping[str, Any]], steps: int) -> float:
-    """The share of the records whose input `steps` steps (SEEN_STEPS at most) had drawn: short strings collide by necessity."""
+    """Returns the fraction of records whose input occurred in the first `steps` training steps (at most SEEN_STEPS).
+
+    Short strings inevitably collide.
+    """
     wanted = np.array([content_hash(np.array([record["input"]]))[0] for record in records])
     seen = np.zeros(len(wanted), bool)
     for step in range(min(steps, SEEN_STEPS)):

@@ -1,5 +1,5 @@
-"""What is minimised. An objective owns its parameters by name, and its loss is a mean with the weight that it is a mean over, so that
-accumulated batches, clients and shards combine as weighted means."""
+"""Training objectives. An objective owns parameters by name and returns a mean loss with its total weight. Accumulated batches, clients and
+shards therefore combine as weighted means."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,32 +14,32 @@ from assay.core.tree import PyTree
 from assay.models.model import Batch, Model, Output
 from assay.tasks.task import Score
 
-MODEL = "model"  # the name under which a model's own state is carried
+MODEL = "model"  # key under which a model's own state is carried
 
 
 class Aux(NamedTuple):
-    weight: jax.Array  # how many examples or tokens the loss is the mean of
+    weight: jax.Array  # number of examples or tokens that the loss averages over
     sums: Mapping[str, tuple[jax.Array, jax.Array]]  # metric -> (sum, count)
-    output: Output | None = None  # what the model answered; asking it twice would cost a second forward pass. It never leaves the step
-    carried: Mapping[str, PyTree] = {}  # new values of parts of params["carried"], by the name of their treatment
+    output: Output | None = None  # the model's output, kept inside the step to avoid a second forward pass
+    carried: Mapping[str, PyTree] = {}  # new values of parts of params["carried"], by treatment name
 
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class Objective:
-    init: Callable[[jax.Array, Model, PyTree, Batch], Mapping[str, PyTree]]  # parameters that it owns, by new names; {} for most
+    init: Callable[[jax.Array, Model, PyTree, Batch], Mapping[str, PyTree]]  # parameters it owns, by new names; usually {}
     loss: Callable[[Model, PyTree, Batch, jax.Array, jax.Array], tuple[jax.Array, Aux]]  # (model, params, batch, key, step) -> (mean, aux)
-    # where anything is carried, `loss` finds it in params["carried"], and returns what it changes in aux.carried
+    # `loss` reads carried state, if any, from params["carried"] and returns changed parts in aux.carried
 
 
 def carried_of(aux: Aux) -> Mapping[str, PyTree]:
-    """What an objective returns for the next step: `aux.carried`, and the new state of the model, if it has any."""
+    """Returns the state an objective hands to the next step: `aux.carried`, and the model's new state if it has one."""
     state = {} if aux.output is None else aux.output.state
     return {**aux.carried, MODEL: state} if state else aux.carried
 
 
 def supervised(score: Score) -> Objective:
-    """The weighted mean of a task's per-example loss, with the task's metrics."""
+    """Returns the weighted mean of a task's per-example loss, with the task's metrics."""
 
     def init(key: jax.Array, model: Model, params: PyTree, batch: Batch) -> Mapping[str, PyTree]:
         del key, model, params, batch

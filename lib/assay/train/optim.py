@@ -1,8 +1,8 @@
-"""Optimisers and schedules by name, from optax. Clipping comes first, decoupled weight decay falls on what a path regex selects.
+"""Optimizers and schedules by name, from optax. Gradients are clipped first; a path regex selects the parameters that are decayed.
 
-A named rule turns a gradient into a direction; the learning rate is applied once, after it. Rules that change a parameter by about one
-learning rate whatever the gradient's size: adam, adamw, muon (0.2 to 0.4 of it) and lion (exactly: take a third to a tenth of Adam's
-rate). adafactor's rate is a share of the parameter's own size.
+A named rule turns a gradient into a direction; the learning rate is applied once, after it. The update size of adam, adamw, muon and lion
+is about one learning rate per parameter, whatever the gradient's size. It is 0.2 to 0.4 of the rate for muon and exactly the rate for lion.
+Set lion's rate to a third to a tenth of Adam's. The learning rate of adafactor is relative to the size of the parameter.
 """
 
 import re
@@ -18,7 +18,7 @@ from assay.config.schema import require
 from assay.core.errors import UserError, unknown
 from assay.core.tree import PyTree, map_with_path, select
 
-MATRICES = re.compile(r"(?<!/head)/(kernel|recurrent)$")  # hidden matrices, which Muon is for; embeddings and the read-out are not
+MATRICES = re.compile(r"(?<!/head)/(kernel|recurrent)$")  # Muon applies to hidden matrices only, not to embeddings or the output layer
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,18 @@ class OptimizerConfig:
 
 
 def adafactor() -> optax.GradientTransformation:
-    """Shazeer and Stern 2018 (arXiv 1804.04235) without momentum: second moments of a large matrix by row and column, steps by size."""
+    """Adafactor without momentum (Shazeer and Stern 2018, arXiv 1804.04235).
+
+    Second moments of large matrices are factored by row and column; updates scale with the parameter's size.
+    """
     return optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0), optax.scale_by_param_block_rms())
 
 
 def muon() -> optax.GradientTransformation:
-    """Momentum whose matrices are made orthogonal (Jordan et al. 2024); all that is no hidden matrix as by adamw.
+    """Orthogonalized momentum for hidden matrices (Jordan et al. 2024); all other parameters are updated as by adamw.
 
-    Steps are scaled to the size of Adam's, 0.2 sqrt(max(rows, columns)) (Liu et al. 2025, arXiv 2502.16982), so that one rate fits both.
+    Updates are scaled to the size of Adam's by 0.2 sqrt(max(rows, columns)) (Liu et al. 2025, arXiv 2502.16982), so that one learning
+    rate fits both.
     """
 
     def rule(path: str, leaf: Any) -> str:
@@ -76,10 +80,10 @@ OPTIMIZERS: Mapping[str, Callable[[], optax.GradientTransformation]] = {
     "sgd": optax.identity,
     "momentum": lambda: optax.trace(decay=0.9),
     "adam": lambda: optax.scale_by_adam(),
-    "adamw": lambda: optax.scale_by_adam(b2=0.95),  # the b2 of language models; decay by optimizer.weight_decay
+    "adamw": lambda: optax.scale_by_adam(b2=0.95),  # b2 as usual for language models; decay is set by optimizer.weight_decay
     "adagrad": lambda: optax.scale_by_rss(),
     "adafactor": adafactor,
-    "lion": lambda: optax.scale_by_lion(),  # Chen et al. 2023 (arXiv 2302.06675): the sign of a moving average
+    "lion": lambda: optax.scale_by_lion(),  # Chen et al. 2023 (arXiv 2302.06675): the sign of a moving average of gradients
     "muon": muon,
 }
 SCHEDULES: Mapping[str, Callable[[float, int], optax.Schedule]] = {
@@ -91,7 +95,7 @@ ENDLESS = ("constant",)  # schedules that do not depend on the number of steps
 
 
 def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """Step -> learning rate: a linear rise, then the named schedule over what is left."""
+    """Returns step -> learning rate: linear warmup, then the named schedule over the remaining steps."""
     total = config.decay_steps or steps
     main = SCHEDULES[config.schedule](config.learning_rate, max(total - config.warmup_steps, 1))
     if not config.warmup_steps:
@@ -101,7 +105,7 @@ def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
 
 
 def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """clip -> named rule -> weight decay -> learning rate."""
+    """Chains gradient clipping, the named rule, weight decay and the learning rate, in this order."""
     parts = [OPTIMIZERS[config.name]()]
     if config.clip_norm:
         parts.insert(0, optax.clip_by_global_norm(config.clip_norm))

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a bar on a terminal, a plain line every few seconds elsewhere."""
+"""Progress display of a run: a bar on a terminal, a plain line every few seconds elsewhere."""
 
 import contextlib
 import sys
@@ -10,12 +10,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 PLAIN_SECONDS = 10.0
 
-Update = Callable[[int, Mapping[str, float]], None]  # (done so far, figures to show)
+Update = Callable[[int, Mapping[str, float]], None]  # (number done so far, values to show)
 
 
 @contextlib.contextmanager
 def bar(label: str, total: int, unit: str, done: int = 0, quiet: bool = False) -> Iterator[Update]:
-    """Yields `update(done, figures)`. Speed counts from the start of the bar, not of the run."""
+    """Yields `update(done, figures)`. The speed is measured from the start of the bar, not of the run."""
     started, begun = time.monotonic(), done
     if quiet:
         yield lambda done, figures: None

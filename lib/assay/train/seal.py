@@ -1,7 +1,7 @@
-"""The seal of a checkpoint: the hash of each of its files, written into its folder before the folder gets its name.
+"""Checkpoint integrity: the hash of each file, written into the checkpoint's folder before the folder gets its final name.
 
-Storage that loses a byte is found by this, whatever the byte meant: tensorstore checks its indices and not the numbers themselves. A folder
-without a seal is an older one, or whose seal was lost; it is read as it is.
+The seal detects any changed byte; tensorstore checks its indices but not the values. A folder without a seal comes from an older version or
+has lost it, and is read without the check.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ SEAL = "seal.json"
 
 
 def seal(folder: Path, later: Collection[str] = ()) -> None:
-    """Writes the seal of every file that lies in `folder`, or adds those that were not in it yet; `later`: names to leave for then."""
+    """Writes the seal of all files in `folder`, or adds new files to an existing seal. `later` lists names to leave for a later call."""
     written = folder / SEAL
     files = json.loads(written.read_text())["files"] if written.exists() else {}
     for path in sorted(folder.rglob("*")):
@@ -27,7 +27,7 @@ def seal(folder: Path, later: Collection[str] = ()) -> None:
 
 
 def damage(folder: Path) -> str:
-    """What differs from the seal, in words; "" where nothing does or there is none."""
+    """Describes the first difference from the seal; "" if there is none or the folder has no seal."""
     links = [file for file in (folder, *folder.rglob("*")) if file.is_symlink()]
     if links:
         return f"it contains a symbolic link, {links[0].name}, which is not followed"

@@ -1,4 +1,4 @@
-"""The state of a run: one tree, made by one pure function of a key."""
+"""Training state: one tree, created by one pure function of a key."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -15,23 +15,28 @@ from assay.train.objective import MODEL, Objective
 from assay.train.treatment import Treatment
 
 INHERITED = "inherited"
-STATE = "state"  # of a model's parameters: the part that a model updates itself in training, and no gradient moves
+STATE = "state"  # part of a model's parameters that the model itself updates in training, without gradients
 
 
 class TrainState(NamedTuple):
-    step: jax.Array  # int32: how many steps have been taken
-    params: PyTree  # trained: {"model": ..., and what the objective owns}
-    frozen: PyTree  # read but not trained; `merge(params, frozen)` is what the objective sees
+    step: jax.Array  # int32: number of steps taken
+    params: PyTree  # trained: {"model": ..., and parameters of the objective}
+    frozen: PyTree  # read but not trained; the objective sees `merge(params, frozen)`
     opt_state: PyTree
-    key: jax.Array  # never changes: streams are folded in by name and step
-    carried: Mapping[str, PyTree] = {}  # what treatments keep from step to step, by name, and a model's own state: no parameters
+    key: jax.Array  # constant: random streams are folded in by name and step
+    carried: Mapping[str, PyTree] = {}  # treatment state by name, and the model's own state; neither counts as parameters
 
 
 def init_params(
     key: jax.Array, model: Model, treatment: Treatment, batch: Mapping[str, Any], started: Mapping[str, PyTree] | None = None
 ) -> tuple[Model, PyTree]:
-    """The treated model and its parameters. `started` may hold values for a part of {"model": ...} that replace those drawn, and
-    {INHERITED: ...}, all parameters of the treated model. `batch`: that of a step."""
+    """Returns the treated model and its parameters.
+
+    Args:
+        batch: the batch of a step.
+        started: values for a part of {"model": ...} that replace the initial ones, and {INHERITED: ...}, all parameters of the treated
+            model.
+    """
     drawn, started = {"model": treatment.init(model.init)(rng.stream(key, "init"), treatment.one(batch))}, dict(started or {})
     inherited = started.pop(INHERITED, None)
     model, params = treatment.model(model, merge(drawn, started)["model"])
@@ -40,7 +45,7 @@ def init_params(
     unlike = differing(params, inherited)
     if unlike:
         raise UserError(
-            f"what the run inherits does not fit its model: {unlike}. Change --config.model to that of the run it goes on from."
+            f"the inherited parameters do not fit the model: {unlike}. Set --config.model to the model of the run they come from."
         )
     return model, inherited
 
@@ -55,8 +60,10 @@ def init_state(
     batch: Batch,
     started: Mapping[str, PyTree] | None = None,
 ) -> TrainState:
-    """The whole state before the first step. `model` is the untreated one, `batch` that of a step. Traceable: run it under `jit` with
-    `out_shardings`."""
+    """Returns the whole state before the first step. `model` is the untreated model, `batch` the batch of a step.
+
+    The function is traceable: run it under `jit` with `out_shardings`.
+    """
     treated, params = init_params(key, model, treatment, batch, started)
     params, one = {"model": params, **given}, treatment.one(batch)
     params |= objective.init(rng.stream(key, "objective"), treated, params, one)
@@ -67,22 +74,22 @@ def init_state(
 
 
 def all_params(state: TrainState) -> dict[str, Any]:
-    """Trained and frozen parameters together, and the model's own state among them."""
+    """Returns trained and frozen parameters together, with the model's own state."""
     return with_state(merge(state.params, state.frozen), state.carried)
 
 
 def with_state(params: dict[str, Any], carried: Mapping[str, PyTree]) -> dict[str, Any]:
-    """The parameters with the model's own state where the model reads it."""
+    """Returns the parameters with the model's own state inserted where the model reads it."""
     return merge(params, {"model": {STATE: carried[MODEL]}}) if MODEL in carried else params
 
 
 def final_params(state: TrainState, treatment: Treatment) -> dict[str, Any]:
-    """The parameters that evaluation reads."""
+    """Returns the parameters used in evaluation."""
     return treatment.final(state, all_params(state))
 
 
 def _apart(params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, PyTree]]:
-    """(parameters without the model's own state, {MODEL: that} or {})."""
+    """Splits parameters into (parameters without the model's own state, {MODEL: state} or {})."""
     model = params["model"]
     if not isinstance(model, Mapping) or STATE not in model:
         return params, {}

@@ -1,4 +1,4 @@
-"""The step, written once: a pure function of state and batch."""
+"""The training step, a pure function of state and batch."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,16 +19,19 @@ from assay.train.objective import Aux, Objective, carried_of
 from assay.train.state import TrainState, with_state
 from assay.train.treatment import PART, Gradient
 
-CARRIED = "carried"  # the name under which an objective finds what is carried among its parameters
+CARRIED = "carried"  # key under which an objective finds the carried state among its parameters
 Metrics = Mapping[str, jax.Array]
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
-Steps = Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]  # several steps: (state, stacked batches, how many)
+Steps = Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]  # several steps: (state, stacked batches, count)
 
 
 def make_step(
     model: Model, objective: Objective, gradient_arrow: Callable[[Gradient], Gradient], optimizer: optax.GradientTransformation
 ) -> Step:
-    """`(state, batch) -> (state, metrics)`. Metrics: loss, grad_norm, parameter_norm (after the update), the means of `aux.sums`."""
+    """Returns `(state, batch) -> (state, metrics)`.
+
+    Metrics: loss, grad_norm, parameter_norm (after the update), and the means of `aux.sums`.
+    """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         def loss(params: PyTree, batch: Batch, key: jax.Array, carried: PyTree) -> tuple[jax.Array, Aux]:
@@ -44,7 +47,7 @@ def make_step(
 
         grads, aux, carried = gradient_arrow(gradient)(state.params, batch, state.key, state.step, state.carried)
         _check_carried(state.carried, carried)
-        grads, before = widened(grads), widened(state.params)  # whatever dtype parameters are kept in
+        grads, before = widened(grads), widened(state.params)  # parameters may be stored in a narrower dtype
         updates, opt_state = optimizer.update(grads, state.opt_state, before)
         params = optax.apply_updates(state.params, updates)
         metrics = {name: total / jnp.maximum(count, 1e-9) for name, (total, count) in aux.sums.items()}
@@ -55,9 +58,9 @@ def make_step(
 
 
 def repeat(step: Step, schedule: Callable[[Any], Any]) -> Steps:
-    """`(state, batches, count)`: the step `count` times, on batches stacked along a leading axis of at least `count`.
+    """Returns `(state, batches, count)`, which takes `count` steps on batches stacked along a leading axis of at least `count`.
 
-    The count is data, so one program serves full and partial calls, and a run stopped anywhere repeats to the bit.
+    The count is data, so one program serves full and partial calls, and a run interrupted at any step reproduces bit for bit.
     Metrics come back stacked; rows from `count` on are zero.
     """
 
@@ -70,8 +73,11 @@ def repeat(step: Step, schedule: Callable[[Any], Any]) -> Steps:
 
 
 def make_call(step: Step, schedule: Callable[[Any], Any], mesh: Mesh, placed: PyTree, looped: bool) -> Steps:
-    """`repeat`, compiled; it consumes the state. `placed`: the state's shardings. Not `looped`: the same, one step after another from
-    outside, for what XLA computes slowly inside a loop (convolutions on a CPU: 20 times, measured)."""
+    """Compiles `repeat`; the compiled call donates the state. `placed` holds the state's shardings.
+
+    With `looped=False` the steps are dispatched one by one. XLA computes some operations slowly inside a loop (convolutions on a CPU:
+    20 times slower, measured).
+    """
     whole = everywhere(mesh)
     if looped:
         return jax.jit(on_mesh(repeat(step, schedule), mesh), donate_argnums=0, out_shardings=(placed, whole))
@@ -92,19 +98,19 @@ def make_call(step: Step, schedule: Callable[[Any], Any], mesh: Mesh, placed: Py
 
 
 def _check_carried(before: PyTree, after: PyTree) -> None:
-    """Raises UserError where a step does not return what it was handed, in structure, shapes and types."""
+    """Raises UserError if a step changes the structure, shapes or dtypes of the carried state."""
     unlike = differing(before, after)
     if unlike:
         raise UserError(
-            f"what is carried from step to step changes: {unlike}. A treatment's gradient arrow returns all that is carried, and its "
-            "objective what its own carry made, in Aux.carried."
+            f"the state carried from step to step changes: {unlike}. The gradient arrow of a treatment must return all carried state, and "
+            "its objective must return in Aux.carried what its own carry function created."
         )
 
 
 def _numbered(step: Step, schedule: Callable[[Any], Any]) -> tuple[Callable[..., tuple[TrainState, Metrics]], Callable[..., Metrics]]:
-    """`numbered(state, stacked, batches, i)`: the step on batch i, its metrics in row i; `empty(state, batches)`: the rows before."""
+    """Returns `numbered(state, stacked, batches, i)`, which steps on batch i and writes row i, and `empty(state, batches)`, zero rows."""
 
-    @jax.jit  # traced once for its shapes and its use
+    @jax.jit  # one trace serves both eval_shape and the step
     def one(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         after, metrics = step(state, batch)
         return after, {**metrics, "learning_rate": jnp.asarray(schedule(state.step), jnp.float32)}

@@ -1,10 +1,11 @@
-"""Early stopping: the best value of a validation metric so far, and how many looks without a better one are left.
+"""Early stopping: the best value of a validation metric so far, and the number of validations without improvement still allowed.
 
     stopping = begin(patience)
-    stopping = look(stopping, value, step, patience, smallest, higher)      # after each evaluation
-    if stopping.patience_left == 0: ...                                     # end, and go back to the parameters of stopping.step
+    stopping = look(stopping, value, step, patience, smallest, higher)      # after each validation
+    if stopping.patience_left == 0: ...                                     # stop, and restore the parameters of stopping.step
 
-A pure record of three numbers, so a run that goes on after a kill carries it in its checkpoint: `Stopping(**json)`, `_asdict()`.
+The state is an immutable record of three numbers. A checkpoint stores it so that a resumed run continues with it: `Stopping(**json)`,
+`_asdict()`.
 """
 
 from typing import NamedTuple
@@ -12,19 +13,20 @@ from typing import NamedTuple
 
 class Stopping(NamedTuple):
     best: float | None  # the best value seen; None before the first finite one
-    step: int  # at which it was seen
-    patience_left: int  # looks without a better value that are still waited for; 0: stop
+    step: int  # step of the best value
+    patience_left: int  # validations without improvement still allowed; 0: stop
 
 
 def begin(patience: int) -> Stopping:
-    """Before the first look. `patience` is at least 1."""
+    """Returns the state before the first validation. `patience` must be at least 1."""
     return Stopping(None, 0, patience)
 
 
 def look(stopping: Stopping, value: float, step: int, patience: int, smallest: float = 0.0, higher: bool = True) -> Stopping:
-    """The record after the metric was `value` at `step`. Better is more than `smallest` above the best (below it, unless `higher`).
+    """Returns the state after the metric was `value` at `step`.
 
-    A value that is not a number is never better. Once patience has run out the record stays as it is.
+    A value improves if it exceeds the best by more than `smallest` (falls below it, unless `higher`). NaN never improves. Once patience
+    has run out, the state no longer changes.
     """
     if stopping.patience_left == 0:
         return stopping

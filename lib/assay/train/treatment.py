@@ -1,10 +1,10 @@
-"""A treatment: functions at the links of Task -> Model -> Objective -> Gradient -> Step. The identity treatment changes no bit.
+"""Treatments: functions at the links of Task -> Model -> Objective -> Gradient -> Step. The identity treatment changes no bit.
 
-A list of treatments applies link by link, in order. The step is written once and never transformed.
+A list of treatments is applied in order at each link. The training step itself is never transformed.
 
-What a treatment keeps from step to step besides parameters (control variates, an adversary's weights over groups) is carried: `carry` makes
-it, a gradient arrow takes and returns all that is carried, an objective reads `params["carried"]` and returns its part in `Aux`. It is
-saved with the state, and no optimizer, norm, average or count of parameters sees it.
+State that a treatment keeps from step to step besides parameters (control variates, an adversary's weights over groups) is carried. `carry`
+creates it. A gradient arrow takes and returns all carried state. An objective reads `params["carried"]` and returns its part in `Aux`.
+Carried state is saved with the checkpoint, but excluded from the optimizer, norms, averages and parameter counts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,10 +22,10 @@ from assay.tasks.task import Task
 from assay.train.objective import MODEL, Aux, Objective
 
 Init = Callable[[jax.Array, Batch], PyTree]  # (key, batch) -> parameters of the model
-# (params, batch, key, step, carried) -> (grads, aux, carried). `key` is the run's own, the same at every step: randomness of a step is
-# rng.stream(key, NAME, step), and whoever asks for several gradients hands each a key of its own, such as rng.stream(key, "client", i).
+# (params, batch, key, step, carried) -> (grads, aux, carried). `key` is the run's key, the same at every step. Randomness of a step is
+# rng.stream(key, NAME, step). Code that takes several gradients passes a distinct key to each, such as rng.stream(key, "client", i).
 Gradient = Callable[[PyTree, Batch, jax.Array, jax.Array, PyTree], tuple[PyTree, Aux, PyTree]]
-PART = "part"  # a column of a batch, [rows] and all equal: parts of one batch that draw different randomness from one key
+PART = "part"  # batch column [rows] of one repeated value: parts of one batch that draw different randomness from one key
 Choices = tuple[Any, Mapping[str, Any]]  # (the TrainConfig, config.model)
 
 
@@ -66,42 +66,42 @@ def _same_model(model: Model, params: PyTree) -> tuple[Model, PyTree]:
 
 
 class Treatment(NamedTuple):
-    settings: Callable[[Any, Mapping[str, Any]], Choices] = _same_settings  # early stopping, dropout; asked before anything is built
-    task: Callable[[Task], Task] = _same  # what is asked, and how the answer is read (a scratchpad)
-    init: Callable[[Init], Init] = _same  # how parameters are drawn (an ensemble's)
-    start: Callable[[PyTree], PyTree] = _nothing  # shapes of {"model": ...} -> values for a part of it; asked by a fresh start only
-    model: Callable[[Model, PyTree], tuple[Model, PyTree]] = _same_model  # prune by surgery, quantise, LoRA, ensemble
-    objective: Callable[[Objective], Objective] = _same  # distil, attack, augment, L1
+    settings: Callable[[Any, Mapping[str, Any]], Choices] = _same_settings  # early stopping, dropout; applied before anything is built
+    task: Callable[[Task], Task] = _same  # changes the question and how the answer is read (a scratchpad)
+    init: Callable[[Init], Init] = _same  # changes parameter initialization (an ensemble's)
+    start: Callable[[PyTree], PyTree] = _nothing  # shapes of {"model": ...} -> values for a part of it; used by a fresh start only
+    model: Callable[[Model, PyTree], tuple[Model, PyTree]] = _same_model  # structured pruning, quantization, LoRA, ensembles
+    objective: Callable[[Objective], Objective] = _same  # distillation, adversarial training, augmentation, L1
     gradient: Callable[[Gradient], Gradient] = _same  # per-example clipping and noise, federated rounds, SAM
-    # (shapes of the trained parameters, what the model sees at once) -> what is carried at first, by a name that no other treatment takes
+    # (shapes of the trained parameters, one model input) -> initial carried state, under a name that no other treatment uses
     carry: Callable[[PyTree, Batch], Mapping[str, PyTree]] = _nothing_carried
     optimizer: Callable[[Any], Any] = _same  # masks, EMA
-    sample: Callable[[Sample, Source], Sample] = _same_sample  # which examples a step sees: two domains, episodes, clients
-    one: Callable[[Batch], Batch] = _same  # a step's batch -> what the model sees at once: one client's rows, one episode
-    final: Callable[[Any, PyTree], PyTree] = _same_params  # (state, its parameters) -> those that evaluation reads (an average)
+    sample: Callable[[Sample, Source], Sample] = _same_sample  # selects the examples of a step: two domains, episodes, clients
+    one: Callable[[Batch], Batch] = _same  # a step's batch -> one model input: one client's rows, one episode
+    final: Callable[[Any, PyTree], PyTree] = _same_params  # (state, its parameters) -> parameters for evaluation (an average)
     inherit: Callable[[], tuple[Model, PyTree]] | None = (
-        None  # another run's treated model and parameters, as `model` before this one made them
+        None  # loads another run's treated model and parameters, as produced by `model` of the treatments listed before
     )
     convert: Callable[[Model, PyTree], PyTree] | None = (
-        None  # inherited parameters -> those after `model`, with data; None: `model` makes them
+        None  # inherited parameters -> those after `model`, computed with data; None: `model` computes them
     )
-    prepare: Callable[[], None] = _ready  # asked once before a run trains, and not by evaluation: what is missing is a UserError
-    finished: bool = False  # whether it is for parameters that another run has trained: `inherit` stands in the list too
-    steps: int = 0  # updates that it takes until it is done
+    prepare: Callable[[], None] = _ready  # called once before training, not by evaluation; raises UserError if something is missing
+    finished: bool = False  # True if it applies to parameters of a trained run: the list must also contain `inherit`
+    steps: int = 0  # updates it needs to complete
     given: Mapping[
         str, PyTree | Callable[[], PyTree]
-    ] = {}  # trees that enter the state (a teacher); what a function loads is not saved with it
+    ] = {}  # trees added to the state (a teacher); trees loaded by a function are not saved with it
     frozen: str = ""  # path regex of parameters that are read but not trained
-    mixes: bool = False  # whether a row's loss or gradient depends on other rows of its batch (mixup, CORAL, batch statistics)
-    per_example: bool = False  # whether the gradient arrow asks for the gradient of each row alone
-    secret: bool = False  # whether noise and sampling must not follow from the published seed (core/secret.py)
-    name: str = "unnamed"  # as rows and config.json say it
+    mixes: bool = False  # True if a row's loss or gradient depends on other rows of its batch (mixup, CORAL, batch statistics)
+    per_example: bool = False  # True if the gradient arrow takes per-example gradients
+    secret: bool = False  # True if noise and sampling must not be predictable from the published seed (core/secret.py)
+    name: str = "unnamed"  # name in result rows and config.json
 
 
 def compose(treatments: Sequence[Treatment]) -> Treatment:
-    """One treatment that applies all, the first first. No treatments compose to the identity.
+    """Composes treatments into one that applies them in order. An empty list composes to the identity.
 
-    Raises UserError where two carry something under one name, and where rows are mixed below per-example gradients.
+    Raises UserError if two treatments carry state under one name, or if rows are mixed below per-example gradients.
     """
     _check_order(treatments)
 
@@ -123,7 +123,7 @@ def compose(treatments: Sequence[Treatment]) -> Treatment:
         return reduce(lambda so_far, treatment: treatment.sample(so_far, source), treatments, sample)
 
     def one(batch: Batch) -> Batch:
-        return reduce(lambda so_far, treatment: treatment.one(so_far), reversed(treatments), batch)  # the last added the outermost axis
+        return reduce(lambda so_far, treatment: treatment.one(so_far), reversed(treatments), batch)  # the last one adds the outer axis
 
     def carry(shapes: PyTree, batch: Batch) -> Mapping[str, PyTree]:
         carried: dict[str, PyTree] = {}
@@ -131,7 +131,7 @@ def compose(treatments: Sequence[Treatment]) -> Treatment:
             found = treatment.carry(shapes, batch)
             if taken := [name for name in found if name in carried or name == MODEL]:
                 raise UserError(
-                    f"the treatment {treatment.name!r} carries {taken[0]!r}, a name that is taken. Leave one of them out of "
+                    f"the treatment {treatment.name!r} carries {taken[0]!r}, a name that is taken. Remove one of them from "
                     "--config.treatments, or give it another name in Treatment.carry."
                 )
             carried |= found
@@ -190,7 +190,7 @@ def compose(treatments: Sequence[Treatment]) -> Treatment:
 
 
 def links(treatments: Sequence[Treatment]) -> dict[str, list[str]]:
-    """Which treatments act at which link, in order: the composition, for config.json."""
+    """Returns the treatments that act at each link, in order: the composition stored in config.json."""
     identity = Treatment()
     names = ["settings", "task", "init", "start", "inherit", "model", "objective"]
     names += ["gradient", "carry", "optimizer", "sample", "one", "final"]
@@ -199,10 +199,10 @@ def links(treatments: Sequence[Treatment]) -> dict[str, list[str]]:
 
 
 def _check_order(treatments: Sequence[Treatment]) -> None:
-    """Raises UserError for a list in which per-example gradients would silently undo what another treatment does over rows.
+    """Raises UserError if per-example gradients would silently cancel what another treatment does across rows.
 
-    The gradient link applies the first listed innermost, and objectives and models are below all of it: whatever mixes rows there sees
-    single rows.
+    The gradient link applies the first listed treatment innermost; objectives and models lie below all of them. Anything there that mixes
+    rows would see single rows.
     """
     for place, outer in enumerate(treatments):
         if not outer.per_example:
@@ -212,11 +212,11 @@ def _check_order(treatments: Sequence[Treatment]) -> None:
                 continue
             if inner.gradient is _same or inner.objective is not _same or inner.model is not _same_model:
                 raise UserError(
-                    f"the treatment {outer.name!r} takes the gradient of each example alone, and {inner.name!r} mixes the examples of a "
-                    "batch, which would have no effect. Leave one of them out of --config.treatments."
+                    f"the treatment {outer.name!r} takes per-example gradients, and {inner.name!r} mixes the examples of a "
+                    "batch, which would have no effect. Remove one of them from --config.treatments."
                 )
             if other < place:
                 raise UserError(
-                    f"the treatment {outer.name!r} takes the gradient of each example alone, and {inner.name!r}, listed before it, mixes "
+                    f"the treatment {outer.name!r} takes per-example gradients, and {inner.name!r}, listed before it, mixes "
                     f"the examples of a batch, which would have no effect. List {inner.name!r} after it in --config.treatments."
                 )

@@ -1,7 +1,7 @@
-"""Looks at the validation split while training goes on, and early stopping by what they show.
+"""Validation during training, and early stopping.
 
 Every `train.validate_every` steps the headline metric of `valid` is measured and written to metrics.jsonl. With `train.patience`, training
-stops after so many looks without a better value, and the run answers with the parameters of its best look, which lie in `best/`.
+stops after that many validations without improvement. The run then uses the parameters of the best validation, which are stored in `best/`.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ SPLIT = "valid"
 
 
 class Watch:
-    """The looks of one run; made by `watching`. `stopping` is what a checkpoint keeps of them."""
+    """Validates one run; made by `watching`. A checkpoint stores `stopping`."""
 
     def __init__(
         self,
@@ -37,11 +37,11 @@ class Watch:
         self.stopping = begin(max(patience, 1))
 
     def until(self, step: int) -> int:
-        """Steps from `step` to the next look."""
+        """Returns the number of steps from `step` to the next validation."""
         return self.every - step % self.every if self.every else 1 << 30
 
     def look(self, step: int, state: TrainState, log: Log) -> bool:
-        """Measures where a look is due; True where training shall stop."""
+        """Validates if due and returns True if training should stop."""
         if not self.every or step % self.every or self.over:
             return self.over
         name, value = self.measure(state)
@@ -50,7 +50,7 @@ class Watch:
             self.stopping = look(self.stopping, value, step, self.patience, higher=name not in LOWER_IS_BETTER)
             if self.stopping.step == step and self.best is not None:
                 self.best.save(step, self.saved(state), {})
-                self.best.finished()  # a checkpoint that names this look is only written once its parameters are there
+                self.best.finished()  # a checkpoint that refers to this validation must not be written before its parameters are stored
         return self.over
 
     @property
@@ -58,7 +58,7 @@ class Watch:
         return bool(self.patience) and self.stopping.patience_left == 0
 
     def resume(self, kept: dict) -> None:
-        """Goes on from what a checkpoint kept."""
+        """Restores the early-stopping state from a checkpoint's data."""
         if self.patience and kept.get("stopping"):
             self.stopping = Stopping(**kept["stopping"])
 
@@ -68,7 +68,7 @@ class Watch:
 
 @contextmanager
 def watching(made: Experiment, folder: WorkDir, mesh: Mesh) -> Iterator[Watch]:
-    """A Watch of the run, with `best/` open where it may stop early. Raises UserError where there is nothing to look at."""
+    """Yields a Watch, with `best/` open if the run may stop early. Raises UserError if the task has no validation split."""
     train = made.settings.train
     if train.validate_every and SPLIT not in made.task.splits:
         raise UserError(

@@ -1,4 +1,4 @@
-"""What a work directory holds, apart from its checkpoints: the public interface that scripts rely on. Written atomically, read strictly."""
+"""Files of a work directory other than checkpoints: the public interface for scripts. Writes are atomic; reads validate the contents."""
 
 import json
 import os
@@ -16,25 +16,25 @@ from assay.config.schema import differences
 from assay.core.errors import UserError
 from assay.dist.launch import leader
 
-EXTRA = ("experiment", "composition", "data")  # in config.json beside the config's own keys
+EXTRA = ("experiment", "composition", "data")  # keys of config.json besides those of the config
 
 
 class WorkDir:
-    """The folder of one run."""
+    """Work directory of one run."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path).absolute()
         self.config, self.results, self.metrics = (self.path / name for name in ("config.json", "results.json", "metrics.jsonl"))
         self.checkpoints, self.best, self.set_aside = (self.path / name for name in ("checkpoints", "best", "set_aside"))
         self.timing, self.profile = self.path / "timing.json", self.path / "profile"
-        self.secret = self.path / "secret.json"  # the fingerprint of one
+        self.secret = self.path / "secret.json"  # the secret's fingerprint
         self.tensorboard, self.report = self.path / "tensorboard", self.path / "report.html"
 
     def predictions(self, split: str) -> Path:
         return self.path / "predictions" / f"{split}.jsonl"
 
     def check(self, config: Mapping[str, Any], free: Sequence[str]) -> None:
-        """Makes the folder where there is none; else the run there may differ in `free` keys only. Raises UserError."""
+        """Creates the folder if it does not exist; an existing run may differ only in the keys `free`. Raises UserError."""
         if self.config.exists():
             changed = {
                 key: pair for key, pair in differences(self.read_config(), config).items() if not _is_free(key, (*free, "experiment"))
@@ -64,7 +64,7 @@ class WorkDir:
         )
 
     def claim(self, config: Mapping[str, Any]) -> None:
-        """Writes config.json; results of fewer steps or of another evaluation go. Only after `check`, and after what is there was read."""
+        """Writes config.json and deletes outdated results.json. Call it only after `check` and after existing files have been read."""
         if leader():
             self.results.unlink(missing_ok=True)
         self.write_json(self.config, config)
@@ -79,7 +79,7 @@ class WorkDir:
         return self._read(self.results, hint, {"schema": int, "rows": list, "environment": dict})
 
     def finished(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
-        """results.json of a run that ended with just this config, else None."""
+        """Returns results.json of a run that finished with exactly this config, else None."""
         if not (self.results.exists() and self.config.exists()):
             return None
         return None if {*differences(self.read_config(), config)} - {"experiment"} else self.read_results()
@@ -93,7 +93,7 @@ class WorkDir:
         write_text(self.predictions(split), "".join(json.dumps(record) + "\n" for record in records))
 
     def cut_metrics(self, step: int) -> None:
-        """Drops logged lines after `step`, and a last line that a kill cut short."""
+        """Drops logged lines after `step`, and a last line truncated by a kill."""
         if not self.metrics.exists():
             return
         kept = []
@@ -110,7 +110,7 @@ class WorkDir:
         write_text(path, json.dumps(value, indent=1) + "\n")
 
     def check_parts(self) -> None:
-        """Raises UserError where a part of the folder is a file in place of a folder, or the other way round."""
+        """Raises UserError if a path that must be a folder is a file, or the reverse."""
         try:
             for path in (self.checkpoints, self.best, self.set_aside, self.tensorboard, self.profile, self.path / "predictions"):
                 if path.exists() and not path.is_dir():
@@ -138,8 +138,7 @@ class WorkDir:
 
 
 def check_writable(folder: str | Path) -> None:
-    """Raises UserError where no file can be made in a folder, or in the nearest one above it that is there, in every process alike. It
-    leaves nothing behind."""
+    """Raises UserError, in every process, if files cannot be created in `folder` or its nearest existing parent. Leaves nothing behind."""
     whole = Path(folder).absolute()
     try:
         tempfile.TemporaryFile(dir=next(path for path in (whole, *whole.parents) if path.exists())).close()
@@ -148,12 +147,12 @@ def check_writable(folder: str | Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes the whole file or nothing; of several processes the first does. Raises UserError where the system does not let it."""
-    write_bytes(path, text.encode("utf-8", "replace"))  # a lone surrogate is no reason to lose a page
+    """Writes the file atomically; with several processes, process 0 writes. Raises UserError if the system refuses."""
+    write_bytes(path, text.encode("utf-8", "replace"))  # a lone surrogate must not prevent writing a page
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """As write_text."""
+    """Writes bytes as `write_text` writes text."""
     if not leader():
         return
     try:
@@ -176,7 +175,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, devices and the commit of the source, where there is one."""
+    """Returns versions, devices, and the commit of the source if known."""
     versions = {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")}
     versions["assay"] = assay.__version__
     devices = jax.devices()
@@ -184,7 +183,7 @@ def environment() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """HEAD of the checkout that holds this file, read without running git."""
+    """Reads HEAD of the checkout that holds this file, without running git."""
     for folder in Path(__file__).resolve().parents:
         head = folder / ".git" / "HEAD"
         if head.is_file():
@@ -196,7 +195,7 @@ def _commit() -> str | None:
     return None
 
 
-COMMIT = _commit()  # of the code that was loaded, whatever is committed while it runs
+COMMIT = _commit()  # read at import: commits made during the run do not matter
 
 
 def _is_free(key: str, free: Sequence[str]) -> bool:

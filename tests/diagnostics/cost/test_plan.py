@@ -64,7 +64,7 @@ def test_loops_and_branches():
     assert flops(lambda x: jax.lax.scan(lambda c, _: (c @ x, None), x, None, length=5)[0], square) == 5 * once
     assert flops(lambda x: jax.lax.cond(x[0, 0] > 0, lambda x: x @ x @ x, lambda x: x, x), square) == 2 * once
     assert flops(jax.checkpoint(jax.jit(lambda x: x @ x)), square) == once
-    with pytest.raises(ValueError, match="length is data"):
+    with pytest.raises(ValueError, match="length depends on data"):
         flops(lambda x: jax.lax.while_loop(lambda c: c[0, 0] < 0, lambda c: c @ c, x), square)
 
 

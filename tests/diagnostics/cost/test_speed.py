@@ -89,7 +89,7 @@ def test_the_seconds_are_kept():
 def test_batches_may_lie_ready_and_are_checked():
     made = {rows: batches()(rows) for rows in (ONE, MANY)}
     assert speed({"one": (*perceptron(1), made)}, seconds=0.0)["one"].latency_p50_seconds > 0
-    with pytest.raises(ValueError, match="a batch of 64 was asked for, and 1 rows were given"):
+    with pytest.raises(ValueError, match="a batch of 64 rows was requested, but 1 rows were given"):
         speed({"one": (*perceptron(1), lambda rows: batches()(1))}, seconds=0.0)
     with pytest.raises(ValueError, match="no model"):
         speed({})

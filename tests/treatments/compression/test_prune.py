@@ -240,5 +240,5 @@ def test_mistakes_are_told(tiny):
     with pytest.raises(UserError, match=r"paths=nowhere.*Some paths: model/block_0.*kernel"):
         assemble(tiny("lstm", {"treatments": "prune:sparsity=0.5,paths=nowhere"}), treatments(["prune:sparsity=0.5,paths=nowhere"]))
     for spec, steps in (("prune:sparsity=0.5,score=snip", "0"), ("prune:sparsity=0.5,ramp=40", "39")):
-        with pytest.raises(UserError, match=r"steps until it is done.*config.train.steps"):
+        with pytest.raises(UserError, match=r"steps to complete.*config.train.steps"):
             assemble(tiny("lstm", {"treatments": spec, "train.steps": steps}), treatments([spec]))

@@ -1,6 +1,6 @@
-"""What accelerators can do, by their makers' pages. A topology is a chip and how many: `v5e:16x16`, `h100:8`.
+"""Peak rates of accelerators from vendor documentation. A topology is a chip and a shape: `v5e:16x16`, `h100:8`.
 
-TPU   docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e, read in November 2026; links: all of a chip's together, in one direction
+TPU   docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e, read in November 2026; links: all links of a chip together, in one direction
 GPU   NVIDIA's data sheets of A100 80 GB SXM, H100 SXM, H200 SXM: dense bfloat16; links: NVLink in one direction
 """
 
@@ -13,11 +13,11 @@ from assay.core.errors import UserError, unknown
 
 
 class Chip(NamedTuple):
-    flops: float  # bfloat16 operations a second at the peak
+    flops: float  # peak bfloat16 operations per second
     memory: float  # bytes
-    bandwidth: float  # bytes a second, from memory
-    links: float  # bytes a second, out of a chip to the others
-    tpu: bool = False  # XLA compiles for it without one
+    bandwidth: float  # memory bandwidth in bytes per second
+    links: float  # bytes per second from a chip to the others
+    tpu: bool = False  # True if XLA can compile for it without the hardware
 
 
 CHIPS: Mapping[str, Chip] = {
@@ -32,7 +32,7 @@ CHIPS: Mapping[str, Chip] = {
 
 
 class Topology(NamedTuple):
-    name: str  # as it was given
+    name: str  # as given by the user
     chip: str
     shape: tuple[int, ...]  # chips along each axis
 
@@ -46,10 +46,10 @@ class Topology(NamedTuple):
 
 
 def topology(text: str) -> Topology:
-    """`v5e:16x16` -> 256 chips. Raises UserError for an unknown chip or a shape that is none."""
+    """Parses `v5e:16x16` -> 256 chips. Raises UserError for an unknown chip or an invalid shape."""
     name, colon, shape = text.partition(":")
     if name not in CHIPS:
         raise unknown("chip", name, CHIPS, "--topology=CHIP:SHAPE")
     if not colon or not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", shape):
-        raise UserError(f"--topology={text!r} names no shape. Write CHIP:SHAPE, such as v5e:16x16, v5p:4x4x4 or h100:8.")
+        raise UserError(f"--topology={text!r} has no valid shape. Write CHIP:SHAPE, such as v5e:16x16, v5p:4x4x4 or h100:8.")
     return Topology(text, name, tuple(int(size) for size in shape.split("x")))

@@ -1,11 +1,11 @@
-"""What a compiled program sends between devices, read from its text."""
+"""Traffic between devices in a compiled program, parsed from its text."""
 
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
-TRAVELS = {"all-reduce": 2.0}  # how often each byte crosses a link: a sum is a scatter and a gather
+TRAVELS = {"all-reduce": 2.0}  # how often each byte crosses a link: an all-reduce is a reduce-scatter and an all-gather
 _WIDTHS = {"pred": 8, "s4": 4, "u4": 4, "s8": 8, "u8": 8, "f8e4m3fn": 8, "f8e5m2": 8, "s16": 16, "u16": 16, "bf16": 16, "f16": 16}
 _WIDTHS |= {"s32": 32, "u32": 32, "f32": 32, "s64": 64, "u64": 64, "f64": 64}
 _CALL = re.compile(rf"= (\([^=]*?\)|\S+) ({'|'.join(KINDS)})(-start)?\(([^\n]*)")
@@ -15,12 +15,12 @@ _CHANNEL = re.compile(r"channel_id=(\d+)")
 
 class Traffic(NamedTuple):
     calls: int
-    bytes: float  # that a device receives in a call of each, all together: the larger of what goes in and what comes out
+    bytes: float  # bytes that a device receives, summed over calls: the larger of inputs and outputs
 
 
 def collectives(text: str) -> Mapping[str, Traffic]:
-    """Of one run of the program's every part, by kind. A loop's body counts once. A collective that the compiler has cut into pieces, which
-    share a channel, counts once."""
+    """Returns the traffic of one pass through the program, by kind. A loop body counts once. A collective that the compiler split into
+    pieces, which share a channel, counts once."""
     found: dict[str, dict[str, float]] = {}
     for i, (result, kind, start, rest) in enumerate(_CALL.findall(re.sub(r"/\*.*?\*/", "", text))):
         channel = _CHANNEL.search(rest)
@@ -35,12 +35,12 @@ def collectives(text: str) -> Mapping[str, Traffic]:
 
 
 def seconds(traffic: Mapping[str, Traffic], links: float) -> float:
-    """How long the links of a device are busy at least."""
+    """Returns the minimum time that a device's links are busy, in seconds."""
     return sum(TRAVELS.get(kind, 1.0) * one.bytes for kind, one in traffic.items()) / links
 
 
 def _bytes(text: str, start: bool = False) -> float:
-    """Of all arrays in a type such as `(bf16[4,8]{1,0}, f32[])`; the result of a -start names its operands first."""
+    """Returns the bytes of all arrays in a type such as `(bf16[4,8]{1,0}, f32[])`; the result of a -start lists its operands first."""
     sizes = []
     for kind, shape in _ARRAY.findall(text):
         if kind in _WIDTHS:

@@ -1,11 +1,11 @@
-"""What a model costs: numbers, bytes on disk and in memory, operations, peak memory, compile time. Latency is in speed.py.
+"""Cost of a model: parameters, bytes on disk and in memory, operations, peak memory, compile time. speed.py measures latency.
 
     cost(model, params, example_batch(task, "valid", rows=1))
 
-Operations of an example are counted in the program as it is written (flops.py), exact for products, convolutions and attention, with a
-multiplication and an addition as two; XLA's own count, which has element-wise operations and counts a loop once, stands beside it.
-The forward pass is that of a call without training, whose taps nobody reads. A pruned weight that is still stored costs as much as another:
-`nonzero` says how many are left, and only what is smaller in bytes is smaller.
+Operations per example are counted in the program as written (flops.py): exact for products, convolutions and attention, with a multiply-add
+as two. XLA's own count, which includes element-wise operations and counts a loop once, is reported beside it. The forward pass is an
+inference call whose taps are not read. Pruned weights that are still stored cost as much as others. `nonzero` counts the remaining ones,
+but only a smaller size in bytes is a saving.
 """
 
 import tempfile
@@ -27,27 +27,27 @@ from assay.infer.export import export, exported_bytes
 from assay.models.model import Batch, Model
 from assay.tasks.task import Task
 
-CHOSEN = ("valid", "iid")  # splits that examples are taken from, the first that the task has; then any but those below
+CHOSEN = ("valid", "iid")  # splits that examples are taken from, the first that the task has; then any except LEFT_ALONE
 LEFT_ALONE = ("test", "train")
 
 
 class Cost(NamedTuple):
-    """Of one model. Peak memory and compile time are those of the forward pass on the batch that was given."""
+    """Costs of one model. Peak memory and compile time are those of the forward pass on the given batch."""
 
-    parameters: int  # numbers, scales of quantised ones included
-    nonzero: int  # of them, those that are not zero
+    parameters: int  # number of values, including the scales of quantized ones
+    nonzero: int  # number of nonzero values
     bytes_on_disk: int  # values alone, as infer.export writes them
-    bytes_in_memory: int  # of the parameters on the device
-    flops_per_example: int | None  # counted; None where a loop's length is data
-    xla_flops_per_example: float | None  # XLA's count; None where the device's compiler gives none
+    bytes_in_memory: int  # parameters on the device
+    flops_per_example: int | None  # counted; None if a loop's length depends on data
+    xla_flops_per_example: float | None  # XLA's count; None if the device's compiler reports none
     peak_memory_bytes: int | None  # parameters, batch, results and temporaries together; None as above
     compile_seconds: float  # without the compilation cache
-    folder_bytes: int = 0  # of the folder that infer.export writes, with its index
-    temporary_bytes: int | None = None  # of the peak memory, what only the computation needs
+    folder_bytes: int = 0  # folder written by infer.export, with its index
+    temporary_bytes: int | None = None  # part of the peak memory used for temporaries
 
 
 def cost(model: Model, params: PyTree, batch: Mapping[str, Any]) -> Cost:
-    """Compiles the forward pass for the batch [rows, ...], as example_batch makes one, on the default device."""
+    """Compiles the forward pass for the batch [rows, ...], as made by example_batch, on the default device."""
     rows = len(jax.tree.leaves(dict(batch))[0])
     program, seconds = compiled_forward(model, params, batch)
     one = {name: jax.ShapeDtypeStruct((1, *array.shape[1:]), array.dtype) for name, array in batch.items()}
@@ -67,19 +67,19 @@ def cost(model: Model, params: PyTree, batch: Mapping[str, Any]) -> Cost:
 
 
 def bytes_in_memory(params: PyTree) -> int:
-    """Bytes of the parameters as the default device lays them out.
+    """Returns the bytes of the parameters as laid out on the default device.
 
-    The compiler is asked, as `nbytes` and `on_device_size_in_bytes` say a byte for an int4, and XLA stores two in a byte: on a CPU the
-    resident memory of a process grows by 0.48 bytes for each int4, and by 0.96 for each int8 (measured).
+    The compiler's report is used, because `nbytes` and `on_device_size_in_bytes` count one byte per int4, while XLA stores two in a byte.
+    On a CPU the resident memory of a process grows by 0.48 bytes per int4 and by 0.96 per int8 (measured).
     """
     found = jax.jit(_nothing, keep_unused=True).lower(params).compile().memory_analysis()
     return exported_bytes(params) if found is None else int(found.argument_size_in_bytes)
 
 
 def compiled_forward(model: Model, params: PyTree, batch: Mapping[str, Any]) -> tuple[Any, float]:
-    """The forward pass compiled for a batch's shape, called as `program(params, dict(batch))`, and the seconds that XLA took.
+    """Returns the forward pass compiled for a batch's shape, called as `program(params, dict(batch))`, and the compile time in seconds.
 
-    The parameters are its arguments: as constants they would be folded into the program, and quantised ones be widened before it runs.
+    The parameters are arguments: as constants they would be folded into the program, and quantized ones widened before it runs.
     """
     lowered = jax.jit(forward(model)).lower(params, dict(batch))
     with _uncached():
@@ -89,18 +89,18 @@ def compiled_forward(model: Model, params: PyTree, batch: Mapping[str, Any]) -> 
 
 
 def forward(model: Model) -> Callable[[PyTree, Batch], PyTree]:
-    """`(params, batch) -> logits`."""
+    """Returns `(params, batch) -> logits`."""
     return lambda params, batch: model.apply(params, batch).logits
 
 
 def example_batch(task: Task, split: str, rows: int) -> dict[str, np.ndarray]:
-    """The longest examples of a split, as many as `rows`, encoded and padded to the split's longest length: the shape that costs most.
+    """Returns the `rows` longest examples of a split, encoded and padded to the split's longest length: the most expensive shape.
 
-    `split`: "" takes `valid`, or where there is none what comes nearest. Raises UserError for `test`, which no choice may look at.
+    `split=""` takes `valid`, or the closest substitute. Raises UserError for `test`, which must not influence choices.
     """
     split = split or _split(task)
     if split == "test":
-        raise UserError("a cost is not measured on the split 'test', which choices leave alone. Set --split=valid, or leave it out.")
+        raise UserError("cost is not measured on the split 'test', which must not influence choices. Set --split=valid, or omit it.")
     source = task.source(split)
     examples = source.fetch(np.resize(source.indices(rows)[-rows:], rows))
     return {**task.encode(examples, task.width(source.lengths[1])), "weight": np.ones(rows, np.float32)}
@@ -145,11 +145,11 @@ def _split(task: Task) -> str:
 
 @contextmanager
 def _uncached() -> Iterator[None]:
-    """What is compiled inside comes from no compilation cache, and leaves nothing there."""
-    config: Any = jax.config  # its attributes are made when JAX is imported
+    """Disables the compilation cache inside the block, for reads and writes."""
+    config: Any = jax.config  # its attributes are created when JAX is imported
     before = config.jax_enable_compilation_cache
     config.update("jax_enable_compilation_cache", False)
-    compilation_cache.reset_cache()  # whether there is one is asked once, and kept
+    compilation_cache.reset_cache()  # JAX checks for a cache once and remembers the answer
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Cost as rows: what cost.py counts of a model, by the parts of it. Numbers of the model as it is, which no sample stands behind."""
+"""Cost rows: the counts of cost.py, by part of the model. These are deterministic quantities."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,40 +14,40 @@ from assay.diagnostics.subject import Subject
 from assay.infer.export import exported_bytes
 
 GROUP = "cost"
-COSTS = {  # field of Cost -> (name, unit, how, what it means)
-    "parameters": ("parameters", "", "numbers in the parameters, scales of quantised ones included", ""),
-    "bytes_on_disk": ("bytes_on_disk", "bytes", "values of the exported parameters, int4 packed two to a byte", "So much is shipped."),
-    "bytes_in_memory": ("bytes_in_memory", "bytes", "of the parameters on the device", "So much memory the parameters take."),
+COSTS = {  # field of Cost -> (name, unit, how, meaning)
+    "parameters": ("parameters", "", "number of parameter values, including the scales of quantized ones", ""),
+    "bytes_on_disk": ("bytes_on_disk", "bytes", "exported parameter values, with two int4 values per byte", "Size of the shipped model."),
+    "bytes_in_memory": ("bytes_in_memory", "bytes", "parameters on the device", "Memory for the parameters."),
     "flops_per_example": (
         "flops",
         "operations",
-        "of one of the longest examples, in products, convolutions and attention; a multiplication and an addition are two",
-        "So many operations an answer takes.",
+        "matrix products, convolutions and attention on one of the longest examples; a multiply-add counts as two",
+        "Operations per answer.",
     ),
-    "xla_flops_per_example": ("xla_flops", "operations", "of one example as XLA counts them, a loop once", "XLA's count beside ours."),
+    "xla_flops_per_example": ("xla_flops", "operations", "XLA's count for one example, in which a loop counts once", "XLA's own count."),
     "peak_memory_bytes": (
         "peak_memory",
         "bytes",
-        "of the forward pass of one example: parameters, batch, results and temporaries",
-        "So much memory an answer takes.",
+        "forward pass of one example: parameters, batch, results and temporaries",
+        "Memory needed for an answer.",
     ),
 }
 
-COMPILED = ("xla_flops", "peak_memory")  # rows of the compiled program, which an edit makes another one
-EDITED = "; without edits, which unroll the loop over blocks, and where they change attention weights leave the fused kernel"
+COMPILED = ("xla_flops", "peak_memory")  # rows that depend on the compiled program, which edits change
+EDITED = "; measured without edits, which unroll the loop over blocks and bypass the fused kernel if they change attention weights"
 
 
 def costs(subject: Subject) -> list[Measurement]:
-    """Numbers of the parameters and of the forward pass of one example. The interval of a count is the count."""
+    """Counts parameters and the forward pass of one example. The interval of a count is the count itself."""
     found = cost_of(subject)
     pictures, looped = _pictures(subject, found), getattr(getattr(subject.model.module, "config", None), "scan", False)
     rows = []
     for field, (name, unit, how, sentence) in COSTS.items():
         value = getattr(found, field)
         if value is None:
-            rows.append(inapplicable(GROUP, name, "not measured: a loop's length is data, or the device's compiler does not say."))
+            rows.append(inapplicable(GROUP, name, "not measured: a loop's length depends on data, or the compiler does not report it."))
             continue
-        meaning = sentence or f"{found.parameters:,} numbers were learnt, of which {found.nonzero:,} are not zero."
+        meaning = sentence or f"{found.parameters:,} values were learned, of which {found.nonzero:,} are nonzero."
         rows.append(
             Measurement(
                 GROUP,
@@ -56,7 +56,7 @@ def costs(subject: Subject) -> list[Measurement]:
                 unit=unit,
                 n=1,
                 interval=(float(value), float(value)),
-                how=f"{how}; counted, so that its interval is the number itself{EDITED if looped and name in COMPILED else ''}",
+                how=f"{how}; a deterministic count{EDITED if looped and name in COMPILED else ''}",
                 meaning=meaning,
                 better=LOWER,
                 margin=SHARE,
@@ -75,7 +75,7 @@ def cost_of(subject: Subject) -> Cost:
 
 
 def batch_of(subject: Subject, rows: int) -> dict[str, Any]:
-    """The longest examples of a split that choices may look at, where the task has one."""
+    """Returns the longest examples, from a split that choices may use if the task has one."""
     return subject.first(rows, again=True) if list(subject.task.splits) == ["test"] else example_batch(subject.task, "", rows)
 
 
@@ -83,7 +83,7 @@ def batch_of(subject: Subject, rows: int) -> dict[str, Any]:
 
 
 def _pictures(subject: Subject, found: Cost) -> dict[str, Plot]:
-    """By the names of rows."""
+    """Returns plots by row name."""
     blocks = parts_of(subject.params)
     numbers = {name: float(sum(leaf.size for leaf in jax.tree.leaves(part))) for name, part in blocks.items()}
     stored = {name: float(exported_bytes(part)) for name, part in blocks.items()}

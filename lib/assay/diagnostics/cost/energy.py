@@ -1,4 +1,4 @@
-"""The processor's energy counter, where the system has one that can be read: joules since some time ago, of all that runs."""
+"""Energy counter of the processor, if the system has a readable one: joules since an arbitrary start, for everything that runs."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,14 +7,14 @@ DOMAIN = Path("/sys/class/powercap/intel-rapl:0")  # package 0
 
 
 class Reading(NamedTuple):
-    """The counter, and where it wraps round."""
+    """Counter value and the value at which it wraps around."""
 
     microjoules: int
-    wraps: int  # 0: not known
+    wraps: int  # 0: unknown
 
 
 def joules() -> Reading | None:
-    """The counter now; None where there is none to be read."""
+    """Reads the counter; returns None if there is no readable counter."""
     try:
         return Reading(_number("energy_uj"), _number("max_energy_range_uj") if (DOMAIN / "max_energy_range_uj").exists() else 0)
     except (OSError, ValueError):
@@ -22,7 +22,7 @@ def joules() -> Reading | None:
 
 
 def spent(before: Reading | None) -> float:
-    """Joules since then; nan where the counter could not be read at either end."""
+    """Returns the joules used since `before`; NaN if the counter could not be read at either end."""
     now = joules()
     if now is None or before is None:
         return float("nan")

@@ -1,7 +1,7 @@
-"""Operations of a function, counted in its jaxpr: exact for matrix products and convolutions, which are all that is counted.
+"""Operation count of a function from its jaxpr. Only matrix products and convolutions are counted; their count is exact.
 
-A multiplication and an addition are two operations. A loop of known length counts as often as it runs, and both branches of a condition
-as the costlier one. What XLA reports counts a loop once.
+A multiply-add is two operations. A loop of known length counts as often as it runs; a conditional counts as its most expensive branch.
+XLA's own report counts a loop once.
 """
 
 import math
@@ -13,12 +13,12 @@ import jax
 
 
 def flops(function: Callable[..., Any], *arguments: Any) -> int:
-    """Of one call, on arrays or shapes. Raises ValueError for a loop whose length is data."""
+    """Counts the operations of one call on arrays or shapes. Raises ValueError for a loop whose length depends on data."""
     return by_kind(function, *arguments).total()
 
 
 def by_kind(function: Callable[..., Any], *arguments: Any) -> Counter[str]:
-    """The same by what they are spent on: products with a matrix, products of two batches of matrices (attention), convolutions."""
+    """Counts operations by kind: products with a matrix, products of two batches of matrices (attention), convolutions."""
     return _of(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
@@ -40,13 +40,13 @@ def _equation(equation: Any) -> Counter[str]:
         kernel, numbers = equation.invars[1].aval.shape, params["dimension_numbers"]
         inputs = kernel[numbers.rhs_spec[1]]  # channels that one output channel reads
         window = math.prod(kernel[i] for i in numbers.rhs_spec[2:])
-        dilation = math.prod(params["lhs_dilation"])  # zeros between inputs, which the gradient of a stride has, are no work
+        dilation = math.prod(params["lhs_dilation"])  # zeros between inputs (gradient of a strided convolution) cost no operations
         return Counter({"convolutions": 2 * math.prod(equation.outvars[0].aval.shape) * inputs * window // dilation})
     if name == "scan":
         return Counter({kind: params["length"] * count for kind, count in _of(params["jaxpr"].jaxpr).items()})
     if name == "while":
         if _of(params["body_jaxpr"].jaxpr).total():
-            raise ValueError("a loop whose length is data holds matrix products, which cannot be counted")
+            raise ValueError("a loop whose length depends on data contains matrix products, which cannot be counted")
         return Counter()
     if name == "cond":
         return max((_of(branch.jaxpr) for branch in params["branches"]), key=Counter.total)

@@ -1,8 +1,8 @@
-"""What a step will cost on devices that are not there: memory by kind, operations, traffic, and the least time that they take.
+"""Cost of a step on hardware that need not be present: memory by kind, operations, traffic, and the minimum time they take.
 
-For TPUs XLA compiles the real step (or the real step of decoding) for the named topology, and says what memory it needs. Its counts of
-bytes and of traffic hold a loop once, so they are taken from programs of one and of two groups of blocks, without a loop, and carried on
-in a straight line to the depth that is asked for. For other chips the same figures are counted from shapes.
+For TPUs, XLA compiles the actual training step (or decoding step) for the named topology and reports the memory it needs. Its counts of
+bytes and traffic include a loop once. They are therefore taken from programs with one and two groups of blocks without a loop, and
+extrapolated linearly to the requested depth. For other chips the same values are counted from shapes.
 """
 
 import math
@@ -29,31 +29,31 @@ from assay.train.experiment import Experiment, assemble
 from assay.train.step import make_step
 
 PHASES = ("train", "decode")
-TOKENS_A_PARAMETER = 20  # of a budget that is not named (Hoffmann et al. 2022, arXiv 2203.15556)
+TOKENS_A_PARAMETER = 20  # default training budget (Hoffmann et al. 2022, arXiv 2203.15556)
 _FULL = ("RESOURCE_EXHAUSTED", "Ran out of memory", "Exceeded")
 
 
 class Cost(NamedTuple):
-    """Of one step, on one device."""
+    """Cost of one step on one device."""
 
     moved: float  # bytes between memory and the chip
     traffic: Mapping[str, Traffic]  # between chips
 
 
 class Start(NamedTuple):
-    """What a run begins with, in shapes: traced once a plan, as the many blocks of a large model take seconds."""
+    """Initial state and batch in shapes, traced once per plan, because tracing the many blocks of a large model takes seconds."""
 
     state: Any
     batch: Mapping[str, np.ndarray]
 
 
 class Program(NamedTuple):
-    """What runs once a step, with where its arrays lie."""
+    """Function that runs once per step, with the shardings of its arrays."""
 
     function: Callable[..., Any]
     arguments: tuple[PyTree, ...]
-    results: PyTree  # shardings, or None where the compiler chooses
-    kinds: Mapping[str, PyTree]  # the arguments by kind, for the table of memory
+    results: PyTree  # shardings, or None if the compiler chooses
+    kinds: Mapping[str, PyTree]  # arguments by kind, for the memory table
 
 
 def plan(
@@ -64,10 +64,13 @@ def plan(
     on_stage: Callable[[str], None] = lambda text: None,
     compile: bool = True,
 ) -> dict[str, Any]:
-    """The figures of one step as plain JSON data. `budget`: tokens of a whole training; 0: 20 a parameter. `compile`: False counts from
-    shapes where a compiler is there, too.
+    """Returns the values of one step as plain JSON data.
 
-    Raises UserError where the mesh or the batch does not fit the topology, or TPUs are asked for without libtpu.
+    Args:
+        budget: tokens of the whole training; 0 means 20 per parameter.
+        compile: False counts from shapes even if a compiler is available.
+
+    Raises UserError if the mesh or the batch does not fit the topology, or if TPUs are requested without libtpu.
     """
     made, chip = assemble(config, ()), topology.peak
     axes = sizes(made.settings.mesh, topology.chips)
@@ -131,8 +134,10 @@ def plan(
 def search(
     config: Mapping[str, Any], topology: Topology, phase: str, on_stage: Callable[[str], None] = lambda text: None
 ) -> list[dict[str, Any]]:
-    """Plans, counted from shapes, of every mesh and way to compute blocks again that the config allows; those that fit first, by their
-    least time, then memory. Raises UserError where no mesh divides the batch."""
+    """Plans every mesh and rematerialization policy that the config allows, counted from shapes.
+
+    Plans that fit come first, sorted by minimum time, then by memory. Raises UserError if no mesh divides the batch.
+    """
     again = tuple(REMATS) if phase == "train" and "remat" in config["model"] else (None,)
     heads = config["model"].get("kv_heads", 1)
     found = []
@@ -143,20 +148,22 @@ def search(
                 model = config["model"] if remat is None else {**config["model"], "remat": remat}
                 try:
                     found.append(plan({**config, "mesh": mesh, "model": model}, topology, phase, compile=False))
-                except UserError:  # its batch does not divide
+                except UserError:  # the batch is not divisible
                     continue
             on_stage(f"{len(found)} plans")
     if not found:
         size = config["train"]["batch_size"]
         raise UserError(
-            f"config.train.batch_size={size} divides over no mesh of {topology.name}. Change it with --config.train.batch_size."
+            f"config.train.batch_size={size} is not divisible over any mesh of {topology.name}. Change it with --config.train.batch_size."
         )
     return sorted(found, key=lambda one: (not one["fits"], one["step_seconds"], sum(one["memory_bytes"].values())))
 
 
 def memory_on_each(made: Experiment, mesh: Mesh) -> dict[str, float]:
-    """Bytes on one device of a mesh that is there, as its compiler says: what a step is given and keeps (parameters, optimiser, batch),
-    of that the state by its shapes, and temporaries."""
+    """Returns the bytes on one device of a physical mesh, as its compiler reports them.
+
+    The values are the arguments of a step (parameters, optimizer state, batch), the state's part of them by its shapes, and temporaries.
+    """
     program = _trained(made, mesh, _start(made))
     found = _compiled(program, mesh).memory_analysis()
     state = sum(_on_one(program.kinds[kind]) for kind in ("parameters", "optimiser"))
@@ -168,14 +175,14 @@ def memory_on_each(made: Experiment, mesh: Mesh) -> dict[str, float]:
 
 
 def text_of(compiled: Any) -> str:
-    """The compiled program. Raises UserError where another libtpu than JAX's own has written what its jaxlib cannot read."""
+    """Returns the text of the compiled program. Raises UserError if it was written by a libtpu that does not match jaxlib."""
     try:
         return compiled.as_text()
     except jax.errors.JaxRuntimeError as error:
         told = str(error).splitlines()[0][:200]
         raise UserError(
-            f"the program that libtpu compiled cannot be read ({told}). jax {jax.__version__} has a libtpu of its own version: "
-            "pip install 'assay[tpu]' brings it."
+            f"the program compiled by libtpu cannot be read ({told}). jax {jax.__version__} needs the libtpu of its own version: "
+            "install it with pip install 'assay[tpu]'."
         ) from None
 
 
@@ -183,18 +190,18 @@ def text_of(compiled: Any) -> str:
 
 
 def _mesh(topology: Topology, axes: tuple[int, int, int]) -> Mesh | None:
-    """A mesh of TPUs that need not be there; None for other chips."""
+    """Returns a mesh of TPUs that need not be present; None for other chips."""
     if not topology.peak.tpu:
         return None
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # libtpu would ask the cloud which machine it is on
-    cores = {"chip_config_name": "megacore"} if topology.chip == "v4" else {}  # two cores of a chip are one device
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # otherwise libtpu queries the cloud metadata server
+    cores = {"chip_config_name": "megacore"} if topology.chip == "v4" else {}  # the two cores of a chip form one device
     try:
         described = topologies.get_topology_desc(platform="tpu", topology_name=topology.name, **cores)
     except (RuntimeError, jax.errors.JaxRuntimeError) as error:
         told = str(error).splitlines()[0]
         if "not installed" in told:
             raise UserError("a plan for TPUs needs libtpu, which is not installed: pip install 'assay[tpu]'. No TPU is needed.") from None
-        raise UserError(f"--topology={topology.name} is no topology of {topology.chip} ({told}).") from None
+        raise UserError(f"--topology={topology.name} is not a valid topology of {topology.chip} ({told}).") from None
     return topologies.make_mesh(described, axes, AXES)
 
 
@@ -212,9 +219,9 @@ def _trained(made: Experiment, mesh: Any, start: Start) -> Program:
 
 
 def _decoded(made: Experiment, mesh: Any, start: Start) -> Program:
-    """A token more for each row of a batch, with a cache that is as long as the window."""
+    """Decodes one more token for each row of a batch, with a cache as long as the window."""
     if made.model.decode is None:
-        raise UserError(f"the model {made.settings.model['name']!r} does not decode step by step. Choose --phase=train.")
+        raise UserError(f"the model {made.settings.model['name']!r} cannot decode step by step. Choose --phase=train.")
     kept = DTYPES[made.settings.precision.compute]
     params = place(jax.eval_shape(lambda tree: floats_as(kept, tree), start.state.params["model"]), mesh)
     batch = _placed(start.batch, batch_sharding(mesh))
@@ -241,7 +248,7 @@ def _with(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
 
 
 def _cache_sharding(leaf: Any, mesh: Any) -> NamedSharding:
-    """Keys and values [batch, kv_heads, head_dim, length]: examples as a batch is, heads over `tensor`."""
+    """Returns the sharding of keys and values [batch, kv_heads, head_dim, length]: examples like a batch, heads over `tensor`."""
     if len(leaf.shape) != 4:
         return NamedSharding(mesh, PartitionSpec())
     heads = "tensor" if leaf.shape[1] % mesh.shape["tensor"] == 0 else None
@@ -249,7 +256,7 @@ def _cache_sharding(leaf: Any, mesh: Any) -> NamedSharding:
 
 
 def _on_one(tree: PyTree) -> float:
-    """Bytes of a tree on one device."""
+    """Returns the bytes of a tree on one device."""
     return float(sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * jax.dtypes.itemsize_bits(leaf.dtype) / 8 for leaf in _sized(tree)))
 
 
@@ -263,7 +270,7 @@ def _compiled(program: Program, mesh: Mesh) -> Any:
 
 
 def _temporaries(program: Program, mesh: Mesh, left: float) -> tuple[float, str]:
-    """Bytes beside the arguments, and what the compiler says where it finds no room."""
+    """Returns the bytes besides the arguments, and the compiler's message if memory does not suffice."""
     try:
         found = _compiled(program, mesh).memory_analysis()
         own = found.output_size_in_bytes - found.alias_size_in_bytes
@@ -276,7 +283,7 @@ def _temporaries(program: Program, mesh: Mesh, left: float) -> tuple[float, str]
 
 
 def _extended(config: Mapping[str, Any], mesh: Mesh, phase: str) -> Cost:
-    """The cost at the depth of the config, from one and two groups of its blocks."""
+    """Returns the cost at the configured depth, extrapolated from one and two groups of blocks."""
     model = config["model"]
     depth, group = model.get("depth", 0), len(model.get("mixers", (None,)))
     if depth < 2 * group or depth % group:
@@ -300,12 +307,12 @@ def _cost(config: Mapping[str, Any], mesh: Mesh, phase: str) -> Cost:
 
 
 def _forward(made: Experiment) -> Callable[..., Any]:
-    """The loss, for its operations: a backward pass has twice as many."""
+    """Returns the loss for counting operations; a backward pass has twice as many."""
     return lambda params, batch: made.objective.loss(made.model, params, batch, made.key, jnp.int32(0))[0]
 
 
 def _kept(made: Experiment, phase: str, start: Start) -> float:
-    """Bytes that a forward pass keeps for its backward pass, over all devices, parameters left out."""
+    """Returns the bytes that a forward pass keeps for its backward pass, over all devices, without parameters."""
     if phase != "train":
         return 0.0
     params, batch = start.state.params, start.batch
@@ -315,12 +322,15 @@ def _kept(made: Experiment, phase: str, start: Start) -> float:
 
 
 def _counted(made: Experiment, phase: str, axes: tuple[int, int, int], memory: Mapping[str, float], start: Start) -> Cost:
-    """From shapes: parameters are gathered over `fsdp` for each pass and their gradients summed; with `tensor`, activations are summed
-    twice a block and pass; what is kept is written and read once, the optimiser's state too."""
+    """Counts traffic from shapes.
+
+    Parameters are gathered over `fsdp` for each pass, and their gradients are summed. With `tensor`, activations are summed twice per
+    block and pass. Saved activations and the optimizer state are written and read once.
+    """
     data, fsdp, tensor = axes
     compute = jnp.dtype(DTYPES[made.settings.precision.compute]).itemsize
     params, batch = start.state.params, start.batch
-    whole = count(params) * compute / tensor  # parameters as a device computes with them
+    whole = count(params) * compute / tensor  # parameters in the precision and share that a device computes with
     passes = 1 if phase == "decode" else 2 + (made.settings.model.get("remat", "none") == "full")
     rows = math.prod(batch["inputs"].shape[:2]) if phase == "train" else len(batch["inputs"])
     activations = rows // (data * fsdp) * made.settings.model.get("width", 0) * compute

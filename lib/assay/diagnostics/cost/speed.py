@@ -1,11 +1,11 @@
-"""How fast models answer: latency of one example, examples a second, and how much faster each is than the first.
+"""Speed of models: latency of one example, examples per second, and speed-up over the first model.
 
     speed({"untreated": (model, params, batches), "int8": (small, quantised, batches)}, seconds=60)
 
-A machine drifts, so models take turns in one process (A B C A B C ...): some calls each, until the results are there. A turn's figure is
-the median of its calls, a model's figure the median over turns, and a ratio is taken within each turn, first / other, so that above 1 is
-faster and below 1 is slower than the first. Its interval is that of a median by order statistics (Conover 1999): it holds whatever the
-distribution. Parameters are arguments of the programs, never constants. Compiling, decoding and the energy counter take turns likewise.
+Machine speed drifts, so models take turns in one process (A B C A B C ...), with some calls per turn. The value of a turn is the median of
+its calls; the value of a model is the median over turns. A ratio is taken within each turn, first / other: above 1 is faster than
+the first model, below 1 slower. Its interval is that of a median by order statistics (Conover 1999), valid for any
+distribution. Parameters are arguments of the programs, never constants. Compilation, decoding and the energy counter take turns likewise.
 """
 
 import math
@@ -23,46 +23,46 @@ from assay.diagnostics.cost.cost import compiled_forward, forward
 from assay.models.model import Model
 
 ONE, MANY = 1, 64  # rows of the two batches
-WARM = 3  # calls before the first that counts
-DECODE = 0  # in the place of rows: a call that decodes
-LEAST = {ONE: 10, MANY: 2, DECODE: 1}  # calls of a turn, where time allows as many turns
-MOST = 1000  # calls of a turn
+WARM = 3  # warm-up calls
+DECODE = 0  # stands in for a number of rows: a call that decodes
+LEAST = {ONE: 10, MANY: 2, DECODE: 1}  # minimum calls per turn, if time allows as many turns
+MOST = 1000  # maximum calls per turn
 TURNS = 25
 
-Batches = Mapping[int, Mapping[str, Any]] | Callable[[int], Mapping[str, Any]]  # of each size, by the number of rows
+Batches = Mapping[int, Mapping[str, Any]] | Callable[[int], Mapping[str, Any]]  # batches by number of rows
 
 
 class Candidate(NamedTuple):
     model: Model
     params: PyTree
     batches: Batches
-    decode: Callable[[], Any] | None = None  # writes an answer token by token, compiled, and ends when it is there
+    decode: Callable[[], Any] | None = None  # compiled call that decodes an answer token by token and waits for it
 
 
 class Speed(NamedTuple):
-    """Of one model, warm. Ratios are to the first model: 2 is twice as fast, 0.5 half as fast; intervals are None below six turns."""
+    """Warm timings of one model. Ratios to the first model: 2 is twice as fast, 0.5 half as fast. Intervals are None below six turns."""
 
-    latency_p50_seconds: float  # of a batch of one
+    latency_p50_seconds: float  # batch of one
     latency_p90_seconds: float
     examples_per_second: float  # one at a time
     batched_examples_per_second: float  # in batches of 64
-    compile_seconds: float  # of the program for one example
+    compile_seconds: float  # program for one example
     latency_ratio: float  # median over turns of (the first model's latency / this one's)
     latency_ratio_interval: tuple[float, float] | None  # at least 95 %
-    throughput_ratio: float  # the same of batches of 64
+    throughput_ratio: float  # the same ratio for batches of 64
     throughput_ratio_interval: tuple[float, float] | None
-    verdict: str  # of the latency: faster, slower or inconclusive; the first model is the baseline
+    verdict: str  # on the latency: faster, slower or inconclusive; the first model is the baseline
     turns: int
-    calls: int  # in each turn, of a batch of one
-    by_turn: Mapping[str, tuple[float, ...]] = {}  # figure -> of each turn: p50, p90, batch, compile, decode (seconds), joules (an example)
+    calls: int  # per turn, for a batch of one
+    by_turn: Mapping[str, tuple[float, ...]] = {}  # p50, p90, batch, compile, decode (seconds) and joules (per example) -> value per turn
 
 
 class Runner(NamedTuple):
-    """A model ready to be timed."""
+    """Model prepared for timing."""
 
-    call: Mapping[int, Callable[[], Any]]  # rows, or DECODE -> one call, which ends when its result is there
+    call: Mapping[int, Callable[[], Any]]  # rows, or DECODE -> one call, which waits for its result
     compile_seconds: float
-    compile: Callable[[], float] = lambda: math.nan  # compiles the program for one example again: the seconds that XLA took
+    compile: Callable[[], float] = lambda: math.nan  # recompiles the program for one example and returns XLA's time in seconds
 
 
 def speed(
@@ -71,17 +71,19 @@ def speed(
     on_turn: Callable[[int, int], None] = lambda done, turns: None,
     compiles: int = 1,
 ) -> dict[str, Speed]:
-    """Measures the models in turns, on the default device, in about `seconds` in all, compiling included; where that takes more than half
-    of them, the other half is added. `on_turn(done, turns)` tells. Programs are compiled up to `compiles` times, in a quarter of it.
+    """Measures the models in turns on the default device, in about `seconds` in total, compilation included.
 
-    One turn is always made, however long it takes. Raises ValueError for no model.
+    If compilation takes more than half of that, measuring still gets the other half. Programs are compiled up to `compiles` times, within
+    a quarter of the time. `on_turn(done, turns)` reports progress.
+
+    At least one turn is made, however long it takes. Raises ValueError if there is no model.
     """
     if not candidates:
         raise ValueError("there is no model to measure")
     end = time.perf_counter() + seconds
     runners = {name: _runner(Candidate(*candidate)) for name, candidate in candidates.items()}
     compiled = _compiled(runners, compiles, seconds / 4)
-    end = max(end, time.perf_counter() + seconds / 2)  # however long compiling took, half of it is for measuring
+    end = max(end, time.perf_counter() + seconds / 2)  # half of the time is for measuring, however long compilation took
     calls, turns = _share(runners, end - time.perf_counter())
     seen: dict[str, dict[int, list[np.ndarray]]] = {name: {rows: [] for rows in runner.call} for name, runner in runners.items()}
     joules, counted = {name: list[float]() for name in runners}, energy.joules() is not None
@@ -127,8 +129,11 @@ def speed(
 
 
 def median_interval(values: np.ndarray) -> tuple[float, float] | None:
-    """An interval of the median at 95 % or more, from order statistics: the k-th smallest to the k-th largest with the greatest k for which
-    P(Binomial(n, 1/2) < k) is at most 2.5 %. None below six values, of which no pair is so sure."""
+    """Returns an interval of the median at 95 % or more from order statistics, or None below six values, for which no pair suffices.
+
+    The interval runs from the k-th smallest to the k-th largest value. k is the largest for which P(Binomial(n, 1/2) < k) is at most
+    2.5 %.
+    """
     n, below, k = len(values), 0.0, 0
     while k < n:
         below += math.comb(n, k) / 2**n
@@ -140,7 +145,7 @@ def median_interval(values: np.ndarray) -> tuple[float, float] | None:
 
 
 def verdict(interval: tuple[float, float] | None) -> str:
-    """What an interval of a ratio says in a word."""
+    """Classifies an interval of a ratio as faster, slower or inconclusive."""
     if interval is None or interval[0] <= 1 <= interval[1]:
         return "inconclusive"
     return "faster" if interval[0] > 1 else "slower"
@@ -156,10 +161,10 @@ def _runner(candidate: Candidate) -> Runner:
         batch = given_of[rows] = jax.device_put(dict(batches(rows) if callable(batches) else batches[rows]))
         given = len(jax.tree.leaves(batch)[0])
         if given != rows:
-            raise ValueError(f"a batch of {rows} was asked for, and {given} rows were given")
+            raise ValueError(f"a batch of {rows} rows was requested, but {given} rows were given")
         program, compiling[rows] = compiled_forward(model, params, batch)
         small = any(leaf.dtype in (jnp.int4, jnp.uint4) for leaf in jax.tree.leaves(params))
-        call[rows] = _call(jax.jit(forward(model)) if small else program, params, batch)  # what is compiled ahead takes no int4 (JAX 0.10)
+        call[rows] = _call(jax.jit(forward(model)) if small else program, params, batch)  # ahead-of-time programs take no int4 (JAX 0.10)
         for _ in range(WARM):
             call[rows]()
     if candidate.decode is not None:
@@ -168,7 +173,7 @@ def _runner(candidate: Candidate) -> Runner:
 
 
 def _compiled(runners: Mapping[str, Runner], times: int, seconds: float) -> dict[str, list[float]]:
-    """Seconds of compiling, those of the start first, then in turns while there is time for another."""
+    """Returns compile times in seconds: the initial ones first, then one per turn while time remains for another."""
     found, end = {name: [runner.compile_seconds] for name, runner in runners.items()}, time.perf_counter() + seconds
     longest = sum(runner.compile_seconds for runner in runners.values())
     for _ in range(1, times):
@@ -186,7 +191,7 @@ def _call(program: Any, params: PyTree, batch: PyTree) -> Callable[[], Any]:
 
 
 def _timed(call: Callable[[], Any], times: int) -> np.ndarray:
-    """Seconds of each call."""
+    """Returns the duration of each call in seconds."""
     found = np.empty(times)
     for i in range(times):
         start = time.perf_counter()
@@ -196,7 +201,7 @@ def _timed(call: Callable[[], Any], times: int) -> np.ndarray:
 
 
 def _share(runners: Mapping[str, Runner], left: float) -> tuple[dict[int, int], int]:
-    """How many calls a turn has of each size, alike for all models, and how many turns there are, so that they fill the seconds left."""
+    """Returns the number of calls per turn for each size, equal for all models, and the number of turns, to fill the remaining seconds."""
     start = time.perf_counter()
     once = {rows: sum(float(np.min(_timed(one.call[rows], 2))) for one in runners.values() if rows in one.call) for rows in LEAST}
     left -= time.perf_counter() - start

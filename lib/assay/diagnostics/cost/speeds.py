@@ -1,4 +1,4 @@
-"""Speed as rows: what speed.py times of one model, or of several in turns, and how near to the device's best that is."""
+"""Speed rows: timings from speed.py for one model or several in turns, and their ratio to the device's measured peak."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -16,38 +16,38 @@ from assay.diagnostics.subject import Subject
 from assay.infer.decode import free_running
 
 COST, SPEED = "cost", "speed"
-SIDE, BLOCK = 1024, 1 << 26  # of the product and of the copy (bytes) by which the device's best is measured
-LINE = 6  # turns, from which on they are drawn as a line
-COMPILES = 12  # of a program, where there is time: as many turns as a sign test among many rows needs
-ROWS = {  # name -> (unit, how, what it means, which direction is better)
+SIDE, BLOCK = 1024, 1 << 26  # sizes of the matrix product and the copy (bytes) that measure the device's peak
+LINE = 6  # minimum number of turns for a line plot
+COMPILES = 12  # maximum number of compilations per program: the number of turns that a sign test among many rows needs
+ROWS = {  # name -> (unit, how, meaning, better direction)
     "compile_seconds": (
         "seconds",
         "XLA's compilation of the forward pass of one example, without its cache",
-        "A new shape waits so long for its first answer.",
+        "Waiting time for the first answer with a new shape.",
         LOWER,
     ),
-    "latency_p50": ("seconds", "median call of one example, warm", "Half of the answers are there by then.", LOWER),
-    "latency_p90": ("seconds", "ninth tenth of calls of one example, warm", "Nine of ten answers are there by then.", LOWER),
-    "examples_per_second": ("examples/s", "one example at a time, warm", "So many are answered one at a time.", HIGHER),
-    "batched_examples_per_second": ("examples/s", f"in batches of {MANY}, warm", f"So many are answered {MANY} at a time.", HIGHER),
+    "latency_p50": ("seconds", "median warm call with one example", "Half of the answers take at most this long.", LOWER),
+    "latency_p90": ("seconds", "90th percentile of warm calls with one example", "Nine of ten answers take at most this long.", LOWER),
+    "examples_per_second": ("examples/s", "one example at a time, warm", "Throughput with one example at a time.", HIGHER),
+    "batched_examples_per_second": ("examples/s", f"in batches of {MANY}, warm", f"Throughput with batches of {MANY}.", HIGHER),
 }
-DRAWN = {"latency_p50": ("ms", 1e3), "latency_p90": ("ms", 1e3), "roofline": ("of the device's best (%)", 100.0)}  # row -> unit, factor
+DRAWN = {"latency_p50": ("ms", 1e3), "latency_p90": ("ms", 1e3), "roofline": ("of the device's peak (%)", 100.0)}  # row -> unit, factor
 SHARED: Mapping[str, Any] = {"timing": True, "margin": SHARE, "relative": True}
 
 
 class Device(NamedTuple):
-    """The best that was measured."""
+    """Peak rates measured on the device."""
 
-    operations: float  # a second, float32 products
-    bytes: float  # a second, read and written
+    operations: float  # float32 operations per second in matrix products
+    bytes: float  # bytes per second, read and written
 
 
 class Timed(NamedTuple):
-    """Of one model: its value in each turn by row, and the rows that they make."""
+    """Timings of one model: the value of each row in each turn, and the resulting rows."""
 
     turns: Mapping[str, np.ndarray]
     rows: Mapping[str, Measurement]
-    failed: Exception | None = None  # how it failed to write token by token
+    failed: Exception | None = None  # error raised while decoding token by token
 
 
 def timed(
@@ -56,7 +56,7 @@ def timed(
     on_turn: Callable[[int, int], None] = lambda done, turns: None,
     compiles: int = COMPILES,
 ) -> dict[str, Timed]:
-    """The rows of time of each model, in turns with the others, in about `seconds` in all."""
+    """Times all models in turns, within about `seconds` in total, and returns the rows of each model."""
     written, candidates = {name: _writing(subject) for name, subject in subjects.items()}, {}
     for name, subject in subjects.items():
         batches = {rows: batch_of(subject, rows) for rows in (ONE, MANY)}
@@ -85,34 +85,34 @@ def timed(
 
 
 def speeds(subject: Subject) -> list[Measurement]:
-    """Compile time, latency and throughput, warm."""
+    """Measures compile time, latency and throughput, warm."""
     return [_timed(subject).rows[name] for name in ROWS]
 
 
 def energy(subject: Subject) -> list[Measurement]:
-    """Of one example in batches of 64, by the processor's counter."""
+    """Measures energy per example in batches of 64, with the processor's counter."""
     found = _timed(subject).rows.get("energy")
-    reason = "not measured: this device has no energy counter that can be read, or it did not move in every turn."
+    reason = "not measured: this device has no readable energy counter, or the counter did not change in every turn."
     return [found or inapplicable(COST, "energy", reason, timing=True)]
 
 
 def decoding(subject: Subject) -> list[Measurement]:
-    """Tokens a second where the model writes token by token."""
+    """Measures tokens per second for models that decode token by token."""
     found, name = _timed(subject), "tokens_per_second"
     if found.failed is not None:
         raise found.failed
-    none = inapplicable(SPEED, name, "does not apply: answers are read at once, and not written token by token.", timing=True)
+    none = inapplicable(SPEED, name, "does not apply: the model predicts the whole answer at once, not token by token.", timing=True)
     return [found.rows.get(name, none)]
 
 
 def roofline(subject: Subject) -> list[Measurement]:
-    """The time that the device would need at its measured best over the time that batches of 64 take (Williams et al. 2009)."""
+    """Measures the time needed at the device's measured peak relative to the time taken by batches of 64 (Williams et al. 2009)."""
     none = inapplicable(SPEED, "roofline", "not measured: the operations of an example cannot be counted.", timing=True)
     return [_timed(subject).rows.get("roofline", none)]
 
 
 def picture(name: str, values: np.ndarray, unit: str) -> Plot:
-    """A row of time, turn by turn."""
+    """Plots a timing row, turn by turn."""
     label, factor = DRAWN.get(name, (unit, 1.0))
     said = [float(f"{factor * value:.4g}") for value in values]
     if len(said) < LINE:
@@ -121,7 +121,7 @@ def picture(name: str, values: np.ndarray, unit: str) -> Plot:
 
 
 def device() -> Device:
-    """The default device's best rates, each the fastest of five calls."""
+    """Measures the default device's peak rates, each the fastest of five calls."""
     square, long = jnp.ones((SIDE, SIDE)), jnp.ones((BLOCK // 4,))
     product, copy = jax.jit(lambda x: x @ x), jax.jit(lambda x: x + 1.0)
     rates = []
@@ -136,13 +136,13 @@ def device() -> Device:
 
 
 class _Writing(NamedTuple):
-    call: Callable[[], Any] | None  # writes an answer
-    tokens: int = 0  # that it has
+    call: Callable[[], Any] | None  # decodes one answer
+    tokens: int = 0  # number of tokens of the answer
     error: Exception | None = None
 
 
 def _timed(subject: Subject) -> Timed:
-    """Asked once, also where it fails."""
+    """Times the subject once and caches the result, including a failure."""
     if "timed" not in subject.asked:
         try:
             subject.asked["timed"] = timed({"it": subject}, 0.6 * subject.seconds)["it"]
@@ -154,32 +154,32 @@ def _timed(subject: Subject) -> Timed:
 
 
 def _row(name: str, turns: np.ndarray, calls: int, tokens: int, bound: str, best: Device) -> Measurement:
-    """The median over turns, with its interval."""
+    """Returns the median over turns, with its interval."""
     middle, interval = float(np.median(turns)), median_interval(turns)
     known = {
         **ROWS,
         "tokens_per_second": (
             "tokens/s",
-            f"greedy decoding of one of the longest examples, {tokens} tokens, its prompt read too, warm",
-            "So many tokens are written in a second.",
+            f"greedy decoding of one of the longest examples, {tokens} tokens, including its prompt, warm",
+            "Decoding throughput in tokens per second.",
             HIGHER,
         ),
         "energy": (
             "joules",
-            "the processor's counter (RAPL, package 0) over batches of 64, by example; what else runs counts too",
-            "So much energy an answer takes.",
+            "the processor's counter (RAPL, package 0) over batches of 64, per example; other processes are included",
+            "Energy per answer.",
             LOWER,
         ),
         "roofline": (
             "fraction",
-            f"least time at the device's measured best ({best.operations / 1e9:.0f} Gop/s in a product of {SIDE} x {SIDE}, "
-            f"{best.bytes / 1e9:.0f} GB/s in a copy) over the time taken, batches of 64",
-            f"It runs at {100 * middle:.1f} % of what the device can do; the bound is {bound}.",
+            f"minimum time at the device's measured peak ({best.operations / 1e9:.0f} Gop/s in a product of {SIDE} x {SIDE}, "
+            f"{best.bytes / 1e9:.0f} GB/s in a copy) relative to the time taken, batches of 64",
+            f"The model runs at {100 * middle:.1f} % of the device's peak; it is limited by {bound}.",
             HIGHER,
         ),
     }
     unit, how, meaning, better = known[name]
-    told = f"the median of {len(turns)} turns" if interval else f"{len(turns)} turns, too few for an interval"
+    told = f"median of {len(turns)} turns" if interval else f"{len(turns)} turns, too few for an interval"
     return Measurement(
         COST if name == "energy" else SPEED,
         name,
@@ -196,7 +196,7 @@ def _row(name: str, turns: np.ndarray, calls: int, tokens: int, bound: str, best
 
 
 def _writing(subject: Subject) -> _Writing:
-    """Of models that write their answers, and of those that go on with a text: half of a passage is read, the other half written."""
+    """Prepares decoding for models that write their answers or continue a text; of a passage, half is read and the other half written."""
     task, model = subject.task, subject.model
     if model.decode is None or not subject.tokens or task.vocabulary.pooled or task.vocabulary.heads:
         return _Writing(None)
@@ -212,12 +212,12 @@ def _writing(subject: Subject) -> _Writing:
         call = _ended(program, jax.device_put(subject.params), batch)
         call()
         return _Writing(call, tokens)
-    except Exception as error:  # it is no reason not to time the rest
+    except Exception as error:  # a decoding failure must not prevent the other timings
         return _Writing(None, 0, error)
 
 
 def _least(subject: Subject, best: Device) -> tuple[float, str]:
-    """Seconds that a batch of 64 takes at the device's best, and what binds; "" where that is not known."""
+    """Returns the time of a batch of 64 at the device's peak, in seconds, and the limiting resource; "" if unknown."""
     found = cost_of(subject)
     if found.flops_per_example is None:
         return 0.0, ""
