@@ -329,9 +329,10 @@ def test_the_terminal_says_better_and_worse_as_verdicts_only():
             assert line.endswith(word) or re.fullmatch(r"b: (\d+ (better|worse|no difference|inconclusive)(, )?)+", line), line
     assert "b: 2 better, 2 worse, 2 inconclusive" in text
     assert (
-        "augment was to make generalisation/score higher by 2.0 points, it was " + MINUS in text and "the prediction did not hold" in text
+        "augment was expected to make generalisation/score higher by 2.0 points, observed " + MINUS in text
+        and "the prediction did not hold" in text
     )
-    assert "Does not apply, and the page says why: half length." in text
+    assert "Not applicable (reasons are on the page): half length." in text
     assert "inconclusive, measured once for each model, not in turns: compile seconds, latency p50." in text
     assert "\x1b" not in text
     assert text_of(card, encoding="ascii").isascii()
