@@ -1,8 +1,9 @@
 """The model interface: pure functions over plain trees. Only `models/` and `nn/` import Flax.
 
-params = model.init(key, batch) output = model.apply(params, batch, key=key, train=True) # output.logits, output.taps, output.axes cache =
-model.decode.init_cache(params, batch, max_length) # batch: as for apply; without a source, only its size matters logits, cache =
-model.decode.extend(params, cache, tokens) # tokens [batch, n]: the next n positions
+params = model.init(key, batch)
+output = model.apply(params, batch, key=key, train=True)      # output.logits, output.taps, output.axes
+cache = model.decode.init_cache(params, batch, max_length)    # batch: as for apply; without a source, only its size matters
+logits, cache = model.decode.extend(params, cache, tokens)    # tokens [batch, n]: the next n positions
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -1,9 +1,9 @@
 """Position encodings by name. Each is a record of four optional functions, so no model branches on the kind.
 
-add(module, x, index, max_length) on the embeddings: returns them with positions added; may create parameters in `module` rotate(x, index)
-in each attention: transforms queries and keys bias(query_index, key_index, heads) in each attention: returns a term added to the logits, or
-None; depends on the distance alone relate(module, query, key, distance, causal) like bias, for kinds that have parameters or read the
-queries (nn/relative.py)
+    add(module, x, index, max_length)             on the embeddings: returns them with positions added; may create parameters in `module`
+    rotate(x, index)                              in each attention: transforms queries and keys
+    bias(query_index, key_index, heads)           in each attention: returns a term added to the logits, or None; depends on distance only
+    relate(module, query, key, distance, causal)  like bias, for kinds that have parameters or read the queries (nn/relative.py)
 
 With randomized positions (Ruoss et al. 2023), they receive numbers from `draw_places` in place of 0, 1, 2, ...
 """

@@ -207,7 +207,7 @@ def _update_spread(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.floa
 
 
 def _orthogonal_gates(gates: int) -> Initializer:
-    """An orthogonal matrix for each gate (Saxe et al. 2014), so that none shrinks or stretches the state."""
+    """Initializer: one orthogonal matrix per gate (Saxe et al. 2014), which preserves the norm of the state."""
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
         square = (shape[0], shape[1] // gates)
@@ -217,7 +217,7 @@ def _orthogonal_gates(gates: int) -> Initializer:
 
 
 def _zeros(record: type) -> Callable[[Size, int, Any], Any]:
-    """Zeros for each field of a record, [batch, width]."""
+    """Returns zeros for each field of a record, [batch, width]."""
     return lambda size, batch, dtype: record(*(jnp.zeros((batch, size.width), dtype) for _ in record._fields))  # type: ignore[attr-defined]
 
 

@@ -1,6 +1,6 @@
 """A scatter plot with a colour and shape per set: examples in two directions of an embedding, accuracy against cost of models.
 
-scatter(plot, series, key) one `Plot` of kind "scatter"; `series` and `key` as sketch.py makes them
+scatter(plot, series, key)      one `Plot` of kind "scatter"; `series` and `key` as sketch.py makes them
 """
 
 from collections.abc import Sequence

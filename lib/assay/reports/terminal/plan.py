@@ -14,7 +14,7 @@ def show(plan: Mapping[str, Any]) -> None:
     console = Console(highlight=False)
     mesh = " x ".join(f"{axis} {size}" for axis, size in plan["mesh"].items())
     console.print(
-        f"{plan['parameters']:,} parameters, one {plan['phase']} step on {plan['topology']} ({plan['chips']} chips: {mesh}), {plan['how']}"
+        f"{plan['parameters']:,} parameters, {plan['phase']} step on {plan['topology']} ({plan['chips']} chips: {mesh}), {plan['how']}"
     )
     console.print(f"fits: {'yes' if plan['fits'] else 'no'}", style="bold")
     if plan["told"]:
