@@ -64,7 +64,7 @@ def build(config: Mapping[str, Any], vocabulary: Vocabulary, precision: Precisio
 
 
 def label(config: Mapping[str, Any]) -> str:
-    """Returns the name of a model in result rows: family, mixers other than softmax attention, and number of loops."""
+    """Returns the name of a model in result rows: family, deviations from plain softmax attention, and number of loops."""
     mixers = dict.fromkeys(config.get("mixers", (ATTENTION,)))
     added = [mixer for mixer in mixers if mixer != ATTENTION]
     added += [] if {ATTENTION, LOCAL} & set(mixers) else ["no attention"]

@@ -117,7 +117,7 @@ def zero_states(config: RecurrentConfig, cell: str, batch_size: int, tokens: int
 def recurrent(cell: str, bidirectional: bool = False) -> Callable[[Any, Vocabulary, Any], Model]:
     """Returns the `build` function of a family.
 
-    A unidirectional model decodes step by step: its cache is its state, of fixed size for any length.
+    A unidirectional model decodes step by step: its cache is its state, whose size does not grow.
     """
 
     def build(config: RecurrentConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:

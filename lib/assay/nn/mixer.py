@@ -2,7 +2,7 @@
 
 A recurrent layer carries a state from token to token, which attention of fixed depth cannot (Merrill and Sabharwal 2023, arXiv 2207.00729).
 A mixer is called like attention: `(x, index, valid, cache, places) -> (mixed, cache)` on (batch * seq, width) activations. The cache of a
-recurrent mixer is its state, of fixed size for any length.
+recurrent mixer is its state, whose size does not grow.
 """
 
 from typing import Any
