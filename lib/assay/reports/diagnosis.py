@@ -39,7 +39,7 @@ FIELDS = {  # fields of a row in diagnosis.json
     "bound, confidence": "lower or upper for a one-sided bound, whose other end is null; the confidence level of the interval",
     "how, meaning": "the method and the meaning of the measurement, one sentence each",
     "applies, reason, crashed": "whether the row has a value, and if not, the reason",
-    "better": "the better direction: higher, lower, or neither",
+    "better": "the preferred direction: higher, lower, or neither",
     "margin, relative": "the largest change that counts as no difference: in the unit or, if relative, as a fraction of the value",
     "timing": "whether the value varies between diagnoses; all other rows are identical bytes",
     "statistic, columns": "the value is this statistic of these columns of diagnosis.npz, [examples] each, named GROUP/NAME|SET/WHAT",
