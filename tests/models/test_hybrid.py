@@ -112,7 +112,7 @@ def test_what_cannot_be_built_is_told(changes, words):
 
 def test_an_encoder_decoder_needs_two_sequences():
     batch = {name: array for name, array in batch_of().items() if name != "decoder_inputs"}
-    with pytest.raises(UserError, match=r"one sequence only.*--config\.model\.name"):
+    with pytest.raises(UserError, match=r"only one sequence.*--config\.model\.name"):
         make("encoder_decoder").init(jax.random.key(0), batch)
 
 
@@ -140,7 +140,7 @@ def test_places_beyond_a_table_or_for_distances_are_refused():
     model = make("decoder", positions="learned", max_length=12)
     assert np.isnan(logits_of(model, start(model), batch)).all(), "a row that the table lacks must not pass for its last"
     for changes in ({"positions": "t5"}, {"positions": "none"}, {"positions": "rotary", "randomised": 30}):
-        with pytest.raises(UserError, match=r"positions of its own.*--config\.model\.positions"):
+        with pytest.raises(UserError, match=r"positions for its tokens.*--config\.model\.positions"):
             make("decoder", **changes).init(jax.random.key(0), batch)
 
 

@@ -159,5 +159,5 @@ def test_a_wrong_key_names_itself(key, value):
 
 def test_it_wants_tokens_and_an_answer_after_each():
     for vocabulary in (Vocabulary(0, 5, pooled=True), Vocabulary(5, 5, pooled=True)):
-        with pytest.raises(UserError, match="ngram reads tokens"):
+        with pytest.raises(UserError, match="ngram predicts the next token"):
             build({"name": "ngram", "order": 2, **SETTINGS}, vocabulary, PrecisionConfig("float32", "float32", "float32"))

@@ -86,7 +86,7 @@ def test_axes_pass_through_transformations():
 def test_an_edit_that_hits_no_tap_raises(path, near):
     model, batch = make("decoder"), batch_of()
     assert model.editable
-    with pytest.raises(UserError, match=f"'{path}' would change nothing.*{near}"):
+    with pytest.raises(UserError, match=f"'{path}' has no effect.*{near}"):
         model.apply(start(model), batch, edits={"embedded": twice, path: twice})
     with pytest.raises(UserError, match=path):
         jax.jit(model.apply)(start(model), batch, edits={path: Partial(twice)})
@@ -281,7 +281,7 @@ def test_states_can_be_read_and_put_back(name):
     for part in cell.zeros(size, ROWS, jnp.float32)._fields:
         assert read.axes[f"{where}/state/{part}"].startswith("s b")
     near(read.taps[f"{where}/state/hidden"], plain.taps[f"{where}/hidden"])
-    with pytest.raises(UserError, match=r"state/hidden.*would change nothing"):
+    with pytest.raises(UserError, match=r"state/hidden.*has no effect"):
         model.apply(params, batch, edits={f"{where}/state/hidden": twice})
 
 

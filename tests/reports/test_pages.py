@@ -117,7 +117,7 @@ def test_a_diagnosis_shows_each_row_with_its_unit_and_what_to_try():
     ):
         assert text.replace("\u00a0", " ") in page.text.replace("\u00a0", " "), text
     assert "assay treat --from=runs/digits --apply=1 --workdir=runs/digits_1" in page.text
-    assert "Expects Train\u2013test gap to be lower by 2.0 points." in page.text
+    assert "Expected effect: Train\u2013test gap lower by 2.0 points." in page.text
     assert "\u26a0 crashed" in page.text and "crashed: ValueError: no" in page.text and "1 of the rows crashed" in page.text
     assert page.tags.count("svg") == 3 and "Quick" not in page.text
     assert "Quick diagnosis" in check(diagnosis_page(diagnosis(quick=True), COMMAND)).text
@@ -132,10 +132,11 @@ def test_commands_are_quoted_for_a_shell(command):
 def test_the_summary_tells_of_the_largest_bottlenecks_first():
     text = summarise(diagnosis().rows, [SUGGESTION])
     assert text.startswith(
-        "90.0 % of the held-out answers are right (95 % interval 87.0 to 92.0 %, n 600). What holds it back most: under shift 40.0 %"
+        "90.0 % of the held-out answers are right (95 % interval 87.0 to 92.0 %, n 600). "
+        "Largest bottlenecks: accuracy drops from 90.0 % to 40.0 %"
     )
-    assert text.index("under shift") < text.index("8.0 points higher") and text.endswith(
-        "One treatment is suggested, the most promising first."
+    assert text.index("under the shift corruption") < text.index("8.0 points higher") and text.endswith(
+        "One treatment is suggested, most promising first."
     )
     assert "no large" not in text and "No row shows a large bottleneck." in summarise([SCORE], [])
     assert summarise([inapplicable("cost", "flops", "no")], []) == "No row applies to this run."
@@ -276,7 +277,7 @@ def test_a_card_shows_the_evidence_of_each_row():
         "91.0 % of the examples have the same score",
         "\u22121.0 to +1.0 points",
         "\u2212141 kB",
-        "none: no sample stands behind the number",
+        "not applicable (deterministic quantity)",
         "+18.0 %",
         "\u22125.0 to +40.0 %",
         "Domain shift: no domains",
@@ -313,7 +314,7 @@ def test_hostile_text_stays_text_in_a_card():
 def test_a_card_needs_no_plots_and_no_ends():
     entry = after("inconclusive", None, [None, None], p_value=None, adjusted=None)
     bare = {key: value for key, value in card(rows=[row("cost", "flops", {"small": entry}, "operations")]).items() if key != "predictions"}
-    assert "Operations, counted" in check(card_page(bare)).text
+    assert "FLOPs, counted" in check(card_page(bare)).text
 
 
 def test_names_and_trees_are_written_out():

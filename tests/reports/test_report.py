@@ -408,7 +408,7 @@ def test_what_a_run_saw_of_valid_is_drawn_beside_its_batches():
         {"step": step, "valid_answer_accuracy": 0.5} for step in (100, 500)
     ]
     page = render([run._replace(metrics=lines)], "t")
-    assert "While it learns" in page and "lstm, training batches" in page and "lstm, valid" in page and "mathdefault" not in page
-    assert "While it learns" not in render([run], "t"), "a run that did not look"
+    assert "Training progress" in page and "lstm, training batches" in page and "lstm, valid" in page and "mathdefault" not in page
+    assert "Training progress" not in render([run], "t"), "a run that did not look"
     one = [*run.metrics, {"step": 100, "valid_answer_accuracy": 0.5}]
-    assert "While it learns" not in render([run._replace(metrics=one)], "t"), "one look is no line"
+    assert "Training progress" not in render([run._replace(metrics=one)], "t"), "one look is no line"

@@ -122,7 +122,7 @@ def test_what_does_not_compare_is_told():
         (diagnosis(task="mnist"), "different tasks: 'digits' before, and 'mnist' in b"),
         (diagnosis(vocabulary=[0, 11, True]), "different vocabularies.*11"),
         (diagnosis(split="valid"), "different splits"),
-        (diagnosis(quick=True), "of b is a quick one.*than that of before.*--quick for both or for neither"),
+        (diagnosis(quick=True), "of b is quick.*than that of before.*--quick for both or for neither"),
         (diagnosis(ids=IDS[::-1]), "b was measured on other examples of 'test'"),
         (diagnosis(ids=IDS[1:]), "other examples of 'test'"),
     ):
@@ -134,7 +134,7 @@ def test_two_models_need_not_have_learnt_from_the_same_examples():
     card = build(diagnosis(), {"b": diagnosis(LOST, train=IDS[1:], model="lstm")})
     assert found(card, "score")["verdict"] == WORSE
     gap = found(card, "train_test_gap")
-    assert (gap["verdict"], gap["why"], gap["difference"]) == (OPEN, "measured on other examples after than before", None)
+    assert (gap["verdict"], gap["why"], gap["difference"]) == (OPEN, "measured on different examples than before", None)
 
 
 def test_parts_that_are_only_numbered_may_be_more_or_fewer():
@@ -179,7 +179,7 @@ def test_predictions():
     few = np.where(np.arange(N) < 3, 0.0, RIGHT)
     assert outcome(diagnosis(few), **higher)[0] == "not shown"
     assert outcome(diagnosis(), row="reasoning/half_length")[0] == "not shown"
-    assert outcome(diagnosis(), row="reasoning/none") == ("not shown", "reasoning/none is no row of these diagnoses")
+    assert outcome(diagnosis(), row="reasoning/none") == ("not shown", "these diagnoses have no row reasoning/none")
     other = {"from": "/runs/x", "suggestion": {"row": "calibration/nll", "expects": "lower", "effect": None}}
     (one,) = build(diagnosis(), {"b": diagnosis()}, applied={"b": other}, workdirs={BEFORE: "/runs/a"})["predictions"]
     assert "made for /runs/x" in one["why"]
@@ -225,7 +225,7 @@ def test_times_are_those_of_the_turns():
     compiled = found(card, "compile_seconds")
     assert (compiled["difference"], compiled["n"], compiled["verdict"]) == (0.0, 3, OPEN), "three turns show nothing"
     untimed = build(diagnosis(), {"b": diagnosis()})
-    assert found(untimed, "compile_seconds")["why"] == "measured once for each, and not in turns"
+    assert found(untimed, "compile_seconds")["why"] == "measured once for each model, not in turns"
     same = build(diagnosis(), {"b": diagnosis()}, times={"b": times(in_turns([1.0] * 25), in_turns(np.full(25, 0.99)))})
     assert found(same, "latency_p50")["verdict"] == SAME
 
@@ -329,10 +329,11 @@ def test_the_terminal_says_better_and_worse_as_verdicts_only():
             assert line.endswith(word) or re.fullmatch(r"b: (\d+ (better|worse|no difference|inconclusive)(, )?)+", line), line
     assert "b: 2 better, 2 worse, 2 inconclusive" in text
     assert (
-        "augment was to make generalisation/score higher by 2.0 points, it was " + MINUS in text and "the prediction did not hold" in text
+        "augment was expected to make generalisation/score higher by 2.0 points, observed " + MINUS in text
+        and "the prediction did not hold" in text
     )
-    assert "Does not apply, and the page says why: half length." in text
-    assert "inconclusive, measured once for each, and not in turns: compile seconds, latency p50." in text
+    assert "Not applicable (reasons are on the page): half length." in text
+    assert "inconclusive, measured once for each model, not in turns: compile seconds, latency p50." in text
     assert "\x1b" not in text
     assert text_of(card, encoding="ascii").isascii()
 

@@ -47,7 +47,7 @@ def test_the_words():
     assert (unsure.verdict, unsure.p_value) == (
         OPEN,
         0.25,
-    ) and unsure.why == "p is not below 0.05, and the interval goes beyond ±1.0 points"
+    ) and unsure.why == "p is not below 0.05, and the interval extends beyond ±1.0 points"
     same = verdict(row(RIGHT), row(RIGHT.copy()))
     assert (same.verdict, same.difference, same.interval, same.p_value, same.agreement) == (SAME, 0, (0, 0), 1, 1)
     assert same.why == "the same on each of 400 examples"
@@ -101,10 +101,10 @@ def test_what_cannot_be_paired_is_inconclusive():
         (row(RIGHT), other, "only before: no split"),
         (other, row(RIGHT), "only after: no split"),
         (row(RIGHT), row(RIGHT)._replace(value=None), "only before: no value"),
-        (row(RIGHT), row(RIGHT[1:]), "measured on other examples after than before"),
-        (row(RIGHT), sample("g", "n", "mean", {"valid/score": RIGHT}, **BETTER_DIRECTION), "measured on other examples after than before"),
-        (row(RIGHT), row(RIGHT, unit="nats"), "measured in another way after than before"),
-        (size(3, exact=False), size(4, exact=False), "no examples that could be paired stand behind it"),
+        (row(RIGHT), row(RIGHT[1:]), "measured on different examples than before"),
+        (row(RIGHT), sample("g", "n", "mean", {"valid/score": RIGHT}, **BETTER_DIRECTION), "measured on different examples than before"),
+        (row(RIGHT), row(RIGHT, unit="nats"), "measured with different methods before and after"),
+        (size(3, exact=False), size(4, exact=False), "no examples to pair"),
     ):
         found = verdict(before, after)
         assert (found.verdict, found.why, found.p_value) == (OPEN, why, None)
@@ -117,7 +117,7 @@ def test_what_cannot_be_paired_is_inconclusive():
 def test_times_are_compared_by_their_turns_alone():
     time = {"unit": "seconds", "better": LOWER, "margin": SHARE, "relative": True, "timing": True}
     before, after = (Measurement("speed", "latency_p50", value, **time) for value in (0.010, 0.002))
-    assert verdict(before, after).why == "measured once for each, and not in turns" and verdict(before, after).verdict == OPEN
+    assert verdict(before, after).why == "measured once for each model, not in turns" and verdict(before, after).verdict == OPEN
     assert verdict(before, after, untimed="no checkpoint").why == "no checkpoint"
     one = verdict(before, after, one_program=True)
     assert (one.verdict, one.why) == (SAME, "the same program and the same parameters")

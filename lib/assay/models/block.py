@@ -1,4 +1,4 @@
-"""A block of the Transformer: what mixes tokens, attention to a source where there is one, feed-forward, each in its residual branch."""
+"""One Transformer block: token mixer, optional cross-attention, and feed-forward layer, each in its own residual branch."""
 
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from assay.nn.tap import tap
 
 
 class Source(NamedTuple):
-    """What a decoder attends to beside its own tokens: activations, or what was computed from them."""
+    """The encoder output that a decoder attends to: activations, or the keys and values computed from them."""
 
     memory: jax.Array | None  # (batch * source, width)
     valid: jax.Array  # [batch, source]
@@ -25,12 +25,12 @@ class Source(NamedTuple):
 
 
 class Block(nn.Module):
-    """Attention, attention to a source where there is one, feed-forward, each in its residual branch, on (batch * seq, width) activations.
+    """Token mixer, optional cross-attention and feed-forward layer in residual branches, on (batch * seq, width) activations.
 
-    Tapped: `middle`, the stream after attention, and `middle_cross` after attention to a source; `mlp_out`, what the feed-forward layer
-    adds; `residual`, the stream after the block. What attention adds is its own tap, `attention/out`.
+    Taps: `middle`, the residual stream after attention; `middle_cross`, after cross-attention; `mlp_out`, the update of the feed-forward
+    layer; `residual`, the stream after the block. The update of attention has its own tap, `attention/out`.
 
-    Gated (Csordas et al. 2021): x' = g * norm(feed_forward(a)) + (1 - g) * x with a = norm(x + attention(x)) and g = copy_gate(a).
+    With a gate (Csordas et al. 2021): x' = g * norm(feed_forward(a)) + (1 - g) * x with a = norm(x + attention(x)) and g = copy_gate(a).
     """
 
     config: TransformerConfig
@@ -71,5 +71,5 @@ class Block(nn.Module):
 
 
 def norm_of(config: TransformerConfig, dtype: jnp.dtype, name: str) -> nn.Module:
-    """A norm of this name, as the config asks for."""
+    """Returns the norm that the config selects, with this module name."""
     return NORMS[config.norm](use_fast_variance=VARIANCES[config.norm_variance], dtype=dtype, name=name)

@@ -1,10 +1,10 @@
-"""Convolutional networks for images: the plain CNN of tutorials, and ResNet (He et al. 2016a) with GroupNorm (Wu and He 2018).
+"""Convolutional networks for images: a plain CNN, and ResNet (He et al. 2016a) with GroupNorm (Wu and He 2018).
 
     cnn      {convolution, relu, max pooling 2 x 2} for each of `filters`, then a dense head
-    resnet   a stem, stages of residual blocks that halve the picture and double the channels, the mean over the picture, a read-out
+    resnet   stem; stages of residual blocks that halve the image size and double the channels; global average pooling; linear head
 
-No statistic of a batch is kept: there are parameters and nothing else. GroupNorm has the scale and bias that BatchNorm has, so that
-parameters are as many as published. The last scale of a block starts at zero, and each block as its shortcut (Goyal et al. 2017).
+No batch statistics are kept: a model has parameters only. GroupNorm has the same scale and bias as BatchNorm, so parameter counts match the
+published ones. The last scale of each block is initialized to zero, so that a block starts as its shortcut (Goyal et al. 2017).
 """
 
 from collections.abc import Mapping
@@ -25,16 +25,16 @@ from assay.nn.normalisation import GroupNorm
 from assay.nn.product import Dense
 from assay.nn.tap import tap
 
-HE = nn.initializers.he_normal()  # keeps the second moment through a relu (He et al. 2015)
+HE = nn.initializers.he_normal()  # preserves the second moment through a relu (He et al. 2015)
 PADDINGS = {"same": "SAME", "valid": "VALID"}
 STEMS = ("small", "large")
 
 
 class Layout(NamedTuple):
-    stages: Mapping[int, tuple[int, ...]]  # depth -> blocks of each stage
-    bottleneck: int  # blocks of nets at least so deep are bottlenecks
-    projected: bool  # where the shape changes the shortcut is a projection; otherwise it is cut and padded with zeros
-    depths: str  # what may be asked for, in words
+    stages: Mapping[int, tuple[int, ...]]  # depth -> number of blocks in each stage
+    bottleneck: int  # networks of at least this depth use bottleneck blocks
+    projected: bool  # True: the shortcut is a projection where the shape changes; False: it is subsampled and zero-padded
+    depths: str  # allowed depths, for error messages
 
 
 def _cifar_stages() -> dict[int, tuple[int, ...]]:
@@ -51,20 +51,20 @@ LAYOUTS: Mapping[str, Layout] = {
 class CNNConfig:
     filters: tuple[int, ...]  # channels of each convolution: (32, 64) for MNIST, (32, 64, 64) for CIFAR
     kernel: int  # pixels along a side of each filter
-    pools: int  # so many of the first convolutions are followed by pooling, which halves the picture
-    padding: str  # same; or valid, which cuts kernel - 1 pixels, as in the tutorials
-    dense: int  # features of the head's hidden layer; 0: none
-    dropout: float  # share of features dropped before each layer of the head
+    pools: int  # number of leading convolutions that are followed by 2 x 2 max pooling
+    padding: str  # same; or valid, which removes kernel - 1 pixels, as in the tutorials
+    dense: int  # features of the hidden layer in the head; 0: no hidden layer
+    dropout: float  # dropout rate before each layer of the head
     convolution: str = "xla"  # a name in nn.conv.CONVOLUTIONS
 
     def __post_init__(self):
         require(
-            bool(self.filters) and min(self.filters) >= 1, "model.filters", self.filters, "one number of channels or more, each at least 1"
+            bool(self.filters) and min(self.filters) >= 1, "model.filters", self.filters, "at least one number of channels, each at least 1"
         )
-        require(self.kernel >= 1, "model.kernel", self.kernel, "it is at least 1")
+        require(self.kernel >= 1, "model.kernel", self.kernel, "it must be at least 1")
         require(0 <= self.pools <= len(self.filters), "model.pools", self.pools, f"at most one for each of the filters {self.filters}")
         require(self.dense >= 0, "model.dense", self.dense, "a number of features, or 0 for none")
-        require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "a share in [0, 1)")
+        require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "a fraction in [0, 1)")
         if self.padding not in PADDINGS:
             raise unknown("padding", self.padding, PADDINGS, "--config.model.padding")
         if self.convolution not in CONVOLUTIONS:
@@ -76,10 +76,10 @@ class ResNetConfig:
     layout: str  # cifar: three stages; imagenet: four
     depth: int  # layers with weights: 6 n + 2 for cifar; 18, 34 (basic blocks) or 50 (bottlenecks) for imagenet
     width: int  # channels of the first stage: 16 for cifar, 64 for imagenet in the paper; each later stage doubles them
-    groups: int  # groups of GroupNorm; they divide the width
-    stem: str  # small: a 3 x 3 convolution, for pictures under about 64 pixels; large: 7 x 7, which with its pooling quarters the picture
-    dropout: float  # share of features dropped before the read-out
-    inner: int = 0  # groups of channels inside a block, as large as those outside; 0: as many as groups
+    groups: int  # groups of GroupNorm; must divide the width
+    stem: str  # small: 3 x 3 convolution, for images under about 64 pixels; large: 7 x 7 and pooling, which divide each side by 4
+    dropout: float  # dropout rate before the output layer
+    inner: int = 0  # channel groups inside a block, of the same size as those outside; 0: as many as `groups`
     convolution: str = "xla"  # a name in nn.conv.CONVOLUTIONS
 
     def __post_init__(self):
@@ -89,16 +89,18 @@ class ResNetConfig:
             raise unknown("layout", self.layout, LAYOUTS, "--config.model.layout")
         layout = LAYOUTS[self.layout]
         require(self.depth in layout.stages, "model.depth", self.depth, f"the layout {self.layout!r} has {layout.depths}")
-        require(self.width >= 1, "model.width", self.width, "it is at least 1")
-        require(self.groups >= 1 and self.width % self.groups == 0, "model.groups", self.groups, f"groups divide the width, {self.width}")
+        require(self.width >= 1, "model.width", self.width, "it must be at least 1")
+        require(
+            self.groups >= 1 and self.width % self.groups == 0, "model.groups", self.groups, f"groups must divide the width, {self.width}"
+        )
         require(0 <= self.inner <= self.groups, "model.inner", self.inner, f"at most model.groups={self.groups}, or 0 for as many")
-        require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "a share in [0, 1)")
+        require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "a fraction in [0, 1)")
         if self.stem not in STEMS:
             raise unknown("stem", self.stem, STEMS, "--config.model.stem")
 
 
 class ConvBlock(nn.Module):
-    """Convolution, relu, and max pooling where asked."""
+    """Convolution, relu, and optional max pooling."""
 
     filters: int
     config: CNNConfig
@@ -111,7 +113,7 @@ class ConvBlock(nn.Module):
         short = min(x.shape[1:3]) - (config.kernel - 1 if config.padding == "valid" else 0)
         if short < (2 if self.pool else 1):
             raise UserError(
-                f"nothing is left of the picture in {self.name} of the cnn, which is given {x.shape[1]} x {x.shape[2]} pixels. "
+                f"the feature map is empty after {self.name} of the cnn: its input has {x.shape[1]} x {x.shape[2]} pixels. "
                 "Set --config.model.padding=same, or lower --config.model.pools or --config.model.kernel."
             )
         place: dict[str, Any] = {"padding": PADDINGS[config.padding], "conv_general_dilated": CONVOLUTIONS[config.convolution]}
@@ -121,7 +123,7 @@ class ConvBlock(nn.Module):
 
 
 class CNN(nn.Module):
-    """Images `batch["inputs"]` [batch, height, width, channels] to logits [batch, outputs]."""
+    """Maps images `batch["inputs"]` [batch, height, width, channels] to logits [batch, outputs]."""
 
     config: CNNConfig
     vocabulary: Vocabulary
@@ -141,18 +143,20 @@ class CNN(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """relu(shortcut(x) + F(x)): F is two 3 x 3 convolutions, or 1 x 1, 3 x 3, 1 x 1 with a fourth of the channels inside.
+    """relu(shortcut(x) + F(x)), where F is two 3 x 3 convolutions or a bottleneck.
 
-    With `inner` it has fewer channels inside, in groups of the same size."""
+    A bottleneck is 1 x 1, 3 x 3, 1 x 1 with a quarter of the channels inside. `inner` reduces the channels inside; the group size stays the
+    same.
+    """
 
-    width: int  # channels inside
+    width: int  # channels inside the block
     stride: int
     groups: int
     bottleneck: bool
     projected: bool
     dtype: jnp.dtype
     train: bool = False
-    inner: int = 0  # groups inside; 0: as many as `groups`
+    inner: int = 0  # groups inside the block; 0: as many as `groups`
     convolution: str = "xla"
 
     @nn.compact
@@ -179,7 +183,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Images `batch["inputs"]` [batch, height, width, channels] to logits [batch, outputs]."""
+    """Maps images `batch["inputs"]` [batch, height, width, channels] to logits [batch, outputs]."""
 
     config: ResNetConfig
     vocabulary: Vocabulary
@@ -208,25 +212,25 @@ class ResNet(nn.Module):
 
 
 def cnn(config: CNNConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
-    """The plain CNN. With kernel 3, 2 pools and valid padding, (32, 64), and (32, 64, 64) with dense 64, are those of the tutorials."""
+    """Builds the plain CNN. The tutorials use kernel 3, 2 pools and valid padding, with filters (32, 64), or (32, 64, 64) and dense 64."""
     check_images("cnn", vocabulary)
     return from_linen(CNN(config, vocabulary, dtype), convolves=config.convolution == "xla")
 
 
 def resnet(config: ResNetConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
-    """A ResNet, v1.5: a bottleneck takes its stride at the 3 x 3 convolution."""
+    """Builds a ResNet v1.5: a bottleneck block applies its stride in the 3 x 3 convolution."""
     check_images("resnet", vocabulary)
     return from_linen(ResNet(config, vocabulary, dtype), convolves=config.convolution == "xla")
 
 
 def check_images(name: str, vocabulary: Vocabulary) -> None:
-    """Raises UserError where the task gives token ids, or asks at every token."""
+    """Raises UserError if the task has token inputs or one answer per token."""
     if vocabulary.inputs or not vocabulary.pooled:
-        raise UserError(f"{name} reads images and answers once, but this task gives tokens. Choose another --config.model.name.")
+        raise UserError(f"{name} reads images and gives one answer, but this task has tokens. Choose another --config.model.name.")
 
 
 def pictures(name: str, inputs: jax.Array) -> jax.Array:
-    """The inputs, where they are images. Raises UserError where they are rows of numbers."""
+    """Returns the inputs if they are images. Raises UserError if they are rows of numbers."""
     if inputs.ndim != 4:
         shape = list(inputs.shape)
         raise UserError(f"{name} reads images [batch, height, width, channels], but inputs are {shape}. Set --config.model.name=mlp.")
@@ -237,7 +241,7 @@ def pictures(name: str, inputs: jax.Array) -> jax.Array:
 
 
 def _conv(channels: int, side: int, stride: int, dtype: jnp.dtype, train: bool, convolution: str, name: str) -> nn.Conv:
-    """A convolution without bias, which the norm after it would undo; centred, whatever the stride."""
+    """Builds a convolution without bias, because the norm after it would cancel a bias. Padding is symmetric for every stride."""
     edge = (side // 2, side // 2)
     place: dict[str, Any] = {"strides": (stride, stride), "padding": (edge, edge), "dtype": dtype, "name": name}
     computed = CONVOLUTIONS[convolution] or (trained_conv if train else None)
@@ -245,5 +249,5 @@ def _conv(channels: int, side: int, stride: int, dtype: jnp.dtype, train: bool, 
 
 
 def _cut_and_pad(x: jax.Array, stride: int, channels: int) -> jax.Array:
-    """Every stride-th pixel, and zeros for the channels that are new: the parameter-free shortcut (option A of the paper)."""
+    """Returns the parameter-free shortcut (option A of the paper): every stride-th pixel, with zeros for the new channels."""
     return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (0, channels - x.shape[-1])))

@@ -1,4 +1,4 @@
-"""What a Transformer keeps while it decodes: caches, how much has been read, and what of it may be seen, for all rows or by row."""
+"""Decoding state of a Transformer: caches, number of tokens read, and visibility masks, for the whole batch or per row."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,26 +15,26 @@ from assay.nn.recurrent import empty
 
 
 class DecodingState(NamedTuple):
-    length: jax.Array  # how many tokens have been read: one number for all rows, or one for each, [batch]
-    layers: tuple[Any, ...]  # of each block, and again for each loop: an attention's Cache, or the state of a recurrent layer
-    cross: tuple[Cache, ...] = ()  # keys and values of the source, of each block
-    valid: jax.Array | None = None  # [batch, source]: which source tokens are no padding
-    places: jax.Array | None = None  # positions that are given or drawn, [batch or 1, max_length]
-    mask: jax.Array | None = None  # [batch, max_length]: which places of the caches may be seen; None: all that are written
+    length: jax.Array  # number of tokens read so far: one for all rows, or one per row, [batch]
+    layers: tuple[Any, ...]  # per block and loop: the Cache of an attention layer or the state of a recurrent layer
+    cross: tuple[Cache, ...] = ()  # per block: keys and values of the source
+    valid: jax.Array | None = None  # [batch, source]: which source tokens are not padding
+    places: jax.Array | None = None  # given or randomized positions, [batch or 1, max_length]
+    mask: jax.Array | None = None  # [batch, max_length]: which cache slots are visible; None: all written slots
 
 
 Extend = Callable[[PyTree, DecodingState, jax.Array], tuple[jax.Array, DecodingState]]
 
 
 def by_row(state: DecodingState, rows: int) -> DecodingState:
-    """The state with a length of its own for each of so many rows, which may then differ: `state._replace(length=...)`."""
+    """Returns the state with one length per row. Lengths may then differ: `state._replace(length=...)`."""
     return state._replace(length=jnp.broadcast_to(state.length, (rows,)))
 
 
 def rowwise(extend: Extend) -> Extend:
-    """`extend` that also takes states `by_row`: each row is then written at its own place, and sees what it has itself read.
+    """Returns `extend` that also accepts states from `by_row`: each row writes at its own position and sees its own tokens.
 
-    With one length for all it is `extend` itself. By row the caches' updates are scatters, which cost more.
+    With one length for all rows, it is `extend` itself. With one length per row, cache updates are scatters, which are slower.
     """
 
     def extended(params: PyTree, state: DecodingState, tokens: jax.Array) -> tuple[jax.Array, DecodingState]:
@@ -48,7 +48,7 @@ def rowwise(extend: Extend) -> Extend:
             logits, state = extend(params, DecodingState(length, *rest), token[None])
             return logits, state.length, tuple(state[1:])
 
-        # A cache may have its heads in the leading axis: rows come first in either form.
+        # A cache may have its heads in the leading axis; either way, rows come first.
         rest = jax.tree.map(lambda leaf: leaf.reshape(rows, -1, *leaf.shape[1:]), tuple(state[1:]))
         logits, length, rest = jax.vmap(one)(state.length, rest, tokens)
         return logits[:, 0], DecodingState(length, *jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rest))
@@ -57,8 +57,8 @@ def rowwise(extend: Extend) -> Extend:
 
 
 def mask_of(valid: jax.Array | None, max_length: int) -> jax.Array | None:
-    """The mask of caches whose first tokens are `valid` [batch, seq] or padding, as a prompt that is padded on the left; all later ones
-    may be seen."""
+    """Returns the cache mask for a prompt with padding, for example on the left. `valid` [batch, seq] marks the prompt's tokens; all later
+    slots are visible."""
     if valid is None:
         return None
     valid = jnp.asarray(valid, bool)[:, :max_length]
@@ -66,7 +66,7 @@ def mask_of(valid: jax.Array | None, max_length: int) -> jax.Array | None:
 
 
 def empty_layers(config: TransformerConfig, batch_size: int, max_length: int, dtype: jnp.dtype) -> tuple[Any, ...]:
-    """The caches before the first token."""
+    """Returns the caches before the first token."""
     groups = (batch_size * config.kv_heads,) if on_one_cpu() else (batch_size, config.kv_heads)  # see Cache
     shape = (*groups, config.head_size, max_length)
 

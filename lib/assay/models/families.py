@@ -1,4 +1,4 @@
-"""The table of model families: `config.model.name` chooses one, its other keys are the family's own."""
+"""The table of model families: `config.model.name` selects one, and the other keys of `config.model` belong to that family."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,7 +17,7 @@ from assay.nn.mixer import ATTENTION, LOCAL
 
 
 class Family(NamedTuple):
-    config: type  # the frozen dataclass of its keys
+    config: type  # frozen dataclass of the family's keys
     build: Callable[[Any, Vocabulary, Any], Model]
 
 
@@ -41,7 +41,10 @@ FAMILIES: Mapping[str, Family] = {
 
 
 def build(config: Mapping[str, Any], vocabulary: Vocabulary, precision: PrecisionConfig) -> Model:
-    """The model that `config` (name, and the keys of its family) describes. Raises UserError for an unknown name or key."""
+    """Builds the model that `config` (name, and the keys of its family) describes.
+
+    Raises UserError for an unknown name or key.
+    """
     values = dict(config)
     name = values.pop("name", None)
     if name not in FAMILIES:
@@ -50,7 +53,7 @@ def build(config: Mapping[str, Any], vocabulary: Vocabulary, precision: Precisio
     try:
         settings = typed(family.config, values, "model")
     except UserError as error:
-        raise UserError(f"{error} (These are the keys of the family {name!r}; --config.model.name chooses the family.)") from None
+        raise UserError(f"{error} (These are the keys of the family {name!r}; --config.model.name selects the family.)") from None
 
     def made(settings: Any) -> Model:
         model = with_precision(family.build(settings, vocabulary, DTYPES[precision.compute]), precision)
@@ -61,7 +64,7 @@ def build(config: Mapping[str, Any], vocabulary: Vocabulary, precision: Precisio
 
 
 def label(config: Mapping[str, Any]) -> str:
-    """A model as rows name it: its family, what a Transformer has beside softmax attention, and how often its blocks are applied."""
+    """Returns the name of a model in result rows: family, deviations from plain softmax attention, and number of loops."""
     mixers = dict.fromkeys(config.get("mixers", (ATTENTION,)))
     added = [mixer for mixer in mixers if mixer != ATTENTION]
     added += [] if {ATTENTION, LOCAL} & set(mixers) else ["no attention"]

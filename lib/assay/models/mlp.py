@@ -1,8 +1,8 @@
-"""The multilayer perceptron: rows of numbers, or images laid out as rows, through layers of one width to one answer.
+"""Multilayer perceptron: rows of numbers or flattened images, hidden layers of equal width, one answer.
 
     x_i = dropout(f(W_i x_{i-1} + b_i)),  i = 1 .. depth;  logits = W x_depth + b
 
-With a gated activation a second matrix, `up_gate`, goes through f and multiplies the first (Shazeer 2020).
+With a gated activation, a second matrix `up_gate` is passed through f and multiplies the first (Shazeer 2020).
 """
 
 from collections.abc import Mapping
@@ -20,20 +20,20 @@ from assay.nn.feed_forward import ACTIVATIONS
 from assay.nn.product import Dense
 from assay.nn.tap import tap
 
-HE = nn.initializers.he_normal()  # keeps the second moment through a relu (He et al. 2015)
+HE = nn.initializers.he_normal()  # preserves the second moment through a relu (He et al. 2015)
 
 
 @dataclass(frozen=True)
 class MLPConfig:
     depth: int  # hidden layers; 0: a linear model
-    width: int  # features of each
+    width: int  # features of each hidden layer
     activation: str  # a name in nn.feed_forward.ACTIVATIONS
-    dropout: float  # share of features dropped after each hidden layer
+    dropout: float  # dropout rate after each hidden layer
 
     def __post_init__(self):
-        require(self.depth >= 0, "model.depth", self.depth, "it is at least 0")
-        require(self.width >= 1, "model.width", self.width, "it is at least 1")
-        require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "a share in [0, 1)")
+        require(self.depth >= 0, "model.depth", self.depth, "it must be at least 0")
+        require(self.width >= 1, "model.width", self.width, "it must be at least 1")
+        require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "a fraction in [0, 1)")
         if self.activation not in ACTIVATIONS:
             raise unknown("activation", self.activation, ACTIVATIONS, "--config.model.activation")
 
@@ -56,7 +56,7 @@ class Layer(nn.Module):
 
 
 class MLP(nn.Module):
-    """Numbers `batch["inputs"]` [batch, ...] to logits [batch, outputs]."""
+    """Maps numbers `batch["inputs"]` [batch, ...] to logits [batch, outputs]."""
 
     config: MLPConfig
     vocabulary: Vocabulary
@@ -72,7 +72,7 @@ class MLP(nn.Module):
 
 
 def mlp(config: MLPConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
-    """Raises UserError where the task gives token ids, or asks at every token."""
+    """Builds the multilayer perceptron. Raises UserError if the task has token inputs or one answer per token."""
     if vocabulary.inputs or not vocabulary.pooled:
-        raise UserError("mlp reads numbers and answers once, but this task gives tokens. Choose another --config.model.name.")
+        raise UserError("mlp reads numbers and gives one answer, but this task has tokens. Choose another --config.model.name.")
     return from_linen(MLP(config, vocabulary, dtype))

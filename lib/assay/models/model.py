@@ -1,9 +1,9 @@
-"""The seam: a model is pure functions over plain trees. This file and its neighbours are the only door to Flax.
+"""The model interface: pure functions over plain trees. Only `models/` and `nn/` import Flax.
 
 params = model.init(key, batch)
 output = model.apply(params, batch, key=key, train=True)      # output.logits, output.taps, output.axes
-cache = model.decode.init_cache(params, batch, max_length)    # batch: as for apply; only its size matters where nothing is encoded first
-logits, cache = model.decode.extend(params, cache, tokens)    # tokens [batch, n]: n more positions
+cache = model.decode.init_cache(params, batch, max_length)    # batch: as for apply; without a source, only its size matters
+logits, cache = model.decode.extend(params, cache, tokens)    # tokens [batch, n]: the next n positions
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,25 +19,26 @@ from assay.core.errors import UserError
 from assay.core.tree import PyTree
 from assay.nn.tap import editing, recorded
 
-Batch = Mapping[str, jax.Array]  # one leading axis of examples; "weight" is always there, 0 where a row does not count
+Batch = Mapping[str, jax.Array]  # arrays with one leading axis of examples; "weight" is always present, and 0 for rows that do not count
 
 
 class Output(NamedTuple):
-    logits: PyTree  # an array, or one for each head by name
-    taps: Mapping[str, jax.Array]  # every tap by path; under jit those that nobody reads cost nothing
-    state: Mapping[str, PyTree] = {}  # in training: params["state"] anew, which no gradient moves (batch statistics); {} for most
+    logits: PyTree  # an array, or one array per head by name
+    taps: Mapping[str, jax.Array]  # all taps by path; under jit, unused taps cost nothing
+    state: Mapping[str, PyTree] = {}  # new params["state"] in training, not updated by gradients (batch statistics); {} for most
 
     @property
     def axes(self) -> Mapping[str, str]:
-        """What the axes of each tap are, as words of nn/tap.py; a model that was made elsewhere does not say."""
+        """Axes of each tap, in the words of nn/tap.py. Empty for a model from elsewhere, which does not declare them."""
         return getattr(self.taps, "axes", {})
 
 
 @dataclass(frozen=True)
 class Decode:
-    """Cached decoding. `init_cache(params, batch, max_length) -> cache`; `extend(params, cache, tokens) -> (logits, cache)`.
+    """Functions for cached decoding.
 
-    A model that reads a source first (an encoder-decoder) encodes `batch["inputs"]` in `init_cache`; the tokens are those that it writes.
+    `init_cache(params, batch, max_length) -> cache`; `extend(params, cache, tokens) -> (logits, cache)`. An encoder-decoder encodes its
+    source `batch["inputs"]` in `init_cache`; the tokens are those of the target.
     """
 
     init_cache: Callable[[PyTree, Batch, int], PyTree]
@@ -47,34 +48,32 @@ class Decode:
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class Model:
-    """`init(key, batch) -> params`; `apply(params, batch, *, key=None, train=False, edits={}) -> Output`.
+    """Pure functions `init(key, batch) -> params` and `apply(params, batch, *, key=None, train=False, edits={}) -> Output`.
 
-    An edit that no tap applies raises UserError, and so does any edit of a model that is not `editable`.
+    Raises UserError for an edit that no tap applies, and for any edit of a model that is not `editable`.
     """
 
     init: Callable[[jax.Array, Batch], PyTree]
     apply: Callable[..., Output]
-    decode: Decode | None = None  # None where a family cannot decode step by step
-    module: Any = None  # the Linen module, opaque to all but the treatments that rebuild it
-    fit: Callable[[PyTree, Iterable[Batch]], PyTree] | None = None  # (params, batches) -> params; None where gradients fit
-    convolves: bool = False  # whether it has convolutions, which XLA:CPU computes 20 times slower inside a loop
-    settings: Any = None  # the frozen dataclass of its family's keys
-    remake: "Callable[[Any], Model] | None" = None  # other settings -> the model with those; None where parameters are not the family's own
-    editable: bool = False  # whether `apply` takes edits
-    stream: tuple[str, ...] = ()  # taps of the residual stream in the order of evaluation, which `readout` reads; () where there is none
-    source_stream: tuple[str, ...] = ()  # those of an encoder whose output a decoder attends to
+    decode: Decode | None = None  # None if the family cannot decode step by step
+    module: Any = None  # the Linen module; only treatments that rebuild it may read it
+    fit: Callable[[PyTree, Iterable[Batch]], PyTree] | None = None  # (params, batches) -> params; None if the model is trained by gradients
+    convolves: bool = False  # True if the model has convolutions, which XLA:CPU computes 20 times slower inside a loop
+    settings: Any = None  # the frozen dataclass of the family's keys
+    remake: "Callable[[Any], Model] | None" = None  # new settings -> model; None if parameters are not the family's own
+    editable: bool = False  # True if `apply` accepts edits
+    stream: tuple[str, ...] = ()  # taps of the residual stream in the order of evaluation, read by `readout`; () if there is none
+    source_stream: tuple[str, ...] = ()  # the same for an encoder whose output a decoder attends to
 
     def readout(self, params: PyTree, residual: jax.Array) -> jax.Array:
-        """Logits [rows, outputs] of rows of the residual stream [rows, width], as if each were its last value (a logit lens; nostalgebraist
-        2020): the last norm and the head, with whatever treatments made of them.
+        """Returns logits [rows, outputs] for rows of the residual stream [rows, width] (a logit lens; nostalgebraist 2020).
 
-        It applies the model with an edit at the end of the stream. Under `jit` the blocks before it are dropped. A pooled model answers for
-        each row; an encoder's answer is the mean over tokens. Raises UserError for a model without a residual stream.
+        Each row is treated as the final value of the stream: the last norm and the head are applied, including changes by treatments. The
+        function applies the model with an edit at the end of the stream, and `jit` drops the blocks before it. A pooled model answers for
+        each row; an encoder answers with the mean over tokens. Raises UserError for a model without a residual stream.
         """
         if not self.stream:
-            raise UserError(
-                "this model has no residual stream, so nothing can be read out of it. Choose decoder or encoder with model.name."
-            )
+            raise UserError("this model has no residual stream, so it has no readout. Choose decoder or encoder with model.name.")
         token = jnp.zeros((len(residual), 1), jnp.int32)
         batch = {"inputs": token, "decoder_inputs": token, "length": jnp.ones(len(residual), jnp.int32)}
         edits = {self.stream[-1]: jax.tree_util.Partial(_put, residual)}
@@ -84,16 +83,16 @@ class Model:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a model reads and answers."""
+    """Sizes of the inputs and outputs of a model."""
 
-    inputs: int  # token ids that it reads; 0 where it reads numbers, as those of an image
-    outputs: int  # classes that it answers with, or numbers where the task is a regression
-    pooled: bool = False  # one answer for the whole input, logits [batch, outputs], in place of one for each token
-    heads: tuple[tuple[str, int], ...] = ()  # name and classes of each head where there are several; `outputs` is their sum
+    inputs: int  # number of input token ids; 0 if inputs are numbers, such as images
+    outputs: int  # number of output classes, or of output values in a regression
+    pooled: bool = False  # True: one answer for the whole input, logits [batch, outputs]; False: one answer per token
+    heads: tuple[tuple[str, int], ...] = ()  # name and classes of each head of a multi-head model; `outputs` is their sum
 
 
 def from_linen(module: nn.Module, init_cache: Callable[[PyTree, Batch, int], PyTree] | None = None, convolves: bool = False) -> Model:
-    """A Model from a Linen module called as `module(batch, train)`, or `module(batch, train, cache) -> (logits, cache)` to decode."""
+    """Wraps a Linen module, called as `module(batch, train)`, or to decode as `module(batch, train, cache) -> (logits, cache)`."""
 
     def init(key: jax.Array, batch: Batch) -> PyTree:
         shapes = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), dict(batch))  # parameters depend on shapes only
@@ -112,17 +111,19 @@ def from_linen(module: nn.Module, init_cache: Callable[[PyTree, Batch, int], PyT
 
 
 def refuse_edits(edits: Mapping[str, Any] | None) -> None:
-    """Raises UserError where a model that has no taps, or that was made elsewhere, is given edits."""
+    """Raises UserError if edits are given to a model that has no taps or was made elsewhere."""
     if edits:
         raise UserError(
-            f"edits at {', '.join(map(repr, edits))}: this model takes none (Model.editable is False). Its answers would not change. "
-            "Edit a model that was built from a config of a network."
+            f"edits at {', '.join(map(repr, edits))}: this model does not support edits (Model.editable is False). "
+            "Use a model that was built from the config of a neural network."
         )
 
 
 def with_heads(model: Model, heads: tuple[tuple[str, int], ...]) -> Model:
-    """The model whose logits are one array for each head by name: parts of the last axis. One matrix makes all of them, so that they share
-    all parameters but their own columns. It does not decode."""
+    """Returns the model with its logits split into one array per head by name: slices of the last axis.
+
+    One matrix computes all heads, so they share all parameters except their own columns. The model cannot decode.
+    """
 
     def apply(params: PyTree, batch: Batch, **keywords: Any) -> Output:
         output, start, logits = model.apply(params, batch, **keywords), 0, {}

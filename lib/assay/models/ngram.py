@@ -1,12 +1,12 @@
-"""The n-gram language model: the honest baseline of every text task. It is fitted by counting, exactly, and not by gradient.
+"""The n-gram language model: a baseline for every text task, fitted exactly by counting and not by gradients.
 
     add_k         p(w | c) = (count(c w) + k) / (count(c) + k outputs)
     kneser_ney    p(w | c) = max(count(c w) - D, 0) / count(c) + D distinct(c) / count(c) p(w | c without its oldest token), interpolated
-                  (Kneser and Ney 1995; Chen and Goodman 1999, 4.1.6): below the highest order count(c w) is the number of distinct tokens
-                  seen before c w, and below the lowest stands the uniform distribution; D = n1 / (n1 + 2 n2) for each order
+                  (Kneser and Ney 1995; Chen and Goodman 1999, 4.1.6). Below the highest order, count(c w) is the number of distinct tokens
+                  seen before c w; below the lowest order is the uniform distribution. D = n1 / (n1 + 2 n2) for each order
 
-A context is the last order - 1 tokens of `inputs`; before the first token stand beginnings, as many as are missing. Contexts lie in one
-array, by length, then by the context without its oldest token, then by that token; what was seen after each lies beside it in the same way.
+A context is the last order - 1 tokens of `inputs`, padded at the start with beginning-of-text tokens. One array holds all contexts, sorted
+by length, then by the context without its oldest token, then by that token. The tokens seen after each context are stored in the same way.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,40 +23,42 @@ from assay.core.errors import UserError, unknown
 from assay.models.model import Batch, Decode, Model, Output, Vocabulary, refuse_edits
 
 MAX_ORDER = 6
-FALLBACK = 0.5  # the discount where no n-gram was seen once, which leaves the estimate without a meaning
-BLOCK = 2**20  # keys that are looked up at once
+FALLBACK = 0.5  # the discount if no n-gram occurred exactly once, where the estimate is undefined
+BLOCK = 2**20  # keys that are looked up at a time
 Params = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class NgramConfig:
-    order: int  # tokens of an n-gram, the predicted one included: 1 to 6
+    order: int  # tokens of an n-gram, including the predicted one: 1 to 6
     smoothing: str  # a name in SMOOTHINGS
-    add: float  # add_k: what is added to each count
-    discount: float  # kneser_ney: what is taken from each count, in (0, 1]; 0: estimated for each order
-    capacity: int  # room for so many distinct n-grams, all orders together, 20 bytes each; it fixes the shapes before any text is read
+    add: float  # add_k: the value added to each count
+    discount: float  # kneser_ney: the value subtracted from each count, in (0, 1]; 0: estimated for each order
+    capacity: int  # maximum number of distinct n-grams over all orders, 20 bytes each; fixes the shapes before any text is read
 
     def __post_init__(self):
-        require(1 <= self.order <= MAX_ORDER, "model.order", self.order, f"it is 1 to {MAX_ORDER}")
-        require(self.add > 0.0, "model.add", self.add, "it is above 0, so that nothing is impossible")
-        require(0.0 <= self.discount <= 1.0, "model.discount", self.discount, "it is in (0, 1], or 0 for an estimate")
-        require(1 <= self.capacity <= 2**29, "model.capacity", self.capacity, "it is 1 to 2**29")
+        require(1 <= self.order <= MAX_ORDER, "model.order", self.order, f"it must be 1 to {MAX_ORDER}")
+        require(self.add > 0.0, "model.add", self.add, "it must be above 0, so that no token has probability 0")
+        require(0.0 <= self.discount <= 1.0, "model.discount", self.discount, "it must be in (0, 1], or 0 to estimate it")
+        require(1 <= self.capacity <= 2**29, "model.capacity", self.capacity, "it must be 1 to 2**29")
         if self.smoothing not in SMOOTHINGS:
             raise unknown("smoothing", self.smoothing, SMOOTHINGS, "--config.model.smoothing")
 
 
 class Pairs(NamedTuple):
-    """Distinct pairs of a context of one length and the token after it, sorted."""
+    """Distinct pairs of a context of one length and its next token, sorted."""
 
-    context: np.ndarray  # numbers the contexts of this length
+    context: np.ndarray  # index among the contexts of this length
     token: np.ndarray
     times: np.ndarray
 
 
 class Smoothing(NamedTuple):
-    """`pairs(highest, shorter)`: those of each order; shorter[k] maps contexts of k + 1 tokens to those without their oldest token.
+    """A smoothing method.
 
-    `predict(config, params, nodes, outputs)`: probabilities [positions, outputs]; nodes[k] is the context of k tokens, -1 if never seen.
+    `pairs(highest, shorter)` returns the pairs of each order; shorter[k] maps contexts of k + 1 tokens to those without their oldest token.
+    `predict(config, params, nodes, outputs)` returns probabilities [positions, outputs]; nodes[k] is the context of k tokens, or -1 if it
+    was never seen.
     """
 
     pairs: Callable[[Pairs, list[np.ndarray]], list[Pairs]]
@@ -64,10 +66,12 @@ class Smoothing(NamedTuple):
 
 
 def ngram(config: NgramConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
-    """An n-gram model: its logits are log-probabilities, always in float32; its cache is the last tokens."""
+    """Builds an n-gram model. Its logits are log-probabilities, always in float32; its cache holds the last tokens."""
     del dtype
     if not vocabulary.inputs or vocabulary.pooled:
-        raise UserError("ngram reads tokens and answers after each, which this task does not ask for. Choose another --config.model.name.")
+        raise UserError(
+            "ngram predicts the next token at each position, which does not match this task. Choose another --config.model.name."
+        )
 
     def init_cache(params: Params, batch: Batch, max_length: int) -> jax.Array:
         del params, max_length
@@ -79,7 +83,7 @@ def ngram(config: NgramConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Mode
         return jnp.log(probabilities).reshape(*tokens.shape, vocabulary.outputs), history[:, tokens.shape[1] :]
 
     def apply(params: Params, batch: Batch, *, key=None, train=False, edits=None) -> Output:
-        del key, train  # nothing is random, and nothing is tapped
+        del key, train  # the model is deterministic and has no taps
         refuse_edits(edits)
         return Output(extend(params, init_cache(params, batch, 0), batch["inputs"])[0], {})
 
@@ -92,22 +96,23 @@ def ngram(config: NgramConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Mode
 
 
 def empty(config: NgramConfig) -> dict[str, jax.Array]:
-    """A model that has read nothing, and so answers uniformly."""
+    """Returns the parameters before fitting, which predict the uniform distribution."""
     shapes = {"child_start": 1, "child_token": 0, "successor_start": 1, "successor_token": 0, "successor_count": 0}
     counts = {name: jnp.zeros(config.capacity + extra, jnp.int32) for name, extra in shapes.items()}
     return {**counts, "discount": jnp.zeros(config.order, jnp.float32)}
 
 
 def fit(config: NgramConfig, vocabulary: Vocabulary, params: Params, batches: Iterable[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Counts anew every token with mask and weight above 0 in these batches, each example once. `params` is left as it is.
+    """Counts all tokens with positive mask and weight in these batches, each example once. `params` is not modified.
 
-    A sequence s is the batch {"inputs": s[None, :-1], "targets": s[None, 1:], "mask": ones}. Raises UserError where the capacity is full.
+    A sequence s is the batch {"inputs": s[None, :-1], "targets": s[None, 1:], "mask": ones}. Raises UserError if the n-grams exceed the
+    capacity.
     """
     del params
     tokens, column, at, token = _flat(batches, vocabulary)
-    context, sizes = np.zeros(len(at), np.int32), [1]  # contexts of no tokens: one
+    context, sizes = np.zeros(len(at), np.int32), [1]  # one empty context
     shorter, older = [], []
-    for k in range(config.order - 1):  # a context of k tokens becomes one of k + 1
+    for k in range(config.order - 1):  # extends each context from k to k + 1 tokens
         keys, context = _numbered(_keys(context, sizes[-1], _before(tokens, column, at, k, vocabulary.inputs), vocabulary.inputs + 1))
         shorter.append(keys // (vocabulary.inputs + 1))
         older.append(keys % (vocabulary.inputs + 1))
@@ -118,7 +123,7 @@ def fit(config: NgramConfig, vocabulary: Vocabulary, params: Params, batches: It
     needed = max(sum(sizes), sum(len(pairs.context) for pairs in orders))
     if needed > config.capacity:
         raise UserError(
-            f"the text has {needed:,} distinct n-grams of order {config.order} and below, over config.model.capacity={config.capacity}. "
+            f"the text has {needed:,} distinct n-grams of orders up to {config.order}, more than config.model.capacity={config.capacity}. "
             "Raise --config.model.capacity, or lower --config.model.order."
         )
     ends = np.cumsum(sizes)
@@ -137,7 +142,7 @@ def fit(config: NgramConfig, vocabulary: Vocabulary, params: Params, batches: It
 
 
 def walk(config: NgramConfig, vocabulary: Vocabulary, params: Params, history: Int[Array, "batch reach"]) -> list[jax.Array]:
-    """The contexts of 0, 1, ..., order - 1 tokens that end at each position, [batch * seq] each; -1 where one was never seen."""
+    """Returns the contexts of 0, 1, ..., order - 1 tokens that end at each position, [batch * seq] each; -1 for one that was never seen."""
     reach = max(config.order - 2, 0)
     rows, seq = history.shape[0], history.shape[1] - reach
     nodes = [jnp.zeros(rows * seq, jnp.int32)]
@@ -147,11 +152,11 @@ def walk(config: NgramConfig, vocabulary: Vocabulary, params: Params, history: I
 
 
 def successor_counts(params: Params, nodes: Int[Array, " positions"], outputs: int) -> Float[Array, "positions outputs"]:
-    """How often each token was counted after each context."""
+    """Returns how often each token was counted after each context."""
     start, end = _span(params["successor_start"], nodes)
-    entry = start[:, None] + jnp.arange(outputs)[None, :]  # no context has more successors than there are tokens
+    entry = start[:, None] + jnp.arange(outputs)[None, :]  # a context has at most `outputs` successors
     there = entry < end[:, None]
-    token = jnp.where(there, jnp.take(params["successor_token"], entry, mode="clip"), outputs)  # beyond the row: dropped
+    token = jnp.where(there, jnp.take(params["successor_token"], entry, mode="clip"), outputs)  # entries past the row are dropped
     count = jnp.take(params["successor_count"], entry, mode="clip").astype(jnp.float32)
     return jnp.zeros(entry.shape, jnp.float32).at[jnp.arange(len(nodes))[:, None], token].set(count, mode="drop")
 
@@ -165,7 +170,7 @@ def _raw(highest: Pairs, shorter: list[np.ndarray]) -> list[Pairs]:
 
 
 def _continuations(highest: Pairs, shorter: list[np.ndarray]) -> list[Pairs]:
-    """Raw counts at the highest order; below it, for each pair, how many pairs of the next order end in it."""
+    """Returns raw counts at the highest order; below it, the number of pairs of the next order that end in each pair."""
     orders = [highest]
     for parents in reversed(shorter):
         above = orders[0]
@@ -201,7 +206,7 @@ SMOOTHINGS: Mapping[str, Smoothing] = {
 
 
 def _flat(batches: Iterable[Mapping[str, Any]], vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """All rows one after another: tokens, the column of each, where a target counts, and those targets."""
+    """Concatenates all rows: tokens, their columns, the positions of counted targets, and those targets."""
     small = np.min_scalar_type(max(vocabulary.inputs, vocabulary.outputs))
     tokens, columns, chosen, targets = [], [], [], []
     for batch in batches:
@@ -212,19 +217,19 @@ def _flat(batches: Iterable[Mapping[str, Any]], vocabulary: Vocabulary) -> tuple
         chosen.append(counted.ravel())
         targets.append(np.asarray(batch["targets"])[counted].astype(small))
     if not tokens:
-        raise UserError("there is no text to count. Choose a task whose training split has examples, with --config.task.name.")
+        raise UserError("the training split has no text to count. Choose a task with training examples with --config.task.name.")
     return np.concatenate(tokens), np.concatenate(columns), np.flatnonzero(np.concatenate(chosen)).astype(np.int32), np.concatenate(targets)
 
 
 def _keys(context: np.ndarray, contexts: int, token: np.ndarray, span: int) -> np.ndarray:
-    """context * span + token, in the smallest type that holds it: sorting is most of the work."""
+    """Returns context * span + token in the smallest type that holds it, because sorting dominates the cost."""
     keys = context.astype(np.int32 if contexts * span < 2**31 else np.int64)
     np.multiply(keys, span, out=keys)
     return np.add(keys, token, out=keys)
 
 
 def _numbered(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct keys, sorted, and the number of each key among them. By blocks, which keeps the memory small."""
+    """Returns the distinct keys, sorted, and the index of each key among them. Works in blocks to limit memory."""
     distinct, number = np.unique(keys), np.empty(len(keys), np.int32)
     for i in range(0, len(keys), BLOCK):
         number[i : i + BLOCK] = np.searchsorted(distinct, keys[i : i + BLOCK])
@@ -232,7 +237,7 @@ def _numbered(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _before(tokens: np.ndarray, column: np.ndarray, at: np.ndarray, k: int, beginning: int) -> np.ndarray:
-    """The token k places before each position, or the beginning where its row has none."""
+    """Returns the token k places before each position, or the beginning-of-text token if the row has none."""
     found = tokens[np.maximum(at - k, 0)]
     found[column[at] < k] = beginning
     return found
@@ -249,13 +254,13 @@ def _padded(parts: list[np.ndarray], size: int, value: int) -> np.ndarray:
 
 
 def _span(starts: jax.Array, nodes: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Where what belongs to each node begins and ends; nothing belongs to node -1."""
+    """Returns the start and end of the entries of each node; node -1 has none."""
     start, end = (jnp.take(starts, jnp.maximum(nodes, 0) + i, mode="clip") for i in range(2))
     return start, jnp.where(nodes < 0, start, end)
 
 
 def _child(params: Params, nodes: jax.Array, tokens: jax.Array, bits: int) -> jax.Array:
-    """The context that is `tokens` longer than each of `nodes`, by binary search among its children; -1 if there is none."""
+    """Finds the context that extends each of `nodes` by `tokens`, by binary search among its children; -1 if there is none."""
     low, end = _span(params["child_start"], nodes)
 
     def halve(_, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:

@@ -1,11 +1,11 @@
-"""The precision of a model: the dtypes in which parameters are kept, activations computed and logits handed on.
+"""The precision policy of a model: dtypes of parameters, activations and logits.
 
-    params    what the state and a checkpoint hold; gradients have it too. An optimiser works in float32 all the same (train/step.py)
-    compute   activations and matrix products; the families take it when they are built
-    output    logits; half the memory where there are many classes
+    params    dtype of parameters in the state and in checkpoints, and of gradients. Optimizers still work in float32 (train/step.py)
+    compute   dtype of activations and matrix products; passed to the model family when the model is built
+    output    dtype of logits; bfloat16 halves their memory if there are many classes
 
-Scores cast logits to float32 before they take a logarithm or a mean, whatever they were handed. The policy is that of Micikevicius et al.
-2018 (arXiv 1710.03740) without loss scaling, which bfloat16's range makes unnecessary.
+Scores cast logits to float32 before any logarithm or mean. The policy follows Micikevicius et al. 2018 (arXiv 1710.03740), without loss
+scaling, which the range of bfloat16 makes unnecessary.
 """
 
 from collections.abc import Mapping
@@ -25,22 +25,22 @@ DTYPES: Mapping[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "
 
 @dataclass(frozen=True)
 class PrecisionConfig:
-    params: str  # dtype of parameters; in bfloat16 an update below 1/256 of a parameter is lost
+    params: str  # dtype of parameters; in bfloat16, updates below 1/256 of a parameter are lost
     compute: str  # dtype of activations and matrix products
-    output: str  # dtype of logits; the loss stays float32
+    output: str  # dtype of logits; the loss remains float32
 
     def __post_init__(self):
         for field in fields(self):
             if getattr(self, field.name) not in DTYPES:
                 raise unknown("precision", getattr(self, field.name), DTYPES, f"--config.precision.{field.name}")
             wide = getattr(self, field.name) == "float64" and not jax.config.read("jax_enable_x64")
-            require(not wide, f"precision.{field.name}", "float64", "JAX has it where the environment sets JAX_ENABLE_X64=1")
+            require(not wide, f"precision.{field.name}", "float64", "float64 requires JAX_ENABLE_X64=1 in the environment")
 
 
 def with_precision(model: Model, config: PrecisionConfig) -> Model:
-    """The model with its parameters and logits in the dtypes that `config` names.
+    """Returns the model with its parameters and logits in the dtypes that `config` names.
 
-    Parameters in float32 and logits in float32 leave it untouched, and so does a model that is fitted by counting.
+    A model with float32 parameters and logits, or one that is fitted by counting, is returned unchanged.
     """
     if model.fit is not None:
         return model
@@ -51,7 +51,7 @@ def with_precision(model: Model, config: PrecisionConfig) -> Model:
 
 
 def _with_params(model: Model, dtype: Any) -> Model:
-    """Kept in `dtype`; the model sees them in float32, which holds every number of a smaller type."""
+    """Stores parameters in `dtype`; the model receives them in float32, which represents every number of a narrower type."""
     if dtype == jnp.float32:
         return model
     decode = model.decode

@@ -1,8 +1,8 @@
-"""Recurrent networks: embedding, a stack of recurrent layers, a linear read-out. One module for every cell of `nn.recurrent.CELLS`.
+"""Recurrent networks: embedding, a stack of recurrent layers, a linear output layer. One module serves all of `nn.recurrent.CELLS`.
 
-The read-out answers at every token; where the vocabulary is pooled, once: from the last layer's state at the last valid token, and for
-a bidirectional network from the last states of both directions, which are those at the last and at the first token. Decoded token by token,
-a pooled network in one direction answers after each: what it would say if the input ended there.
+The output layer answers at every token. With a pooled vocabulary it answers once, from the state of the last layer at the last valid token.
+A bidirectional network uses the final states of both directions, at the last and at the first token. A unidirectional pooled network that
+decodes token by token answers after each token as if the input ended there.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,15 +26,15 @@ from assay.nn.tap import tap
 @dataclass(frozen=True)
 class RecurrentConfig:
     depth: int  # layers
-    width: int  # features of the hidden state, and of each direction where there are two
-    embedding: int  # features of the embedding; 0: as many as the width
-    dropout: float  # share of features dropped after each layer
+    width: int  # features of the hidden state; of each direction in a bidirectional network
+    embedding: int  # features of the embedding; 0: same as the width
+    dropout: float  # dropout rate after each layer
 
     def __post_init__(self):
-        require(self.depth >= 1, "model.depth", self.depth, "it is at least 1")
-        require(self.width >= 1, "model.width", self.width, "it is at least 1")
+        require(self.depth >= 1, "model.depth", self.depth, "it must be at least 1")
+        require(self.width >= 1, "model.width", self.width, "it must be at least 1")
         require(self.embedding >= 0, "model.embedding", self.embedding, "a number of features, or 0 for the width")
-        require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "a share in [0, 1)")
+        require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "a fraction in [0, 1)")
 
     @property
     def size(self) -> Size:
@@ -43,13 +43,13 @@ class RecurrentConfig:
 
 @dataclass(frozen=True)
 class StackRNNConfig(RecurrentConfig):
-    stack_cell_size: int  # features of a cell of the stack, or of the queues; 8 in Deletang et al. 2023
-    stack_depth: int  # cells that it holds; it changes no parameter; 0: as many as there are tokens
+    stack_cell_size: int  # features of a stack cell or queue cell; 8 in Deletang et al. 2023
+    stack_depth: int  # number of cells; does not change any parameter shape; 0: the number of tokens
 
     def __post_init__(self):
         super().__post_init__()
-        require(self.stack_cell_size >= 1, "model.stack_cell_size", self.stack_cell_size, "it is at least 1")
-        require(self.stack_depth >= 0, "model.stack_depth", self.stack_depth, "a number of cells, or 0 for one a token")
+        require(self.stack_cell_size >= 1, "model.stack_cell_size", self.stack_cell_size, "it must be at least 1")
+        require(self.stack_depth >= 0, "model.stack_depth", self.stack_depth, "a number of cells, or 0 for one per token")
 
     @property
     def size(self) -> Size:
@@ -57,9 +57,9 @@ class StackRNNConfig(RecurrentConfig):
 
 
 class Recurrent(nn.Module):
-    """Token ids `batch["inputs"]` [batch, seq] to logits [batch, seq, outputs], or [batch, outputs] where pooled.
+    """Maps token ids `batch["inputs"]` [batch, seq] to logits [batch, seq, outputs], or [batch, outputs] if pooled.
 
-    In one direction it is causal by nature; in two, a token sees all of the first `batch["length"]` tokens.
+    A unidirectional network is causal. In a bidirectional one, each token sees all of the first `batch["length"]` tokens.
     """
 
     config: RecurrentConfig
@@ -71,10 +71,12 @@ class Recurrent(nn.Module):
     @nn.compact
     def __call__(self, batch: Mapping[str, jax.Array], train: bool = False, cache: tuple | None = None):
         if "places" in batch:
-            raise UserError("this task gives its tokens positions, which a recurrent model does not have. Set --config.model.name=decoder.")
+            raise UserError(
+                "this task defines positions for its tokens, which a recurrent model does not support. Set --config.model.name=decoder."
+            )
         if "valid" in batch:
             raise UserError(
-                "this batch says by row which tokens are valid, and a recurrent model reads all. Set --config.model.name=decoder."
+                "this batch has a per-row mask of valid tokens, which a recurrent model does not support. Set --config.model.name=decoder."
             )
         config, tokens = self.config, batch["inputs"].T  # the scan runs over the leading axis
         seq, rows = tokens.shape
@@ -99,7 +101,7 @@ class Recurrent(nn.Module):
 
 
 def last_states(hidden: jax.Array, length: jax.Array, bidirectional: bool) -> jax.Array:
-    """[batch, features]: what each direction holds when it has read all valid tokens of `hidden` [seq, batch, features]."""
+    """Returns the final state of each direction over the valid tokens of `hidden` [seq, batch, features], as [batch, features]."""
     last = hidden[jnp.maximum(length - 1, 0), jnp.arange(hidden.shape[1])]
     if not bidirectional:
         return last
@@ -108,16 +110,21 @@ def last_states(hidden: jax.Array, length: jax.Array, bidirectional: bool) -> ja
 
 
 def zero_states(config: RecurrentConfig, cell: str, batch_size: int, tokens: int, dtype: jnp.dtype) -> tuple:
-    """The state before the first of so many tokens, one for each layer."""
+    """Returns the state of each layer before the first of `tokens` tokens."""
     return (empty(cell, config.size, batch_size, tokens, dtype),) * config.depth
 
 
 def recurrent(cell: str, bidirectional: bool = False) -> Callable[[Any, Vocabulary, Any], Model]:
-    """The `build` of a family. In one direction a model decodes step by step: its cache is its state, whatever the length."""
+    """Returns the `build` function of a family.
+
+    A unidirectional model decodes step by step: its cache is its state, whose size does not grow.
+    """
 
     def build(config: RecurrentConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
         if vocabulary.inputs < 1:
-            raise UserError("a recurrent model reads tokens, but this task gives numbers. Choose cnn or resnet with --config.model.name.")
+            raise UserError(
+                "a recurrent model reads tokens, but this task has numeric inputs. Choose cnn or resnet with --config.model.name."
+            )
         check_width(cell, config.width)
 
         def init_cache(params: PyTree, batch: Batch, max_length: int) -> tuple:

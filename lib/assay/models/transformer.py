@@ -1,8 +1,8 @@
-"""The Transformer (Vaswani et al. 2017): decoder, encoder and encoder-decoder, assembled from the parts in `nn`.
+"""The Transformer (Vaswani et al. 2017): decoder, encoder and encoder-decoder, built from the parts in `nn`.
 
-A knob for a size, a table for a part; a new part is a function in its table, not an `if` here. Parameters are named by path, such as
-`block_0/attention/query/kernel`, with `encoder/` or `decoder/` before it in an encoder-decoder. With loops, parameters appear once; a tap
-shows the last loop, and with `@0`, `@1`, ... after its path each of them (nn/tap.py).
+A size is a config key, and a part is a table entry: a new part is a function in its table, not an `if` here. Parameters are named by path,
+such as `block_0/attention/query/kernel`, prefixed by `encoder/` or `decoder/` in an encoder-decoder. Loops share one set of parameters. A
+tap shows the last loop; with the suffix `@0`, `@1`, ... it shows that loop (nn/tap.py).
 """
 
 from collections.abc import Mapping
@@ -30,20 +30,20 @@ from assay.nn.tap import edited, looping, tap
 
 
 class Transformer(nn.Module):
-    """Token ids `batch["inputs"]` [batch, seq] to logits [batch, seq, outputs], or [batch, outputs] where one answer is asked for.
+    """Maps token ids `batch["inputs"]` [batch, seq] to logits [batch, seq, outputs], or [batch, outputs] if pooled.
 
-    Causal: a token sees itself and those before it, so padding on the right reaches nothing; one answer is read at the last token that
-    is no padding. Otherwise all see all of the first `batch["length"]` tokens, and one answer is read from their mean.
+    Causal: a token sees itself and earlier tokens, so padding on the right has no effect; a pooled answer is read at the last valid token.
+    Bidirectional: every token sees the first `batch["length"]` tokens, and a pooled answer is read from their mean.
 
-    `batch["valid"]` [batch, seq], where it is given, says by row which tokens are no padding, wherever they stand, such as on the left: no
-    token sees the others, and positions that are added count the valid ones. It takes the place of the length.
+    An optional `batch["valid"]` [batch, seq] marks the tokens of each row that are not padding, at any position, such as left padding. It
+    replaces `length`: padding is hidden from all tokens, and added positions count valid tokens only.
     """
 
     config: TransformerConfig
     vocabulary: Vocabulary
     causal: bool
     dtype: jnp.dtype = jnp.float32
-    head: bool = True  # False: activations (batch * seq, width) in place of logits, for a decoder to attend to
+    head: bool = True  # False: returns activations (batch * seq, width) in place of logits, for a decoder to attend to
 
     @nn.compact
     def __call__(self, batch: Batch, train: bool = False, cache: DecodingState | None = None, source: Source | None = None):
@@ -55,7 +55,7 @@ class Transformer(nn.Module):
         valid = given if self.causal or given is not None else jnp.arange(seq)[None, :] < batch["length"][:, None]
         if cache is None:
             whole = (self.causal and not vocabulary.pooled) or given is not None
-            length = None if whole else batch["length"]  # one who writes does not know how long it will be
+            length = None if whole else batch["length"]  # a decoder does not know the final length
             key = self.make_rng("dropout") if config.randomised and self.has_rng("dropout") else None
             places = places_of(config, batch, key, seq, length)
         else:
@@ -101,7 +101,7 @@ class Transformer(nn.Module):
         return (logits, tuple(across[: config.depth])) if source is not None else logits
 
     def scan_blocks(self, x: jax.Array, index: jax.Array, valid: jax.Array | None, train: bool, *rest: Any) -> jax.Array:
-        """All blocks once, as one loop over equal groups of them."""
+        """Applies all blocks once, as one loop over equal groups of blocks."""
         config = self.config
         period = [Block(config, self.causal, self.dtype, mixer, parent=None) for mixer in config.mixers]
 
@@ -113,8 +113,11 @@ class Transformer(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    """Token ids `batch["inputs"]` [batch, seq], read as a whole, and `batch["decoder_inputs"]` [batch, target_seq], read from left to
-    right, to logits [batch, target_seq, outputs]. The decoder reads one id more than it answers: that which begins every answer."""
+    """Maps a source and a target to logits [batch, target_seq, outputs].
+
+    The source is `batch["inputs"]` [batch, seq], read bidirectionally. The target is `batch["decoder_inputs"]` [batch, target_seq], read
+    causally. The decoder has one more input id than outputs: the id that starts every answer.
+    """
 
     config: TransformerConfig
     vocabulary: Vocabulary
@@ -130,40 +133,45 @@ class EncoderDecoder(nn.Module):
             return self.decoder(batch, train, cache)
         if "decoder_inputs" not in batch:
             raise UserError(
-                "an encoder_decoder reads a source and writes another sequence, and this task has one sequence only. "
+                "an encoder_decoder maps a source sequence to a target sequence, but this task has only one sequence. "
                 "Choose decoder or encoder with --config.model.name, or a task such as scan/length with --config.task.layout=translation."
             )
         logits, _ = self.decoder({"inputs": batch["decoder_inputs"]}, train, None, self.read(batch, train))
         return logits
 
     def read(self, batch: Batch, train: bool = False) -> Source:
-        """The source, encoded."""
+        """Encodes the source."""
         valid = valid_of(self.config, batch)
         valid = jnp.arange(batch["inputs"].shape[1])[None, :] < batch["length"][:, None] if valid is None else valid
         return Source(self.encoder(batch, train), valid)
 
     def remember(self, batch: Batch) -> tuple[tuple[Cache, ...], jax.Array]:
-        """Keys and values of the source, of each block, and which of its tokens are valid. They are what one token's pass computes on the
-        way: its other results are thrown away, and under jit never made."""
+        """Returns the keys and values of the source for each block, and the mask of valid source tokens.
+
+        They are computed by a forward pass of one token, whose other results are discarded and under jit never computed.
+        """
         source = self.read(batch)
         _, cross = self.decoder({"inputs": jnp.zeros((len(batch["inputs"]), 1), jnp.int32)}, False, None, source)
         return cross, source.valid
 
 
 def mean_token(x: jax.Array, valid: jax.Array) -> jax.Array:
-    """[batch, width]: the mean of [batch, seq, width] over the tokens that are no padding, `valid` [batch, seq]."""
+    """Returns the mean [batch, width] of [batch, seq, width] over the tokens that are not padding, `valid` [batch, seq]."""
     number = jnp.maximum(valid.sum(axis=1), 1)[:, None]
     return jnp.einsum("bsd,bs->bd", x, valid.astype(x.dtype)) / number.astype(x.dtype)
 
 
 def last_token(x: jax.Array, valid: jax.Array) -> jax.Array:
-    """[batch, width]: the last token of [batch, seq, width] that is no padding, the only one that a causal model let see all."""
+    """Returns the last valid token [batch, width] of [batch, seq, width], the only one that sees all others in a causal model."""
     last = jnp.max(jnp.where(valid, jnp.arange(x.shape[1])[None, :], 0), axis=1)
     return jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
 
 
 def valid_of(config: TransformerConfig, batch: Batch) -> jax.Array | None:
-    """Which tokens are no padding, [batch, seq], where the batch says so by row. Raises UserError for a model that could not respect it."""
+    """Returns the per-row mask of valid tokens, [batch, seq], if the batch has one.
+
+    Raises UserError for a model that cannot respect it.
+    """
     if "valid" not in batch:
         return None
     check_valid(config)
@@ -171,10 +179,10 @@ def valid_of(config: TransformerConfig, batch: Batch) -> jax.Array | None:
 
 
 def places_of(config: TransformerConfig, batch: Batch, key: jax.Array | None, tokens: int, length: jax.Array | None) -> jax.Array | None:
-    """The positions of the tokens, [rows, tokens]: those that the task gives, or randomised ones, or None where they count up from 0.
+    """Returns the positions of the tokens, [rows, tokens]: given by the task, randomized, or None for 0, 1, 2, ...
 
-    Randomised positions are drawn by the key that `apply` has, so afresh for each batch of training. Without a key, as in evaluation and
-    decoding, from one fixed stream: an example's answer then does not depend on when or with whom it is asked.
+    In training, randomized positions are drawn with the key of `apply`, so they change with each batch. Without a key, as in evaluation and
+    decoding, they come from one fixed stream. An example's answer then depends neither on the time nor on the batch.
     """
     if "places" in batch:
         check_places(config)
@@ -188,7 +196,7 @@ def places_of(config: TransformerConfig, batch: Batch, key: jax.Array | None, to
 
 
 def decoder(config: TransformerConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
-    """A causal Transformer with a key/value cache; one that gives one answer for the whole input does not decode."""
+    """Builds a causal Transformer with a key/value cache. A pooled decoder cannot decode step by step."""
     check_vocabulary(config, vocabulary)
     check_causal(config)
 
@@ -202,17 +210,20 @@ def decoder(config: TransformerConfig, vocabulary: Vocabulary, dtype: jnp.dtype)
 
 
 def encoder(config: TransformerConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
-    """A bidirectional Transformer; it cannot decode step by step."""
+    """Builds a bidirectional Transformer, which cannot decode step by step."""
     check_vocabulary(config, vocabulary)
     return replace(from_linen(Transformer(config, vocabulary, False, dtype)), stream=config.stream)
 
 
 def encoder_decoder(config: TransformerConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Model:
-    """Sequence to sequence: `init_cache` reads the source once, `extend` writes. A tied head shares the decoder's embedding."""
+    """Builds a sequence-to-sequence model: `init_cache` encodes the source once, `extend` decodes. A tied head shares the decoder's
+    embedding."""
     check_vocabulary(replace(config, tied=False), vocabulary)
     check_causal(config)
     if vocabulary.pooled:
-        raise UserError("an encoder_decoder answers with a sequence, and this task asks for one answer. Set --config.model.name=encoder.")
+        raise UserError(
+            "an encoder_decoder answers with a sequence, but this task has one answer per input. Set --config.model.name=encoder."
+        )
     module = EncoderDecoder(config, vocabulary, dtype)
 
     def init_cache(params: PyTree, batch: Batch, max_length: int) -> DecodingState:

@@ -1,8 +1,8 @@
-"""Attention(Q, K, V) = softmax(Q K^T / sqrt(d) + bias) V (Vaswani et al. 2017), as one pure function, and the module around it.
+"""Attention(Q, K, V) = softmax(Q K^T / sqrt(d) + bias) V (Vaswani et al. 2017), as a pure function and as modules.
 
-Activations are two-dimensional, (batch * seq, dim), between matrix products: on XLA:CPU a Dense on three-dimensional arrays was
-measured to cost 1.4 to 1.7 times as much. Decoding keeps keys and values in a `Cache`, a plain record that is passed and returned.
-`KERNELS` says where the device's fused kernel computes the same; the plain function is faster on a CPU (48 against 55 ms, measured).
+Activations are two-dimensional, (batch * seq, dim), between matrix products. On XLA:CPU, a Dense layer on three-dimensional arrays took 1.4
+to 1.7 times as long. Decoding keeps keys and values in a `Cache`, a plain record that is passed in and returned. `KERNELS` selects the
+fused kernel of the device; on a CPU the plain function is faster (48 against 55 ms, measured).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,18 +22,19 @@ from assay.nn.product import Dense, product
 from assay.nn.tap import tap
 from assay.nn.weights import WEIGHTS, Weigh, softmax
 
-Implementation = Literal["cudnn", "xla"]  # of jax.nn.dot_product_attention
+Implementation = Literal["cudnn", "xla"]  # the `implementation` argument of jax.nn.dot_product_attention
 
-SMALLEST_BLOCK = 16  # queries that a band's block has at least
-BAND_FROM = 4  # blocks in a sequence, from which on a band is computed and not the whole square
+SMALLEST_BLOCK = 16  # minimum number of queries per block of a band
+BAND_FROM = 4  # minimum number of blocks per sequence for which the band is computed in place of the full matrix
 
 
 class Cache(NamedTuple):
-    """Keys and values of one layer, [batch, kv_heads, head_dim, max_length]: with the length last, a decoding step reads them at twice
-    the speed. Slots from the current length on are not yet written.
+    """Keys and values of one layer, [batch, kv_heads, head_dim, max_length].
 
-    On one CPU they are [batch * kv_heads, head_dim, max_length], as a matrix product reads them: XLA would write a cache that it has to
-    reshape once to keep and once to read, and so copy it at each step, which took a fifth of the step of a small model.
+    With the length as the last axis, a decoding step reads them twice as fast. Slots from the current length onward are not written yet.
+
+    On one CPU the shape is [batch * kv_heads, head_dim, max_length], which matrix products read directly. XLA would otherwise copy the
+    cache at each step to reshape it, which took a fifth of the step of a small model.
     """
 
     key: jax.Array
@@ -50,14 +51,16 @@ def attend(
     weigh: Weigh = softmax,
     edit_logits: Callable[[jax.Array], jax.Array] = lambda logits: logits,
 ) -> tuple[Float[Array, "batch heads query dim"], Float[Array, "batch heads query key"]]:
-    """The attended values and the weights. `bias` is added to the logits; where `allowed` is False no attention goes; `edit` may read or
-    replace the weights before they are used, `edit_logits` the logits, scaled and with the bias, before hidden keys are taken out.
+    """Returns the attended values and the attention weights.
 
-    Fewer key/value heads than heads are shared by groups of consecutive heads (multi-query: Shazeer 2019; grouped: Ainslie et al. 2023).
-    `weigh` makes the weights of the logits, in float32: a softmax if nothing else is asked for.
+    `bias` is added to the logits. Keys where `allowed` is False get no attention. `edit` may read or replace the weights before they are
+    used. `edit_logits` does the same for the logits, scaled and with the bias, before masking.
+
+    If there are fewer key/value heads than heads, groups of consecutive heads share one (multi-query: Shazeer 2019; grouped: Ainslie et al.
+    2023). `weigh` maps logits to weights in float32; the default is softmax.
     """
     batch, heads, queries, dim = query.shape
-    groups = (*key.shape[:-2], -1, dim)  # the heads of a group are more rows of one matrix product
+    groups = (*key.shape[:-2], -1, dim)  # the heads of a group become rows of one matrix product
     scale = np.float32(1 / np.sqrt(dim)).astype(query.dtype)
     logits = widened(product("ab", (query * scale).reshape(groups), key))
     logits = logits.reshape(batch, heads, queries, -1)
@@ -77,8 +80,10 @@ def attend_fused(
     causal: bool = False,
     implementation: Implementation | None = None,
 ) -> Float[Array, "batch heads query dim"]:
-    """The same values by `jax.nn.dot_product_attention`, without the weights. `causal` in place of `allowed` lets a kernel skip what is
-    hidden. `implementation`: "cudnn", "xla", or None for what the device has."""
+    """Returns the same values as `attend`, computed by `jax.nn.dot_product_attention`, without the weights.
+
+    `causal` in place of `allowed` lets a kernel skip masked keys. `implementation` is "cudnn", "xla", or None to let the device choose.
+    """
     by_token = lambda array: jnp.transpose(_by_head(array, len(query)), (0, 3, 1, 2))  # noqa: E731  [batch, key, kv_heads, dim]
     if bias is not None:
         bias = (bias[None] if bias.ndim == 3 else bias).astype(query.dtype)
@@ -94,8 +99,11 @@ def attend_banded(
     value: Float[Array, "batch kv_heads dim seq"],
     window: int,
 ) -> Float[Array, "batch heads seq dim"]:
-    """The values of causal attention to the last `window` tokens, without the weights, in time and memory linear in the length: queries
-    are cut into blocks, each of which sees its own keys and those of the block before (as in Longformer, Beltagy et al. 2020)."""
+    """Returns the values of causal attention to the last `window` tokens, without the weights.
+
+    Time and memory are linear in the length. Queries are split into blocks; each block attends to its own keys and to those of the previous
+    block (as in Longformer, Beltagy et al. 2020).
+    """
     batch, heads, seq, dim = query.shape
     size = max(window, SMALLEST_BLOCK)
     blocks = -(-seq // size)
@@ -110,7 +118,7 @@ def attend_banded(
     rows = jnp.pad(query, [(0, 0), (0, 0), (0, behind), (0, 0)]).reshape(batch, heads, blocks, size, dim)
     rows = jnp.moveaxis(rows, 2, 1).reshape(batch * blocks, heads, size, dim)
     near = visible(size + jnp.arange(size), jnp.arange(2 * size), window, True)
-    real = (jnp.arange(blocks)[:, None] > 0) | (jnp.arange(2 * size)[None, :] >= size)  # no key stands before the first token
+    real = (jnp.arange(blocks)[:, None] > 0) | (jnp.arange(2 * size)[None, :] >= size)  # no keys exist before the first token
     allowed = jnp.tile(near & real[:, None, None, :], (batch, 1, 1, 1))
     out, _ = attend(rows, pairs(key), pairs(value), None, allowed)
     out = jnp.moveaxis(out.reshape(batch, blocks, heads, size, dim), 1, 2)
@@ -118,12 +126,12 @@ def attend_banded(
 
 
 class Case(NamedTuple):
-    """What decides about a kernel."""
+    """The properties that determine the attention kernel."""
 
     device: str  # jax.default_backend()
     dtype: jnp.dtype
     head_dim: int
-    learned_bias: bool  # a bias that has a gradient
+    learned_bias: bool  # True if the bias has a gradient
 
 
 KERNELS: Mapping[str, Callable[[Case], Implementation | None]] = {
@@ -134,13 +142,13 @@ KERNELS: Mapping[str, Callable[[Case], Implementation | None]] = {
 
 
 def _cudnn(case: Case) -> Implementation | None:
-    """cuDNN's flash attention takes half precision and these head sizes; a bias with a gradient is left to the plain function."""
+    """Selects cuDNN flash attention for half precision and supported head sizes; a bias with a gradient uses the plain function."""
     half = jnp.dtype(case.dtype) in (jnp.bfloat16, jnp.float16)
     return "cudnn" if case.device == "gpu" and half and case.head_dim % 8 == 0 and case.head_dim <= 128 and not case.learned_bias else None
 
 
 def visible(query_index: Int[Array, " query"], key_index: Int[Array, " key"], window: int, causal: bool) -> Bool[Array, "1 1 query key"]:
-    """Which keys a query may see: causal, those not after it; with a window, those nearer than it."""
+    """Returns which keys a query may see: with `causal`, none after the query; with a window, those at a distance below `window`."""
     distance = query_index[:, None] - key_index[None, :]
     allowed = distance >= 0 if causal else jnp.ones_like(distance, bool)
     if window:
@@ -148,7 +156,7 @@ def visible(query_index: Int[Array, " query"], key_index: Int[Array, " key"], wi
     return allowed[None, None]
 
 
-BIASES: Mapping[str, tuple[str, ...]] = {  # which of an attention's matrices have a bias
+BIASES: Mapping[str, tuple[str, ...]] = {  # which attention matrices have a bias
     "none": (),
     "qkv": ("query", "key", "value"),  # Qwen2
     "qkvo": ("query", "key", "value", "out"),  # GPT-2, BERT, ViT
@@ -158,19 +166,19 @@ BIASES: Mapping[str, tuple[str, ...]] = {  # which of an attention's matrices ha
 class SelfAttention(nn.Module):
     """Multi-head self-attention over (batch * seq, width) activations.
 
-    Tapped: `query`, `key`, `value` [batch, heads, seq, head_dim], as they are multiplied, with rotary positions in them; `logits`, scaled
-    and with what positions add, before hidden keys are taken out; `weights`; `heads`, before the last matrix; `out`, after it. An edit that
-    sets a logit to -1e30 takes the key out, and the other weights still sum to one. With edited logits or weights no kernel is fused.
+    Taps: `query`, `key`, `value` [batch, heads, seq, head_dim], after rotary positions; `logits`, scaled and with position biases, before
+    masking; `weights`; `heads`, before the output matrix; `out`, after it. An edit that sets a logit to -1e30 removes the key, and the
+    other weights still sum to one. With edited logits or weights, the plain function replaces a fused kernel.
     """
 
     heads: int
     kv_heads: int
-    window: int  # how many tokens back a token sees, itself included; 0: all
+    window: int  # attention window in tokens, including the token itself; 0: unlimited
     causal: bool
     positions: Positions
     dtype: jnp.dtype = jnp.float32
     kernel: str = "plain"  # a name in KERNELS
-    scale: float = 1.0  # of the variance of the last matrix
+    scale: float = 1.0  # factor of the initial variance of the output matrix
     weights: str = "softmax"  # a name in WEIGHTS
     head_dim: int = 0  # features of a head; 0: width / heads
     bias: str = "none"  # a name in BIASES
@@ -184,9 +192,12 @@ class SelfAttention(nn.Module):
         cache: Cache | None = None,
         places: Int[Array, "drawn places"] | None = None,
     ) -> tuple[Float[Array, "rows width"], Cache | None]:
-        """`index`: which token of its sequence each one is; `valid`: which are no padding; `places`: randomised positions. With a cache,
-        which only causal attention has, the new keys are written at `index[0]`, and what the window reaches is read; `valid` is then of
-        all the cache's places."""
+        """Applies attention; with a cache, also returns the updated cache.
+
+        `index`: position of each token in its sequence. `valid`: which tokens are not padding. `places`: randomized positions. A cache
+        requires causal attention. New keys are written at `index[0]`, the keys within the window are read, and `valid` then covers all
+        slots of the cache.
+        """
         (rows, width), seq = x.shape, index.shape[0]
         batch, head_dim, where = rows // seq, self.head_dim or width // self.heads, tokens_at(index, places)
         biased = BIASES[self.bias]
@@ -219,13 +230,13 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention of a decoder's tokens to what an encoder read; it has no positions of its own."""
+    """Attention of a decoder's tokens to the output of an encoder, without positions of its own."""
 
     heads: int
     kv_heads: int
     dtype: jnp.dtype = jnp.float32
     kernel: str = "plain"  # a name in KERNELS
-    scale: float = 1.0  # of the variance of the last matrix
+    scale: float = 1.0  # factor of the initial variance of the output matrix
     head_dim: int = 0  # features of a head; 0: width / heads
     bias: str = "none"  # a name in BIASES
 
@@ -237,8 +248,11 @@ class CrossAttention(nn.Module):
         valid: Bool[Array, "batch source"],
         cache: Cache | None = None,
     ) -> tuple[Float[Array, "rows width"], Cache]:
-        """`memory`: the encoder's activations, (batch * source, width); its keys and values are returned, and taken from `cache` where
-        one is given. `valid`: which source tokens are no padding."""
+        """Applies cross-attention; also returns the keys and values of the source.
+
+        `memory`: the encoder's activations, (batch * source, width). Its keys and values are taken from `cache` if one is given. `valid`:
+        which source tokens are not padding.
+        """
         width, batch = x.shape[1], valid.shape[0]
         head_dim, biased = self.head_dim or width // self.heads, BIASES[self.bias]
         query = tap(self, "query", jnp.swapaxes(project("query", x, batch, self.heads, head_dim, self.dtype, biased), 1, 2), "b h s d")
@@ -254,7 +268,7 @@ class CrossAttention(nn.Module):
 def project(
     name: str, x: Float[Array, "rows width"], batch: int, heads: int, head_dim: int, dtype: jnp.dtype, biased: Sequence[str] = ()
 ) -> jax.Array:
-    """[batch, seq, heads, head_dim], by a matrix `name` of the module that calls; with a bias if it is one of `biased`."""
+    """Returns [batch, seq, heads, head_dim] from the matrix `name` of the calling module; it has a bias if `name` is in `biased`."""
     return Dense(heads * head_dim, use_bias=name in biased, dtype=dtype, name=name)(x).reshape(batch, -1, heads, head_dim)
 
 
@@ -278,8 +292,11 @@ def _attended(
     weigh: Weigh = softmax,
     band: int = 0,
 ) -> jax.Array:
-    """(batch * seq, width). A kernel, where one is named, or else the band, makes the values, unless somebody edits the logits or the
-    weights; the plain ones are then there to be read, and cost nothing under jit where nobody does."""
+    """Returns the output of all heads, (batch * seq, width).
+
+    A fused kernel, or else the band, computes the values, unless logits or weights are edited. The plain logits and weights remain
+    available to taps, and under jit cost nothing if unused.
+    """
     edited = False
 
     def read(name: str, value: jax.Array) -> jax.Array:
@@ -298,13 +315,13 @@ def _attended(
 
 
 def _tapped(module: nn.Module, name: str, value: Float[Array, "batch kv_heads dim seq"]) -> Float[Array, "batch kv_heads dim seq"]:
-    """A key or value, which is tapped as [batch, kv_heads, seq, head_dim]."""
+    """Taps a key or value as [batch, kv_heads, seq, head_dim]."""
     laid = jnp.swapaxes(value, 2, 3)
     seen = tap(module, name, laid, "b h s d")
     return value if seen is laid else jnp.swapaxes(seen, 2, 3)
 
 
 def _into_stream(module: SelfAttention | CrossAttention, heads: jax.Array, width: int, bias: bool) -> Float[Array, "rows width"]:
-    """What the heads write into the residual stream."""
+    """Projects the heads into the residual stream."""
     init = small_normal(module.scale)
     return tap(module, "out", Dense(width, use_bias=bias, dtype=module.dtype, kernel_init=init, name="out")(heads), "bs w")

@@ -1,4 +1,4 @@
-"""The feed-forward half of a block: down(f(up(x))), and with a gated activation down(f(gate(x)) * up(x)) (GLU, Shazeer 2020)."""
+"""The feed-forward layer: down(f(up(x))), or down(f(gate(x)) * up(x)) with a gated activation (GLU, Shazeer 2020)."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from assay.nn.tap import tap
 
 class Activation(NamedTuple):
     fn: Callable[[jax.Array], jax.Array]
-    gated: bool = False  # True: it is applied to a second matrix, `up_gate`, which multiplies the first
+    gated: bool = False  # True: `fn` is applied to a second matrix, `up_gate`, which multiplies the first
 
 
 ACTIVATIONS: Mapping[str, Activation] = {
@@ -26,7 +26,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
 
 
 def small_normal(scale: float) -> nn.initializers.Initializer:
-    """LeCun's normal with `scale` times its variance: for the matrices that write into the residual stream."""
+    """LeCun normal initializer with its variance scaled by `scale`, for matrices that write into the residual stream."""
     return nn.initializers.variance_scaling(scale, "fan_in", "truncated_normal")
 
 
@@ -39,7 +39,7 @@ def feed_forward(
     scale: float = 1.0,
     bias: bool = True,
 ) -> Float[Array, "rows width"]:
-    """Makes its matrices `up`, `down` (and `up_gate`) in `module`, and taps what is between them as `mlp`."""
+    """Applies the matrices `up`, `down` (and `up_gate`) of `module`; taps the hidden activations as `mlp`."""
     chosen = ACTIVATIONS[activation]
     hidden = Dense(features, use_bias=bias, dtype=dtype, name="up")(x)
     gate = Dense(features, use_bias=bias, dtype=dtype, name="up_gate")(x) if chosen.gated else None
@@ -48,8 +48,10 @@ def feed_forward(
 
 
 def copy_gate(module: nn.Module, x: Float[Array, "rows width"], dtype: jnp.dtype) -> Float[Array, "rows width"]:
-    """How much of a token's state is replaced: sigmoid(FFN(x)), one number for each feature, small at the start (bias -3), so that a
-    block copies until it has learned to act (Csordas et al. 2021)."""
+    """Returns the share of each feature that a block replaces: sigmoid(FFN(x)) (Csordas et al. 2021).
+
+    It is initially small (bias -3), so that a block copies its input until it has learned to change it.
+    """
     width = x.shape[1]
     hidden = jax.nn.relu(Dense(width, dtype=dtype, name="copy_up")(x))
     gate = Dense(width, dtype=dtype, bias_init=nn.initializers.constant(-3.0), name="copy_down")(hidden)
@@ -57,5 +59,5 @@ def copy_gate(module: nn.Module, x: Float[Array, "rows width"], dtype: jnp.dtype
 
 
 def _in_float32(fn: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    """fn(x), computed in float32 where x is narrower, and again in the backward pass: x itself is all that is kept of it."""
+    """Computes fn(x) in float32 if x is narrower, and recomputes it in the backward pass, so that only x is saved."""
     return fn(x) if widened(x) is x else jax.checkpoint(lambda x: fn(widened(x)).astype(x.dtype))(x)

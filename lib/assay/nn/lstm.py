@@ -1,8 +1,8 @@
-"""The LSTM (Hochreiter and Schmidhuber 1997; forget gate of Gers et al. 2000), a step and a whole sequence, with a gradient of its own.
+"""The LSTM (Hochreiter and Schmidhuber 1997; forget gate of Gers et al. 2000): one step, a whole sequence, and a custom gradient.
 
-On a CPU small operations are what costs time in a scan, each a few microseconds at every token. So all gates have one tanh,
-sigmoid(x) = tanh(x / 2) / 2 + 1/2, whose scale goes into the weights; the backward scan holds only what depends on the gradient from the
-token after; and the gradient of the weights is one product over all tokens. Together 1.4 times as fast as JAX's own gradient.
+On a CPU, small operations dominate a scan: each costs a few microseconds per token. All gates therefore share one tanh, sigmoid(x) = tanh(x
+/ 2) / 2 + 1/2, whose scale is folded into the weights. The backward scan contains only what depends on the gradient of the next token. The
+gradient of the weights is one product over all tokens. Together this is 1.4 times as fast as JAX's own gradient.
 """
 
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ from assay.nn.product import product
 
 
 class State(NamedTuple):
-    """What an LSTM layer carries, each [batch, width]."""
+    """The state of an LSTM layer, each [batch, width]."""
 
     hidden: jax.Array
     cell: jax.Array
 
 
 def lstm(weights: Mapping[str, jax.Array], state: State, gates: Float[Array, "batch four_widths"]) -> State:
-    """One token. Gates: input, forget, candidate, output."""
+    """Processes one token. Gates: input, forget, candidate, output."""
     recurrent = weights["recurrent"]
     scale = _scale(recurrent)
     return _step(recurrent * scale[None, :], state, gates * scale[None, :])[0]
@@ -33,7 +33,7 @@ def lstm(weights: Mapping[str, jax.Array], state: State, gates: Float[Array, "ba
 def lstm_scan(
     weights: Mapping[str, jax.Array], state: State, gates: Float[Array, "seq batch four_widths"]
 ) -> tuple[Float[Array, "seq batch width"], State]:
-    """All tokens: the hidden states, and the state after the last one. It has no forward-mode derivative."""
+    """Processes all tokens; returns the hidden states and the final state. It has no forward-mode derivative."""
     return _scan(weights["recurrent"], state, gates)
 
 
@@ -41,12 +41,12 @@ def lstm_scan(
 
 
 def _scale(recurrent: jax.Array) -> jax.Array:
-    """[four widths]: 1/2 for the gates, which are sigmoids, and 1 for the candidate, a tanh."""
+    """Returns the tanh scale [four widths]: 1/2 for the sigmoid gates, 1 for the candidate, which is a tanh."""
     return jnp.asarray(np.repeat([0.5, 0.5, 1.0, 0.5], len(recurrent)), recurrent.dtype)
 
 
 def _step(scaled: jax.Array, state: State, gates: jax.Array) -> tuple[State, jax.Array]:
-    """The state after a token, and the four gates after their functions, side by side; weights and `gates` are scaled."""
+    """Returns the next state and the four activated gates, concatenated; weights and `gates` are already scaled."""
     scale = _scale(scaled)
     both = jnp.tanh(gates + product("ab", state.hidden, scaled).astype(gates.dtype))
     done = both * scale[None, :] + (1 - scale)[None, :]
@@ -79,7 +79,7 @@ def _backward(kept: tuple[jax.Array, State, State, jax.Array], grads: tuple[jax.
     seen = jnp.tanh(states.cell)
     of_cell = out * (1 - seen * seen)  # d hidden / d cell
     slopes = (candidate * enter * (1 - enter), before.cell * forget * (1 - forget), enter * (1 - candidate * candidate))
-    of_gates = jnp.concatenate([*slopes, seen * out * (1 - out)], axis=-1)  # d cell / d gates three times, d hidden / d gates
+    of_gates = jnp.concatenate([*slopes, seen * out * (1 - out)], axis=-1)  # d cell / d gates three times, then d hidden / d gates
 
     def step(later: State, here: tuple[jax.Array, ...]) -> tuple[State, jax.Array]:
         grads, of_cell, of_gates, forget = here

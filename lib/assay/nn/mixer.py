@@ -1,8 +1,8 @@
-"""What mixes the tokens of a block, by name. Attention is one way; the others carry a state from token to token, which a fixed depth of
-attention cannot (Merrill and Sabharwal 2023, arXiv 2207.00729), and take its place in some blocks of a hybrid.
+"""Token mixers of a block, by name: attention, or a recurrent layer that replaces it in some blocks of a hybrid model.
 
-A mixer is a module called as attention is: `(x, index, valid, cache, places) -> (mixed, cache)` on (batch * seq, width) activations. The
-cache of a recurrent one is its state, whatever the length.
+A recurrent layer carries a state from token to token, which attention of fixed depth cannot (Merrill and Sabharwal 2023, arXiv 2207.00729).
+A mixer is called like attention: `(x, index, valid, cache, places) -> (mixed, cache)` on (batch * seq, width) activations. The cache of a
+recurrent mixer is its state, whose size does not grow.
 """
 
 from typing import Any
@@ -16,27 +16,28 @@ from assay.nn.product import Dense
 from assay.nn.recurrent import CELLS, Bidirectional, Layer, Size, empty
 from assay.nn.tap import tap
 
-ATTENTION, LOCAL = "attention", "local"  # softmax attention, to all tokens and to the last few
-BOTH = {"bilstm": "lstm"}  # a cell from the first token and one back from the last, for encoders
+ATTENTION, LOCAL = "attention", "local"  # softmax attention to all tokens, and to the last few
+BOTH = {"bilstm": "lstm"}  # bidirectional pairs of a cell, for encoders
 MIXERS = (ATTENTION, LOCAL, *CELLS, *BOTH)
 
 
 class RecurrentMixer(nn.Module):
-    """A cell of `nn.recurrent.CELLS` over the tokens, from the first to the last, and a matrix back into the residual stream.
+    """A cell of `nn.recurrent.CELLS` over the tokens in order, and a matrix into the residual stream.
 
-    A name in `BOTH` reads from the last valid token to the first as well.
+    A name in `BOTH` adds a second cell that reads from the last valid token to the first.
     """
 
     cell: str  # a name in CELLS or BOTH
     size: Size
     dtype: jnp.dtype = jnp.float32
-    scale: float = 1.0  # of the variance of the last matrix
+    scale: float = 1.0  # factor of the initial variance of the output matrix
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "rows width"], index: Int[Array, " seq"], valid: Any = None, cache: Any = None, places: Any = None
     ) -> tuple[Float[Array, "rows width"], Any]:
-        """Padding stands on the right, so that one direction need not look at `valid`; order is all that it knows of positions."""
+        """Applies the mixer. Padding is on the right, so one direction can ignore `valid`; positions enter only through the order of
+        tokens."""
         (rows, width), seq = x.shape, len(index)
         steps = jnp.swapaxes(x.reshape(-1, seq, width), 0, 1)
         if self.cell in BOTH:

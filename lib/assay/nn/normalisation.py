@@ -1,4 +1,4 @@
-"""Normalisations by name, and where a block has them. None keeps statistics of a batch: models have parameters and nothing else."""
+"""Normalization layers by name, and their placement in a block. None keeps batch statistics: models have parameters only."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from assay.core.tree import widened
 
 
 class NoNorm(nn.Module):
-    """The identity, called as a norm is: for models that have none, such as those of Nanda et al. 2023."""
+    """The identity with the interface of a norm, for models without norms, such as those of Nanda et al. 2023."""
 
     dtype: jnp.dtype = jnp.float32
     use_fast_variance: bool = True
@@ -27,17 +27,20 @@ NORMS: Mapping[str, Callable[..., nn.Module]] = {
     "none": NoNorm,
 }
 
-VARIANCES: Mapping[str, bool] = {  # how a layer norm computes a variance -> whether in one pass
-    "fast": True,  # mean(x^2) - mean(x)^2, which cancels where the mean is large against the deviation
+VARIANCES: Mapping[str, bool] = {  # how a layer norm computes the variance -> True if in one pass
+    "fast": True,  # mean(x^2) - mean(x)^2, which cancels if the mean is large relative to the deviation
     "two_pass": False,  # mean((x - mean(x))^2)
 }
 
 
 class GroupNorm(nn.Module):
-    """Wu and He 2018, over pictures; Linen's parameters and, but for rounding, its values. Pixels are summed first, channel by channel, and
-    then the few channels of a group: XLA:CPU sums over both at once far more slowly (a sixth of a ResNet's step)."""
+    """GroupNorm (Wu and He 2018) over images, with the parameters of Linen's and, except for rounding, its values.
 
-    groups: int  # divides the channels
+    Pixels are averaged per channel first, then the few channels of a group. XLA:CPU averages over both at once far more slowly (a sixth of
+    a ResNet's step).
+    """
+
+    groups: int  # must divide the number of channels
     dtype: jnp.dtype = jnp.float32
     scale_init: nn.initializers.Initializer = nn.initializers.ones_init()
     epsilon: float = 1e-6
@@ -52,17 +55,17 @@ class GroupNorm(nn.Module):
         return (wide * factor[:, None, None] + (bias[None] - mean * factor)[:, None, None]).astype(self.dtype)
 
     def of_groups(self, values: Float[Array, "batch channels"]) -> Float[Array, "batch channels"]:
-        """The mean over each group, for each of its channels."""
+        """Returns the mean over each group, repeated for each of its channels."""
         grouped = values.reshape(len(values), self.groups, -1).mean(axis=-1)
         return jnp.repeat(grouped, values.shape[-1] // self.groups, axis=-1)
 
 
 class Place(NamedTuple):
-    """A half f of a block, with its norm, is x -> leave(norm, x + f(enter(norm, x)))."""
+    """The placement of a norm: a sublayer f of a block computes x -> leave(norm, x + f(enter(norm, x)))."""
 
     enter: Callable[[nn.Module, jax.Array], jax.Array]
     leave: Callable[[nn.Module, jax.Array], jax.Array]
-    last: bool  # whether the stack ends with a norm of its own
+    last: bool  # True if the stack ends with its own norm
 
 
 def _normalise(norm: nn.Module, x: jax.Array) -> jax.Array:

@@ -1,11 +1,11 @@
-"""Positions by name. A kind of position is four functions, each nothing unless given, so no model asks which one it has.
+"""Position encodings by name. Each is a record of four optional functions, so no model branches on the kind.
 
-add(module, x, index, max_length)         at the bottom: what is added to the embeddings; may make parameters in `module`
-rotate(x, index)                          at each attention: what is done to queries and keys
-bias(query_index, key_index, heads)       at each attention: what is added to the logits, or None; a function of the distance alone
-relate(module, query, key, distance, causal)  the same for kinds that have parameters or look at the queries (nn/relative.py)
+    add(module, x, index, max_length)             on the embeddings: returns them with positions added; may create parameters in `module`
+    rotate(x, index)                              in each attention: transforms queries and keys
+    bias(query_index, key_index, heads)           in each attention: returns a term added to the logits, or None; depends on distance only
+    relate(module, query, key, distance, causal)  like bias, for kinds that have parameters or read the queries (nn/relative.py)
 
-With randomised positions (Ruoss et al. 2023) they see numbers from `draw_places` in place of 0, 1, 2, ...
+With randomized positions (Ruoss et al. 2023), they receive numbers from `draw_places` in place of 0, 1, 2, ...
 """
 
 from collections.abc import Callable, Mapping
@@ -29,17 +29,19 @@ class Positions(NamedTuple):
     rotate: Callable[[jax.Array, jax.Array], jax.Array] = lambda x, index: x
     bias: Callable[[jax.Array, jax.Array, int], jax.Array | None] | None = None
     relate: Callable[[nn.Module, jax.Array, jax.Array, jax.Array, bool], jax.Array] | None = None
-    bounded: bool = False  # True where a sequence cannot be longer than max_length
+    bounded: bool = False  # True if a sequence cannot be longer than max_length
 
     @property
     def relative(self) -> bool:
-        """Whether distances are what it sees, and what is randomised."""
+        """True if the encoding depends on distances, which are then randomized in place of positions."""
         return self.bias is not None or self.relate is not None
 
 
 def rotary(x: Float[Array, "batch seq heads dim"], index: Int[Array, "*rows seq"]) -> Float[Array, "batch seq heads dim"]:
-    """Turns each half-pair of features by an angle that grows with the position (RoPE, Su et al. 2021). `index`: one row for all, or one
-    for each example."""
+    """Rotates each pair of features by an angle that grows with the position (RoPE, Su et al. 2021).
+
+    `index`: one row for all examples, or one per example.
+    """
     half = x.shape[-1] // 2
     frequencies = jnp.exp(-np.log(10_000.0) * jnp.arange(half) / half)
     angles = (index.reshape(-1, index.shape[-1])[..., None].astype(jnp.float32) * frequencies[None, None, :])[:, :, None, :]
@@ -50,7 +52,7 @@ def rotary(x: Float[Array, "batch seq heads dim"], index: Int[Array, "*rows seq"
 
 
 def alibi(query_index: Int[Array, " query"], key_index: Int[Array, " key"], heads: int) -> Float[Array, "heads query key"]:
-    """A penalty linear in the distance, with slopes 2^(-8 (h + 1) / heads) (ALiBi, Press et al. 2022); symmetric for encoders."""
+    """Returns a penalty linear in the distance, with slopes 2^(-8 (h + 1) / heads) (ALiBi, Press et al. 2022); symmetric for encoders."""
     slopes = jnp.exp2(-8.0 * jnp.arange(1, heads + 1) / heads)
     distance = jnp.abs(query_index[:, None] - key_index[None, :]).astype(jnp.float32)
     return -slopes[:, None, None] * distance[None, :, :]
@@ -59,11 +61,13 @@ def alibi(query_index: Int[Array, " query"], key_index: Int[Array, " key"], head
 def draw_places(
     key: PRNGKeyArray, count: int, span: int, distances: bool, length: Int[Array, " batch"] | None = None
 ) -> Int[Array, "rows count"]:
-    """Randomised positions: `count` distinct numbers of 0 ... span - 1, ascending; distances between tokens begin with 0, which is a
-    token's own. Row i of the result is for example i, or the only row for all.
+    """Draws randomized positions: `count` distinct numbers of 0 ... span - 1, in ascending order.
 
-    Where `length` is given, example i takes the first length[i] numbers of one permutation, so its positions depend on the key and on its
-    own length, and not on padding; its last number is repeated up to `count`. The conventions are those of the paper's code.
+    Distances between tokens start with 0, the distance of a token to itself. Row i of the result belongs to example i; a single row serves
+    all.
+
+    If `length` is given, example i takes the first length[i] numbers of one permutation. Its positions then depend on the key and its own
+    length, and not on padding; its last number is repeated up to `count`. The conventions follow the paper's code.
     """
     if distances:
         numbers = jnp.concatenate([jnp.zeros(1, jnp.int32), 1 + jax.random.permutation(key, span - 1)[: count - 1].astype(jnp.int32)])
@@ -77,7 +81,7 @@ def draw_places(
 
 
 def tokens_at(index: Int[Array, " seq"], places: Int[Array, "rows count"] | None) -> Int[Array, "*rows seq"]:
-    """The positions of the tokens at `index`: themselves, or the numbers drawn for them."""
+    """Returns the positions of the tokens at `index`: the indices themselves, or the numbers drawn for them."""
     return index if places is None else places[:, index]
 
 
@@ -91,7 +95,7 @@ def position_bias(
     places: Int[Array, "rows count"] | None,
     causal: bool,
 ) -> Float[Array, "*rows #heads query key"] | None:
-    """What a kind of positions adds to the logits of one attention. Both indices count up by one."""
+    """Returns the term that an encoding adds to the logits of one attention. Both indices must be consecutive."""
     heads = query.shape[1]
     if not positions.relative:
         return None
@@ -107,7 +111,7 @@ def position_bias(
 
 
 def _by_distance(bias: Callable, distance: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """[rows, heads, query, key] of a bias that is a function of the distance alone."""
+    """Returns [rows, heads, query, key] of a bias that depends on the distance alone."""
     _, heads, queries, _ = shape
     found = jax.vmap(lambda row: bias(row, jnp.zeros(1, row.dtype), heads)[:, :, 0])(distance)  # [rows, heads, distances]
     return shift(jnp.broadcast_to(found[:, :, None, :], (*found.shape[:2], queries, found.shape[2])))
@@ -119,12 +123,12 @@ def _add_sinusoids(module: nn.Module, x: jax.Array, index: jax.Array, max_length
 
 def _add_learned(module: nn.Module, x: jax.Array, index: jax.Array, max_length: int) -> jax.Array:
     table = module.param("positions", nn.initializers.normal(0.02), (max_length, x.shape[-1]))
-    rows = table.at[index].get(mode="fill", fill_value=jnp.nan)  # a position beyond the table must not pass for its last
+    rows = table.at[index].get(mode="fill", fill_value=jnp.nan)  # a position beyond the table must not be read as the last one
     return x + rows.astype(x.dtype).reshape(-1, *x.shape[1:])
 
 
 POSITIONS: Mapping[str, Positions] = {
-    "none": Positions(),  # causal attention alone can tell positions apart (NoPE, Kazemnejad et al. 2023)
+    "none": Positions(),  # causal attention alone can distinguish positions (NoPE, Kazemnejad et al. 2023)
     "sinusoidal": Positions(add=_add_sinusoids),
     "learned": Positions(add=_add_learned, bounded=True),
     "rotary": Positions(rotate=rotary),

@@ -1,8 +1,10 @@
-"""Matrix products. In bfloat16 on a CPU a product that hands out float32 runs at 600 to 1,600 GFLOP/s, one that hands out bfloat16 at 200
-(measured on two cores with AMX): XLA widens the arrays of the second first. So there all products hand out float32, in both passes.
+"""Matrix products that are fast in bfloat16 on a CPU.
 
-XLA has quick products of a and b and of a and b's transpose. That of a's transpose, which the gradient of each matrix is, it widens too:
-`_turned` makes the transpose beforehand, where XLA cannot see one. Elsewhere, and in float32, products are XLA's own.
+A product that returns float32 runs at 600 to 1,600 GFLOP/s there, and one that returns bfloat16 at 200 (measured on two cores with AMX),
+because XLA widens the arrays of the second first. On a CPU all products therefore return float32, in both passes.
+
+XLA has fast products of a and b, and of a and the transpose of b. It also widens the product with the transpose of a, which computes the
+gradient of each matrix. `_turned` transposes beforehand, where XLA cannot see it. Elsewhere, and in float32, the products are XLA's own.
 """
 
 from dataclasses import dataclass
@@ -17,19 +19,19 @@ from jaxtyping import Array, Float32, Shaped
 
 from assay.dist.shard import on_one_cpu
 
-Form = Literal["ab", "abt", "atb"]  # a b, a b^T, a^T b, of the last two axes; those in front are the same in a and b
+Form = Literal["ab", "abt", "atb"]  # a b, a b^T, a^T b over the last two axes; the leading axes of a and b are equal
 
 _EINSUM: dict[Form, str] = {"ab": "...nk,...km->...nm", "abt": "...nk,...mk->...nm", "atb": "...kn,...km->...nm"}
 
 
 def product(form: Form, a: Shaped[Array, "*batch n k"], b: Shaped[Array, "*batch k2 m"]) -> Shaped[Array, "*batch n2 m2"]:
-    """a b, a b^T or a^T b: in the arrays' type, but for bfloat16 on one CPU, where it is float32 (and has no forward-mode derivative)."""
+    """Returns a b, a b^T or a^T b in the arrays' dtype; for bfloat16 on one CPU, in float32 and without a forward-mode derivative."""
     return _wide(form, a, b) if a.dtype == b.dtype == jnp.bfloat16 and on_one_cpu() else jnp.einsum(_EINSUM[form], a, b)
 
 
 @runtime_checkable
 class Kernel(Protocol):
-    """What may lie in the place of a `Dense` layer's kernel and knows its own product: a pytree of arrays."""
+    """A pytree of arrays that replaces the kernel of a `Dense` layer and defines its own product."""
 
     def product(self, x: Shaped[Array, "rows width"]) -> Shaped[Array, "rows features"]: ...
 
@@ -37,7 +39,7 @@ class Kernel(Protocol):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Factors:
-    """The kernel first second, of low rank: x is multiplied by one after the other."""
+    """A low-rank kernel, first @ second: x is multiplied by one factor after the other."""
 
     first: Shaped[Array, "width rank"]
     second: Shaped[Array, "rank features"]
@@ -48,7 +50,7 @@ class Factors:
 
 
 class Dense(nn.Module):
-    """x W + b over (rows, features): the parameters of `nn.Dense`, by `product`, or by what lies in the kernel's place."""
+    """x W + b over (rows, features), with the parameters of `nn.Dense`. Uses `product`, or the product of a `Kernel` in place of W."""
 
     features: int
     use_bias: bool = True
@@ -73,16 +75,18 @@ class Dense(nn.Module):
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _wide(form: Form, a: jax.Array, b: jax.Array) -> Float32[Array, "..."]:
-    """The product in float32 of two arrays that are narrower."""
+    """Returns the product of two narrower arrays in float32."""
     a = _turned(a) if form == "atb" else a
     in_front = tuple(range(a.ndim - 2))
     summed = ((a.ndim - 1,), (b.ndim - (1 if form == "abt" else 2),))
     found = jax.lax.dot_general(a, b, (summed, (in_front, in_front)), preferred_element_type=jnp.float32)
-    return jax.lax.optimization_barrier(found)  # a transpose of the result would be made one of a and b, which XLA does not have
+    return jax.lax.optimization_barrier(
+        found
+    )  # prevents XLA from moving a transpose of the result into the product, which has no fast kernel
 
 
 def _turned(a: jax.Array) -> jax.Array:
-    """a^T, in the order of memory that a product reads."""
+    """Returns a^T, in the memory order that a product reads."""
     flat = jnp.swapaxes(a, -1, -2).reshape(*a.shape[:-2], -1)
     return jax.lax.optimization_barrier(flat).reshape(*a.shape[:-2], a.shape[-1], a.shape[-2])
 

@@ -1,8 +1,9 @@
-"""A recurrent cell with queues: what is put in first is read first, so that it can copy in order, or keep two streams apart.
+"""A recurrent cell with first-in, first-out queues, which can copy in order or keep two streams apart.
 
-Each queue is a row of cells with a place to write and a place to read, both soft: distributions over the cells. A step writes a value with
-a probability and moves the writing place on with it, and moves the reading place on with another (as the queue of Grefenstette et al. 2015,
-arXiv 1506.02516, with places in place of strengths). Where the probabilities are 0 and 1 it is a queue.
+Each queue is a row of cells with a write position and a read position, both soft: distributions over the cells. A step writes a value with
+some probability and advances the write position with the same probability; it advances the read position with another one. The design
+follows the queue of Grefenstette et al. 2015 (arXiv 1506.02516), with positions in place of strengths. With probabilities of 0 and 1 it is
+an exact queue.
 """
 
 from collections.abc import Mapping
@@ -16,16 +17,16 @@ QUEUES = 2
 
 
 class Queued(NamedTuple):
-    """What the layer carries."""
+    """The state of the layer."""
 
     hidden: jax.Array  # [batch, width]
     cells: jax.Array  # [batch, QUEUES, depth, cell]
-    write: jax.Array  # [batch, QUEUES, depth]: where the next value goes
-    read: jax.Array  # [batch, QUEUES, depth]: which cell is the front
+    write: jax.Array  # [batch, QUEUES, depth]: the position of the next write
+    read: jax.Array  # [batch, QUEUES, depth]: the position of the front
 
 
 def queue_rnn(weights: Mapping[str, jax.Array], state: Queued, gates: jax.Array) -> Queued:
-    """Reads the fronts, then each queue writes or not, and takes its front away or not, softly."""
+    """Reads the fronts; each queue then softly writes or not, and removes its front or not."""
     batch, queues, _, size = state.cells.shape
     seen = jnp.concatenate([state.hidden, front(state.cells, state.read).reshape(batch, queues * size)], axis=-1)
     hidden = jnp.tanh(gates + seen @ weights["recurrent"])
@@ -36,7 +37,7 @@ def queue_rnn(weights: Mapping[str, jax.Array], state: Queued, gates: jax.Array)
 
 
 def front(cells: Float[Array, "batch queues depth cell"], read: Float[Array, "batch queues depth"]) -> Float[Array, "batch queues cell"]:
-    """The value at the reading place."""
+    """Returns the value at the read position."""
     return jnp.einsum("bqd,bqdc->bqc", read, cells)
 
 
@@ -46,17 +47,17 @@ def enqueue(
     put: Float[Array, "batch queues"],
     value: Float[Array, "batch queues cell"],
 ) -> tuple[Float[Array, "batch queues depth cell"], Float[Array, "batch queues depth"]]:
-    """The cells and the writing place after `value` is written with probability `put`."""
+    """Returns the cells and the write position after writing `value` with probability `put`."""
     return cells + (put[..., None] * write)[..., None] * value[:, :, None, :], advance(write, put)
 
 
 def advance(place: Float[Array, "batch queues depth"], by: Float[Array, "batch queues"]) -> Float[Array, "batch queues depth"]:
-    """The place after a step of one cell with probability `by`; it leaves the last cell for nowhere."""
+    """Returns the position after advancing one cell with probability `by`; past the last cell it is lost."""
     moved = jnp.pad(place[..., :-1], [(0, 0), (0, 0), (1, 0)])
     return by[..., None] * moved + (1 - by[..., None]) * place
 
 
 def empty_queues(width: int, size: int, depth: int, batch: int, dtype: Any) -> Queued:
-    """Nothing in any queue, and both places at its first cell."""
+    """Returns empty queues, with both positions at the first cell."""
     place = jnp.zeros((batch, QUEUES, depth), dtype).at[..., 0].set(1)
     return Queued(jnp.zeros((batch, width), dtype), jnp.zeros((batch, QUEUES, depth, size), dtype), place, place)

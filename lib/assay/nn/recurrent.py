@@ -1,8 +1,10 @@
-"""Recurrent cells under one scan. The product with the inputs is taken for all steps at once, before the scan, which then holds
-only the product with the state: measured 1.7 times as fast on a CPU as a cell that does both.
+"""Recurrent cells under one scan.
 
-A cell is a row of `CELLS`: what it carries, its weights, and one step, a pure function `(weights, state, gates) -> state` whose
-`state.hidden` is the output. `Layer` runs any of them over (seq, batch, features); `Bidirectional` runs one in both directions.
+The product with the inputs is computed for all steps at once, before the scan, which then contains only the product with the state.
+Measured on a CPU, this is 1.7 times as fast as a cell that does both.
+
+A cell is a row of `CELLS`: its state, its weights, and one step, a pure function `(weights, state, gates) -> state` whose `state.hidden` is
+the output. `Layer` runs any of them over (seq, batch, features); `Bidirectional` runs one in both directions.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,24 +29,24 @@ Initializer = Callable[..., jax.Array]
 
 
 class Size(NamedTuple):
-    """How large a layer is."""
+    """The size of a layer."""
 
     width: int  # features of the hidden state
-    stack_cell: int = 0  # features of a cell of the stack, or of the queues
-    stack_depth: int = 0  # cells that it holds; what is pushed below them is lost; 0: as many as there are tokens
+    stack_cell: int = 0  # features of a stack cell or queue cell
+    stack_depth: int = 0  # number of cells; values pushed below the last are lost; 0: the number of tokens
 
 
 class Hidden(NamedTuple):
-    """What an RNN or a GRU layer carries, [batch, width]."""
+    """The state of an RNN or GRU layer, [batch, width]."""
 
     hidden: jax.Array
 
 
 class Stacked(NamedTuple):
-    """What a stack-augmented RNN layer carries."""
+    """The state of a stack-augmented RNN layer."""
 
     hidden: jax.Array  # [batch, width]
-    stack: jax.Array  # [batch, stack_depth, stack_cell]; the top is first
+    stack: jax.Array  # [batch, stack_depth, stack_cell], top first
 
 
 def rnn(weights: Weights, state: Hidden, gates: jax.Array) -> Hidden:
@@ -53,9 +55,9 @@ def rnn(weights: Weights, state: Hidden, gates: jax.Array) -> Hidden:
 
 
 def gru(weights: Weights, state: Hidden, gates: jax.Array) -> Hidden:
-    """The GRU (Cho et al. 2014), reset after the product, so that a step needs one product. Gates: reset, update, candidate.
+    """The GRU (Cho et al. 2014) with the reset gate after the product, so that a step needs one product.
 
-    candidate = tanh(input + reset * (U hidden + b)); hidden = (1 - update) * candidate + update * hidden
+    Gates: reset, update, candidate. candidate = tanh(input + reset * (U hidden + b)); hidden = (1 - update) * candidate + update * hidden
     """
     reset, update, candidate = jnp.split(gates, 3, axis=-1)
     kept = jnp.split(state.hidden @ weights["recurrent"] + weights["recurrent_bias"][None, :], 3, axis=-1)
@@ -64,7 +66,10 @@ def gru(weights: Weights, state: Hidden, gates: jax.Array) -> Hidden:
 
 
 def stack_rnn(weights: Weights, state: Stacked, gates: jax.Array) -> Stacked:
-    """The stack-augmented RNN (Joulin and Mikolov 2015, as in Deletang et al. 2023): reads the top, then pushes, pops or waits, softly."""
+    """The stack-augmented RNN (Joulin and Mikolov 2015, as in Deletang et al. 2023).
+
+    It reads the top of the stack, then softly pushes, pops or waits.
+    """
     seen = jnp.concatenate([state.hidden, state.stack[:, 0]], axis=-1)
     hidden = jnp.tanh(gates + seen @ weights["recurrent"])
     written = hidden @ weights["write"] + weights["write_bias"][None, :]
@@ -72,20 +77,20 @@ def stack_rnn(weights: Weights, state: Stacked, gates: jax.Array) -> Stacked:
 
 
 class Cell(NamedTuple):
-    gates: int  # widths that the product with the inputs makes
-    bias: Initializer  # of that product
-    weights: Callable[[Size], Mapping[str, tuple[tuple[int, ...], Initializer]]]  # name -> (shape, initialiser)
+    gates: int  # output features of the product with the inputs, in multiples of the width
+    bias: Initializer  # initializer of the bias of that product
+    weights: Callable[[Size], Mapping[str, tuple[tuple[int, ...], Initializer]]]  # name -> (shape, initializer)
     zeros: Callable[[Size, int, Any], Any]  # (size, batch, dtype) -> the state before the first step
     step: Callable[[Weights, Any, jax.Array], Any]
-    multiple: int = 1  # what divides the width
-    scan: Callable[[Weights, Any, jax.Array], tuple[jax.Array, Any]] | None = None  # all steps, where there is a quicker way
+    multiple: int = 1  # the width must be a multiple of this
+    scan: Callable[[Weights, Any, jax.Array], tuple[jax.Array, Any]] | None = None  # all steps at once, if there is a faster way
 
 
 class Layer(nn.Module):
     """One recurrent layer over (seq, batch, features) activations, from `state` to the state after the last step.
 
-    `hidden` is tapped after the scan, so that an edit of it changes what is above and not the tokens after. An edit at `state`,
-    `(t, state) -> state`, changes both; `state/hidden`, `state/cell`, ... are tapped where there is such an edit, such as `unchanged`.
+    `hidden` is tapped after the scan, so an edit of it affects later layers but not later tokens. An edit at `state`, `(t, state) ->
+    state`, affects both. `state/hidden`, `state/cell`, ... are tapped only with such an edit, for example `unchanged`.
     """
 
     cell: str  # a name in CELLS
@@ -109,8 +114,11 @@ class Layer(nn.Module):
         return tap(self, "hidden", hidden, "s b w"), state
 
     def _edited(self, weights: Weights, state: Any, gates: jax.Array, edits: Sequence[Callable]) -> tuple[jax.Array, Any]:
-        """The same, where each edit is given `(t, state)` after step t and returns the state from which step t + 1 begins. Every part of
-        the state is then tapped, [seq, batch, ...]: keeping all of them is what the quick way saves."""
+        """Runs the layer step by step with edits of the state.
+
+        Each edit receives `(t, state)` after step t and returns the state for step t + 1. All parts of the state are tapped, [seq, batch,
+        ...], which the fast path avoids storing.
+        """
 
         def one(state: Any, now: tuple[jax.Array, jax.Array]) -> tuple[Any, Any]:
             t, gate = now
@@ -126,9 +134,10 @@ class Layer(nn.Module):
 
 
 class Bidirectional(nn.Module):
-    """Two layers, one from the first token and one back from the last valid one (Schuster and Paliwal 1997), side by side in the features.
+    """Two layers, one forward from the first token and one backward from the last valid token (Schuster and Paliwal 1997).
 
-    Padding reaches no valid token. `backward/hidden` is tapped in the order in which it reads; `hidden` in that of the tokens.
+    Their outputs are concatenated along the features. Padding does not affect valid tokens. `backward/hidden` is tapped in reading order,
+    `hidden` in token order.
     """
 
     cell: str
@@ -144,23 +153,23 @@ class Bidirectional(nn.Module):
 
 
 def unchanged(t: jax.Array, state: Any) -> Any:
-    """The edit at `state` that changes nothing, for reading the states."""
+    """An edit at `state` that changes nothing, used to read the states."""
     del t
     return state
 
 
 def empty(cell: str, size: Size, batch_size: int, tokens: int, dtype: jnp.dtype) -> Any:
-    """The state of a layer before the first of so many tokens."""
+    """Returns the state of a layer before the first of `tokens` tokens."""
     return CELLS[cell].zeros(size._replace(stack_depth=size.stack_depth or tokens), batch_size, dtype)
 
 
 def check_width(cell: str, width: int) -> None:
-    """Raises UserError where a cell cannot have so many features."""
+    """Raises UserError if the cell does not support this width."""
     require(width % CELLS[cell].multiple == 0, "model.width", width, f"a multiple of {CELLS[cell].multiple} for the cell {cell}")
 
 
 def reverse(x: Float[Array, "seq batch features"], length: Int[Array, " batch"]) -> Float[Array, "seq batch features"]:
-    """The first `length` steps of each row from last to first; padding stays where it is. Its own inverse."""
+    """Reverses the first `length` steps of each row; padding keeps its position. It is its own inverse."""
     step = jnp.arange(len(x))[:, None]
     return jnp.take_along_axis(x, jnp.where(step < length[None, :], length[None, :] - 1 - step, step)[:, :, None], axis=0)
 
@@ -169,7 +178,7 @@ def reverse(x: Float[Array, "seq batch features"], length: Int[Array, " batch"])
 
 
 def _scanned(step: Callable[[Weights, Any, jax.Array], Any], weights: Weights, state: Any, gates: jax.Array) -> tuple[jax.Array, Any]:
-    """The hidden states [seq, batch, width], and the state after the last step."""
+    """Returns the hidden states [seq, batch, width] and the final state."""
 
     def one(state: Any, gate: jax.Array) -> tuple[Any, jax.Array]:
         state = step(weights, state, gate)
@@ -180,15 +189,16 @@ def _scanned(step: Callable[[Weights, Any, jax.Array], Any], weights: Weights, s
 
 
 def _forget_one(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """A forget bias of one keeps gradients alive at the start (Jozefowicz et al. 2015)."""
+    """Initializes the forget bias to one, which preserves gradients early in training (Jozefowicz et al. 2015)."""
     del key
     return jnp.zeros(shape, dtype).at[shape[0] // 4 : shape[0] // 2].set(1.0)
 
 
 def _update_spread(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """Update biases log(T - 1), so that features hold their state for T = 2 to 128 steps at the start (Tallec and Ollivier 2018).
+    """Initializes update biases to log(T - 1), so that features initially hold their state for T = 2 to 128 steps.
 
-    The paper draws T uniformly, which leaves few that are quick; here the T are spread evenly on a logarithmic scale.
+    The method is that of Tallec and Ollivier 2018. The paper draws T uniformly, which leaves few fast features; here T is spaced evenly on
+    a logarithmic scale.
     """
     del key
     width = shape[0] // 3
@@ -197,7 +207,7 @@ def _update_spread(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.floa
 
 
 def _orthogonal_gates(gates: int) -> Initializer:
-    """An orthogonal matrix for each gate (Saxe et al. 2014), so that none shrinks or stretches the state."""
+    """Initializer: one orthogonal matrix per gate (Saxe et al. 2014), which preserves the norm of the state."""
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
         square = (shape[0], shape[1] // gates)
@@ -207,7 +217,7 @@ def _orthogonal_gates(gates: int) -> Initializer:
 
 
 def _zeros(record: type) -> Callable[[Size, int, Any], Any]:
-    """Zeros for each field of a record, [batch, width]."""
+    """Returns zeros for each field of a record, [batch, width]."""
     return lambda size, batch, dtype: record(*(jnp.zeros((batch, size.width), dtype) for _ in record._fields))  # type: ignore[attr-defined]
 
 
@@ -220,7 +230,7 @@ def _first_states(size: Size, batch: int, dtype: Any) -> Automata:
 
 
 def _above_small(rows: int) -> Initializer:
-    """Orthogonal in the first `rows`, which read the state, and of variance one over the rows in those that read the stack."""
+    """Initializer: orthogonal in the first `rows`, which read the state; LeCun normal in the rows that read the stack."""
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
         state, top = jax.random.split(key)
@@ -252,7 +262,7 @@ CELLS: Mapping[str, Cell] = {
         _NOTHING,
         lambda size: {
             "recurrent": ((size.width + size.stack_cell, size.width), _above_small(size.width)),
-            "write": ((size.width, 3 + size.stack_cell), _LECUN),  # columns: push, pop, wait, then the value that is pushed
+            "write": ((size.width, 3 + size.stack_cell), _LECUN),  # columns: push, pop, wait, then the pushed value
             "write_bias": ((3 + size.stack_cell,), _NOTHING),
         },
         _empty_stack,
@@ -263,7 +273,7 @@ CELLS: Mapping[str, Cell] = {
         _NOTHING,
         lambda size: {
             "recurrent": ((size.width + QUEUES * size.stack_cell, size.width), _above_small(size.width)),
-            "write": ((size.width, QUEUES * (2 + size.stack_cell)), _LECUN),  # of each queue: write, take away, then the value
+            "write": ((size.width, QUEUES * (2 + size.stack_cell)), _LECUN),  # per queue: write, remove, then the value
             "write_bias": ((QUEUES * (2 + size.stack_cell),), _NOTHING),
         },
         lambda size, batch, dtype: empty_queues(size.width, size.stack_cell, size.stack_depth, batch, dtype),

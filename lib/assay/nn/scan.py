@@ -1,7 +1,7 @@
-"""A stack of equal blocks as one loop: XLA compiles a block once and not once a layer. And what a backward pass keeps of a block.
+"""A stack of equal blocks as one loop, so that XLA compiles a block once and not once per layer; and rematerialization of blocks.
 
-Parameters stay those of block_0, block_1, ...: they are stacked inside the loop's function, and what blocks tap is unstacked again, so that
-checkpoints, path regexes and taps know nothing of it. The price is a second copy of the parameters while the step runs.
+Parameters keep the paths block_0, block_1, ...: they are stacked inside the loop's function, and taps of the blocks are unstacked again.
+Checkpoints, path regexes and taps are therefore unaffected. The cost is a second copy of the parameters during the step.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,15 +15,18 @@ from jaxtyping import Array, Float
 
 from assay.core.tree import merge
 
-REMATS: Mapping[str, Callable[..., bool] | None] = {  # what is kept of a block for the backward pass; the rest is computed again
-    "none": None,  # everything
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # products with parameters, and not attention weights
-    "full": jax.checkpoint_policies.nothing_saveable,  # the block's input alone (Chen et al. 2016)
+REMATS: Mapping[str, Callable[..., bool] | None] = {  # activations of a block saved for the backward pass; the rest is recomputed
+    "none": None,  # all activations
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # products with parameters, but not attention weights
+    "full": jax.checkpoint_policies.nothing_saveable,  # only the input of the block (Chen et al. 2016)
 }
 
 
 def rematerialised(block: type[nn.Module], remat: str, static: tuple[int, ...]) -> type[nn.Module]:
-    """The class of a block that keeps what `remat`, a name in REMATS, says. `static`: which arguments of its call are no arrays."""
+    """Returns the block class with the rematerialization policy `remat`, a name in REMATS.
+
+    `static`: indices of call arguments that are not arrays.
+    """
     if remat == "none":
         return block
     return nn.remat(block, policy=REMATS[remat], static_argnums=static)
@@ -37,9 +40,9 @@ def scanned(
     call: Callable[[nn.Module, Mapping[str, Any], jax.Array, dict[str, jax.Array]], tuple[jax.Array, Mapping[str, Any]]],
     remat: str = "none",
 ) -> Float[Array, "rows width"]:
-    """x after the blocks of `period`, `groups` times in turn, with the parameters block_0, block_1, ... of `module`.
+    """Returns x after `groups` repetitions of the blocks of `period`, with the parameters block_0, block_1, ... of `module`.
 
-    `call(block, params, x, rngs) -> (x, taps)` applies an unbound block. Dropout draws other numbers than block by block.
+    `call(block, params, x, rngs) -> (x, taps)` applies an unbound block. Dropout masks differ from those of block-by-block execution.
     """
     params, size = module.variables["params"], len(period)
     stacked = [
@@ -63,6 +66,6 @@ def scanned(
         for group in range(groups):
             for i in range(size):
                 name = f"block_{group * size + i}"
-                before: Any = module.get_variable("taps", name, {})  # of earlier loops, under names of their own
+                before: Any = module.get_variable("taps", name, {})  # taps of earlier loops, under their own names
                 module.put_variable("taps", name, merge(before, jax.tree.map(itemgetter(group), tapped[i])))
     return x

@@ -1,19 +1,19 @@
-"""The one tap: an identity at which an activation is read, replaced and differentiated.
+"""Taps: identity functions at which an activation is read, replaced or differentiated.
 
     x = tap(self, "hidden", x, axes="b w")  # inside a module
 
-Read: `Model.apply(...).taps["block_0/attention/weights"]`. Replace: `apply(..., edits={path: jax.tree_util.Partial(fn, array)})`.
-Where blocks are applied several times, `path` is the last time and `path@k` time k, from 0; an edit at `path` acts each time.
-Inside models there must be no `jax.jit`: it would cache an edit.
+Read: `Model.apply(...).taps["block_0/attention/weights"]`. Replace: `apply(..., edits={path: jax.tree_util.Partial(fn, array)})`. If blocks
+are applied several times, `path` is the last application and `path@k` application k, from 0; an edit at `path` acts on all of them. Models
+must not contain `jax.jit`, which would cache an edit.
 
-The axes of a tap are a word for each axis, with a letter for each thing that it counts:
+The axes of a tap are one word per axis, with one letter for each quantity it indexes:
 
     b  examples      s  tokens           h  heads             w  features
     q  queries       k  keys             d  features of a head
-    y  rows, x  columns of a picture     i, j  cells of a memory, and memories
+    y  rows, x  columns of an image      i, j  cells of a memory, and memories
     m  members of an ensemble
 
-"bs w" is [examples * tokens, features], "s b w" is [tokens, examples, features]. `to_tokens` and `from_tokens` go by them.
+"bs w" is [examples * tokens, features], "s b w" is [tokens, examples, features]. `to_tokens` and `from_tokens` use these letters.
 """
 
 import contextlib
@@ -30,19 +30,19 @@ import jax
 
 from assay.core.errors import UserError
 
-MARK = "|"  # in the Linen collection a tap's name is followed by its axes, so that they survive every transformation of the module
-NEAREST = 5  # paths that an error names
+MARK = "|"  # separates a tap's name from its axes in the Linen collection, so that axes survive every module transformation
+NEAREST = 5  # number of paths that an error suggests
 EXAMPLES = "b"
-PLACES = "sqyx"  # what lies at one place of an example: a token, a query, a pixel
+PLACES = "sqyx"  # positions within an example: a token, a query, a pixel
 
 
 @dataclass
 class Editing:
-    """The edits of one call, and what its taps made of them."""
+    """The edits of one call, and which of them its taps applied."""
 
     edits: Mapping[str, Callable]
-    taken: set[str] = field(default_factory=set)  # paths of the edits that a tap applied
-    offered: set[str] = field(default_factory=set)  # paths at which an edit would be applied
+    taken: set[str] = field(default_factory=set)  # paths of edits that a tap applied
+    offered: set[str] = field(default_factory=set)  # paths at which an edit can be applied
 
 
 _editing: contextvars.ContextVar[Editing | None] = contextvars.ContextVar("editing", default=None)
@@ -51,9 +51,9 @@ _loop: contextvars.ContextVar[int | None] = contextvars.ContextVar("loop", defau
 
 @jax.tree_util.register_pytree_with_keys_class
 class Taps(Mapping[str, Any]):
-    """Activations by path, in the order in which the model made them; `axes[path]` says what their axes are (see above).
+    """Activations by path, in the order in which the model computed them; `axes[path]` describes their axes (see above).
 
-    A pytree whose leaves are the activations; the axes are static. Under `vmap` they are those of one call.
+    A pytree whose leaves are the activations; the axes are static. Under `vmap`, the axes are those of a single call.
     """
 
     def __init__(self, values: Mapping[str, Any], axes: Mapping[str, str]):
@@ -72,7 +72,7 @@ class Taps(Mapping[str, Any]):
         return f"Taps({self.values_by_path!r}, {self.axes!r})"
 
     def led(self, letter: str) -> "Taps":
-        """The same values, whose first axis is one more that all have, such as the members of an ensemble."""
+        """Returns the same values with a leading axis that all of them share, such as the members of an ensemble."""
         return Taps(self.values_by_path, {path: f"{letter} {axes}" for path, axes in self.axes.items()})
 
     def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], tuple[tuple[str, str], ...]]:
@@ -85,7 +85,7 @@ class Taps(Mapping[str, Any]):
 
 
 def tap(module: nn.Module, name: str, value: jax.Array, axes: str) -> jax.Array:
-    """Records `value` under the module's path and returns it, or what an edit makes of it. `axes`: a word for each axis, see above."""
+    """Records `value` under the module's path and returns it, or the result of an edit. `axes`: one word per axis, see above."""
     for edit in edits_at(module, name):
         value = edit(value)
     record(module, name, value, axes)
@@ -93,17 +93,17 @@ def tap(module: nn.Module, name: str, value: jax.Array, axes: str) -> jax.Array:
 
 
 def record(module: nn.Module, name: str, value: jax.Array, axes: str) -> None:
-    """Records `value` under the module's path; it cannot be edited there."""
+    """Records `value` under the module's path without support for edits."""
     if len(axes.split()) != value.ndim:
-        raise ValueError(f"the tap {name} has axes {axes!r}, and its value {value.ndim}: {value.shape}")
-    if module.is_mutable_collection("taps"):  # not `sow`, which refuses the name of a submodule, such as that of the matrix `query`
+        raise ValueError(f"the tap {name} has axes {axes!r}, but its value has {value.ndim} axes: {value.shape}")
+    if module.is_mutable_collection("taps"):  # not `sow`, which rejects the name of a submodule, such as the matrix `query`
         loop = _loop.get()
         for kept in (name,) if loop is None else (name, f"{name}@{loop}"):
             module.put_variable("taps", f"{kept}{MARK}{axes}", value)
 
 
 def edits_at(module: nn.Module, name: str) -> list[Callable]:
-    """The edits that are asked for at a path: those of all loops, then those of this one."""
+    """Returns the edits requested at a path: first those for all loops, then those for the current loop."""
     editing, loop = _editing.get(), _loop.get()
     if editing is None:
         return []
@@ -116,22 +116,23 @@ def edits_at(module: nn.Module, name: str) -> list[Callable]:
 
 
 def edited() -> bool:
-    """Whether the model that is being traced has an edit."""
+    """Returns True if the model that is being traced has an edit."""
     editing = _editing.get()
     return editing is not None and bool(editing.edits)
 
 
 def recorded(variables: Mapping[str, Any]) -> Taps:
-    """What a Linen module tapped, of the variables that its `apply` returned."""
+    """Returns the taps in the variables that `apply` of a Linen module returned."""
     found = flax.traverse_util.flatten_dict(variables.get("taps", {}), sep="/")
     split = {key: key.partition(MARK) for key in found}
     return Taps({split[key][0]: value for key, value in found.items()}, {path: axes for path, _, axes in split.values()})
 
 
 def to_tokens(value: Any, axes: str, rows: int) -> Any:
-    """[examples, places, ...]: places are tokens, queries or pixels in order, or one where there are none; the other axes follow in order.
+    """Reshapes an activation to [examples, places, ...].
 
-    `rows`: how many examples there are. Raises ValueError where the axes are not those of the value, or no examples are among them.
+    Places are tokens, queries or pixels in order, or a single place if there are none; the other axes follow in order. `rows`: the number
+    of examples. Raises ValueError if the axes do not match the value or do not include examples.
     """
     letters, sizes = _sizes(axes, value.shape, rows)
     order = _order(letters)
@@ -143,7 +144,7 @@ def to_tokens(value: Any, axes: str, rows: int) -> Any:
 
 
 def from_tokens(tokens: Any, axes: str, shape: tuple[int, ...]) -> Any:
-    """The activation of this shape of which `to_tokens` made `tokens`."""
+    """Restores the activation of this shape from the output of `to_tokens`."""
     letters, sizes = _sizes(axes, shape, len(tokens))
     order = _order(letters)
     return tokens.reshape([sizes[letter] for letter in order]).transpose([order.index(one) for one in letters]).reshape(shape)
@@ -151,7 +152,10 @@ def from_tokens(tokens: Any, axes: str, shape: tuple[int, ...]) -> Any:
 
 @contextlib.contextmanager
 def editing(edits: Mapping[str, Callable]) -> Iterator[None]:
-    """While a model is traced inside, its taps apply these edits. Raises UserError at the end for an edit that no tap applied."""
+    """Context in which the taps of a traced model apply these edits.
+
+    Raises UserError at the end for an edit that no tap applied.
+    """
     one = Editing(edits)
     token = _editing.set(one)
     try:
@@ -165,7 +169,7 @@ def editing(edits: Mapping[str, Callable]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def looping(loop: int | None) -> Iterator[None]:
-    """While the blocks are traced inside, their taps are those of this loop; None where there is one only."""
+    """Context in which taps of traced blocks belong to this loop; None if there is only one."""
     token = _loop.set(loop)
     try:
         yield
@@ -178,8 +182,8 @@ def looping(loop: int | None) -> Iterator[None]:
 
 def _missed(path: str, offered: set[str]) -> UserError:
     near = difflib.get_close_matches(path, sorted(offered), n=NEAREST, cutoff=0.0)
-    nearest = f"The nearest taps are {', '.join(near)}" if near else "It has no taps"
-    return UserError(f"an edit at {path!r} would change nothing: the model has no such tap. {nearest}. Change the path in `edits`.")
+    nearest = f"The nearest taps are {', '.join(near)}" if near else "The model has no taps"
+    return UserError(f"an edit at {path!r} has no effect: the model has no such tap. {nearest}. Change the path in `edits`.")
 
 
 def _order(letters: list[str]) -> list[str]:
@@ -188,15 +192,15 @@ def _order(letters: list[str]) -> list[str]:
 
 
 def _sizes(axes: str, shape: tuple[int, ...], rows: int) -> tuple[list[str], dict[str, int]]:
-    """The letters in order, and what each counts."""
+    """Returns the letters in order, and the size of each."""
     words = axes.split()
     letters = [letter for word in words for letter in word]
     if len(words) != len(shape) or EXAMPLES not in letters:
-        raise ValueError(f"axes {axes!r} do not name the examples and others of an activation of shape {shape}")
+        raise ValueError(f"axes {axes!r} do not match an activation of shape {shape}: one word per axis, one of them with the letter b")
     sizes: dict[str, int] = {}
     for word, size in zip(words, shape, strict=True):
         known = rows if EXAMPLES in word else 1
         if size % known or (len(word) == 1 and word == EXAMPLES and size != rows):
-            raise ValueError(f"an activation of shape {shape} with axes {axes!r} is not one of {rows} examples")
+            raise ValueError(f"an activation of shape {shape} with axes {axes!r} does not have {rows} examples")
         sizes |= {letter: rows if letter == EXAMPLES else size // known for letter in word}
     return letters, sizes

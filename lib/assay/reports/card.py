@@ -1,8 +1,8 @@
-"""A card as one HTML page that opens offline: a model before, one or more after, and the verdict on every row with its evidence.
+"""A card as one self-contained HTML page: a run before, one or more after, and the verdict on every row with its evidence.
 
-`card_page(card)` computes the page from what card.py builds. With several models after, the page begins with the side-effect matrix:
-treatments by bottlenecks, each cell the paired change, and a click away the evidence. The same input gives the same bytes. Every text is
-escaped; only the drawings of sketch.py are marked safe. The page and its one script need no network; without the script it does not sort.
+`card_page(card)` renders the card that verdicts/card.py builds. With several runs after, the page starts with the side-effect matrix:
+treatments by rows, each cell a paired change linked to its evidence. Equal input gives equal bytes. All text is escaped; only the drawings
+of sketch.py are marked safe. The page and its one script need no network; without the script, the matrix cannot be sorted.
 """
 
 import math
@@ -15,7 +15,7 @@ from assay.core.number import DASH, change, limits, number, stated
 from assay.reports.drawings.sketch import as_plot, interval, overlay
 from assay.reports.page import breakable, label, pairs, template
 
-WORDS = {  # verdict -> (class on the page, sign before the word, so that colour does not carry it alone)
+WORDS = {  # verdict -> (CSS class, sign before the word, so that meaning does not depend on colour)
     "better": ("good", "\u2713"),
     "worse": ("bad", "\u2715"),
     "no difference": ("same", "="),
@@ -24,14 +24,14 @@ WORDS = {  # verdict -> (class on the page, sign before the word, so that colour
 }
 OUTCOMES = {"held": ("good", "\u2713"), "did not hold": ("bad", "\u2715"), "not shown": ("open", "?")}
 COLOURS = {"good": "var(--blue)", "bad": "var(--orange)", "same": "", "open": "", "none": ""}
-NAMED = 3  # rows of a verdict that the summary names, the most important
-STRONG = 10.0  # margins of change, from which on a cell has its full colour
-SHARE = 0.05  # of the value before, as a margin where a row has none
-SPAN = 2.5  # margins that the picture of a change shows at least
+NAMED = 3  # number of rows per verdict that the summary names, most important first
+STRONG = 10.0  # change in margins at which a cell reaches its full colour
+SHARE = 0.05  # default margin of a row that has none, as a fraction of the value before
+SPAN = 2.5  # minimum half-width of the picture of a change, in margins
 
 
 def card_page(card: Mapping[str, Any]) -> str:
-    """The page of a card with at least one model after."""
+    """Renders the page of a card with at least one run after."""
     names = list(card["after"])
     rows = [_row(row, names, f"row-{index}") for index, row in enumerate(card["rows"])]
     groups = list(dict.fromkeys(row["group"] for row in rows))
@@ -67,7 +67,7 @@ def card_page(card: Mapping[str, Any]) -> str:
 
 
 def _row(row: Mapping[str, Any], names: Sequence[str], place: str) -> dict[str, Any]:
-    """What the template needs of a row: its name, the value before, and an entry for each model after."""
+    """Returns the template's data for a row: its name, the value before, and an entry for each run after."""
     before = row["before"] if isinstance(row["before"], Mapping) else {"value": row["before"]}
     entries = [_entry(row, before, name, f"{place}-{index}") for index, name in enumerate(names)]
     ends = [abs(end) for one in entries for end in one["drawn"]]
@@ -84,7 +84,7 @@ def _row(row: Mapping[str, Any], names: Sequence[str], place: str) -> dict[str, 
         "key": f"{row['group']}/{row['name']}",
         "id": place,
         "before": _stated(before, row["unit"]),
-        "wanted": {"higher": "higher is wanted", "lower": "lower is wanted"}.get(row["better"], "neither direction is wanted"),
+        "wanted": {"higher": "higher is preferred", "lower": "lower is preferred"}.get(row["better"], "neither direction is preferred"),
         "how": row.get("how") or "",
         "entries": entries,
         "applies": any(one["verdict"] or one["crashed"] for one in entries) or bool(before.get("crashed")),
@@ -94,7 +94,7 @@ def _row(row: Mapping[str, Any], names: Sequence[str], place: str) -> dict[str, 
 
 
 def _entry(row: Mapping[str, Any], before: Mapping[str, Any], name: str, place: str) -> dict[str, Any]:
-    """A row of one model after."""
+    """Returns the entry of a row for one run after."""
     after, unit = row["after"][name], row["unit"]
     relative = bool(after.get("relative"))
     ends, value = after.get("interval"), after.get("difference")
@@ -145,12 +145,12 @@ def _stated(one: Mapping[str, Any], unit: str) -> str:
 
 
 def _own(ends: Sequence[float] | None, unit: str) -> str:
-    """The interval of a value; of a count there is nothing to say."""
+    """Returns the interval of a value; empty for a count."""
     return limits([*ends], unit) if ends and ends[0] != ends[1] else ""
 
 
 def _size(value: float | None, margin: float, before: float | None) -> float:
-    """How large a change is, in margins: what makes rows of different units comparable."""
+    """Returns the size of a change in margins, which makes rows of different units comparable."""
     unit = margin or SHARE * abs(before or 0.0)
     if value is None or not value:
         return 0.0
@@ -158,7 +158,7 @@ def _size(value: float | None, margin: float, before: float | None) -> float:
 
 
 def _order(verdict: str, value: float | None, size: float, towards: float) -> str:
-    """The place of a cell when its column is sorted: what got better first, by its size. "": no verdict, always last."""
+    """Returns the sort key of a cell in its column: improvements first, by size. "": no verdict, always last."""
     if not verdict:
         return ""
     rank = {"better": 2.0, "worse": -2.0}.get(verdict, 0.0)
@@ -176,7 +176,7 @@ def _p(value: float | None) -> str:
 
 
 def _without(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that apply to no model, by the reason."""
+    """Groups the rows that apply to no model by reason."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         found.setdefault(row["reason"], []).append(row)
@@ -184,13 +184,13 @@ def _without(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _tally(rows: Sequence[Mapping[str, Any]], index: int, name: str) -> dict[str, Any]:
-    """How many rows have each verdict for a model after, and the most important of them."""
+    """Counts the rows of each verdict for a run after, and selects the most important of them."""
     entries = [(row, row["entries"][index]) for row in rows if row["entries"][index]["verdict"]]
     counts = []
     for word, (tone, sign) in WORDS.items():
         if word:
             same = sorted((pair for pair in entries if pair[1]["verdict"] == word), key=lambda pair: -pair[1]["size"])
-            if word == "no difference":  # the rows that matter, not those that nearly differ
+            if word == "no difference":  # keeps the order of rows instead of ranking those that nearly differ
                 same = [pair for pair in entries if pair[1]["verdict"] == word]
             named = [{"name": row["name"], "change": one["change"] if one["change"] != DASH else "", "id": one["id"]} for row, one in same]
             counts.append({"word": word, "tone": tone, "sign": sign, "count": len(same), "named": named[:NAMED], "more": len(same) - NAMED})
@@ -225,7 +225,7 @@ def _facts(card: Mapping[str, Any]) -> list[str]:
 
 
 def _run(name: str, about: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """A line of the table of runs."""
+    """Returns a line of the table of runs."""
     return {
         "name": name,
         "id": place,

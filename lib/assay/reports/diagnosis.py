@@ -1,6 +1,6 @@
-"""A diagnosis as one HTML page that opens offline: what stands out in plain words, what to try, and a picture beside every number.
+"""A diagnosis as one self-contained HTML page: a summary in plain words, suggested treatments, and a picture for every number.
 
-`diagnosis_page(diagnosis, command)` computes the page; `command` is what made the diagnosis. The same input gives the same bytes. Every
+`diagnosis_page(diagnosis, command)` renders the page; `command` is the command that made the diagnosis. Equal input gives equal bytes. All
 text is escaped; only the drawings of sketch.py are marked safe.
 """
 
@@ -19,10 +19,10 @@ from assay.reports.page import Amount, amount, breakable, label, pairs, span, te
 if TYPE_CHECKING:
     from assay.verdicts.diagnosis import Diagnosis
 
-TOLD = 3  # bottlenecks in the summary, the largest
-POINTS = 0.02  # at stake, below which a row is not told of in the summary
-LEARNT = 0.05  # above a baseline, below which a task is not learnt
-GLANCE = (  # rows shown at the top where they apply, six at most
+TOLD = 3  # number of bottlenecks in the summary, largest first
+POINTS = 0.02  # minimum loss for a row to appear in the summary
+LEARNT = 0.05  # minimum margin above the baseline for a task to count as learned
+GLANCE = (  # rows shown at the top if they apply, at most six
     ("generalisation", "score"),
     ("reasoning", "out_of_distribution"),
     ("generalisation", "train_test_gap"),
@@ -32,24 +32,24 @@ GLANCE = (  # rows shown at the top where they apply, six at most
     ("speed", "latency_p50"),
     ("cost", "flops"),
 )
-FIELDS = {  # of a row in diagnosis.json
-    "group, name": "what was measured; a name occurs once in its group",
-    "value, unit": "a number in the unit, not rounded; fractions from 0 to 1, times in seconds; null where the row does not apply",
-    "n, interval": "how many examples (or batches, or calls) stand behind it, and the ends of its 95 % interval, or null",
-    "bound, confidence": "lower or upper where it is a one-sided bound, whose other end is null; and the confidence of the interval",
-    "how, meaning": "how it was measured, and what it means, in a sentence each",
-    "applies, reason, crashed": "whether there is a number, and why not",
-    "better": "which direction is wanted: higher, lower, or neither",
-    "margin, relative": "within what two models do not differ: a number in the unit or, if relative, a share of the value",
-    "timing": "whether it differs from one diagnosis to the next; all else is the same bytes",
+FIELDS = {  # fields of a row in diagnosis.json
+    "group, name": "the measured quantity; names are unique within a group",
+    "value, unit": "the unrounded value in its unit; fractions from 0 to 1, times in seconds; null if the row does not apply",
+    "n, interval": "the number of examples (or batches, or calls), and the ends of the 95 % interval, or null",
+    "bound, confidence": "lower or upper for a one-sided bound, whose other end is null; the confidence level of the interval",
+    "how, meaning": "the method and the meaning of the measurement, one sentence each",
+    "applies, reason, crashed": "whether the row has a value, and if not, the reason",
+    "better": "the preferred direction: higher, lower, or neither",
+    "margin, relative": "the largest change that counts as no difference: in the unit or, if relative, as a fraction of the value",
+    "timing": "whether the value varies between diagnoses; all other rows are identical bytes",
     "statistic, columns": "the value is this statistic of these columns of diagnosis.npz, [examples] each, named GROUP/NAME|SET/WHAT",
-    "right": "WHAT of the columns of answers that are right (1) or wrong (0)",
-    "plot": "the picture: kind, x, lines by name, labels; values by row and column, edges",
+    "right": "WHAT of the columns that mark answers as right (1) or wrong (0)",
+    "plot": "the plot: kind, x, lines by name, labels; values by row and column, edges",
 }  # fmt: skip
 
 
 def diagnosis_page(diagnosis: "Diagnosis", command: str) -> str:
-    """The page. `command`: as a shell would take it; the work directory in it names those of the treatments."""
+    """Renders the page. `command`: the shell command; its work directory is used in the commands of suggested treatments."""
     about, rows = diagnosis.about, diagnosis.rows
     workdir = _workdir(command)
     places = {(row.group, row.name): f"row-{index}" for index, row in enumerate(rows)}
@@ -84,7 +84,7 @@ def diagnosis_page(diagnosis: "Diagnosis", command: str) -> str:
 
 
 def summarise(rows: Sequence[Measurement], suggestions: Sequence[Mapping[str, Any]]) -> str:
-    """In plain words, from the rows' numbers: the headline, what most is lost by, what it costs, and how much is suggested."""
+    """Summarizes the rows in plain words: headline score, largest bottlenecks, cost, and number of suggestions."""
     found = {(row.group, row.name): row for row in rows if row.applies and row.value is not None and math.isfinite(row.value)}
     said = []
     head = found.get(("generalisation", "score")) or found.get(("reasoning", "in_distribution"))
@@ -96,7 +96,7 @@ def summarise(rows: Sequence[Measurement], suggestions: Sequence[Mapping[str, An
         said.append(f"{kind}{ends}.")
     losses = sorted(_losses(found), key=lambda pair: -pair[0])[:TOLD]
     if losses:
-        said.append("What holds it back most: " + "; ".join(text for _, text in losses) + ".")
+        said.append("Largest bottlenecks: " + "; ".join(text for _, text in losses) + ".")
     elif found:
         said.append("No row shows a large bottleneck.")
     size, latency = found.get(("cost", "parameters")), found.get(("speed", "latency_p50"))
@@ -105,7 +105,7 @@ def summarise(rows: Sequence[Measurement], suggestions: Sequence[Mapping[str, An
     said += [f"It {' and '.join(cost)}."] if cost else []
     if suggestions:
         many = len(suggestions)
-        said.append(f"{'One treatment is' if many == 1 else f'{_count(many)} treatments are'} suggested, the most promising first.")
+        said.append(f"{'One treatment is' if many == 1 else f'{_count(many)} treatments are'} suggested, most promising first.")
     return " ".join(said) or "No row applies to this run."
 
 
@@ -113,7 +113,7 @@ def summarise(rows: Sequence[Measurement], suggestions: Sequence[Mapping[str, An
 
 
 def _losses(found: Mapping[tuple[str, str], Measurement]) -> list[tuple[float, str]]:
-    """(how much is at stake, from 0 to 1; what is said of it), of what is large."""
+    """Returns (loss from 0 to 1, description) of each large bottleneck."""
 
     def value(group: str, name: str) -> float | None:
         row = found.get((group, name))
@@ -125,9 +125,9 @@ def _losses(found: Mapping[tuple[str, str], Measurement]) -> list[tuple[float, s
     above = value("reasoning", "above_baseline")
     told: list[tuple[float, str]] = []
     if inside is not None and above is not None and above < LEARNT:
-        told.append((1 - inside, "within the lengths of training it does no more than a baseline that does not reason"))
+        told.append((1 - inside, "accuracy within the trained lengths is not clearly above that of a baseline without reasoning"))
     if inside is not None and outside is not None:
-        said = f"on inputs beyond those of training {number(outside, 'fraction')} are right, against {number(inside, 'fraction')} within"
+        said = f"accuracy is {number(outside, 'fraction')} out of distribution and {number(inside, 'fraction')} in distribution"
         told.append((inside - outside, said))
     if gap is not None:
         told.append((gap, f"training examples score {_points(gap)} higher than held-out ones"))
@@ -135,11 +135,13 @@ def _losses(found: Mapping[tuple[str, str], Measurement]) -> list[tuple[float, s
     if corrupted and score is not None:
         least, name = min((one, name) for one, name in corrupted if one is not None)
         what = name.removeprefix("corruption: ").replace("_", " ")
-        told.append((score - least, f"under {what} {number(least, 'fraction')} are left of a score of {number(score, 'fraction')}"))
+        told.append(
+            (score - least, f"accuracy drops from {number(score, 'fraction')} to {number(least, 'fraction')} under the {what} corruption")
+        )
     if error is not None:
-        told.append((error, f"confidence is off by {_points(error)} on average"))
+        told.append((error, f"confidence differs from accuracy by {_points(error)} on average"))
     if dead is not None:
-        told.append((dead / 4, f"{number(dead, 'fraction')} of the hidden units are dead"))  # dead units may cost no answers
+        told.append((dead / 4, f"{number(dead, 'fraction')} of the hidden units are dead"))  # dead units may not cost any accuracy
     return [one for one in told if one[0] >= POINTS]
 
 
@@ -163,7 +165,7 @@ def _glance(rows: Sequence[Measurement], places: Mapping[tuple[str, str], str]) 
 
 
 def _section(group: str, rows: Sequence[Measurement], places: Mapping[tuple[str, str], str]) -> dict[str, Any]:
-    """The rows that have a number or crashed, and the names of the others by the reason why they have none."""
+    """Groups rows: those with a number or a crash, and the names of the others by reason."""
     shown = [_row(row, places[row.group, row.name]) for row in rows if row.crashed or row.applies]
     without: dict[str, list[Measurement]] = {}
     for row in rows:
@@ -204,7 +206,7 @@ def _span(row: Measurement) -> str:
 
 
 def _picture(row: Measurement) -> Markup | str:
-    """The row's plot; where it has none, a share's interval between 0 and 1."""
+    """Returns the row's plot, or for a fraction without a plot its interval between 0 and 1."""
     if row.crashed or row.value is None:
         return ""
     if row.plot is not None:
@@ -219,7 +221,7 @@ def _picture(row: Measurement) -> Markup | str:
 
 
 def _suggestion(one: Mapping[str, Any], workdir: str, rows: Sequence[Measurement], places: Mapping[tuple[str, str], str]) -> dict[str, Any]:
-    """With what it is expected to do, and the commands that try it."""
+    """Returns the template's data for a suggestion: the expected effect, and the commands to try it."""
     group, _, name = str(one["row"]).partition("/")
     unit = one.get("unit") or next((row.unit for row in rows if (row.group, row.name) == (group, name)), "")
     effect = one.get("effect")
@@ -238,7 +240,7 @@ def _suggestion(one: Mapping[str, Any], workdir: str, rows: Sequence[Measurement
 
 
 def _workdir(command: str) -> str:
-    """The folder that a command names with --workdir; "W" where none is found."""
+    """Returns the value of --workdir in a command, or "W" if there is none."""
     try:
         words = shlex.split(command)
     except ValueError:

@@ -1,8 +1,7 @@
-"""A grid of tasks against models on one page: accuracy out of distribution in each cell, coloured from chance to all right, with the
-curve of accuracy against length behind the number; a cell that was not run says so.
+"""A page with a grid of tasks by models: out-of-distribution accuracy in each cell, with the accuracy-by-length curve behind it.
 
-`render(title, cells, command)` computes the page; `read_cell` reads one from the folder of a finished run. The same cells give the same
-bytes.
+Cells are coloured from chance to perfect accuracy; a cell that was not run says so. `render(title, summary, cells, command)` renders the
+page. Equal cells give equal bytes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,24 +15,24 @@ from assay.reports.drawings.plots import Curve, accuracy_by_length
 from assay.reports.page import template
 from assay.reports.table import format_seed
 
-WIDTH, HEIGHT = 100.0, 40.0  # of the curve in a cell, in units of its viewBox
-CURVE_POINTS = 60  # of the curve in a cell: neighbours are averaged
+WIDTH, HEIGHT = 100.0, 40.0  # of the curve in a cell, in viewBox units
+CURVE_POINTS = 60  # maximum points of the curve in a cell; neighbours are averaged
 
 
 class Cell(NamedTuple):
-    """One model on one task. `rows`: its rows of results.json, of all seeds; none where it was not run."""
+    """One model on one task. `rows`: its rows of results.json over all seeds; empty if it was not run."""
 
-    task: str  # as the page calls it
+    task: str  # name on the page
     model: str
-    split: str  # out of distribution
+    split: str  # the out-of-distribution split
     metric: str
     rows: Sequence[Mapping[str, Any]] = ()
-    link: str = ""  # to its report, relative to the page
-    why: str = ""  # why it was not run
+    link: str = ""  # link to its report, relative to the page
+    why: str = ""  # reason why it was not run
 
 
 def render(title: str, summary: str, cells: Sequence[Cell], command: str) -> str:
-    """The page. Tasks and models stand in the order in which they come."""
+    """Renders the page. Tasks and models keep the order of `cells`."""
     tasks, models = (list(dict.fromkeys(getattr(cell, name) for cell in cells)) for name in ("task", "model"))
     found = {(cell.task, cell.model): cell for cell in cells}
     lines = [(task, [_shown(found.get((task, model))) for model in models]) for task in tasks]
@@ -49,13 +48,13 @@ def render(title: str, summary: str, cells: Sequence[Cell], command: str) -> str
 
 
 def headline(cell: Cell, split: str) -> Mapping[str, Any] | None:
-    """The row of a split: the mean over seeds where there are several. None where it was not measured."""
+    """Returns the row of a split, the mean over seeds if there are several, or None if it was not measured."""
     rows = [row for row in cell.rows if (row["split"], row["metric"]) == (split, cell.metric)]
     return next(iter([*mean_rows(rows), *rows]), None)
 
 
 def curve_of(cell: Cell) -> dict[int, float]:
-    """Accuracy by length over all splits, mean over seeds."""
+    """Returns accuracy by length over all splits, averaged over seeds."""
     values: dict[int, list[float]] = {}
     for row in cell.rows:
         if row["metric"] == cell.metric and isinstance(row["seed"], int):
@@ -68,7 +67,7 @@ def curve_of(cell: Cell) -> dict[int, float]:
 
 
 def _shown(cell: Cell | None) -> dict[str, Any]:
-    """What the template needs of a cell."""
+    """Returns the template's data for a cell."""
     if cell is None:
         return {"text": "", "share": None, "note": "", "path": "", "link": "", "detail": ""}
     row = headline(cell, cell.split)
@@ -91,7 +90,7 @@ def _shown(cell: Cell | None) -> dict[str, Any]:
 
 
 def _spark(curve: Mapping[int, float]) -> str:
-    """The points of a polyline: accuracy from 0 at the bottom to 1 at the top, against length."""
+    """Returns the points of a polyline: accuracy from 0 at the bottom to 1 at the top, against length."""
     if len(curve) < 3:
         return ""
     lengths, values = np.array(list(curve)), np.array(list(curve.values()))
@@ -102,7 +101,7 @@ def _spark(curve: Mapping[int, float]) -> str:
 
 
 def _section(task: str, cells: Sequence[Cell]) -> dict[str, Any] | None:
-    """The curves of one task in full size, and what its rows say of published numbers."""
+    """Returns the full-size curves of one task, and its published numbers."""
     drawn = {cell.model: curve_of(cell) for cell in cells}
     rows = [row for row in (headline(cell, cell.split) for cell in cells) if row is not None]
     if not rows:

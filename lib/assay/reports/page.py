@@ -1,4 +1,4 @@
-"""What the pages of a diagnosis and of a card have in common: the templates, names as people read them, trees as lines of a table."""
+"""Shared parts of diagnosis and card pages: templates, display names, and nested data as table lines."""
 
 import json
 import re
@@ -11,31 +11,31 @@ from markupsafe import Markup
 
 from assay.core.number import DASH, bounded, limits, number
 
-NAMES = {  # of rows whose key does not read as it stands
+NAMES = {  # display names of rows whose key is not readable as it is
     "train_test_gap": "train\u2013test gap",
     "nll": "negative log-likelihood",
-    "flops": "operations, counted",
-    "xla_flops": "operations, as XLA counts",
+    "flops": "FLOPs, counted",
+    "xla_flops": "FLOPs, counted by XLA",
     "latency_p50": "latency, median",
-    "latency_p90": "latency, nine of ten",
-    "compile_seconds": "time to compile",
-    "examples_per_second": "examples a second, one by one",
-    "batched_examples_per_second": "examples a second, in batches",
-    "tokens_per_second": "tokens a second, decoding",
-    "roofline": "share of the roofline",
+    "latency_p90": "latency, 90th percentile",
+    "compile_seconds": "compilation time",
+    "examples_per_second": "examples per second, batch size 1",
+    "batched_examples_per_second": "examples per second, batched",
+    "tokens_per_second": "tokens per second, decoding",
+    "roofline": "fraction of the roofline",
 }
-MANY = 24  # values of a list, up to which they are shown
+MANY = 24  # maximum number of list values shown
 
 
 class Amount(NamedTuple):
-    """A value in two parts, so that a page may set its unit smaller."""
+    """A value split into digits and unit, so that a page can set the unit in smaller type."""
 
     digits: str
     unit: str
 
 
 def template(name: str) -> jinja2.Template:
-    """With every text escaped."""
+    """Loads a template; all text is escaped."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     return jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -43,7 +43,7 @@ def template(name: str) -> jinja2.Template:
 
 
 def label(name: str) -> str:
-    """The name of a row or of a group, as a heading has it."""
+    """Returns the display name of a row or group, capitalized."""
     text = NAMES.get(name, name.replace("_", " "))
     return text[:1].upper() + text[1:]
 
@@ -54,19 +54,19 @@ def amount(value: float | None, unit: str) -> Amount:
 
 
 def span(interval: Sequence[float | None] | None, unit: str, bound: str = "", limit: float | None = None) -> str:
-    """The interval of a value, or what a bound says; "" where there is neither."""
+    """Returns the interval of a value, or the text of a bound; "" if there is neither."""
     if bound:
         return bounded(limit, unit, bound)
     return limits([*interval], unit) if interval else ""  # type: ignore[list-item]
 
 
 def breakable(text: str) -> Markup:
-    """Escaped, and may end a line after a slash, a colon, a plus or a comma."""
+    """Escapes text and allows line breaks after a slash, colon, plus or comma."""
     return Markup("<wbr>").join(re.split(r"(?<=[/:+,])", text))
 
 
 def pairs(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """(dotted path, text) of what JSON can hold; a list of plain values is one text."""
+    """Yields (dotted path, text) pairs of JSON data; a list of plain values is one text."""
     if isinstance(tree, Mapping):
         for key, value in tree.items():
             yield from pairs(value, f"{path}.{key}" if path else str(key))

@@ -1,12 +1,12 @@
-"""Tables of published results for a Markdown page: every file of a folder of results, one line per task, run and metric.
+"""Tables of published results for a Markdown page, from a folder of result files: one line per task, run and metric.
 
     <!-- results -->
     ...
     <!-- /results -->
 
-A study of several seeds shows their mean, and each. Splits of training do not stand there, but accuracy on the trained lengths ("iid")
-does, beside what was asked beyond them, or alone where nothing was: a model that is at chance there and has not learnt its own lengths
-shows nothing, and is marked "not fitted". What was planned and has no file stands last, marked "not run".
+A study of several seeds shows the mean and each seed. Training splits are omitted. Accuracy on the trained lengths ("iid") is shown next to
+the accuracy beyond them, or alone if nothing else was evaluated. A model that does not reach `FITTED` on the trained lengths is marked "not
+fitted", because its test accuracy is not informative. Planned runs without a file are listed last and marked "not run".
 """
 
 import json
@@ -23,10 +23,10 @@ MARKS = ("<!-- results -->", "<!-- /results -->")
 TEST = "test (95 % interval; n)"
 COLUMNS = ("task", "run", "metric", "trained lengths", TEST, "seeds", "updates", "published", "from")
 NOT_TESTS = ("train", "valid", "iid")
-HEADLINES = ("verified", "answer_accuracy", "accuracy", "bits_per_byte", "token_accuracy")  # the first that a run has
+HEADLINES = ("verified", "answer_accuracy", "accuracy", "bits_per_byte", "token_accuracy")  # the first metric that a run has is shown
 ALWAYS = ("exact_match", "bleu")
-FITTED = 0.9  # accuracy on the trained lengths from which on a model is said to have learnt them
-EACH = 10  # so many seeds are shown one by one
+FITTED = 0.9  # minimum accuracy on the trained lengths for a model to count as fitted
+EACH = 10  # maximum number of seeds that are listed one by one
 NOT_RUN = "not run"
 AREAS = {"reason": "Reasoning", "text": "Texts", "vision": "Images", "translate": "Sequence to sequence", "generalise": "Generalisation"}
 
@@ -47,7 +47,7 @@ def tables(folder: Path, planned: Sequence[tuple[str, str]] = (), beside: Path =
         if (task, experiment) not in have:
             area, _, name = experiment.partition("/")
             missing.setdefault((area, task), []).append(name)
-    for (area, task), names in missing.items():  # a line a task
+    for (area, task), names in missing.items():  # one line per task
         cells = [task, "<br>".join(names), *(DASH for _ in COLUMNS[2:])]
         cells[COLUMNS.index(TEST)] = NOT_RUN
         areas.setdefault(area, []).append(f"| {' | '.join(cells)} |")
@@ -57,7 +57,7 @@ def tables(folder: Path, planned: Sequence[tuple[str, str]] = (), beside: Path =
 
 
 def lines(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
-    """(area, all cells but the last) of each task, run, treatment and metric that is shown."""
+    """Yields (area, all cells but the last) for each displayed task, run, treatment and metric."""
     runs: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         runs.setdefault((row["task"], row["experiment"], row["treatment"]), []).append(row)
@@ -80,7 +80,7 @@ def lines(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
 
 
 def metrics(rows: Sequence[Row]) -> list[str]:
-    """Those with a published cell, or else the first headline; and those that are always told."""
+    """Returns the metrics with published values, or else the first headline metric; and those that are always shown."""
     have = dict.fromkeys(row["metric"] for row in rows)
     cited = {row["metric"] for row in rows if row["published"]}
     told = cited or {next((metric for metric in HEADLINES if metric in have), None)}
@@ -88,19 +88,19 @@ def metrics(rows: Sequence[Row]) -> list[str]:
 
 
 def fitted(row: Row) -> str:
-    """The value on the trained lengths, with a mark where they have not been learnt."""
+    """Returns the value on the trained lengths, marked if the model did not fit them."""
     short = row["metric"].endswith("accuracy") and row["value"] < FITTED
     return f"{value(row)}, not fitted in {row['steps']:,} updates" if short else value(row)
 
 
 def each(row: Row, single: Sequence[Row]) -> Sequence[Row]:
-    """The same figure of each seed, where `row` is a mean over few."""
+    """Returns the same metric of each seed, if `row` is a mean over few seeds."""
     same = [one for one in single if (one["split"], one["metric"]) == (row["split"], row["metric"])]
     return same if len(same) <= EACH else ()
 
 
 def tested(row: Row, seeds: Sequence[Row] = ()) -> str:
-    """The split, the value, and in brackets its interval, each of several seeds or the best, and n."""
+    """Returns the split, the value, and in parentheses its interval, the value of each seed or the best, and n."""
     ends = f" {DASH} ".join(_plain(row, end) for end in row["interval"] or ())
     best = f"best {_plain(row, row['best'])}" if row.get("best") is not None else ""
     if seeds:
@@ -121,7 +121,7 @@ def _plain(row: Row, number: float) -> str:
 
 
 def _published(row: Row) -> str:
-    """Values with their tags; the sources stand in the file."""
+    """Returns published values with their tags; the result file lists the sources."""
     cells = "; ".join(
         f"{100 * cell['value']:.1f} % {'best' if cell['statistic'] == 'max' else 'mean'} [{cell['tag']}]" for cell in row["published"]
     )

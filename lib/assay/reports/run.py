@@ -1,8 +1,8 @@
-"""The report of one run, or of several side by side: one self-contained HTML page that opens offline.
+"""The report of one or more runs as one self-contained HTML page.
 
-`render([read_run(path), ...], title)` computes the page: a summary computed from the rows, the results table, accuracy against length,
-loss, attention, what each run was, and the command. The same input gives the same bytes: no date, no random id. Every text is escaped;
-only the drawings of plots.py are marked safe.
+`render([read_run(path), ...], title)` renders the page: a summary computed from the rows, the results table, accuracy against length, loss,
+attention, a description of each run, and the command. Equal input gives equal bytes: no dates, no random ids. All text is escaped; only the
+drawings of plots.py are marked safe.
 """
 
 import json
@@ -19,13 +19,20 @@ from assay.reports.page import template
 from assay.reports.table import DASH, UNTREATED, arrange, format_seed, format_value, is_fraction
 from assay.reports.view import RunView
 
-HEADLINES = ("verified", "answer_accuracy", "exact_match", "accuracy", "bits_per_byte", "token_accuracy")  # the first that a task has
+HEADLINES = (
+    "verified",
+    "answer_accuracy",
+    "exact_match",
+    "accuracy",
+    "bits_per_byte",
+    "token_accuracy",
+)  # the first metric that a task has is the headline
 LENGTHS = re.compile(r"(\d+)-(\d+)")
-LENGTHS_AVERAGED, STEPS_AVERAGED = 21, 9  # with 8 examples a length, a point of the line stands on 168
+LENGTHS_AVERAGED, STEPS_AVERAGED = 21, 9  # with 8 examples per length, each point of the line averages 168
 
 
 class Figure(NamedTuple):
-    """A drawing for wide pages and one for phones (or the same twice), and what it shows."""
+    """A drawing for wide pages and one for phones (or the same twice), with title and caption."""
 
     title: str
     wide: Markup
@@ -34,7 +41,7 @@ class Figure(NamedTuple):
 
 
 def render(runs: Sequence[RunView], title: str, command: str = "", notes: Sequence[str] = ()) -> str:
-    """The page. `command` is the line that makes these runs again; `notes` are sentences that stand beneath the table."""
+    """Renders the page. `command` reproduces these runs; `notes` are sentences below the table."""
     return template("report.html.j2").render(
         title=title,
         summary=summarise(runs),
@@ -52,7 +59,7 @@ def render(runs: Sequence[RunView], title: str, command: str = "", notes: Sequen
 
 
 def summarise(runs: Sequence[RunView]) -> str:
-    """One sentence: the headline metric of every run, on the lengths (or the split) that training had not seen."""
+    """Returns one sentence with the headline metric of every run, on lengths (or a split) not seen in training."""
     rows: dict[str, dict[str, list[dict]]] = {}
     for run in runs:
         for row in run.rows:
@@ -64,7 +71,7 @@ def summarise(runs: Sequence[RunView]) -> str:
 
 
 def look_curves(runs: Sequence[RunView]) -> tuple[list[plots.Curve], str]:
-    """The curves of the metric by which runs looked at `valid` while they learnt, also on the batches of training, and its name."""
+    """Returns the validation curves of runs, with the same metric on training batches, and the name of the metric."""
     curves, metric = [], ""
     for run in runs:
         looks = [(line["step"], name, value) for line in run.metrics for name, value in line.items() if name.startswith("valid_")]
@@ -99,7 +106,7 @@ def _task_clause(task: str, labels: Mapping[str, Sequence[dict]]) -> str:
 
 
 def _headline(rows: Sequence[dict]) -> str:
-    """The mean row where there is one, else the value, else the range over seeds."""
+    """Returns the mean row if there is one, else the value, else the range over seeds."""
     means = [row for row in rows if not isinstance(row["seed"], int)]
     if means or len(rows) == 1:
         row = (means or rows)[0]
@@ -110,7 +117,7 @@ def _headline(rows: Sequence[dict]) -> str:
 
 
 def _accuracy_figures(runs: Sequence[RunView]) -> list[Figure]:
-    """One figure a task and metric: answer accuracy where the task has it, else each metric that rows have by length."""
+    """Returns one figure per task and metric: answer accuracy if the task has it, else each metric with values by length."""
     groups: dict[tuple[str, str], list[tuple[str, dict]]] = {}
     for run in runs:
         for row in run.rows:
@@ -127,7 +134,7 @@ def _accuracy_figures(runs: Sequence[RunView]) -> list[Figure]:
         span = (min(trained), max(trained)) if trained else None
         faint = _faint(curves, "faint points are single lengths")
         caption = f"{task}: {metric.replace('_', ' ')} in per cent against length in tokens."
-        caption += f" Lines are moving averages over up to {LENGTHS_AVERAGED} lengths, never across the border of two splits{faint}."
+        caption += f" Lines are moving averages over up to {LENGTHS_AVERAGED} lengths, never across the boundary of two splits{faint}."
         caption += f" Shaded: the lengths seen in training, {span[0]}{DASH}{span[1]} tokens." if span else ""
         wide, narrow = (plots.accuracy_by_length(curves, metric, chance, span, LENGTHS_AVERAGED, wide) for wide in (True, False))
         figures.append(Figure(f"{task}, {metric.replace('_', ' ')}", Markup(wide), Markup(narrow), caption))
@@ -135,7 +142,7 @@ def _accuracy_figures(runs: Sequence[RunView]) -> list[Figure]:
 
 
 def _score_figures(runs: Sequence[RunView]) -> list[Figure]:
-    """One figure a task and split that is no range of lengths: the headline of every run, each seed and their mean."""
+    """Returns one figure per task and split that is not a range of lengths: the headline of every run, each seed and the mean."""
     groups: dict[tuple[str, str], dict[str, list[dict]]] = {}
     for run in runs:
         for row in run.rows:
@@ -163,7 +170,7 @@ def _score_figures(runs: Sequence[RunView]) -> list[Figure]:
 
 
 def _length_curves(rows: Sequence[tuple[str, dict]]) -> list[plots.Curve]:
-    """Joins the splits of each (label, seed) to one curve. A mean over seeds is drawn only where its seeds are not."""
+    """Joins the splits of each (label, seed) into one curve. A mean over seeds is drawn only if its seeds are not."""
     single = {label for label, row in rows if isinstance(row["seed"], int)}
     splits: dict[tuple[str, str], dict[str, dict[int, float]]] = {}
     for label, row in rows:
@@ -196,17 +203,17 @@ def _loss_figures(runs: Sequence[RunView]) -> list[Figure]:
 
 
 def _look_figures(runs: Sequence[RunView]) -> list[Figure]:
-    """The headline while training goes on, on the training batches and on `valid`, for runs that looked at it."""
+    """Returns the headline metric during training, on training batches and on `valid`, for runs that validated."""
     curves, metric = look_curves(runs)
     if not curves:
         return []
-    caption = f"{metric.replace('_', ' ').capitalize()} in per cent, on the batches of training and on the split valid, against step."
+    caption = f"{metric.replace('_', ' ').capitalize()} in per cent, on training batches and on the split valid, against training step."
     wide, narrow = (plots.score_by_step(curves, metric, wide) for wide in (True, False))
-    return [Figure("While it learns", Markup(wide), Markup(narrow), caption + " Steps are on a logarithmic scale.")]
+    return [Figure("Training progress", Markup(wide), Markup(narrow), caption + " The step axis is logarithmic.")]
 
 
 def _gradient_figures(runs: Sequence[RunView]) -> list[Figure]:
-    """How far the gradient reaches at the first logged step, for runs under the treatment `gradients`."""
+    """Returns the gradient norm per block at the first logged step, for runs under the treatment `gradients`."""
     curves = []
     for run in runs:
         line = next((line for line in run.metrics if any(name.startswith("gradient/") for name in line)), {})
@@ -217,16 +224,18 @@ def _gradient_figures(runs: Sequence[RunView]) -> list[Figure]:
             curves.append(plots.Curve(f"{run.label} {half}".strip(), *zip(*blocks, strict=True)))
     if not curves:
         return []
-    caption = "Norm of the gradient of each block's parameters at the first logged step, on a logarithmic scale; block 0 reads the input."
+    caption = (
+        "Norm of the gradient of each block's parameters at the first logged step, on a logarithmic scale; block 0 is next to the input."
+    )
     wide, narrow = (plots.gradient_by_block(curves, wide) for wide in (True, False))
     return [Figure("Gradient", Markup(wide), Markup(narrow), caption)]
 
 
 def _faint(curves: Sequence[plots.Curve], singles: str) -> str:
-    """The part of a caption that says what is drawn faintly, if anything is."""
+    """Returns the part of a caption that explains faint points or lines, if there are any."""
     labels = {curve.label for curve in curves}
     if len(labels) < len(curves):
-        return "; thin lines are single seeds, strong lines the means over seeds"
+        return "; thin lines are single seeds, thick lines are means over seeds"
     return f"; {singles}" if len(labels) <= plots.POINTS_UP_TO else ""
 
 
@@ -240,7 +249,7 @@ def _attention_figures(runs: Sequence[RunView]) -> list[Figure]:
 
 
 def _describe(run: RunView) -> dict:
-    """What the page says of one run: its name, facts in a line, configuration and environment as (path, value) pairs."""
+    """Returns the description of one run: its name, facts in a line, configuration and environment as (path, value) pairs."""
     seeds = list(dict.fromkeys(format_seed(row["seed"]) for row in run.rows if isinstance(row["seed"], int)))
     facts = [f"seed {', '.join(seeds)}"] if seeds else []
     if run.metrics:
@@ -260,16 +269,16 @@ def _describe(run: RunView) -> dict:
 
 
 def _split(timing: Mapping) -> str:
-    """Where the time of a step went; compiling is said apart."""
+    """Returns the breakdown of the step time; compilation is reported separately."""
     seconds = dict(timing["seconds"])
     compiled = seconds.pop("compile")
     whole = max(sum(seconds.values()), 1e-9)
     shares = ", ".join(f"{kind} {100 * value / whole:.0f} %" for kind, value in seconds.items())
-    return f"a step {1e3 * whole / max(timing['steps'], 1):.3g} ms ({shares}), {compiled:.1f} s until the first call was compiled"
+    return f"{1e3 * whole / max(timing['steps'], 1):.3g} ms per step ({shares}), {compiled:.1f} s until the first call was compiled"
 
 
 def _flatten(tree: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """(dotted path, value) of a nested dict; lists of plain values stay one value."""
+    """Yields (dotted path, value) of a nested dict; a list of plain values is one value."""
     if isinstance(tree, Mapping) and tree:
         for key, value in tree.items():
             yield from _flatten(value, f"{path}.{key}" if path else str(key))
@@ -288,6 +297,6 @@ def _duration(seconds: float) -> str:
 
 
 def _agreed(values: Iterator[float]) -> float | None:
-    """The value that all have, or None."""
+    """Returns the common value, or None if values differ."""
     found = {value for value in values if value is not None and math.isfinite(value)}
     return found.pop() if len(found) == 1 else None

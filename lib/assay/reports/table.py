@@ -1,8 +1,9 @@
-"""The results table as strings: what each row of results.json prints, on the page (run.py) and in the terminal (terminal/run.py).
+"""The results table as strings, for the page (run.py) and the terminal (terminal/run.py).
 
-Rows stand in blocks, one for each run (label, experiment, task, model, treatment, steps), so that the table fits 100 columns. What is long
-(the source of a published number, a note) stands beneath, under a letter. Fractions are printed in per cent; a value below 1 never as 100.
-Provenance: [V] was read in the paper or its repository, [V2] in a document that quotes it, which the source names; [MEM] is never printed.
+Rows are grouped into blocks, one per run (label, experiment, task, model, treatment, steps), so that the table fits 100 columns. Long texts
+(the source of a published number, a note) are footnotes marked by letters. Fractions are printed in per cent; a value below 1 is never
+printed as 100. Provenance tags: [V] was read in the paper or its repository, [V2] in a document that quotes it, which the source names;
+[MEM] is never printed.
 """
 
 import re
@@ -15,14 +16,14 @@ FRACTIONS = ("accuracy", "token_accuracy", "answer_accuracy", "exact_match", "f1
 TAGS = {
     "V": "read in the paper or its repository",
     "V2": "read in a document that quotes the paper",
-    "bound": "the source gives a range only",
+    "bound": "the source gives only a range",
 }
 DASH = "\N{EN DASH}"
 UNTREATED = ("", "none", "identity")
 
 
 class Published(NamedTuple):
-    """A published cell as it is printed, with the letter of its source."""
+    """A published value as printed, with the letter of its source."""
 
     text: str
     tag: str
@@ -30,7 +31,7 @@ class Published(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A results row as it is printed; `notes` are letters, `mean` says whether it joins several seeds."""
+    """A results row as printed; `notes` are footnote letters, `mean` is True for a mean over seeds."""
 
     split: str
     metric: str
@@ -45,7 +46,7 @@ class Line(NamedTuple):
 
 
 class Block(NamedTuple):
-    """The lines of one run (or of its seeds) and the facts they share: (name, value) pairs."""
+    """The lines of one run (or of its seeds) and their shared facts: (name, value) pairs."""
 
     label: str
     facts: tuple[tuple[str, str], ...]
@@ -53,7 +54,7 @@ class Block(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """The whole table: facts shared by all rows, blocks, footnotes {text: letter}, the remarks beneath."""
+    """The whole table: facts shared by all rows, blocks, footnotes {text: letter}, and remarks below the table."""
 
     shared: tuple[tuple[str, str], ...]
     blocks: tuple[Block, ...]
@@ -62,7 +63,7 @@ class Layout(NamedTuple):
 
 
 def arrange(runs: Sequence[RunView]) -> Layout:
-    """The rows of all runs as strings. Runs with the same label share blocks: the seeds of a metric in order, then their mean."""
+    """Formats the rows of all runs. Runs with the same label share blocks: the seeds of a metric in order, then their mean."""
     rows: dict[str, list[Mapping]] = {}
     for run in runs:
         known = rows.setdefault(run.label, [])
@@ -90,7 +91,7 @@ def arrange(runs: Sequence[RunView]) -> Layout:
 
 
 def format_value(value: float | None, unit: str, metric: str = "", plain: bool = False) -> str:
-    """`99.83 %` for a fraction, `12.3 s` for the rest. Unless `plain`, no fraction below 1 is printed as 100 % and none above 0 as 0 %."""
+    """Formats `99.83 %` for a fraction, `12.3 s` otherwise. Unless `plain`, no fraction below 1 is 100 % and none above 0 is 0 %."""
     if value is None:
         return DASH
     if not is_fraction(unit, metric):
@@ -101,12 +102,12 @@ def format_value(value: float | None, unit: str, metric: str = "", plain: bool =
 
 
 def is_fraction(unit: str, metric: str) -> bool:
-    """Whether a value of this unit and metric is printed in per cent."""
+    """Returns True if a value of this unit and metric is printed in per cent."""
     return unit == "fraction" or metric in FRACTIONS
 
 
 def format_seed(seed: int | Sequence[int]) -> str:
-    """`0`; `mean 0, 2, 5`; a range where three or more seeds follow one another."""
+    """Formats `0`; `mean 0, 2, 5`; a range for three or more consecutive seeds."""
     if isinstance(seed, int):
         return str(seed)
     seeds = sorted(seed)
@@ -127,7 +128,7 @@ def _line(row: Mapping, footnotes: dict[str, str], show_method: bool) -> Line:
     published = tuple(_published(cell, unit, metric, footnotes) for cell in row.get("published") or [] if cell["tag"] != "MEM")
     notes = [row["note"]] if row.get("note") else []
     if row.get("seen_in_training") is not None:
-        notes.append(f"{format_value(row['seen_in_training'], 'fraction')} of the inputs of this split had also been drawn in training.")
+        notes.append(f"{format_value(row['seen_in_training'], 'fraction')} of the inputs of this split also occurred in training.")
     if show_method and row["interval"] and row.get("interval_method"):
         notes.append(f"Interval: {row['interval_method']}.")
     baselines = ", ".join(f"{name} {format_value(value, unit, metric)}" for name, value in (row.get("baselines") or {}).items())
@@ -151,7 +152,7 @@ def _published(cell: Mapping, unit: str, metric: str, footnotes: dict[str, str])
 
 
 def _in_order(rows: Sequence[Mapping]) -> list[Mapping]:
-    """By (split, metric) as they first appear, then by seed, means last."""
+    """Sorts rows by (split, metric) in order of appearance, then by seed, means last."""
     places = list(dict.fromkeys((row["split"], row["metric"]) for row in rows))
 
     def key(row: Mapping) -> tuple:
@@ -162,14 +163,14 @@ def _in_order(rows: Sequence[Mapping]) -> list[Mapping]:
 
 
 def _published_once(rows: Sequence[Mapping]) -> list[Mapping]:
-    """Where the mean over seeds carries the same published cells as its seeds, they are printed beside the mean."""
+    """Removes published values from single seeds if the mean over seeds carries the same ones."""
     means = {(row["split"], row["metric"]): row.get("published") for row in rows if not isinstance(row["seed"], int)}
     told = [isinstance(row["seed"], int) and means.get((row["split"], row["metric"])) == row.get("published") for row in rows]
     return [{**row, "published": []} if once else row for row, once in zip(rows, told, strict=True)]
 
 
 def _methods(rows: Sequence[Mapping]) -> dict[str, list[str]]:
-    """How the intervals were made: of the rows of one seed, and of the means."""
+    """Returns the interval methods of single seeds and of means over seeds."""
     methods: dict[str, list[str]] = {}
     for row in rows:
         if row["interval"] and row.get("interval_method"):
@@ -179,7 +180,7 @@ def _methods(rows: Sequence[Mapping]) -> dict[str, list[str]]:
 
 
 def _remarks(rows: Sequence[Mapping], methods: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """The lines beneath the table: unit, interval, tags, baselines."""
+    """Returns the lines below the table: unit, interval, tags, baselines."""
     remarks = []
     if any(is_fraction(row["unit"], row["metric"]) for row in rows):
         remarks.append("Accuracies are fractions, printed in per cent; n counts examples.")
@@ -197,7 +198,7 @@ def _remarks(rows: Sequence[Mapping], methods: Mapping[str, Sequence[str]]) -> t
 
 
 def _letter(text: str, footnotes: dict[str, str]) -> str:
-    """The footnote letter of a text: a to z, then aa, ab, ..."""
+    """Returns the footnote letter of a text: a to z, then aa, ab, ..."""
     if text not in footnotes:
         first, last = divmod(len(footnotes), 26)
         footnotes[text] = ("" if first == 0 else chr(96 + first)) + chr(97 + last)
@@ -209,5 +210,5 @@ def _span(low: str, high: str) -> str:
 
 
 def _short(text: str) -> str:
-    """A published value with as many decimals as it came with, one at least: `52.00 %` is `52.0 %`."""
+    """Formats a published value with its original number of decimals, at least one: `52.00 %` is `52.0 %`."""
     return re.sub(r"(\.\d)0 %$", r"\1 %", text)

@@ -1,4 +1,4 @@
-"""What a report shows of a work directory: its config, rows and logged metrics, read strictly."""
+"""The data that a report shows of a work directory: its config, rows and logged metrics, validated on reading."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from assay.diagnostics.attention import Attention
 
 
 class RunView(NamedTuple):
-    """What a report shows of a work directory. Runs with the same label are seeds of one another."""
+    """The data that a report shows of a work directory. Runs with the same label are seeds of one experiment."""
 
     label: str
     config: Mapping
@@ -24,12 +24,12 @@ class RunView(NamedTuple):
 
 
 def read_run(path: str | os.PathLike, label: str | None = None) -> RunView:
-    """Reads config.json, results.json and, if there, metrics.jsonl. The label is the folder's name, or its parent's for seed_N."""
+    """Reads config.json, results.json and, if present, metrics.jsonl. The label is the folder's name, or its parent's for seed_N."""
     path = Path(path).resolve()
     results = _read_json(path, "results.json")
     if results.get("schema") != 1:
         wrong = f"{path / 'results.json'} has schema {results.get('schema')!r}; known: 1."
-        raise UserError(f"{wrong} Train it anew in another --workdir.")
+        raise UserError(f"{wrong} Train it again in another --workdir.")
     lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if (path / "metrics.jsonl").exists() else []
     label = label or (path.parent if re.fullmatch(r"seed_\d+", path.name) else path).name
     timing = _read_json(path, "timing.json") if (path / "timing.json").exists() else None
@@ -44,16 +44,16 @@ def _read_json(folder: Path, name: str) -> dict:
     try:
         return json.loads((folder / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{folder} holds no {name}; a finished run has config.json and results.json. Set it with --workdir.") from None
+        raise UserError(f"{folder} has no {name}; a finished run has config.json and results.json. Set it with --workdir.") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{folder / name} is not JSON ({error}). Run again with --workdir={folder}.") from None
 
 
 def _parse(lines: Sequence[str], folder: Path) -> Iterator[dict]:
-    """One object a line; a last line that a killed run left half-written is left out."""
+    """Parses one object per line; skips a last line that was truncated when a run was killed."""
     for number, line in enumerate(lines, start=1):
         try:
             yield json.loads(line)
         except json.JSONDecodeError as error:
             if number < len(lines):
-                raise UserError(f"{folder / 'metrics.jsonl'}, line {number} is not JSON ({error}). Mend or remove that line.") from None
+                raise UserError(f"{folder / 'metrics.jsonl'}, line {number} is not JSON ({error}). Repair or remove that line.") from None

@@ -1,9 +1,9 @@
-"""The card: every row of one run's diagnosis before, of one or more after, and what the two say, as plain data.
+"""The card: a row-by-row comparison of one run with one or more later runs, as plain data.
 
     build(before, {"small": after, "int8": other}, times=retime("runs/A", {...}, seconds=20))
 
     {"schema": 1, "task", "split", "quick", "level",
-     "before": about, "after": {name: about},            about: that of the diagnosis, and "workdir"
+     "before": about, "after": {name: about},            about: of the diagnosis, plus "workdir"
      "rows": [{"group", "name", "unit", "better", "margin", "relative", "timing", "how", "meaning",
                "before": {"value", "interval", "bound", "limit", "confidence", "n", "applies", "reason", "crashed", "meaning"},
                "after": {name: {"value", "value_interval", "bound", "limit", "confidence", "difference", "interval", "relative", "n",
@@ -13,9 +13,9 @@
                       "relative", "verdict", "outcome", "why"}],
      "counts": {name: {verdict: rows}}, "environment"}
 
-Of a run after, `interval` is that of the difference, and `n` the examples or turns that are paired. In a row `relative` says that the
-margin is a share of the value before; beside a difference, that the difference is one. A row that applies to neither run has the verdict
-"". What is not finite is None.
+In an entry of `after`, `interval` is that of the difference, and `n` the number of paired examples or turns. `relative` in a row means that
+the margin is a fraction of the value before; beside a difference, that the difference is a fraction. A row that applies to neither run has
+the verdict "". Values that are not finite are None.
 """
 
 import math
@@ -33,9 +33,9 @@ from assay.verdicts.turns import CRASHED, Times
 from assay.verdicts.verdict import BETTER, LEVEL, OPEN, SAME, WORSE, Pair, Verdict, judge
 
 SCHEMA = 1
-BEFORE = "before"  # no name of a run after
+BEFORE = "before"  # reserved: no later run may have this name
 VERDICTS = (BETTER, WORSE, SAME, OPEN)
-TRAIN = "train"  # the one set that may differ: two models need not have learnt from the same examples
+TRAIN = "train"  # the one set that may differ: two models may have different training examples
 HELD, MISSED, UNSHOWN = "held", "did not hold", "not shown"
 
 
@@ -46,10 +46,10 @@ def build(
     applied: Mapping[str, Mapping[str, Any]] = {},
     workdirs: Mapping[str, str] = {},
 ) -> dict[str, Any]:
-    """The card of `before` and each run after it, by name. `times` and `applied` (what applied.json says) are of the runs that have them,
-    `workdirs` of all, that of the run before by the name "before".
+    """Builds the card of `before` and the later runs `afters`, by name.
 
-    Raises UserError where two diagnoses ask different questions: other tasks, splits, examples or vocabularies, or fewer examples.
+    `times` and `applied` (the content of applied.json) cover the runs that have them. `workdirs` covers all runs; the name "before" is that
+    of the first one. Raises UserError if two diagnoses differ in task, split, examples or vocabulary, or if only one of them is quick.
     """
     for name, after in afters.items():
         check(before, after, name)
@@ -79,7 +79,7 @@ def build(
 
 
 def crashed(card: Mapping[str, Any]) -> list[str]:
-    """The rows that failed in a diagnosis, or as they were timed in turns."""
+    """Returns the names of rows that failed, in a diagnosis or while timed in turns."""
     return [
         row["name"]
         for row in card["rows"]
@@ -88,32 +88,32 @@ def crashed(card: Mapping[str, Any]) -> list[str]:
 
 
 def check(before: Diagnosis, after: Diagnosis, name: str) -> None:
-    """Raises UserError where the run `name` was asked other questions than the one before."""
+    """Raises UserError if the run `name` was not measured on the same questions as the run before."""
     for key, what in (("task", "tasks"), ("split", "splits"), ("vocabulary", "vocabularies")):
         one, other = before.about[key], after.about[key]
-        if key == "vocabulary":  # what is answered: one layout of a task may read other tokens than another
+        if key == "vocabulary":  # compares outputs only: two layouts of a task may have different input tokens
             one, other = one[1:], other[1:]
         if one != other:
             raise different(what, one, other, name)
     if before.about["quick"] != after.about["quick"]:
         quick, full = ("before", name) if before.about["quick"] else (name, "before")
         raise UserError(
-            f"the diagnosis of {quick} is a quick one, with fewer examples than that of {full}. Diagnose both alike: "
+            f"the diagnosis of {quick} is quick, with fewer examples than that of {full}. Diagnose both in the same way: "
             "assay diagnose --workdir=..., with --quick for both or for neither."
         )
-    asked = [one for one in _differing(before, after) if TRAIN not in one.split("+") and "," not in one]  # not tokens, nor parts
+    asked = [one for one in _differing(before, after) if TRAIN not in one.split("+") and "," not in one]  # excludes tokens and parts
     differing = [one for one in asked if not (_numbered(before.sets[one].ids) and _numbered(after.sets[one].ids))]
     if differing:
         raise UserError(
-            f"{name} was measured on other examples of {differing[0]!r} than the run before, so that they cannot be paired. "
-            "Give --before and --after runs whose config.task asks for the same test examples, and diagnose both anew."
+            f"{name} was measured on other examples of {differing[0]!r} than the run before, so the examples cannot be paired. "
+            "Pass --before and --after runs whose config.task defines the same test examples, and diagnose both again."
         )
 
 
 def different(what: str, before: object, after: object, name: str) -> UserError:
-    """The error for a run that cannot stand beside the one before."""
+    """Returns the error for a run that cannot be compared with the run before."""
     return UserError(
-        f"the runs have different {what}: {before!r} before, and {after!r} in {name}. Give --before and --after runs of one task."
+        f"the runs have different {what}: {before!r} before, and {after!r} in {name}. Pass --before and --after runs of the same task."
     )
 
 
@@ -125,25 +125,28 @@ def _about(found: Diagnosis, workdir: str | None) -> dict[str, Any]:
 
 
 def _differing(before: Diagnosis, after: Diagnosis) -> list[str]:
-    """Sets of one name with other examples."""
+    """Returns the names of sets whose examples differ."""
     both = [name for name in before.sets if name in after.sets]
     return [name for name in both if not np.array_equal(before.sets[name].ids, after.sets[name].ids)]
 
 
 def _numbered(ids: np.ndarray) -> bool:
-    """Whether they are parts by number, such as batches, and not examples."""
+    """Returns True if the ids are consecutive numbers of parts, such as batches, and not hashes of examples."""
     return np.array_equal(ids, np.arange(len(ids)))
 
 
 def _order(found: Sequence[Diagnosis]) -> list[tuple[str, str]]:
-    """(group, name) of all rows, by group, and there as they come."""
+    """Returns (group, name) of all rows, by group, and within a group in order of appearance."""
     keys = list(dict.fromkeys((row.group, row.name) for one in found for row in one.rows))
     order = ordered(group for group, _ in keys)
     return sorted(keys, key=lambda key: order.index(key[0]))
 
 
 def _pair(key: tuple[str, str], before: Diagnosis, after: Diagnosis, timed: Times, differing: Sequence[str]) -> Pair:
-    """A row of both, with the values of the turns where there are some, and without columns of examples that only one was asked."""
+    """Returns a row of both diagnoses.
+
+    Values timed in turns replace single measurements. Columns whose examples differ are dropped.
+    """
     rows = []
     for found, values in ((before, timed.before), (after, timed.after)):
         row = next((row for row in found.rows if (row.group, row.name) == key), inapplicable(*key, "not in this diagnosis"))
@@ -151,17 +154,17 @@ def _pair(key: tuple[str, str], before: Diagnosis, after: Diagnosis, timed: Time
             row = values[key[1]]._replace(how=f"{values[key[1]].how}; in turns with the other runs, in one process")
         rows.append(row)
     one, other = rows
-    if any(column.rpartition("/")[0] in differing for column in other.columns):  # training sets: what is paired must be the same
+    if any(column.rpartition("/")[0] in differing for column in other.columns):  # training sets: only identical examples can be paired
         other = other._replace(columns={})
     return Pair(*key, one, other)
 
 
 def _row(verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
-    """A row of the card. What it is about is told by the first run that it applies to."""
+    """Returns a row of the card. The first run that the row applies to provides its description."""
     first = next(iter(verdicts.values()))
     every = [first.before, *(one.after for one in verdicts.values())]
     told = next((row for row in every if row.applies), first.before)
-    before = next((one.before for one in verdicts.values() if one.relative), first.before)  # as timed, if it was
+    before = next((one.before for one in verdicts.values() if one.relative), first.before)  # the timed value, if there is one
     return {
         "group": first.group,
         "name": first.name,
@@ -184,7 +187,7 @@ def _after(one: Verdict) -> dict[str, Any]:
 
 
 def _value(row: Measurement) -> dict[str, Any]:
-    """The number, and of a bound what it says."""
+    """Returns the value, and the limit of a bound."""
     return {"value": _finite(row.value), "bound": row.bound, "limit": _finite(limit(row)), "confidence": row.confidence}
 
 
@@ -210,14 +213,14 @@ def _plot(row: Measurement) -> dict[str, Any] | None:
 
 
 def _prediction(name: str, applied: Mapping[str, Any], before: str | None, verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Whether what a suggestion expected came true. It held where its row is better, and moved as expected."""
+    """Returns the outcome of a suggestion's prediction. It held if its row is better and changed as expected."""
     said = applied["suggestion"]
     found = next((one for one in verdicts if f"{one.group}/{one.name}" == said["row"]), None)
     known = {"after": name, "from": applied["from"], **{key: said.get(key) for key in ("number", "treatment", "rule", "row")}}
     known |= {key: said.get(key) for key in ("expects", "effect", "unit")}
     if found is None:
         none = {"difference": None, "interval": None, "relative": False, "verdict": ""}
-        return {**known, **none, "outcome": UNSHOWN, "why": f"{said['row']} is no row of these diagnoses"}
+        return {**known, **none, "outcome": UNSHOWN, "why": f"these diagnoses have no row {said['row']}"}
     evidence = {key: value for key, value in _evidence(found).items() if key in ("difference", "interval", "relative", "verdict")}
     difference = found.difference or 0.0
     as_expected = difference > 0 if said["expects"] == HIGHER else difference < 0
@@ -230,7 +233,7 @@ def _prediction(name: str, applied: Mapping[str, Any], before: str | None, verdi
     else:
         outcome, why = UNSHOWN, found.why
     if before is not None and os.path.abspath(before) != os.path.abspath(applied["from"]):
-        why = "; ".join([*([why] if why else []), f"it was made for {applied['from']}, and {before} is what stands before"])
+        why = "; ".join([*([why] if why else []), f"it was made for {applied['from']}, but the run before is {before}"])
     return {**known, **evidence, "outcome": outcome, "why": why}
 
 

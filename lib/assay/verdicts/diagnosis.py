@@ -1,12 +1,12 @@
-"""A diagnosis of a finished run: every diagnostic that applies, as diagnosis.json, and as a page, diagnosis.html.
+"""The diagnosis of a finished run: all applicable diagnostics, written as diagnosis.json and as a page, diagnosis.html.
 
     diagnosis.json   {"schema", "task", "experiment", "model", "treatments", "split", "quick", "checkpoint", "vocabulary", "notes",
-                      "failed", "columns", "rows", "suggestions", "environment"}; a row is what diagnostics/measurement.py says, without its
-                      columns; `notes` are for the reader, `failed` what went wrong beside the rows, `columns` the hash of diagnosis.npz
-    diagnosis.npz    the columns of the rows, [examples] each, and the ids and groups of the examples: what `compare` pairs
+                      "failed", "columns", "rows", "suggestions", "environment"}. A row has the fields of diagnostics/measurement.py except
+                      its columns; `notes` address the reader, `failed` lists other failures, `columns` is the hash of diagnosis.npz
+    diagnosis.npz    the columns of the rows, [examples] each, and the ids and groups of the examples, which `compare` pairs
 
-Two diagnoses of a run are the same bytes but for the rows of `timing`. What to do about it is chosen by the split for choices (`valid`),
-and not by the one that the rows are measured on.
+Two diagnoses of a run are identical bytes except for rows with `timing`. Suggestions are based on the split for choices (`valid`), not on
+the split that the rows are measured on.
 """
 
 import hashlib
@@ -27,26 +27,26 @@ from assay.diagnostics.subject import Subject
 
 SCHEMA = 1
 ROWS, COLUMNS, PAGE = "diagnosis.json", "diagnosis.npz", "diagnosis.html"
-ABOUT = ("task", "experiment", "model", "treatments", "split", "quick", "checkpoint", "vocabulary", "environment")  # what a card reads
-UNSAID = ("columns", "ids", "groups", "plot")  # of a measurement, written elsewhere or otherwise
+ABOUT = ("task", "experiment", "model", "treatments", "split", "quick", "checkpoint", "vocabulary", "environment")  # keys that a card reads
+UNSAID = ("columns", "ids", "groups", "plot")  # fields of a measurement that are stored elsewhere or in another form
 
 
 class ExampleSet(NamedTuple):
-    """The examples that a column is about."""
+    """The examples of a column."""
 
-    ids: np.ndarray  # uint64 [n]: a hash of each
-    groups: np.ndarray | None  # str [n]: what is drawn together
+    ids: np.ndarray  # uint64 [n]: a hash of each example
+    groups: np.ndarray | None  # str [n]: examples of a group are resampled together
 
 
 class Diagnosis(NamedTuple):
-    about: dict[str, Any]  # all of diagnosis.json but rows and suggestions
+    about: dict[str, Any]  # diagnosis.json without rows and suggestions
     rows: list[Measurement]
     sets: Mapping[str, ExampleSet]
     suggestions: list[dict[str, Any]]
 
 
 def read(workdir: str | Path) -> Diagnosis:
-    """What `diagnose` wrote. Raises UserError where there is none, or one of another schema, or a damaged one."""
+    """Reads the diagnosis of a run. Raises UserError if it is missing, damaged, or of another schema."""
     path = Path(workdir) / ROWS
     again = f"Diagnose it: assay diagnose --workdir={workdir}"
     try:
@@ -59,11 +59,11 @@ def read(workdir: str | Path) -> Diagnosis:
     if schema == SCHEMA and "columns" not in said:
         raise UserError(f"{path} was written by an older version, without the hash of {COLUMNS}. {again}")
     if schema != SCHEMA:
-        raise UserError(f"{path} has schema {schema}, and this version reads {SCHEMA}. {again}")
+        raise UserError(f"{path} has schema {schema}, but this version reads {SCHEMA}. {again}")
     try:
         packed = path.with_name(COLUMNS).read_bytes()
         if hashlib.sha256(packed).hexdigest()[:32] != said["columns"]:
-            raise ValueError(f"{COLUMNS} is not the one that it was written with")
+            raise ValueError(f"{COLUMNS} does not match its hash")
         with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
             kept = {name: arrays[name] for name in arrays.files}
         rows = [_as_row(row, kept) for row in said["rows"]]
@@ -82,7 +82,7 @@ def read(workdir: str | Path) -> Diagnosis:
 
 
 def example_sets(subject: Subject, rows: Sequence[Measurement]) -> dict[str, ExampleSet]:
-    """Of every set that a column names: a split as it was answered, two joined, or numbered parts."""
+    """Returns the examples of each set that a column names: an evaluated split, two joined splits, or numbered parts."""
     found: dict[str, ExampleSet] = {}
     for row in rows:
         for key, values in row.columns.items():
@@ -120,19 +120,19 @@ def _as_row(said: Mapping[str, Any], kept: Mapping[str, np.ndarray]) -> Measurem
 
 
 def _end(interval: Sequence[float | None], side: int) -> float:
-    """An end of an interval as JSON has it, where infinity is null."""
+    """Returns an end of an interval from JSON, where null means infinity."""
     end = interval[side]
     return (-math.inf, math.inf)[side] if end is None else end
 
 
 def _old_right(columns: Mapping[str, np.ndarray]) -> Sequence[str]:
-    """What files of older versions do not say: scores of zeros and ones are taken as right or wrong."""
+    """Returns the default for files of older versions: scores of zeros and ones count as right or wrong."""
     scores = [values for key, values in columns.items() if key.rpartition("/")[2] == "score"]
     return ("score",) if scores and all(np.isin(values, (0.0, 1.0)).all() for values in scores) else ()
 
 
 def packed(found: Diagnosis) -> bytes:
-    """diagnosis.npz; the same columns are the same bytes."""
+    """Returns the bytes of diagnosis.npz; equal columns give equal bytes."""
     arrays = {f"{row.group}/{row.name}|{name}": values for row in found.rows for name, values in row.columns.items()}
     for name, examples in found.sets.items():
         arrays[f"ids|{name}"] = examples.ids

@@ -1,9 +1,9 @@
-"""What the rows of two diagnoses say of two models: better, worse, no difference, or inconclusive, with the evidence.
+"""Verdicts on the rows of two diagnoses: better, worse, no difference, or inconclusive, with the evidence.
 
     judge([Pair("generalisation", "score", before, after), ...])
 
-Differences are after - before, paired by example (core/paired.py); p-values are corrected by Holm over all rows of the two that have one.
-Times have no examples: where both models were timed in turns, a difference is a share of the time before (verdicts/turns.py).
+Differences are after - before, paired by example (core/paired.py). P-values are corrected by Holm's method over all rows that have one.
+Times have no examples: if both models were timed in turns, a difference is a fraction of the time before (verdicts/turns.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,10 @@ from assay.diagnostics.measurement import HIGHER, NEITHER, Measurement
 from assay.diagnostics.statistics import WITHOUT, statistic_of
 
 BETTER, WORSE, SAME, OPEN = "better", "worse", "no difference", "inconclusive"
-LEVEL = 0.05  # of all rows of a card together
-ONCE = "measured once for each, and not in turns"
+LEVEL = 0.05  # family-wise error rate over all rows of a card
+ONCE = "measured once for each model, not in turns"
 INFINITE = "some values are not finite"
-BOUNDED = "two one-sided bounds do not order the two values"
+BOUNDED = "one-sided bounds do not determine which value is larger"
 ONE_PROGRAM = "the same program and the same parameters"
 
 
@@ -35,30 +35,30 @@ class Pair(NamedTuple):
 
 
 class Change(NamedTuple):
-    """Of a time, measured in turns: (after - before) / before."""
+    """Relative change of a time measured in turns: (after - before) / before."""
 
     value: float
-    interval: tuple[float, float] | None  # at least 95 %; None of few turns
+    interval: tuple[float, float] | None  # confidence of at least 95 %; None if there are few turns
     p_value: float
     turns: int
 
 
 class Verdict(NamedTuple):
-    """Of a row. `verdict` is "" where the row applies to neither model."""
+    """The verdict on a row, with its evidence. `verdict` is "" if the row applies to neither model."""
 
     group: str
     name: str
     before: Measurement
     after: Measurement
     difference: float | None  # after - before
-    interval: tuple[float, float] | None  # of it, 95 %
-    p_value: float | None  # two-sided; 0 of numbers that no sample stands behind
+    interval: tuple[float, float] | None  # 95 % interval of the difference
+    p_value: float | None  # two-sided; 0 for a deterministic quantity
     adjusted: float | None  # after Holm
-    agreement: float | None  # share of the examples on which right or wrong is the same of both
+    agreement: float | None  # fraction of examples on which both models are right or both are wrong
     verdict: str
     why: str
-    relative: bool = False  # whether the difference is a share of `before`
-    n: int = 0  # examples or turns that are paired
+    relative: bool = False  # True if the difference is a fraction of `before`
+    n: int = 0  # number of paired examples or turns
 
 
 def judge(
@@ -70,13 +70,17 @@ def judge(
     resamples: int = 2000,
     flips: int = 10_000,
 ) -> list[Verdict]:
-    """A verdict for each pair, in order. `groups` are those of examples by set, `changes` those of times by the names of their rows.
+    """Returns a verdict for each pair, in order.
 
-    In this order: **no difference** where all examples are answered alike, or the 95 % interval of the difference lies within the row's
-    margin, even where p is below 0.05: it is then too small to matter. **better** or **worse** where p is below 0.05 after Holm's
-    correction and the row has a better direction. **inconclusive** else, also where a row applies to one model only. A number without a
-    sample (a size) is exact: within the margin there is no difference, beyond it p is 0, and Holm's correction does not count it.
-    `one_program`: the models are one and the same, and so are their times; `untimed` says why times are not compared.
+    `groups` are the groups of examples by set, `changes` those of times by row name. The rules apply in this order:
+
+        no difference     all examples are answered alike, or the 95 % interval of the difference lies within the row's margin. This holds
+                          even if p is below 0.05: the difference is then too small to matter
+        better, worse     p is below 0.05 after Holm's correction, and the row has a better direction
+        inconclusive      otherwise, and also if a row applies to one model only
+
+    A deterministic quantity (a size) is exact: within the margin there is no difference, beyond it p is 0, and Holm's correction excludes
+    it. `one_program`: both models are the same program, so their times do not differ. `untimed`: the reason why times are not compared.
     """
     found = [_compared(pair, groups, changes, one_program, untimed, resamples, flips) for pair in pairs]
     tested = [one for one in found if one.p_value is not None and not _exact(one)]
@@ -85,7 +89,7 @@ def judge(
 
 
 def margin(row: Measurement) -> float:
-    """Within which a difference from this row is none, in its unit."""
+    """Returns the largest difference from this row that counts as none, in its unit."""
     return row.margin * abs(row.value or 0.0) if row.relative else row.margin
 
 
@@ -101,7 +105,7 @@ def _compared(
     resamples: int,
     flips: int,
 ) -> Verdict:
-    """A verdict of what needs no p-value, else "" with the difference and the p-value."""
+    """Returns the verdict of a pair that needs no p-value; otherwise "" with the difference and the p-value."""
     before, after = pair.before, pair.after
     plain = Verdict(pair.group, pair.name, before, after, None, None, None, None, None, "", "")
     told = [not row.applies or row.value is None for row in (before, after)]
@@ -120,7 +124,7 @@ def _compared(
         return plain._replace(difference=change.value, interval=change.interval, p_value=change.p_value, relative=True, n=change.turns)
     kinds = [(row.statistic, row.unit, row.measures, row.bound, row.bound and row.confidence) for row in (before, after)]
     if kinds[0] != kinds[1]:
-        return plain._replace(verdict=OPEN, why="measured in another way after than before")
+        return plain._replace(verdict=OPEN, why="measured with different methods before and after")
     n = min(before.n, after.n)
     if not before.statistic:
         difference = 0.0 if _alike(before.value, after.value) else after.value - before.value
@@ -131,11 +135,11 @@ def _compared(
         alike = not difference and before.interval == after.interval
         if before.bound and not alike:
             return plain._replace(difference=difference, verdict=OPEN, why=BOUNDED, n=n)
-        why = "the same number and interval" if alike else "no examples that could be paired stand behind it"
+        why = "the same number and interval" if alike else "no examples to pair"
         return plain._replace(difference=difference, verdict=SAME if alike else OPEN, why=why, n=n)
     sizes = [{key: len(values) for key, values in row.columns.items()} for row in (before, after)]
     if sizes[0] != sizes[1]:
-        return plain._replace(verdict=OPEN, why="measured on other examples after than before")
+        return plain._replace(verdict=OPEN, why="measured on different examples than before")
     agreement = _agreement(before, after)
     if all(np.array_equal(values, after.columns[key], equal_nan=True) for key, values in before.columns.items()):
         same = plain._replace(difference=0.0, interval=(0.0, 0.0), p_value=1.0, agreement=agreement, verdict=SAME, n=n)
@@ -150,7 +154,7 @@ def _compared(
 
 
 def _judged(one: Verdict) -> Verdict:
-    """With its verdict, where it has none yet."""
+    """Returns the comparison with its verdict, if it has none yet."""
     if one.verdict or (one.difference is None and one.p_value is None):
         return one
     row, difference = one.before, one.difference or 0.0
@@ -161,18 +165,18 @@ def _judged(one: Verdict) -> Verdict:
         if not difference or abs(difference) <= within:
             return one._replace(verdict=SAME, p_value=None, adjusted=None, why=f"within {size}" if difference else "the same number")
         if row.better == NEITHER:
-            return one._replace(verdict=OPEN, p_value=None, adjusted=None, why="it differs, and neither direction is to be preferred")
+            return one._replace(verdict=OPEN, p_value=None, adjusted=None, why="the values differ, but neither direction is preferred")
         return one._replace(verdict=_direction(difference, row), why=f"beyond {size}, without sampling error" if within else "exact")
     if one.interval is not None and -within <= one.interval[0] and one.interval[1] <= within:
         return one._replace(verdict=SAME, why=f"the interval lies within {size}")
     if one.adjusted is not None and one.adjusted < LEVEL:
         if row.better == NEITHER:
-            return one._replace(verdict=OPEN, why="it differs, and neither direction is to be preferred")
+            return one._replace(verdict=OPEN, why="the values differ, but neither direction is preferred")
         return one._replace(verdict=_direction(difference, row), why=f"p < {LEVEL} after Holm's correction")
     if one.difference is None:
         return one._replace(verdict=OPEN, why=INFINITE)
     return one._replace(
-        verdict=OPEN, why=f"p is not below {LEVEL}" + (f", and the interval goes beyond {size}" if within and one.interval else "")
+        verdict=OPEN, why=f"p is not below {LEVEL}" + (f", and the interval extends beyond {size}" if within and one.interval else "")
     )
 
 
@@ -181,7 +185,7 @@ def _direction(difference: float, row: Measurement) -> str:
 
 
 def _exact(one: Verdict) -> bool:
-    """Whether no sample stands behind the number: a size, a count of operations."""
+    """Returns True for a deterministic quantity: a size, a count of operations."""
     rows = (one.before, one.after)
     return not one.relative and all(row.exact for row in rows)
 
@@ -191,7 +195,7 @@ def _alike(one: float, other: float) -> bool:
 
 
 def _agreement(before: Measurement, after: Measurement) -> float | None:
-    """Over the columns that say right or wrong of both."""
+    """Returns the agreement over the columns that mark answers of both models as right or wrong."""
     keys = [key for key in before.columns if key.rpartition("/")[2] in before.right and key.rpartition("/")[2] in after.right]
     if not keys:
         return None

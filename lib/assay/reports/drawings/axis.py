@@ -1,4 +1,4 @@
-"""An axis of a small picture: from values to pixels, round numbers for its ends, and what they say."""
+"""An axis of a small plot: scale from values to pixels, round end points, and tick labels."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from assay.core.number import number
 
 
 class Scale(NamedTuple):
-    """From values to pixels along one axis, from `start` to `stop`."""
+    """Maps values to pixels along one axis, from `start` to `stop`."""
 
     low: float
     high: float
@@ -22,7 +22,7 @@ class Scale(NamedTuple):
 
 
 def ends_of(values: Sequence[float], log: bool, zero: bool = False) -> tuple[float, float]:
-    """Ends of an axis, round numbers. `zero`: bars start there."""
+    """Returns round end points of an axis. `zero`: the axis includes zero, for bars."""
     low, high = min(values), max(values)
     if log:
         low, high = 10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high))
@@ -37,7 +37,7 @@ def ends_of(values: Sequence[float], log: bool, zero: bool = False) -> tuple[flo
 
 
 def tick(value: float, percent: bool = False) -> str:
-    """A value at an axis, without its unit but for "%"; of `percent` the value is in hundredths already."""
+    """Formats a value on an axis, without its unit except `%`. With `percent`, the value is already in per cent."""
     if percent:
         return f"{value:.3g} %".replace("-", "\u2212")
     if value and not 1e-3 <= abs(value) < 1e5:
@@ -49,6 +49,6 @@ def tick(value: float, percent: bool = False) -> str:
 
 
 def _round(span: float) -> float:
-    """1, 2 or 5 times a power of ten, of which two to ten make the span."""
+    """Returns 1, 2 or 5 times a power of ten, such that two to ten steps cover the span."""
     power = 10.0 ** math.floor(math.log10(span))
     return next((power * factor for factor in (0.1, 0.2, 0.5) if span / (power * factor) <= 10), power)

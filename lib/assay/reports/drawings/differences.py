@@ -1,4 +1,4 @@
-"""The picture of a comparison: how much better or worse each variant is than the baseline, on the same examples."""
+"""The plot of a comparison: the difference of each variant from the baseline, on the same examples."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,9 +14,10 @@ VERDICTS = {"better": COLOURS[2], "worse": COLOURS[1], "inconclusive": INK}
 
 
 def differences(comparisons: Sequence[Comparison]) -> str:
-    """SVG: a line for each variant, the largest difference first, with its interval over examples (thick) and over seeds (thin).
+    """Returns SVG with one line per variant, largest difference first.
 
-    Fractions are drawn in percentage points, other metrics in their own unit. Colours are verdicts, which the labels say too.
+    Thick bars are intervals over examples, thin ones over seeds. Fractions are drawn in percentage points, other metrics in their own unit.
+    Colours are verdicts, which the labels also state.
     """
     first = comparisons[0]
     lower = first.metric in LOWER_IS_BETTER
@@ -39,10 +40,10 @@ def differences(comparisons: Sequence[Comparison]) -> str:
         axes.set_ylim(len(ordered) - 0.5, -0.75)
         axes.set_yticks(range(len(ordered)), [one.name for one in ordered])
         unit = "" if lower else " (percentage points)"
-        axes.set_xlabel(f"{first.metric.replace('_', ' ')} on {first.split}, less {first.baseline}{unit}")
+        axes.set_xlabel(f"{first.metric.replace('_', ' ')} on {first.split}, minus {first.baseline}{unit}")
         axes.grid(axis="x", color=INK, alpha=0.14, linewidth=0.7)
         axes.set_axisbelow(True)
         axes.spines[["left", "bottom"]].set_alpha(0.5)
 
-    description = f"{first.metric} less {first.baseline}: " + ", ".join(f"{one.name} {one.difference.value:+.4f}" for one in ordered)
+    description = f"{first.metric} minus {first.baseline}: " + ", ".join(f"{one.name} {one.difference.value:+.4f}" for one in ordered)
     return svg(draw, PAGE, 84 + 40 * len(ordered), description)

@@ -1,9 +1,9 @@
-"""A small graph: the states of an automaton and its steps, or the parts of a circuit and what flows between them.
+"""A small graph: states and transitions of an automaton, or parts of a circuit and the flow between them.
 
     graph(plot)         one `Plot` of kind "graph"
 
-Without loops but those of a node to itself it is drawn from left to right, in the order of its longest paths; else on a circle. A start has
-an arrow from nowhere, an accepting state a second ring. Edges between the same nodes share an arrow; with weights, its strength and colour.
+A graph without cycles, except self-loops, is drawn from left to right, ordered by longest paths; others are drawn on a circle. A start node
+has an incoming arrow, an accepting node a second ring. Edges between the same nodes share an arrow; weights set its strength and colour.
 """
 
 import math
@@ -16,8 +16,8 @@ from assay.reports.drawings.heat import NEGATIVE, POSITIVE
 from assay.reports.drawings.ink import CHARACTER, INK, WIDTH, Series, coloured, finite, px, shortened, svg, text
 
 RADIUS = 17.0  # of a node, CSS pixels
-BENDS = (0.25, 0.4, 0.55, 0.75)  # of an arrow, as shares of its length, the least first
-LONGEST = 14  # characters of a node's or an edge's label
+BENDS = (0.25, 0.4, 0.55, 0.75)  # bends of an arrow as fractions of its length, smallest first
+LONGEST = 14  # maximum characters of a node's or an edge's label
 PLAIN = Series("", (), (), INK, 0, -1)
 
 Point = tuple[float, float]
@@ -27,11 +27,14 @@ class Arrow(NamedTuple):
     """All edges from one node to another."""
 
     said: str
-    weight: float | None  # their sum
+    weight: float | None  # sum of the weights
 
 
 def graph(plot: Plot, span: float | None = None, caption: str = "") -> str:
-    """SVG of a graph; edges of nodes that are not there are left out. `span`: the weight of the strongest arrow; `caption` stands above."""
+    """Returns SVG of a graph; edges to missing nodes are omitted.
+
+    `span`: the weight of the strongest arrow; `caption` is drawn above the graph.
+    """
     names = [str(name) for name in plot.labels]
     arrows = _arrows(plot.edges, len(names))
     title = f"{caption or plot.y_label or 'graph'}: {len(names)} nodes, {len(arrows)} edges"
@@ -71,7 +74,7 @@ def _arrows(edges: Sequence[tuple[int, int, str, float | None]], nodes: int) -> 
 
 
 def _places(nodes: int, arrows: Mapping[tuple[int, int], Arrow]) -> tuple[list[Point], float]:
-    """Where the nodes stand, and how large they are."""
+    """Returns the positions of the nodes, and their radius."""
     layers = _layers(nodes, arrows)
     if layers is not None and nodes > 1:
         most, deep = max(map(len, layers)), len(layers)
@@ -90,7 +93,7 @@ def _places(nodes: int, arrows: Mapping[tuple[int, int], Arrow]) -> tuple[list[P
 
 
 def _layers(nodes: int, arrows: Mapping[tuple[int, int], Arrow]) -> list[list[int]] | None:
-    """Nodes by the length of the longest path to them; None where paths return."""
+    """Groups nodes by the length of the longest path to them; None if there are cycles."""
     depth, pairs = [0] * nodes, [(start, end) for start, end in arrows if start != end]
     for _ in range(nodes):
         moved = [(end, depth[start] + 1) for start, end in pairs if depth[end] <= depth[start]]
@@ -102,8 +105,10 @@ def _layers(nodes: int, arrows: Mapping[tuple[int, int], Arrow]) -> list[list[in
 
 
 def _arrow(places: Sequence[Point], start: int, end: int, radius: float, one: Arrow, span: float, both: bool) -> tuple[str, float]:
-    """From the border of one node to that of another, and how high or low it reaches. It is bent where one returns, or where it would pass
-    through a third node: by as little as clears all of them."""
+    """Draws an arrow between the borders of two nodes; also returns its vertical extent.
+
+    It is bent if a reverse arrow exists or if it would cross a third node, by the smallest bend that clears all nodes.
+    """
     (x0, y0), (x1, y1) = places[start], places[end]
     apart = math.hypot(x1 - x0, y1 - y0) or 1.0
     across = ((y1 - y0) / apart, -(x1 - x0) / apart)
@@ -122,7 +127,7 @@ def _arrow(places: Sequence[Point], start: int, end: int, radius: float, one: Ar
 
 
 def _apart(start: Point, middle: Point, end: Point, place: Point) -> float:
-    """How near a bent line comes to a place, at some of its points."""
+    """Returns the distance of a curve from a point, at sampled points of the curve."""
     found = []
     for step in range(1, 16):
         t = step / 16
@@ -132,8 +137,10 @@ def _apart(start: Point, middle: Point, end: Point, place: Point) -> float:
 
 
 def _loop(place: Point, centre: Point, radius: float, one: Arrow, span: float, first: bool) -> tuple[str, float]:
-    """From a node to itself, on its side that looks away from the others (upwards from a start, whose arrow comes from the left), and how
-    high or low it reaches."""
+    """Draws a self-loop on the side facing away from the other nodes; also returns its vertical extent.
+
+    The loop of a start node points up, because its incoming arrow is on the left.
+    """
     x, y = place
     away = math.atan2(y - centre[1], x - centre[0]) if math.hypot(x - centre[0], y - centre[1]) > 1 else -math.pi / 2
     away = -math.pi / 2 if first and math.cos(away) < -0.5 else away

@@ -1,10 +1,10 @@
-"""A matrix as colours, with its row and column labels: attention, patching by layer and position, confusion, agreement of models.
+"""A matrix as colours, with row and column labels: attention, patching by layer and position, confusion, agreement of models.
 
     heat(plot)                     one `Plot` of kind "heat"
-    cells(values, ...)             the colours alone: a map over a picture
+    cells(values, ...)             the colours alone: a map over an image
 
-Blue is above 0 and orange below; strength is the share of the largest value. Numbers stand in the cells where there is room, else in
-tooltips of matrices up to 150 cells. What is larger than 96 rows or columns is drawn as means over blocks, and says so.
+Blue is above 0 and orange below; strength is the fraction of the largest value. Numbers are printed in the cells if there is room, else in
+tooltips of matrices of up to 150 cells. Matrices with more than 96 rows or columns are drawn as means over blocks, with a note.
 """
 
 import math
@@ -17,17 +17,17 @@ from assay.reports.drawings.ink import CHARACTER, HUGE, WIDTH, Series, coloured,
 Values = Sequence[Sequence[float | None]]
 
 POSITIVE, NEGATIVE = Series("", (), (), 0, 0, -1), Series("", (), (), 1, 0, -1)
-MOST = 96  # rows or columns
-LEVELS = 16  # of strength, so that cells of one colour are one path
-STRONG, READABLE = 0.92, 0.55  # opacity of the strongest colour, and with text over it
-TOLD = 150  # cells, up to which each has a tooltip
-TALLEST, HIGHEST = 22.0, 300.0  # a cell, and all of them, CSS pixels
-LINE = 11.0  # between labels
-WIDEST = 6.6  # of a character, of labels that must not run into colours
+MOST = 96  # maximum rows or columns
+LEVELS = 16  # steps of strength, so that cells of equal colour share a path
+STRONG, READABLE = 0.92, 0.55  # opacity of the strongest colour: without and with text on it
+TOLD = 150  # maximum number of cells with a tooltip each
+TALLEST, HIGHEST = 22.0, 300.0  # maximum height of a cell and of the matrix, CSS pixels
+LINE = 11.0  # distance between labels
+WIDEST = 6.6  # width of a character in labels that must not overlap the colours
 
 
 def heat(plot: Plot, span: float | None = None, caption: str = "") -> str:
-    """SVG of a matrix. `span`: what has the strongest colour, so that two pictures share one scale; `caption` stands above it."""
+    """Returns SVG of a matrix. `span`: the value of the strongest colour, so that two plots can share a scale; `caption` is drawn above."""
     title = ": ".join(part for part in (caption, " by ".join(filter(None, (plot.y_label, plot.x_label))) or "matrix") if part)
     values, by_row, by_column = reduced(plot.values)
     if not strongest(plot.values) and not any(finite(value) for row in values for value in row):
@@ -73,7 +73,8 @@ def cells(
     rows: Sequence[str] = (),
     columns: Sequence[str] = (),
 ) -> str:
-    """The colours of a matrix, cells of `wide` x `high` CSS pixels; a missing value has none. With labels, few cells have tooltips."""
+    """Draws the colours of a matrix, cells of `wide` x `high` CSS pixels; missing values are blank. Small labelled matrices have
+    tooltips."""
     told = bool(rows or columns) and sum(map(len, values)) <= TOLD
     paths: dict[tuple[bool, int], list[str]] = {}
     single: dict[bool, list[str]] = {True: [], False: []}
@@ -97,7 +98,7 @@ def cells(
 
 
 def colour_key(span: float, diverging: bool, caption: str = "") -> tuple[str, float]:
-    """What the colours say, from the least to the greatest, after a caption; and where the drawing may start, from the top."""
+    """Draws the colour scale from minimum to maximum, after a caption; also returns the top of the drawing below it."""
     x, parts = 0.0, []
     if caption:
         parts.append(text(0, 11, caption, "start", longest=26))
@@ -119,21 +120,21 @@ def colour_key(span: float, diverging: bool, caption: str = "") -> tuple[str, fl
 
 
 def diverges(plot: Plot) -> bool:
-    """Whether colours go to both sides of 0."""
+    """Returns True if colours extend to both sides of 0."""
     return plot.scale == "diverging" or (
         plot.scale != "zero" and any(value < 0 for row in plot.values for value in row if value is not None and finite(value))
     )
 
 
 def strongest(values: Values) -> float:
-    """The largest value without its sign; 0 where there is none."""
+    """Returns the largest absolute value; 0 if there is none."""
     return max(
         (abs(value) for row in values for value in row if value is not None and finite(value) and abs(value) > 1 / HUGE), default=0.0
     )
 
 
 def reduced(values: Values) -> tuple[Values, int, int]:
-    """Means over blocks, so that neither side has more than MOST; and the blocks' rows and columns."""
+    """Returns means over blocks, so that neither side exceeds MOST; also the rows and columns per block."""
     by_row, by_column = math.ceil(len(values) / MOST) or 1, math.ceil(max(map(len, values), default=0) / MOST) or 1
     if by_row == by_column == 1:
         return values, 1, 1
@@ -151,7 +152,7 @@ def reduced(values: Values) -> tuple[Values, int, int]:
 
 
 def _column_labels(names: Sequence[str], left: float, bottom: float, wide: float) -> tuple[float, str]:
-    """Where the labels end, and they: lying where all fit, else upright, as many as have room."""
+    """Draws column labels: horizontal if all fit, else vertical and as many as fit; also returns where they end."""
     if not names:
         return bottom, ""
     if all(CHARACTER * len(name) + 4 <= wide for name in names):

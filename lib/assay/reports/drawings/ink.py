@@ -1,7 +1,7 @@
-"""What small pictures are drawn with: text, shapes and colours as inline SVG, axes and legends.
+"""Primitives of small plots: text, shapes and colours as inline SVG, axes and legends.
 
-Ink is `currentColor` and colours are CSS variables with those of Okabe and Ito (2008) as they stand in plots.py, so a picture follows its
-page from light to dark. Coordinates have two decimals, there are no ids, and every text is escaped.
+Ink is `currentColor`, and colours are CSS variables with the palette of Okabe and Ito (2008) in plots.py. A plot therefore follows its page
+from light to dark mode. Coordinates have two decimals, there are no ids, and all text is escaped.
 """
 
 import html
@@ -11,16 +11,16 @@ from typing import NamedTuple
 from assay.reports.drawings.plots import COLOURS
 
 WIDTH, HEIGHT = 320.0, 150.0  # CSS pixels; legends and long bars add to the height
-CHARACTER = 5.9  # width of one at the font size, CSS pixels
+CHARACTER = 5.9  # width of a character at the font size, CSS pixels
 FONT, SMALL_GAP = 11, 4.0
 DASHES = ("", "5 2.5", "1.5 2.5")
-INK = 4  # its place in COLOURS
-LONGEST = 20  # characters of a label or of a name; the rest is in its tooltip
-HUGE = 1e100  # what is larger is left out, and what is smaller than its inverse is 0: an axis would overflow
+INK = 4  # index in COLOURS
+LONGEST = 20  # maximum characters of a label or name; the full text is in its tooltip
+HUGE = 1e100  # larger values are omitted and values below its inverse are 0, because an axis would overflow
 
 
 class Series(NamedTuple):
-    """One line or one set of bars. `colour` and `dash` are places in COLOURS and DASHES; `marker` is a shape's number. -1: without."""
+    """One line or one set of bars. `colour` and `dash` are indices in COLOURS and DASHES; `marker` is a shape. -1: none."""
 
     name: str
     x: Sequence[float]
@@ -31,7 +31,7 @@ class Series(NamedTuple):
 
 
 def legend(y_label: str, key: Sequence[Series], bars: bool = False, right: float = WIDTH) -> tuple[str, float]:
-    """What the axis shows, and below it the legend, if any; and where the drawing starts, from the top."""
+    """Draws the axis title and below it the legend, if any; also returns the top of the plot."""
     parts = [text(0, 11, y_label, "start", soft=True, longest=52)] if y_label else []
     x, y = 0.0, (11.0 if y_label else -6.0) + (17 if key else 0)
     for one in key:
@@ -50,7 +50,7 @@ def legend(y_label: str, key: Sequence[Series], bars: bool = False, right: float
 
 
 def rules(left: float, top: float, bottom: float, right: float, labels: Sequence[str]) -> str:
-    """Two thin rules and the ends of the upright one."""
+    """Draws two thin rules, and the end labels of the vertical axis."""
     rules = f'<path d="M{px(left)} {px(bottom)}H{px(right)}" stroke="currentColor" stroke-opacity=".45"/>'
     grid = "".join(f"M{px(left)} {px(y)}H{px(right)}" for y in (top, (top + bottom) / 2))
     rules += f'<path d="{grid}" stroke="currentColor" stroke-opacity=".12"/>'
@@ -59,7 +59,7 @@ def rules(left: float, top: float, bottom: float, right: float, labels: Sequence
 
 
 def below(left: float, height: float, ends: Sequence[str], places: Sequence[float], label: str, right: float = WIDTH) -> str:
-    """The ends of the lying axis, and between them what it shows, if there is room; else below them."""
+    """Draws the end labels of the horizontal axis, and its title between them if it fits, else below."""
     used = sum(map(len, ends)) * CHARACTER
     parts = [text(places[0], height - 18, ends[0], "start" if len(ends) > 1 else "middle")]
     if len(ends) > 1:
@@ -96,7 +96,7 @@ def coloured(one: Series, drawn: str) -> str:
 
 
 def text(x: float, y: float, words: str, anchor: str, soft: bool = False, longest: int = 60) -> str:
-    """Text at a place; what is cut off is in a tooltip."""
+    """Draws text at a position; truncated text has a tooltip."""
     words = clean(words)
     if not words:
         return ""
@@ -129,5 +129,5 @@ def clean(text: str) -> str:
 
 
 def px(value: float) -> str:
-    """A coordinate, two decimals at most."""
+    """Formats a coordinate with at most two decimals."""
     return f"{round(value, 2) + 0.0:g}" if abs(value) < 1e5 else f"{value:.0f}"

@@ -1,7 +1,7 @@
-"""Where the labels of a picture's points go: each beside its point, off the others and off what is drawn.
+"""Placement of the labels of a plot's points: each next to its point, clear of the others and of other drawings.
 
-A label tries places around its point, near ones first, and takes that which covers least and lies nearest; then each tries again, now
-that the others are there. The same input gives the same places. Lengths are CSS pixels, and up is positive.
+A label tries positions around its point, nearest first, and takes the one with the least overlap and distance. Labels are then placed
+again, given the others. Equal input gives equal positions. Lengths are CSS pixels, and up is positive.
 """
 
 import math
@@ -21,13 +21,13 @@ class Box(NamedTuple):
     high: float
 
     def overlap(self, other: "Box") -> float:
-        """The area that two boxes share."""
+        """Returns the area that two boxes share."""
         across = min(self.right, other.right) - max(self.left, other.left)
         up = min(self.high, other.high) - max(self.low, other.low)
         return across * up if across > 0 and up > 0 else 0.0
 
     def nearest(self, point: tuple[float, float]) -> tuple[float, float]:
-        """From a point to the nearest place in the box."""
+        """Returns the offset from a point to the nearest position in the box."""
         across = min(max(point[0], self.left), self.right) - point[0]
         return across, min(max(point[1], self.low), self.high) - point[1]
 
@@ -35,7 +35,7 @@ class Box(NamedTuple):
 def place_labels(
     points: Sequence[tuple[float, float]], sizes: Sequence[tuple[float, float]], taken: Sequence[Box], frame: Box
 ) -> list[Box]:
-    """A box of each size (width, height) beside its point. `taken`: what is drawn; `frame`: where labels may lie."""
+    """Returns a box of each size (width, height) next to its point. `taken`: boxes of drawings; `frame`: the area for labels."""
     places: list[Box | None] = [None] * len(points)
     for _ in range(ROUNDS):
         for i, (point, size) in enumerate(zip(points, sizes, strict=True)):
@@ -58,8 +58,11 @@ def _candidates(point: tuple[float, float], size: tuple[float, float]) -> Iterat
 
 
 def _cost(box: Box, point: tuple[float, float], others: Sequence[Box], taken: Sequence[Box], frame: Box) -> float:
-    """A label on a label is worst, then one that leaves the frame; then distance and what is drawn count: a thin bar under a label is read
-    more easily than a label far from its point, and a label on a point is not."""
+    """Returns the cost of a label position.
+
+    Overlapping labels cost most, then leaving the frame, then distance and overlap with drawings. A thin bar under a label is easier to
+    read than a label far from its point; a label on a point is not.
+    """
     outside = (box.right - box.left) * (box.high - box.low) - box.overlap(frame)
     wide = Box(box.left - 2, box.low - 1, box.right + 2, box.high + 1)
     covered = sum(wide.overlap(other) for other in others)

@@ -1,4 +1,4 @@
-"""The picture of a Pareto front: score against size on disk, and against latency. See verdicts/pareto.py for the front itself."""
+"""The plot of a Pareto front: score against size on disk, and against latency. See verdicts/pareto.py for the front itself."""
 
 import math
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HEIGHT, FONT = 440, 11.5  # CSS pixels
-LEFT, RIGHT, TOP, BOTTOM, BETWEEN = 74, 20, 34, 56, 54  # of the panels, CSS pixels
+LEFT, RIGHT, TOP, BOTTOM, BETWEEN = 74, 20, 34, 56, 54  # margins of the panels, CSS pixels
 BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 
 def pareto(found: Stages) -> str:
-    """SVG: score against size on disk, and against latency, both on logarithmic scales. The front is a step line through filled points."""
+    """Returns SVG of score against size on disk and against latency, on log scales. The front is a step line through filled points."""
     lower = found.metric in LOWER_IS_BETTER
     factor = 1.0 if lower else 100.0
     width = (PAGE - LEFT - RIGHT - BETWEEN) / 2
@@ -49,7 +49,7 @@ def pareto(found: Stages) -> str:
 
 
 def quantity(value: float, units: Sequence[tuple[float, str]]) -> str:
-    """A value in the largest unit that leaves it at least 1, to three digits."""
+    """Formats a value to three digits, in the largest unit in which it is at least 1."""
     factor, name = next((unit for unit in units if value >= 0.9995 * unit[0]), units[-1])
     digits = max(0, 2 - math.floor(math.log10(max(value / factor, 1.0)) + 1e-9))
     text = f"{value / factor:.{digits}f}"
@@ -60,7 +60,7 @@ def quantity(value: float, units: Sequence[tuple[float, str]]) -> str:
 
 
 def _limits(axes: "Axes", x: Sequence[float], y: Sequence[float], units: Sequence[tuple[float, str]]) -> None:
-    """Limits with room for labels, and ticks at round values."""
+    """Sets axis limits with room for labels, and ticks at round values."""
     axes.set_xscale("log")
     low, high = min(x), max(x)
     room = max((high / low) ** 0.16, 1.15)
@@ -77,7 +77,7 @@ def _limits(axes: "Axes", x: Sequence[float], y: Sequence[float], units: Sequenc
 
 
 def _round_ticks(low: float, high: float) -> list[float]:
-    """Round values inside of a range, at least three where a digit is enough to tell them apart, and seven at most."""
+    """Returns round values in a range: at least three if one digit can distinguish them, and at most seven."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for digits in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 6, 8), tuple(d / 10 for d in range(10, 100))):
         ticks = [digit * 10.0**power for power in powers for digit in digits if low <= digit * 10.0**power <= high]
@@ -89,7 +89,7 @@ def _round_ticks(low: float, high: float) -> list[float]:
 def _draw_points(
     axes: "Axes", x: Sequence[float], y: Sequence[float], ends: Sequence[tuple[float, ...]], on: Sequence[bool], lower: bool
 ) -> list[tuple[list[float], list[float]]]:
-    """Draws the front and the points; returns the front's line, as lists of x and y, for labels to keep off."""
+    """Draws the front and the points; returns the front's line, as lists of x and y, which labels must avoid."""
     members = sorted({(x[i], y[i]) for i in range(len(x)) if on[i]}, key=lambda point: (point[0], point[1] if lower else -point[1]))
     end = axes.get_xlim()[1]
     line_x, line_y = [], []
@@ -117,8 +117,8 @@ def _label(
     on: Sequence[bool],
     lines: Sequence[tuple[list[float], list[float]]],
 ) -> None:
-    """Names beside their points: off each other, the points, their bars and the front."""
-    scale = 72 / axes.figure.dpi  # from Matplotlib's pixels to CSS pixels
+    """Places names next to their points, clear of each other, the points, their bars and the front."""
+    scale = 72 / axes.figure.dpi  # converts Matplotlib's pixels to CSS pixels
 
     def at(cost: float, score: float) -> tuple[float, float]:
         across, up = axes.transData.transform((cost, score)) * scale
@@ -136,7 +136,7 @@ def _label(
     inside = axes.get_window_extent()
     frame = Box(inside.x0 * scale, inside.y0 * scale, inside.x1 * scale, inside.y1 * scale + TOP / 3)
     shown = [name if len(name) <= 32 else name[:31] + "\u2026" for name in names]
-    sizes = [(0.52 * FONT * len(name) + 2, 1.15 * FONT) for name in shown]  # a reader's font is not known here, and most are narrower
+    sizes = [(0.52 * FONT * len(name) + 2, 1.15 * FONT) for name in shown]  # the reader's font is unknown, and most are narrower
     places = place_labels(points, sizes, taken, frame)
     for name, cost, score, point, place, is_on in zip(shown, x, y, points, places, on, strict=True):
         middle = (place.left + place.right) / 2 - point[0], (place.low + place.high) / 2 - point[1]

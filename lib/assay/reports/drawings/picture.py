@@ -1,8 +1,8 @@
-"""An image, and beside it the same one, pale, under a map: where an answer comes from. Blue speaks for it and orange against.
+"""An image next to a pale copy with a map over it, such as an attribution map. Blue is evidence for the answer, orange against it.
 
     picture(plot)       one `Plot` of kind "picture"
 
-The image is a PNG inside the SVG, so that it takes as many bytes as its pixels; the map is drawn over it, however coarse it is.
+The image is a PNG inside the SVG, so its size depends on its pixels only; the map is drawn over it at any resolution.
 """
 
 import base64
@@ -20,7 +20,7 @@ PALE = 0.35  # opacity of the image under the map
 
 
 def picture(plot: Plot, span: float | None = None, caption: str = "") -> str:
-    """SVG of an image and its map. `span`: what has the strongest colour; `caption` stands above it."""
+    """Returns SVG of an image and its map. `span`: the value of the strongest colour; `caption` is drawn above."""
     title = f"{caption or plot.y_label or 'a map'} over an image"
     rows = len(plot.image)
     columns = len(plot.image[0]) if rows else 0
@@ -44,7 +44,7 @@ def picture(plot: Plot, span: float | None = None, caption: str = "") -> str:
 
 
 def png(image: Sequence[Sequence[Any]]) -> bytes:
-    """A PNG of rows of pixels, each a number from 0 to 1 or three of them; what is missing is grey, what is beyond is clipped."""
+    """Encodes rows of pixels as PNG. A pixel is one number from 0 to 1, or three; missing values are grey, others are clipped."""
     colours = any(isinstance(pixel, Sequence) for row in image for pixel in row)
     lines = []
     for row in image:

@@ -1,8 +1,8 @@
-"""The pictures of a report: accuracy against length, scores with their intervals, loss against step, attention weights.
+"""The plots of a report: accuracy against length, scores with intervals, loss against step, attention weights.
 
-Pure functions from arrays to inline SVG. Ink is `currentColor`, so a picture follows the page from light to dark; lines have the colours of
-Okabe and Ito (2008), told apart with any colour vision. The same input gives the same bytes, and no id occurs twice on a page.
-Matplotlib is imported where it draws: it is slow to import, and most who import this package draw nothing.
+All are pure functions from arrays to inline SVG. Ink is `currentColor`, so a plot follows the page from light to dark mode. Lines have the
+colours of Okabe and Ito (2008), which are distinguishable with any colour vision. Equal input gives equal bytes, and ids are unique on a
+page. Matplotlib is imported on first use: it is slow to import, and most users of this package draw nothing.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK = "#010203"  # stands for currentColor until the SVG is written
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", INK, "#E69F00", "#56B4E9")  # without yellow, which vanishes on a light page
+INK = "#010203"  # placeholder for currentColor until the SVG is written
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", INK, "#E69F00", "#56B4E9")  # without yellow, which is invisible on a light page
 DASHES = ("solid", (0, (5, 1.5)), (0, (1.5, 1)))
-PAGE, PHONE = 1016, 350  # width of a drawing, CSS pixels
-POINTS_UP_TO = 6  # lines; with more, single points are noise
+PAGE, PHONE = 1016, 350  # width of a plot, CSS pixels
+POINTS_UP_TO = 6  # maximum number of lines with single points; with more, points are noise
 SETTINGS = {
     "svg.fonttype": "none",
     "svg.hashsalt": "assay",
@@ -37,7 +37,7 @@ SETTINGS = {
 
 
 class Curve(NamedTuple):
-    """One line. Curves with the same label are seeds of one run. Averages stop at breaks, the values of x at which a part starts."""
+    """One line. Curves with the same label are seeds of one run. Averages stop at breaks, the x values where a part starts."""
 
     label: str
     x: Sequence[float]
@@ -46,7 +46,7 @@ class Curve(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A score (fraction) with the ends of its interval, if any. `strong` marks a mean over seeds, or the only seed."""
+    """A score (fraction) with its interval, if any. `strong` marks a mean over seeds, or the only seed."""
 
     label: str
     value: float
@@ -55,7 +55,7 @@ class Point(NamedTuple):
 
 
 def moving_average(values: Sequence[float] | np.ndarray, window: int) -> np.ndarray:
-    """Centred mean over `window` (odd) neighbours, [points] -> [points]; at the ends over those that exist."""
+    """Returns the centred mean over `window` (odd) neighbours, [points] -> [points]; at the ends, over existing neighbours."""
     if window < 1 or window % 2 == 0:
         raise ValueError(f"window is {window}; it must be odd and at least 1")
     array = np.asarray(values, float)
@@ -63,7 +63,10 @@ def moving_average(values: Sequence[float] | np.ndarray, window: int) -> np.ndar
 
 
 def smooth(curve: Curve, window: int, geometric: bool = False) -> np.ndarray:
-    """Moving average [points] of each part (of the logarithms, if geometric); a part of few points has a shorter window, a third of it."""
+    """Returns the moving average [points] of each part of a curve, of logarithms if `geometric`.
+
+    A short part has a shorter window, one third of its length.
+    """
     values = np.asarray(curve.y, float)
     parts = np.split(np.log(values) if geometric else values, np.searchsorted(curve.x, sorted(curve.breaks)))
     smooth = np.concatenate([moving_average(part, min(window, max(len(part) // 3, 1) - 1 | 1)) for part in parts])
@@ -78,7 +81,7 @@ def accuracy_by_length(
     window: int = 21,
     wide: bool = True,
 ) -> str:
-    """SVG: accuracy (fractions, drawn in per cent) against input length (tokens); `trained` is the shaded range, ends included."""
+    """Returns SVG of accuracy (fractions, in per cent) against input length (tokens); `trained` is shaded, ends included."""
 
     def draw(figure: "Figure") -> None:
         axes = figure.add_subplot()
@@ -101,7 +104,7 @@ def accuracy_by_length(
 
 
 def scores(points: Sequence[Point], metric: str, chance: float | None = None, wide: bool = True) -> str:
-    """SVG: a line for each label, with a point for each score (fractions, drawn in per cent) and a bar for its 95 % interval."""
+    """Returns SVG with one line per label, a point per score (fractions, in per cent) and a bar for its 95 % interval."""
     labels = list(dict.fromkeys(point.label for point in points))
 
     def draw(figure: "Figure") -> None:
@@ -111,7 +114,7 @@ def scores(points: Sequence[Point], metric: str, chance: float | None = None, wi
             colour = COLOURS[0] if point.strong else INK
             if point.strong and point.interval is not None:
                 axes.plot([100 * end for end in point.interval], [y, y], color=colour, linewidth=2.2, alpha=0.55, solid_capstyle="butt")
-            size, alpha, below = (6, 1.0, 0.0) if point.strong else (4, 0.45, 0.2)  # a seed on the bar would not be seen
+            size, alpha, below = (6, 1.0, 0.0) if point.strong else (4, 0.45, 0.2)  # a seed on the bar would be hidden
             axes.plot([100 * point.value], [y + below], "o", color=colour, markersize=size, alpha=alpha, markeredgewidth=0)
             if point.strong:
                 axes.annotate(
@@ -119,7 +122,7 @@ def scores(points: Sequence[Point], metric: str, chance: float | None = None, wi
                 )
         values = [end for point in points for end in (point.value, *(point.interval or ()))]
         low, high = min(values), max(values)
-        if chance is not None and chance >= low - (high - low):  # far below it would squeeze what is to be seen
+        if chance is not None and chance >= low - (high - low):  # a distant chance level would compress the scores
             axes.axvline(100 * chance, color=INK, linewidth=0.9, linestyle=(0, (1, 2)), alpha=0.8)
             place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "ha": "center", "va": "bottom"}
             axes.annotate("chance", (100 * chance, 1), (0, 2), fontsize="small", alpha=0.75, **place)
@@ -141,7 +144,7 @@ def scores(points: Sequence[Point], metric: str, chance: float | None = None, wi
 
 
 def loss_by_step(curves: Sequence[Curve], unit: str = "nats", window: int = 9, wide: bool = True) -> str:
-    """SVG: training loss (in `unit`, if any; log scale) against step. Averages are geometric; what has no logarithm is left out."""
+    """Returns SVG of training loss (in `unit`, if any; log scale) against step. Averages are geometric; nonpositive values are omitted."""
 
     def draw(figure: "Figure") -> None:
         axes = figure.add_subplot()
@@ -164,7 +167,7 @@ def loss_by_step(curves: Sequence[Curve], unit: str = "nats", window: int = 9, w
 
 
 def score_by_step(curves: Sequence[Curve], metric: str, wide: bool = True) -> str:
-    """SVG: a metric (fractions, drawn in per cent) against step, on a logarithmic scale, so that what comes late is seen to come late."""
+    """Returns SVG of a metric (fractions, in per cent) against step, on a log scale, so that late learning is recognizable."""
 
     def draw(figure: "Figure") -> None:
         axes = figure.add_subplot()
@@ -184,7 +187,7 @@ def score_by_step(curves: Sequence[Curve], metric: str, wide: bool = True) -> st
 
 
 def gradient_by_block(curves: Sequence[Curve], wide: bool = True) -> str:
-    """SVG: the norm of a block's gradient (log scale) against the block's number, the first block on the left."""
+    """Returns SVG of the gradient norm of each block (log scale) against block number, first block on the left."""
 
     def draw(figure: "Figure") -> None:
         axes = figure.add_subplot()
@@ -198,7 +201,10 @@ def gradient_by_block(curves: Sequence[Curve], wide: bool = True) -> str:
 
 
 def attention_picture(weights: np.ndarray, tokens: Sequence[str]) -> str:
-    """SVG: weights [layers, heads, query, key] in [0, 1], a row of panels a layer. If no query sees a later key, those stay blank."""
+    """Returns SVG of weights [layers, heads, query, key] in [0, 1], one row of panels per layer.
+
+    If no query attends to a later key, those cells remain blank.
+    """
     weights = np.asarray(weights, float)
     if weights.ndim != 4 or weights.shape[2:] != (len(tokens), len(tokens)):
         raise ValueError(f"weights are {weights.shape}; {len(tokens)} tokens need [layers, heads, {len(tokens)}, {len(tokens)}]")
@@ -225,7 +231,7 @@ def attention_picture(weights: np.ndarray, tokens: Sequence[str]) -> str:
                 axes.tick_params(length=0, pad=2)
                 axes.spines[["left", "bottom"]].set_alpha(0.35)
         figure.text((left / 2 - widest / 2) / width, 0.5, "query token (attends)", rotation=90, ha="center", va="center")
-        figure.text(left / width, 10 / height, "key token (is attended to)", ha="left", va="bottom")
+        figure.text(left / width, 10 / height, "key token (attended to)", ha="left", va="bottom")
         _draw_key(figure, left, width, height)
 
     return svg(draw, width, height, f"attention weights of {layers} layers with {heads} heads over {length} tokens", layout=None)
@@ -234,12 +240,12 @@ def attention_picture(weights: np.ndarray, tokens: Sequence[str]) -> str:
 def _draw_curves(
     figure: "Figure", axes: "Axes", curves: Sequence[Curve], window: int, wide: bool, faint: Mapping, geometric: bool = False
 ) -> None:
-    """A line per label: the average over neighbours, on faint single values (one seed) or on faint averages of its seeds (several)."""
+    """Draws one line per label: the moving average, over faint single values (one seed) or faint averages of seeds (several)."""
     groups = _group(curves)
     handles = []
     for index, seeds in enumerate(groups.values()):
         style = {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index // len(COLOURS) % len(DASHES)]}
-        weight = max(1.3, 2.9 - 0.6 * index)  # thinner lines on top: two that coincide are both seen
+        weight = max(1.3, 2.9 - 0.6 * index)  # thinner lines on top, so that coinciding lines both remain visible
         for seed in seeds if len(seeds) > 1 else []:
             axes.plot(seed.x, smooth(seed, window, geometric), **{**style, "linewidth": 0.8, "alpha": 0.4})
         mean = _mean(seeds)
@@ -253,7 +259,7 @@ def _draw_curves(
     axes.spines[["left", "bottom"]].set_alpha(0.5)
     names = _names(curves)
     columns = _legend_columns(names, wide)
-    placeholders = [str(index) for index in range(len(names))]  # a label that starts with "_" would be dropped
+    placeholders = [str(index) for index in range(len(names))]  # Matplotlib drops labels that start with "_"
     figure.get_layout_engine().set(h_pad=6 / 72)
     spacing = {"handlelength": 1.8, "columnspacing": 1.8, "borderpad": 0.2}
     legend = figure.legend(handles, placeholders, loc="outside upper left", ncols=columns, **spacing)
@@ -262,7 +268,7 @@ def _draw_curves(
 
 
 def _draw_key(figure: "Figure", left: float, width: float, height: float) -> None:
-    """The colour key at the upper left: 0 to 1 from left to right."""
+    """Draws the colour scale in the upper left: 0 to 1 from left to right."""
     axes = figure.add_axes((left / width, 1 - 20 / height, 110 / width, 9 / height))
     axes.imshow(_tint(np.linspace(0, 1, 64)[None], np.ones((1, 64), bool)), interpolation="none", aspect="auto")
     axes.set_axis_off()
@@ -272,7 +278,7 @@ def _draw_key(figure: "Figure", left: float, width: float, height: float) -> Non
 
 
 def _tint(weights: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """RGBA [query, key, 4]: one blue whose opacity is the weight, so that 0 is nearly the page itself; a trace shows what is not masked."""
+    """Returns RGBA [query, key, 4]: one blue with the weight as opacity; a minimum opacity shows which cells are not masked."""
     picture = np.empty((*weights.shape, 4))
     picture[..., :3] = np.array([0x00, 0x72, 0xB2]) / 255
     picture[..., 3] = np.where(seen, 0.05 + 0.95 * np.clip(np.nan_to_num(weights), 0, 1), 0)
@@ -295,13 +301,13 @@ def _legend_columns(names: Sequence[str], wide: bool) -> int:
 
 
 def _height(curves: Sequence[Curve], wide: bool, least: int) -> int:
-    """CSS pixels: the axes' own height and a row of the legend for as many labels as fit."""
+    """Returns CSS pixels: the height of the axes plus the rows of the legend."""
     names = _names(curves)
     return least + 19 * -(-len(names) // _legend_columns(names, wide))
 
 
 def _mean(seeds: Sequence[Curve]) -> Curve:
-    """The mean over the seeds that have a value at x."""
+    """Returns the mean over the seeds that have a value at x."""
     values: dict[float, list[float]] = {}
     for seed in seeds:
         for x, y in zip(seed.x, seed.y, strict=True):
@@ -316,7 +322,7 @@ def _positive(curve: Curve) -> Curve:
 
 
 def _round_values(low: float, high: float) -> list[float]:
-    """1, 2, 5 times powers of ten, from the last that is not above `low` to the first above `high`."""
+    """Returns 1, 2, 5 times powers of ten, from the last at or below `low` to the first above `high`."""
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 2)
     values = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
     below, above = max(value for value in values if value <= low), min(value for value in values if value > high)
@@ -324,7 +330,7 @@ def _round_values(low: float, high: float) -> list[float]:
 
 
 def svg(draw: Callable[["Figure"], None], width: float, height: float, description: str, layout: str | None = "constrained") -> str:
-    """Runs `draw` on a figure of width x height CSS pixels and returns SVG for the inside of an HTML page."""
+    """Runs `draw` on a figure of width x height CSS pixels and returns SVG for embedding in an HTML page."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -344,12 +350,12 @@ def svg(draw: Callable[["Figure"], None], width: float, height: float, descripti
 
 
 def standalone(drawn: str) -> str:
-    """The drawing as a file of its own, in a grey that reads on light and dark."""
+    """Returns the plot as a standalone file, in a grey that is readable on light and dark backgrounds."""
     return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" color="#6e7781" font-family="sans-serif" ', 1) + "\n"
 
 
 def _inline(text: str, width: float, height: float, description: str) -> str:
-    """Drops what an HTML page needs no more (prologue, namespaces, unused ids), lets ink and font follow the page, and makes ids unique."""
+    """Removes what an HTML page does not need (prologue, namespaces, unused ids), inherits ink and font, and makes ids unique."""
     body = text[text.index("<svg") :].partition(">")[2]
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|^ +", "", body, flags=re.DOTALL | re.MULTILINE)
     prefix = f"p{hashlib.sha256(text.encode()).hexdigest()[:8]}-"

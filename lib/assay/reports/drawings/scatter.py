@@ -1,4 +1,4 @@
-"""Points in a plane, a colour and a shape for each set: examples in two directions of an embedding, accuracy against cost of models.
+"""A scatter plot with a colour and shape per set: examples in two directions of an embedding, accuracy against cost of models.
 
 scatter(plot, series, key)      one `Plot` of kind "scatter"; `series` and `key` as sketch.py makes them
 """
@@ -9,12 +9,12 @@ from assay.diagnostics.measurement import Plot
 from assay.reports.drawings.axis import Scale, ends_of, tick
 from assay.reports.drawings.ink import HEIGHT, WIDTH, Series, below, coloured, legend, marker, room, rules, svg, text
 
-MOST = 1500  # points; of more, evenly spread ones are drawn
-NAMED = 12  # points, up to which their labels stand beside them
+MOST = 1500  # maximum number of points; evenly spaced ones are drawn if there are more
+NAMED = 12  # maximum number of points with labels next to them
 
 
 def scatter(plot: Plot, series: Sequence[Series], key: Sequence[Series], title: str, log: bool, percent: bool) -> str:
-    """SVG of the points of all series on the same axes. `labels` of the plot are those of its places, and stand beside few points."""
+    """Returns SVG of the points of all series on shared axes. `labels` of the plot name its points, and are drawn if points are few."""
     head, top = legend(plot.y_label, [one._replace(dash=-1) for one in key])
     height = HEIGHT + 60 + top
     xs, ys = ([value for one in series for value in getattr(one, axis)] for axis in "xy")

@@ -1,12 +1,12 @@
-"""Small pictures beside a number: inline SVG written by hand, so that a page of fifty stays small and is made in milliseconds.
+"""Small plots next to a number: handwritten inline SVG, so that a page of fifty remains small and renders in milliseconds.
 
-    sketch(plot)                          one `Plot`: lines, bars, reliability against its diagonal, or a kind with a file of its own
-    overlay(plot_before, plot_after)      the same axes twice, "before" dashed and "after" solid; or two pictures with one scale
+    sketch(plot)                          one `Plot`: lines, bars, reliability against its diagonal, or a kind with its own file
+    overlay(plot_before, plot_after)      shared axes, "before" dashed and "after" solid; or two plots with one scale
     interval(value, ends, margin, ...)    a change with its 95 % interval, the zero line and the band of the margin
-    track(value, ends, title)             a share with its interval, from 0 to 1
+    track(value, ends, title)             a fraction with its interval, from 0 to 1
 
-Ink is `currentColor` and colours are CSS variables with those of Okabe and Ito (2008) as they stand in plots.py, so a picture follows
-its page from light to dark; lines also differ in dash and marker. The same input gives the same bytes, there are no ids, text is escaped.
+Ink is `currentColor`, and colours are CSS variables with the palette of Okabe and Ito (2008) in plots.py. A plot therefore follows its page
+from light to dark mode; lines also differ in dash and marker. Equal input gives equal bytes, there are no ids, and text is escaped.
 """
 
 import html
@@ -45,18 +45,18 @@ from assay.reports.drawings.plots import COLOURS
 from assay.reports.drawings.scatter import scatter
 from assay.reports.drawings.tokens import tokens
 
-MARKED = 24  # points of a line; with more, markers are noise, and only some are drawn where shapes tell lines apart
-HORIZONTAL_UP_TO = 40  # bars; more stand upright, without names
-WHOLE = {"heat": heat, "tokens": tokens, "picture": picture, "graph": graph}  # kinds that have no axes to share
+MARKED = 24  # maximum points of a line with a marker each; longer lines have a few, and only if shapes distinguish lines
+HORIZONTAL_UP_TO = 40  # maximum number of horizontal bars; more are vertical, without names
+WHOLE = {"heat": heat, "tokens": tokens, "picture": picture, "graph": graph}  # kinds without axes to share
 
 
 def as_plot(plot: Plot | Mapping[str, Any] | None) -> Plot | None:
-    """A Plot from what JSON made of it."""
+    """Restores a Plot from JSON data."""
     return Plot(**plot) if isinstance(plot, Mapping) else plot
 
 
 def sketch(plot: Plot) -> str:
-    """SVG of a plot. Points that are None, NaN or infinite are left out (also those that have no logarithm, on an axis that needs one)."""
+    """Returns SVG of a plot. Points that are None, NaN or infinite are omitted, as are values without a logarithm on a log axis."""
     if plot.kind in WHOLE:
         return WHOLE[plot.kind](plot)
     series = [Series(name, plot.x, y, index, index // len(COLOURS), index) for index, (name, y) in enumerate(plot.lines.items())]
@@ -64,7 +64,7 @@ def sketch(plot: Plot) -> str:
 
 
 def overlay(before: Plot | None, after: Plot | None) -> str:
-    """SVG of two plots of one row on the same axes; of one alone, where the other is missing or of another kind. "" where both are."""
+    """Returns SVG of two plots of one row on shared axes, or of one if the other is missing or of another kind. "" if both are missing."""
     if before is not None and after is not None and before.kind != after.kind:
         before = None
     shown = [(name, plot) for name, plot in (("before", before), ("after", after)) if plot is not None]
@@ -90,7 +90,7 @@ def overlay(before: Plot | None, after: Plot | None) -> str:
 
 
 def track(value: float, ends: Sequence[float], title: str) -> str:
-    """SVG of a share with its interval on the way from 0 to 1, 320 x 26 CSS pixels."""
+    """Returns SVG of a fraction with its interval on a line from 0 to 1, 320 x 26 CSS pixels."""
     scale = Scale(0, 1, 4, WIDTH - 8)
     low, high, middle = (scale(min(max(end, 0.0), 1.0)) for end in (*ends, value))
     rule = rectangle(4, 5, WIDTH - 12, 2, 0.16) + text(4, 24, "0 %", "start", soft=True) + text(WIDTH - 8, 24, "100 %", "end", soft=True)
@@ -99,8 +99,11 @@ def track(value: float, ends: Sequence[float], title: str) -> str:
 
 
 def interval(value: float, ends: Sequence[float] | None, margin: float, low: float, high: float, title: str, colour: str = "") -> str:
-    """SVG of a change, 160 x 22 CSS pixels: a point with its interval between `low` and `high`, the zero line, and the band of +- margin.
-    What lies beyond ends in an arrow. `colour`: a CSS colour, else ink."""
+    """Returns SVG of a change, 160 x 22 CSS pixels.
+
+    It shows a point with its interval between `low` and `high`, the zero line, and the band of +- margin. Ends out of range are arrows.
+    `colour`: a CSS colour; the default is ink.
+    """
     width, height, edge = 160.0, 22.0, 7.0
     span = max(abs(low), abs(high), 1e-12)
     scale = Scale(-span, span, edge, width - edge)
@@ -130,11 +133,11 @@ def interval(value: float, ends: Sequence[float] | None, margin: float, low: flo
 
 
 def _draw(plot: Plot, series: Sequence[Series], key: Sequence[Series] = ()) -> str:
-    """`key`: what the legend tells apart, where that is not the series one by one."""
+    """Draws the plot by kind. `key`: legend entries, if they differ from the series."""
     log = plot.y_label.strip().endswith("(log)") and plot.kind != "reliability"
     series = [_known(one, log) for one in series]
     values = [y for one in series for y in one.y]
-    percent = "%" in plot.y_label  # values are in hundredths
+    percent = "%" in plot.y_label  # values are in per cent
     key = key or (series if len(series) > 1 else ())
     title = " against ".join(text for text in (plot.y_label, plot.x_label) if text)
     title = ": ".join(text for text in (title, ", ".join(one.name for one in key)) if text)
@@ -168,7 +171,9 @@ def _lines(plot: Plot, series: Sequence[Series], key: Sequence[Series], title: s
     names = dict(zip(plot.x, plot.labels, strict=False))
     ends = [shortened(names.get(end, tick(end)), 14) for end in dict.fromkeys((first, last))]
     parts = [head, rules(left, top, height - 30, WIDTH - 6, labels), below(left, height, ends, [x(first), x(last)], plot.x_label)]
-    parts += [_line(one, x, y, len(series) > 2) for one in reversed(series)]  # dashes over what is solid: two that coincide are both seen
+    parts += [
+        _line(one, x, y, len(series) > 2) for one in reversed(series)
+    ]  # later series first, so that coinciding lines both remain visible
     return svg(WIDTH, height, title, "".join(parts))
 
 
@@ -192,7 +197,7 @@ def _reliability(plot: Plot, series: Sequence[Series], key: Sequence[Series], ti
 
 
 def _bars(plot: Plot, series: Sequence[Series], key: Sequence[Series], title: str, log: bool, percent: bool) -> str:
-    """Upright: a slot for each place of x, with its label below."""
+    """Draws vertical bars: one slot per x, with its label below."""
     head, top = legend(plot.y_label, key, bars=True)
     height = HEIGHT - 22 + top
     low, high = ends_of([y for one in series for y in one.y], log, zero=True)
@@ -228,7 +233,7 @@ def _bars(plot: Plot, series: Sequence[Series], key: Sequence[Series], title: st
 
 
 def _long_bars(plot: Plot, series: Sequence[Series], key: Sequence[Series], title: str, log: bool, percent: bool) -> str:
-    """Lying: a row for each label, with the value at the end of its bar."""
+    """Draws horizontal bars: one row per label, with the value at the end of its bar."""
     head, top = legend(plot.y_label, key, bars=True)
     rows = len(plot.labels)
     thick = (11.0 if rows <= 12 else 8.0) if len(series) == 1 else 7.0
@@ -254,7 +259,7 @@ def _long_bars(plot: Plot, series: Sequence[Series], key: Sequence[Series], titl
 
 
 def _line(one: Series, x: Scale, y: Scale, several: bool) -> str:
-    """A line through its points, in the order of x; a marker at each where they are few, at some where there are several lines."""
+    """Draws a line through its points, in the order of x; every point has a marker if they are few, some if there are several lines."""
     points = [(x(a), y(b)) for a, b in sorted(zip(one.x, one.y, strict=True), key=lambda pair: pair[0])]
     path = "M" + "L".join(f"{px(a)} {px(b)}" for a, b in points) if points else ""
     drawn = (
@@ -270,7 +275,7 @@ def _line(one: Series, x: Scale, y: Scale, several: bool) -> str:
 
 
 def _known(one: Series, log: bool) -> Series:
-    """Without the points that cannot be drawn."""
+    """Removes points that cannot be drawn."""
     pairs = zip(one.x, one.y, strict=False)
     known = [(float(x), float(y) if abs(y) > 1 / HUGE else 0.0) for x, y in pairs if finite(x) and finite(y)]
     kept = [(x, y) for x, y in known if y > 0 or not log]
@@ -278,18 +283,18 @@ def _known(one: Series, log: bool) -> Series:
 
 
 def _span(plot: Plot) -> float:
-    """What has the strongest colour: the largest value, or weight of an edge."""
+    """Returns the value of the strongest colour: the largest value, or edge weight."""
     return strongest([[weight for *_, weight in plot.edges]]) if plot.kind == "graph" else strongest(plot.values)
 
 
 def _places(plot: Plot, series: Sequence[Series]) -> list[float]:
-    """Where bars stand: each x, also those without a value, so that labels keep their places."""
+    """Returns the positions of bars: every x, also without a value, so that labels keep their positions."""
     if len(plot.labels) and len(plot.labels) == len(plot.x):
         return [float(x) for x in plot.x]
     return sorted({x for one in series for x in one.x})
 
 
 def _upright(plot: Plot, series: Sequence[Series]) -> bool:
-    """Whether every label fits under its bar."""
+    """Returns True if every label fits under its bar."""
     longest = max((len(str(label)) for label in plot.labels), default=0)
     return (CHARACTER * longest + SMALL_GAP) * len(plot.labels) <= WIDTH - 48

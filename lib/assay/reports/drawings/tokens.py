@@ -1,7 +1,9 @@
-"""A text with one signed number a token: what speaks for an answer is blue with a rule above it, what speaks against it orange with a rule
-below, so that a sign needs no colour. Strength is the share of the largest number.
+"""A text with one signed number per token, such as attributions.
 
     tokens(plot)        one `Plot` of kind "tokens"
+
+Evidence for an answer is blue with a line above the token; evidence against it is orange with a line below, so that signs do not depend on
+colour. Strength is the fraction of the largest number.
 """
 
 import unicodedata
@@ -14,12 +16,12 @@ from assay.reports.drawings.ink import WIDTH, clean, coloured, finite, rectangle
 MONOSPACE = 6.7  # width of a character, CSS pixels
 LINE, BOX = 25.0, 17.0  # height of a line and of a token
 GAP = 3.0
-MOST = 400  # tokens; the rest is counted
-LONGEST = 28  # characters of a token
+MOST = 400  # maximum number of tokens; the rest is counted
+LONGEST = 28  # maximum characters of a token
 
 
 def tokens(plot: Plot, span: float | None = None, caption: str = "") -> str:
-    """SVG of a text. `span`: what has the strongest colour; `caption` stands above it."""
+    """Returns SVG of a text. `span`: the value of the strongest colour; `caption` is drawn above."""
     names = [_shown(str(name)) for name in plot.labels]
     numbers = [*(plot.values[0] if plot.values else ()), *[None] * len(names)][: len(names)]
     title = f"{caption or plot.y_label or 'numbers'} of {len(names)} tokens"
@@ -60,7 +62,7 @@ def _token(name: str, number: float | None, x: float, y: float, wide: float, spa
 
 
 def _shown(name: str) -> str:
-    """A token as it is written: the blank before a word is the gap, and one that is nothing else is a sign."""
+    """Formats a token: the blank before a word becomes the gap, and a token of blanks only becomes a sign."""
     words = clean(name).strip()
     short = words if len(words) <= LONGEST else words[: LONGEST - 1] + "\u2026"
     return short or ("\u21b5" if "\n" in name else "\u2423")

@@ -1,4 +1,4 @@
-"""The card in the terminal: a line for each row of a run after, and of several the side-effect matrix, rows by treatments.
+"""The card in the terminal: one line per row for a single run after, else the side-effect matrix of rows by treatments.
 
 print_card(card)
 """
@@ -15,17 +15,20 @@ from assay.core.number import DASH, MINUS, change, limits, number, stated
 from assay.verdicts.card import HELD, MISSED, UNSHOWN
 from assay.verdicts.verdict import BETTER, OPEN, SAME, WORSE
 
-SIGNS = {BETTER: "✓", WORSE: "✕", SAME: "=", OPEN: "?", "": " "}  # as on the page
+SIGNS = {BETTER: "✓", WORSE: "✕", SAME: "=", OPEN: "?", "": " "}  # the same signs as on the page
 STYLES = {BETTER: "blue", WORSE: "yellow", SAME: "", OPEN: "dim", "": "dim"}
-PLAIN = str.maketrans(  # for a console without them
+PLAIN = str.maketrans(  # ASCII replacements for a console without these characters
     {"✓": "+", "✕": "x", MINUS: "-", DASH: "-", "±": "+-", "\N{MULTIPLICATION SIGN}": "x", "µ": "u", "∞": "inf", "·": "-"}
 )
-WIDTH = 120  # of a pipe, at least
+WIDTH = 120  # minimum width of a pipe
 
 
 def print_card(card: Mapping[str, Any], console: Console | None = None) -> None:
-    """Group by group. The last lines say what does not apply, why rows are open, how many rows got which verdict, and what predictions came
-    to. A pipe gets the table's own width."""
+    """Prints the card, group by group.
+
+    The last lines list rows that do not apply, reasons for inconclusive rows, counts of verdicts, and outcomes of predictions. A pipe gets
+    the table's natural width.
+    """
     names = list(card["after"])
     piped = console is None and not Console().is_terminal
     console = console or Console()
@@ -55,7 +58,7 @@ def print_card(card: Mapping[str, Any], console: Console | None = None) -> None:
 
 
 class Shown:
-    """Text as the console can print it, without control characters, which would command the terminal."""
+    """Text that the console can print, without control characters, which could control the terminal."""
 
     def __init__(self, encoding: str):
         self.encoding = encoding
@@ -99,9 +102,9 @@ def _matrix(card: Mapping[str, Any], names: Sequence[str], show: Shown) -> Table
 
 
 def _remarks(card: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """What applies to no run, and why rows are inconclusive that have no p-value."""
+    """Returns the rows that apply to no run, and the reasons for inconclusive rows without a p-value."""
     without = [_label(row) for row in card["rows"] if not _applies(row)]
-    told = [f"Does not apply, and the page says why: {', '.join(without)}."] if without else []
+    told = [f"Not applicable (reasons are on the page): {', '.join(without)}."] if without else []
     for name in names:
         reasons: dict[str, list[str]] = {}
         for row in card["rows"]:
@@ -131,14 +134,14 @@ def _ends(one: Mapping[str, Any], row: Mapping[str, Any]) -> str:
 
 def _prediction(one: Mapping[str, Any]) -> str:
     wanted = number(abs(one["effect"]), one["unit"] or "").replace("%", "points") if one["effect"] is not None else ""
-    was = "" if one["difference"] is None else f", it was {change(one['difference'], one['unit'] or '', one['relative'])}"
+    was = "" if one["difference"] is None else f", observed {change(one['difference'], one['unit'] or '', one['relative'])}"
     outcome = {HELD: "the prediction held", MISSED: "the prediction did not hold", UNSHOWN: "the prediction was not shown"}[one["outcome"]]
     why = f" ({one['why']})" if one["why"] else ""
-    return f"{one['after']}: {one['treatment']} was to make {one['row']} {one['expects']} by {wanted}{was}: {outcome}{why}"
+    return f"{one['after']}: {one['treatment']} was expected to make {one['row']} {one['expects']} by {wanted}{was}: {outcome}{why}"
 
 
 def _grouped(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
-    """The rows that apply to any run."""
+    """Returns the rows that apply to any run, by group."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in filter(_applies, rows):
         groups.setdefault(row["group"], []).append(row)
@@ -150,7 +153,7 @@ def _label(row: Mapping[str, Any]) -> str:
 
 
 def _told(about: Mapping[str, Any]) -> str:
-    """What a run is, in a line."""
+    """Describes a run in one line."""
     treatments = ", ".join(about["treatments"]) or "no treatment"
     parts = (str(about.get("workdir") or about["experiment"]), str(about["model"]), treatments)
     return " · ".join(dict.fromkeys(parts))

@@ -1,4 +1,4 @@
-"""A comparison of variants in the terminal."""
+"""The comparison of variants in the terminal."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,21 @@ from assay.verdicts.comparison import LEVEL, Comparison
 
 
 def print_comparison(comparisons: Sequence[Comparison], console: Console | None = None) -> None:
-    """A line for each variant, and one for the baseline."""
+    """Prints one line for each variant, and one for the baseline."""
     first = comparisons[0]
     table = Table(box=None, pad_edge=False)
-    for column in ("variant", "seeds", "n", first.metric, "gap", f"less {first.baseline}", "95 % over examples", "over seeds", "p", "Holm"):
+    for column in (
+        "variant",
+        "seeds",
+        "n",
+        first.metric,
+        "gap",
+        f"minus {first.baseline}",
+        "95 % over examples",
+        "over seeds",
+        "p",
+        "Holm",
+    ):
         table.add_column(column, justify="left" if column == "variant" else "right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     table.add_row(first.baseline, _seeds(first), str(first.n), _number(first.baseline_value, sign=False), _number(first.baseline_gap))
@@ -24,9 +35,11 @@ def print_comparison(comparisons: Sequence[Comparison], console: Console | None 
         table.add_row(*cells, f"{one.difference.p_value:.4f}", f"{one.adjusted:.4f}", one.verdict)
     if console is None:
         console = Console()
-        console.width = max(console.width, 140)  # a pipe has no width to keep to
+        console.width = max(console.width, 140)  # a pipe has no fixed width
     console.print(table)
-    console.print(f"Split {first.split}, paired by example; gap: train less {first.split}. Verdicts: Holm's p below {LEVEL}.")
+    console.print(
+        f"Split {first.split}, paired by example; gap: train minus {first.split}. Verdicts: p below {LEVEL} after Holm's correction."
+    )
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A diagnosis in the terminal: a line a row, group by group, and what to try."""
+"""A diagnosis in the terminal: one line per row, group by group, and the suggestions."""
 
 from rich.console import Console
 from rich.table import Table
@@ -10,7 +10,7 @@ from assay.verdicts.diagnosis import Diagnosis
 
 
 def print_diagnosis(found: Diagnosis, console: Console | None = None) -> None:
-    """Rows that do not apply are counted, and those that failed say how."""
+    """Prints a diagnosis. Rows that do not apply are counted; failed rows show the reason."""
     if console is None:
         console = Console(highlight=False)
         console.width = max(console.width, 170)
@@ -18,7 +18,7 @@ def print_diagnosis(found: Diagnosis, console: Console | None = None) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("", "value", "95 %", "n"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
-    table.add_column("what it means", ratio=1)
+    table.add_column("meaning", ratio=1)
     group = ""
     for row in found.rows:
         if not row.applies and not row.crashed:
@@ -39,22 +39,24 @@ def print_diagnosis(found: Diagnosis, console: Console | None = None) -> None:
             table.add_row(*(show(cell) for cell in cells))
     console.print(table)
     silent = [row for row in found.rows if not row.applies and not row.crashed]
-    quick = " Few examples were taken (--quick)." if found.about["quick"] else ""
+    quick = " Quick diagnosis: fewer examples (--quick)." if found.about["quick"] else ""
     console.print(
-        show(f"{found.about['task']}, measured on {found.about['split']}. {len(silent)} rows do not apply; the page says why.{quick}")
+        show(
+            f"{found.about['task']}, measured on {found.about['split']}. {len(silent)} rows do not apply; see the page for reasons.{quick}"
+        )
     )
     for note in found.about.get("notes", ()):
         console.print(show(note, "bold"))
     for one in found.suggestions:
         console.print(show(f"try {one['number']}: {one['treatment']}  {one['rule']}"))
     if found.suggestions:
-        console.print(show("assay treat --from=WORKDIR --apply=N --workdir=OTHER does it."))
+        console.print(show("To apply suggestion N: assay treat --from=WORKDIR --apply=N --workdir=OTHER"))
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
 def _span(row: Measurement) -> str:
-    """The interval, or what a bound says; with its confidence where that is not the header's."""
+    """Returns the interval or the text of a bound, with its confidence level if it is not that of the header."""
     said = bounded(limit(row), row.unit, row.bound) if row.bound else "exact" if row.exact else limits(row.interval, row.unit)
     return said if row.confidence == 0.95 or not row.interval else f"{said} ({number(row.confidence, 'fraction')})"

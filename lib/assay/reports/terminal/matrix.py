@@ -1,4 +1,4 @@
-"""The matrix of treatments and families of models in the terminal."""
+"""The matrix of treatments by model families in the terminal."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from assay.verdicts.matrix import Cell
 
 
 def print_matrix(cells: Sequence[Cell], console: Console | None = None) -> None:
-    """A row a treatment, a column a family; reasons beneath, by letter."""
+    """Prints one row per treatment and one column per family; reasons are listed below, by letter."""
     families = list(dict.fromkeys(cell.family for cell in cells))
     letters: dict[str, str] = {}
     for cell in cells:
@@ -27,11 +27,11 @@ def print_matrix(cells: Sequence[Cell], console: Console | None = None) -> None:
         console = Console(highlight=False)
         console.width = max(console.width, 190)
     console.print(table, markup=False)
-    console.print("\nA letter: it does not apply, because")
+    console.print("\nA letter means that the treatment does not apply, for this reason:")
     for reason, letter in letters.items():
         console.print(f"  {letter}  {reason}", markup=False, soft_wrap=True)
     console.print(
-        "Treatments of the task (couple, curriculum, recombine, reverse, scratchpad, supervise, augment) depend on the task alone."
+        "Treatments of the task (couple, curriculum, recombine, reverse, scratchpad, supervise, augment) depend only on the task."
     )
 
 

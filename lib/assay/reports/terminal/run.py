@@ -14,7 +14,7 @@ RIGHT = ("seed", "ours", "95 % interval", "n")
 
 
 def print_table(runs: Sequence[RunView], console: Console | None = None) -> None:
-    """Prints every row of every run once. A pipe gets the table's own width, a narrow terminal folds the published column."""
+    """Prints every row of every run once. A pipe gets the table's natural width; a narrow terminal wraps the published column."""
     table = arrange(runs)
     cells = [[_cells(line) for line in block.lines] for block in table.blocks]
     widths = {column: len(column) for column in COLUMNS}
@@ -71,7 +71,7 @@ def _facts(facts: Sequence[tuple[str, str]]) -> str:
 
 
 def _printable(text: str, encoding: str) -> str:
-    """Without control characters (they would command the terminal), and in ASCII where the stream knows no more."""
+    """Removes control characters, which could control the terminal, and transliterates to ASCII if the stream's encoding requires it."""
     text = "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
     if not encoding.lower().startswith("utf"):
         text = text.translate({ord(DASH): "-", ord("±"): "+-", ord("·"): "-"})

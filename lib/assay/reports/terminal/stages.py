@@ -1,4 +1,4 @@
-"""The stages of a treatment in the terminal: what each costs, what it scores, and which are on a Pareto front."""
+"""The stages of a treatment in the terminal: cost, score, and membership in Pareto fronts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,12 +10,12 @@ from assay.reports.drawings.pareto import BYTES, SECONDS, quantity
 from assay.reports.table import DASH, is_fraction
 from assay.verdicts.pareto import Stages, fronts
 
-TITLES = ("parameters", "not zero", "on disk", "smaller", "FLOPs", "latency p50", "faster", "verdict", "batch of 64")
+TITLES = ("parameters", "nonzero", "on disk", "smaller", "FLOPs", "latency p50", "faster", "verdict", "batch of 64")
 DETAILS = ("in memory", "folder", "peak memory", "XLA FLOPs", "compile", "latency p90", "examples/s", "in batches of 64")
 
 
 def print_stages(found: Mapping[str, Any], console: Console | None = None) -> None:
-    """A line for each stage: what it costs, what it scores, and whether it is faster or slower than the run that was treated."""
+    """Prints one line per stage: its cost, its score, and whether it is faster or slower than the treated run."""
     table = Table(box=None, pad_edge=False)
     table.add_column("stage", no_wrap=True)
     for name in (*TITLES, found["metric"], "change", "95 %"):
@@ -48,13 +48,13 @@ def print_stages(found: Mapping[str, Any], console: Console | None = None) -> No
     note = f" Slower than {first['name']} on this device: {', '.join(slower)}." if slower else ""
     unit = " in per cent" if factor > 1 else ""
     console.print(
-        f"{found['metric']} on {found['split']}{unit}, n = {first['n']}, paired with {first['name']}. faster: of one example, and of "
-        f"batches of 64; below 1 it is slower.{note}"
+        f"{found['metric']} on {found['split']}{unit}, n = {first['n']}, paired with {first['name']}. faster: for one example and for "
+        f"batches of 64; values below 1 are slower.{note}"
     )
 
 
 def print_fronts(found: Stages, console: Console | None = None) -> None:
-    """A line for each stage: how much smaller and faster than the first it is, and on which front."""
+    """Prints one line per stage: size and latency relative to the first stage, and the fronts that it is on."""
     table = Table(box=None, pad_edge=False)
     several = max(one.runs for one in found.stages) > 1
     interval = "range over runs" if several else "interval"
@@ -69,17 +69,20 @@ def print_fronts(found: Stages, console: Console | None = None) -> None:
         table.add_row(*cells, quantity(one.latency, SECONDS), f"{one.faster:.2f}{' (slower)' if one.faster < 0.995 else ''}", on)
     if console is None:
         console = Console()
-        console.width = max(console.width, 140)  # a pipe has no width to keep to
+        console.width = max(console.width, 140)  # a pipe has no fixed width
     console.print(table, markup=False)
     first = found.stages[0].name
-    console.print(f"Split {found.split}; size: parameters on disk; latency: one example, median; times: against {first}.", markup=False)
+    console.print(
+        f"Split {found.split}; size: parameters on disk; latency: one example, median; smaller and faster: relative to {first}.",
+        markup=False,
+    )
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
 def _details(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """What else was measured of each stage, by itself."""
+    """Returns a table of the other measurements of each stage."""
     table = Table(box=None, pad_edge=False)
     table.add_column("stage", no_wrap=True)
     for name in DETAILS:
