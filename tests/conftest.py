@@ -18,8 +18,11 @@ CACHE.mkdir(parents=True, exist_ok=True)
 CACHE.chmod(0o700)  # a compilation cache amounts to code that will be run
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))  # subprocesses of tests share it
 
+# Tests compile far more than they compute. Of 28 s of compilation (20 small gradients), 9 are left without most optimizations, and 2 without
+# fusion emitters and the splitting of modules. Subprocesses inherit both.
 QUICKLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"
-os.environ.setdefault(QUICKLY, "1")  # most tests compile more than they compute; subprocesses inherit it
+os.environ.setdefault(QUICKLY, "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
 
 from collections.abc import Callable, Iterator  # noqa: E402
 from typing import Any  # noqa: E402

@@ -219,7 +219,7 @@ def test_evaluate_needs_a_checkpoint(verb, run, tmp_path):
     assert not (tmp_path / "nothing").exists()
     shutil.rmtree(run / "checkpoints")
     before = contents(run)
-    refused(verb("evaluate", f"--workdir={run}", "--lengths=9:12"), "no checkpoint", "experiments.main")
+    refused(verb("evaluate", f"--workdir={run}", "--lengths=9:12"), "no checkpoint", "assay train")
     assert contents(run) == before
 
 

@@ -346,7 +346,7 @@ MISTAKES = [
     ({"loops": 0}, ["config.model.loops=0", "at least 1"]),
     ({"gate": True}, ["config.model.gate=True", "norm_place=post"]),
     ({"randomised": -1}, ["config.model.randomised=-1"]),
-    ({"tied": True}, ["config.model.tied=True", "10 ids", "6 classes"]),
+    ({"tied": True}, ["config.model.tied=True", "10 input ids", "6 output classes"]),
 ]
 
 

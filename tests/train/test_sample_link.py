@@ -216,7 +216,7 @@ def test_batch_statistics_are_refused_below_gradients_of_each():
         return model, {**params, "state": {"mean": jnp.zeros(3)}}
 
     private = Treatment(gradient=lambda gradient: gradient, per_example=True, name="private")
-    with pytest.raises(UserError, match="keeps statistics of a batch"):
+    with pytest.raises(UserError, match="keeps batch statistics"):
         assemble(config_of(), [Treatment(model=with_statistics), private])
 
 
