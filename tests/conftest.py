@@ -6,6 +6,7 @@ them are read as widely as JAX and NumPy themselves read them: see READINGS.
 
 import gc
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 from assay.core.allocator import keep_memory
@@ -22,7 +23,8 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))  # subprocesses o
 # fusion emitters and the splitting of modules. Subprocesses inherit both.
 QUICKLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 os.environ.setdefault(QUICKLY, "1")
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
+if version("jaxlib").startswith("0.10."):  # later ones end the process at a flag that they do not know
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
 
 from collections.abc import Callable, Iterator  # noqa: E402
 from typing import Any  # noqa: E402
