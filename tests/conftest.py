@@ -19,8 +19,8 @@ CACHE.mkdir(parents=True, exist_ok=True)
 CACHE.chmod(0o700)  # a compilation cache amounts to code that will be run
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))  # subprocesses of tests share it
 
-# Tests compile far more than they compute. Of 28 s of compilation (20 small gradients), 9 are left without most optimizations, and 2 without
-# fusion emitters and the splitting of modules. Subprocesses inherit both.
+# Tests compile far more than they compute. Of 28 s of compilation (20 small gradients), 9 are left without most optimizations, and 2
+# without fusion emitters and the splitting of modules. Subprocesses inherit both.
 QUICKLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 os.environ.setdefault(QUICKLY, "1")
 if version("jaxlib").startswith("0.10."):  # later ones end the process at a flag that they do not know
