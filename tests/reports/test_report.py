@@ -392,7 +392,7 @@ def test_read_run_reads_a_work_directory(tmp_path):
 
 
 def test_read_run_names_what_is_wrong(tmp_path):
-    with pytest.raises(UserError, match=re.escape(f"{tmp_path} holds no results.json")):
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path} has no results.json")):
         read_run(tmp_path)
     broken = work_directory(tmp_path / "broken", metrics='{"step": \n{"step": 20}\n')
     with pytest.raises(UserError, match=r"metrics.jsonl, line 1 is not JSON"):

@@ -2,25 +2,17 @@
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from assay.core.tree import PyTree
+from assay.diagnostics.measurement import Attention
 from assay.infer.decode import free_running
 from assay.models.model import Model
 from assay.tasks.task import Task
 
 LENGTH = 10  # maximum number of input tokens that stays readable on a page
-
-
-class Attention(NamedTuple):
-    """Weights [layers, heads, query, key] in [0, 1] for one input, with its tokens and a caption."""
-
-    weights: np.ndarray
-    tokens: list[str]
-    caption: str
 
 
 def picture(model: Model, params: PyTree, task: Task) -> Attention | None:

@@ -47,6 +47,14 @@ class Plot(NamedTuple):
     scale: str = ""  # colour scale: "zero" starts at 0; "diverging" is centred on 0; "" is diverging if any value is negative
 
 
+class Attention(NamedTuple):
+    """Weights [layers, heads, query, key] in [0, 1] for one input, with its tokens and a caption."""
+
+    weights: np.ndarray
+    tokens: list[str]
+    caption: str
+
+
 class Measurement(NamedTuple):
     """Row of a diagnosis. If it does not apply, `value` is None and `reason` says why."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from assay.core.errors import UserError
-from assay.diagnostics.attention import Attention
+from assay.diagnostics.measurement import Attention
 
 
 class RunView(NamedTuple):
