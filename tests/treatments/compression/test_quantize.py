@@ -301,7 +301,11 @@ def test_training_with_rounded_activations_follows_them(tiny):
     _, state = run(made, 1)
     params, batch = state.params["model"], made.first_batch()
     small, stored = quantized(made.untreated, params, replace(INT8, activations="dynamic"))
-    assert error(logits_of(made.model, params, batch), logits_of(small, stored, batch)) < 0.01
+    found, wanted, plain = logits_of(made.model, params, batch), logits_of(small, stored, batch), logits_of(made.untreated, params, batch)
+    # Both round the same numbers, computed in another order: most rows agree to float32's precision. Where a number lies on the border
+    # between two steps, one rounds it up and the other down, and the row differs by less than rounding itself changes it.
+    assert np.median(np.abs(np.asarray(found) - wanted).max(axis=-1)) < 1e-5
+    assert error(found, wanted) < 0.5 * error(plain, wanted)
     gradient = jax.grad(lambda params: jnp.square(made.model.apply(params, batch).logits).sum())(params)
     assert all(
         float(jnp.abs(leaf).max()) > 0 for path, leaf in zip(paths(gradient), jax.tree.leaves(gradient), strict=True) if "up" in path
