@@ -126,7 +126,7 @@ def test_what_does_not_compare_is_told(study, tmp_path):
 def test_the_verb_prints_a_line_each(study, capsys):
     print_comparison(compare(runs_of([study]), "none", "test"))
     text = capsys.readouterr().out
-    assert "less none" in text and "better" in text and "Holm" in text and len(text.splitlines()) == 5
+    assert "minus none" in text and "better" in text and "Holm" in text and len(text.splitlines()) == 5
     command = [sys.executable, "-m", "experiments.compare", f"--workdir={study}", "--baseline=none", "--format=jsonl"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={"PYTHONPATH": f"{ROOT / 'lib'}:{ROOT}", "PATH": ""})
     assert done.returncode == 0, done.stderr
