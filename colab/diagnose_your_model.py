@@ -192,7 +192,7 @@ from assay.core.paired import difference_of, mean
 
 plain, other = (next(row for row in one.rows if row.name == "score").columns["test/score"] for one in (found, fixed))
 print(f"right in the plain model only: {int((plain > other).sum())} digits, in the other only: {int((other > plain).sum())}")
-difference = difference_of(mean, {"test/score": other}, {"test/score": plain})
+difference = difference_of(mean, {"test/score": other}, {"test/score": plain}, right=("score",))
 value, low, high = (100 * number for number in difference[:3])
 print(f"{value:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}, p = {difference.p_value:.4f}")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import EXPERIMENTS
+from verb_server import verb  # noqa: F401 - a fixture
 
 from assay.cli import diagnose as diagnosing
 from assay.cli.compare import card_of
