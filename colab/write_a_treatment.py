@@ -143,8 +143,8 @@ for name, treatments in variants.items():
 # last column.
 
 # %% tags=["compare"]
-from assay.verdicts.comparison import compare, runs_of
 from assay.reports.terminal.comparison import print_comparison
+from assay.verdicts.comparison import compare, runs_of
 
 comparisons = {metric: compare(runs_of(["runs"]), "control", "test", metric) for metric in ("accuracy", "nll")}
 for metric in comparisons:
