@@ -30,7 +30,7 @@ def test_a_config_of_ones_own_comes_first(tmp_path):
     copied = command(tmp_path, "list", "--copy=parity")
     assert copied.returncode == 0 and (tmp_path / "parity.py").read_text() == (ROOT / "experiments/reason/parity.py").read_text()
     twice = command(tmp_path, "list", "--copy=parity")
-    assert twice.returncode == 2 and "parity.py is there already" in twice.stderr
+    assert twice.returncode == 2 and "parity.py already exists" in twice.stderr
     (tmp_path / "parity.py").write_text("def get_config(variant):\n    raise ValueError('my own file')\n")
     own = command(tmp_path, "train", "--config=parity:tiny", "--workdir=runs/tiny")
     assert own.returncode == 2 and "my own file" in own.stderr and not (tmp_path / "runs").exists()

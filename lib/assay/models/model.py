@@ -51,6 +51,10 @@ class Model:
     """Pure functions `init(key, batch) -> params` and `apply(params, batch, *, key=None, train=False, edits={}) -> Output`.
 
     Raises UserError for an edit that no tap applies, and for any edit of a model that is not `editable`.
+
+    >>> model, params, task = assay.load("runs/tiny")
+    >>> isinstance(model, assay.Model), model.decode is not None
+    (True, True)
     """
 
     init: Callable[[jax.Array, Batch], PyTree]

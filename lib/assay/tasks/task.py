@@ -78,6 +78,13 @@ def is_likeliest(logits: jax.Array, classes: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class Task:
+    """A data set and its scoring: splits by name, how examples become batches, how answers are scored, and published results.
+
+    >>> _, _, task = assay.load("runs/tiny")
+    >>> isinstance(task, assay.Task), task.name, task.metrics[0]
+    (True, 'chomsky/parity_check', 'answer_accuracy')
+    """
+
     name: str
     vocabulary: Vocabulary
     splits: Sequence[str]  # names to list; for tasks with lengths, ranges such as "41-500" are also valid

@@ -66,6 +66,15 @@ def _same_model(model: Model, params: PyTree) -> tuple[Model, PyTree]:
 
 
 class Treatment(NamedTuple):
+    """Functions at the links of a run; each is the identity unless given. A treatment is a value: config, name and options make it.
+
+    >>> from dataclasses import replace
+    >>> half = assay.Treatment(settings=lambda train, model: (replace(train, steps=train.steps // 2), model), name="half the steps")
+    >>> rows = assay.run("parity:tiny", "runs/half", {"evaluate.splits": "iid"}, treatments=[half])
+    >>> rows[0]["treatment"], rows[0]["steps"]
+    ('half the steps', 10)
+    """
+
     settings: Callable[[Any, Mapping[str, Any]], Choices] = _same_settings  # early stopping, dropout; applied before anything is built
     task: Callable[[Task], Task] = _same  # changes the question and how the answer is read (a scratchpad)
     init: Callable[[Init], Init] = _same  # changes parameter initialization (an ensemble's)
