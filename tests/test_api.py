@@ -45,7 +45,18 @@ def test_no_submodule_replaces_a_name():
     assert done.returncode == 0, done.stderr
 
 
-def test_the_examples_of_the_docstrings_run(tmp_path, monkeypatch):
+@pytest.fixture
+def _as_before():
+    """What an example registers is gone afterwards."""
+    from assay.treatments.table import FACTORIES
+
+    known = dict(FACTORIES)
+    yield
+    FACTORIES.clear()
+    FACTORIES.update(known)
+
+
+def test_the_examples_of_the_docstrings_run(tmp_path, monkeypatch, _as_before):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("assay.cli.diagnose.FEW", (32, 0.2))  # examples, and seconds of timing: enough to see that all works
     finder, tried = doctest.DocTestFinder(recurse=False), 0
