@@ -167,7 +167,7 @@ def test_a_run_of_clients_counts_examples_and_names_rows_that_do_not_divide(tmp_
     loop.run(config_of(train__steps=3), str(tmp_path / "run"), [fed_avg(count=5, chosen=3, local=2, rows=5)], quiet=True)
     line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert line["examples_per_second"] * line["elapsed_seconds"] == pytest.approx(3 * 3 * 2 * 5)
-    with pytest.raises(UserError, match="fed_avg draws 3 rows a step"):
+    with pytest.raises(UserError, match="fed_avg draws 3 rows per step"):
         made = assemble(config_of(), [fed_avg(count=5, chosen=3, local=2, rows=5)])
         mesh = jax.sharding.AbstractMesh((2, 1, 1), ("data", "fsdp", "tensor"))
         loop._check_rows(made, mesh)
