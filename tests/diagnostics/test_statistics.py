@@ -79,7 +79,7 @@ def test_a_quantile():
 def test_names_of_statistics():
     assert statistic_of("mean") is mean
     for name in ("medium", "quantile", "auroc:0.5", "quantile:1.5"):
-        with pytest.raises(ValueError, match=r"unknown statistic|share"):
+        with pytest.raises(ValueError, match=r"unknown statistic|must be in"):
             statistic_of(name)
 
 
