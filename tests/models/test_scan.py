@@ -83,5 +83,5 @@ def test_less_is_kept_for_the_backward_pass(scan, remat):
 
 
 def test_mixers_take_whole_turns():
-    with pytest.raises(UserError, match=r"model\.scan.*2 mixers.*model\.depth=3"):
+    with pytest.raises(UserError, match=r"model\.scan.*mixers, 2,.*model\.depth=3"):
         make("decoder", depth=3, mixers=("attention", "lstm"), scan=True)
