@@ -1,4 +1,5 @@
-"""Benefits and costs of each compression treatment on digits, passages and SCAN: reproduces the README's compression table.
+"""Benefits and costs of each compression treatment on digits, passages and SCAN: reproduces the table of
+experiments/results/benchmarks.md.
 
     python -m experiments.compression --workdir=runs/compression --out=experiments/results/bench/compression.json
     python -m experiments.compression --workdir=runs/compression --only=digits

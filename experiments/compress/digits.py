@@ -9,7 +9,7 @@ Variants:  teacher    the CNN of experiments/vision/cnn_digits.py with all label
            alone      the same with a quarter of the channels and 50 labels; settings were chosen on `valid`
            tiny       a few steps; also with a variant: `alone,tiny`
 Cost:      two CPU cores, per seed: teacher about 1 min, alone 30 s, distilled 1 min
-Expected:  see README, "Compression"
+Expected:  see "Compression" in experiments/results/benchmarks.md
 Reference: Hinton et al. 2015 (arXiv 1503.02531)
 """
 

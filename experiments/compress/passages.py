@@ -9,7 +9,7 @@ Variants:  teacher    an encoder of two blocks with all labels
            alone      a BiLSTM with 200 labels; settings were chosen on `valid`
            tiny       a few steps; also with a variant: `alone,tiny`
 Cost:      two CPU cores, per seed: teacher 2 min, alone and distilled 1 min each
-Expected:  see README, "Compression"
+Expected:  see "Compression" in experiments/results/benchmarks.md
 Reference: Hinton et al. 2015 (arXiv 1503.02531); Tang et al. 2019 (arXiv 1903.12136), from BERT to a BiLSTM
 """
 

@@ -6,7 +6,7 @@ Variants:  wide       an encoder-decoder of width 256, on the random 80/20 split
            student    half as wide; a pipeline distils into it
            tiny       a few steps; also with a variant: `student,tiny`
 Cost:      two CPU cores, per seed: about 10 min
-Expected:  see README, "Compression"
+Expected:  see "Compression" in experiments/results/benchmarks.md
 Reference: Lake and Baroni, ICML 2018 (arXiv 1711.00350), for the task
 """
 

@@ -20,7 +20,8 @@ Expected:  accuracy at 41-500. lstm generalizes on parity and even pairs (1.00),
            (.52), which it fits on 1-40 (.98, .95; three seeds); with a cosine schedule and a curriculum over 12,000 updates it reaches
            .77 and .9995 (one seed). attention_automaton, five seeds, at 41-500 and 501-1000: parity 1.00 on all seeds (.9995 on one),
            cycle navigation 1.00 on four seeds, .99 and .72 on one. attention_network, modular arithmetic, five seeds: 1.00 on all
-           (.999 at 501-1000 on one). attention_stack, reverse string: 1.00. The README has further results next to published ones
+           (.999 at 501-1000 on one). attention_stack, reverse string: 1.00. experiments/results/README.md has further results
+           next to published ones
 Reference: Deletang et al., ICLR 2023 (arXiv 2207.02098), Table 2
 """
 

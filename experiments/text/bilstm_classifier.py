@@ -2,7 +2,7 @@
 
 Command:   python -m experiments.main --config=experiments/text/bilstm_classifier.py:package --workdir=runs/bilstm
 Variants:  package    passages of Python's standard library -> their package (8 classes); built-in data
-           imdb       IMDB film reviews -> positive or negative; needs imdb_reviews prepared by TFDS (see README)
+           imdb       IMDB film reviews -> positive or negative; needs imdb_reviews prepared by TFDS (see experiments/README.md)
            csv        your own files: --config.task.train=train.csv --config.task.test=test.csv
            tiny       a few steps; `imdb,tiny` and `csv,tiny` also use the built-in passages
 Cost:      two CPU cores: package about 10 min

@@ -3,7 +3,7 @@
 Command:   python -m experiments.main --config=experiments/vision/cnn_cifar.py:cnn --workdir=runs/cnn_cifar
 Variants:  cnn        filters 32-64-64, a dense layer of 64, Adam 1e-3, batch 64, 10 epochs (7,030 updates)
            tiny       the same on the built-in digits, a few steps
-Cost:      one GPU: about 2 min; two CPU cores: about 1 h. Needs CIFAR-10 prepared by TFDS (see README)
+Cost:      one GPU: about 2 min; two CPU cores: about 1 h. Needs CIFAR-10 prepared by TFDS (see experiments/README.md)
 Expected:  test accuracy of about 0.70; not run here, since CIFAR-10 cannot be downloaded
 Reference: ResNet-20 on CIFAR-10: 8.75 % test error (He et al. 2016, quoted in akamaster/pytorch_resnet_cifar10)
 """

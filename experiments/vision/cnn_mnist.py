@@ -3,7 +3,7 @@
 Command:   python -m experiments.main --config=experiments/vision/cnn_mnist.py:cnn --workdir=runs/cnn_mnist
 Variants:  cnn        filters 32-64, dropout before the output layer, Adam 1e-3, batch 64, 10 epochs (8,440 updates)
            tiny       the same on the built-in digits, a few steps
-Cost:      one GPU: about 1 min; two CPU cores: about 30 min. Needs MNIST prepared by TFDS (see README)
+Cost:      one GPU: about 1 min; two CPU cores: about 30 min. Needs MNIST prepared by TFDS (see experiments/README.md)
 Expected:  test accuracy of about 0.99; not run here, since MNIST cannot be downloaded
 Reference: LeNet-5 on MNIST: 0.95 % test error without distortions (LeCun's MNIST page, quoted in several repositories)
 """

@@ -4,7 +4,7 @@ Command:   python -m experiments.main --config=experiments/vision/resnet_cifar.p
 Variants:  resnet20   0.27 million parameters
            resnet56   0.85 million parameters
            tiny       the same on the built-in digits, a few steps; also with a variant: `resnet56,tiny`
-Cost:      one GPU: about 30 min (resnet20). Needs CIFAR-10 prepared by TFDS (see README)
+Cost:      one GPU: about 30 min (resnet20). Needs CIFAR-10 prepared by TFDS (see experiments/README.md)
 Expected:  close to the published error; not run here, since CIFAR-10 cannot be downloaded
 Reference: He et al. 2016: test error 8.75 % (ResNet-20), 6.97 % (ResNet-56), with BatchNorm, quoted in akamaster/pytorch_resnet_cifar10
 """

@@ -8,6 +8,7 @@ import pytest
 
 from assay.config.generated import chomsky
 from assay.core.errors import UserError
+from assay.data.loader import counted, sampler
 from assay.diagnostics.bring import bring
 from assay.diagnostics.subject import Run, Subject
 from assay.models.model import Model, Output
@@ -51,16 +52,32 @@ def test_a_part_of_the_training_examples(subject):
     assert not np.array_equal(shadow.params["kernel"], subject.again(8, members)["kernel"]), "another seed"
 
 
-def test_of_endless_examples_those_that_the_steps_have_come_to():
+def test_of_a_run_shorter_than_an_epoch_only_what_it_drew(subject):
+    drawn = [np.array([0, 3]), np.array([5, 19 + 20])]  # 39 is example 19 in the second epoch
+    short = replace(subject, run=Run({}, (), 2, drawn=lambda: iter(drawn)))
+    assert np.array_equal(short.members("train"), np.isin(short.places("train"), [0, 3, 5, 19])) and short.members("train").any()
+    half = np.arange(20) < 4
+    both = replace(subject, run=Run({}, (), 2, half, lambda: iter(drawn)))
+    assert np.array_equal(both.members("train"), np.isin(both.places("train"), [0, 3]))
+
+
+def test_of_endless_examples_those_that_the_steps_drew():
     def apply(params, batch, *, key=None, train=False, edits=None):
         return Output(jnp.zeros((*batch["inputs"].shape, 2)) + params["zero"], {})
 
     parity = build(chomsky("parity_check").to_dict(), 0)
     subject = Subject(Model(lambda key, batch: {}, apply), {"zero": jnp.zeros(())}, parity, "iid", examples=80)
-    first, last = parity.source("train").lengths
-    with pytest.raises(UserError, match="number of steps"):
+    source = parity.source("train")
+    with pytest.raises(UserError, match=r"Run\.drawn"):
         subject.members("train")
-    assert subject.places("train").max() // (last - first + 1) == 1, "two of each length"
-    for steps, share in ((0, 0.0), (1, 0.5), (2, 1.0)):
-        asked = replace(subject, run=Run({"train": {"batch_size": 1}}, (), steps))
-        assert asked.members("train").mean() == share and not asked.members("iid").any()
+    sample = sampler(source, 0, 4, [40], 1)
+    known = replace(subject, run=Run({}, (), 0))
+    for steps in (0, 1, 30):
+        parts = [counted(sample, step) for step in range(steps)]
+        known = replace(known, run=Run({}, (), steps, drawn=lambda parts=parts: iter(parts)))
+        used = {tuple(source.describe(source.fetch(part), i)["input"]) for part in parts for i in range(len(part))}
+        for split in ("train", "iid"):
+            inputs = [tuple(record["input"]) for record in known.answers(split).records]
+            assert known.members(split).tolist() == [one in used for one in inputs]
+    assert known.members("train").any() and known.members("iid").any(), "one bit is in every split"
+    assert not known.members("train").all() and not known.members("iid").all()

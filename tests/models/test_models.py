@@ -434,6 +434,9 @@ def test_an_nnx_model_trains_through_the_same_door():
     state = jax.jit(lambda key: init_state(key, {}, model, objective, optimizer, Treatment(), batch))(jax.random.key(0))
     assert set(paths(state.params)) == {"model/embed/embedding", "model/head/bias", "model/head/kernel"}
     assert "embedded" in model.apply(state.params["model"], batch).taps
+    with pytest.raises(UserError, match=r"edits at 'embedded': this model does not support edits"):
+        model.apply(state.params["model"], batch, edits={"embedded": jax.tree_util.Partial(jnp.zeros_like)})
+    assert dataclasses.replace(model) == model, "jit recognizes a copy"
     step, losses = jax.jit(make_step(model, objective, lambda gradient: gradient, optimizer)), []
     for _ in range(3):
         state, metrics = step(state, batch)

@@ -93,6 +93,8 @@ def test_a_product_of_patches_is_the_convolution(padding, side, strides):
 def test_it_has_no_dilation():
     with pytest.raises(ValueError, match="no dilation"):
         conv_as_product(drawn(0, 1, 5, 5, 1), drawn(1, 3, 3, 1, 1), (1, 1), "SAME", rhs_dilation=(2, 2))
+    with pytest.raises(ValueError, match="groups"):
+        conv_as_product(drawn(0, 1, 5, 5, 2), drawn(1, 3, 3, 1, 2), (1, 1), "SAME", feature_group_count=2)
 
 
 @pytest.mark.parametrize(

@@ -235,6 +235,19 @@ def test_batch_statistics_are_gathered_in_training_and_read_in_evaluation(treate
     assert model.apply(answering, toy_batch()).state == {}
 
 
+def test_an_objective_that_would_freeze_batch_statistics_is_refused():
+    plain = supervised(score)
+
+    def loss(*given):
+        mean, aux = plain.loss(*given)
+        return mean, aux._replace(output=None)
+
+    objective, optimizer = Objective(plain.init, loss), optax.sgd(0.1)
+    state = init_state(KEY, {}, normalising(), objective, optimizer, Treatment(), toy_batch())
+    with pytest.raises(UserError, match=r"keeps batch statistics.*Aux\.output"):
+        make_step(normalising(), objective, lambda gradient: gradient, optimizer)(state, toy_batch())
+
+
 # -- checkpoints --------------------------------------------------------------------------------------------------------------
 
 

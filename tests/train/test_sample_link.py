@@ -13,6 +13,7 @@ from test_laws import bits
 from assay.core.errors import UserError
 from assay.core.rng import example_keys, integers
 from assay.data.loader import Drawn, drawn
+from assay.evals.evaluate import batches
 from assay.train import loop
 from assay.train.experiment import assemble
 from assay.train.objective import Objective
@@ -58,7 +59,8 @@ def test_rows_without_weight_change_no_bit():
         batch = made.first_batch()
         weight = batch["weight"]
         assert 0 < weight.sum() < ROWS and weight.dtype == np.float32, "some rows count and some do not"
-        assert set(batch["id"][weight == 0]) == {index} and np.array_equal(batch["domain"], batch["id"] % 3)
+        assert set(batch["id"][weight == 0]) <= set(batch["id"][weight > 0]), "an example that counts stands in a row that does not"
+        assert np.array_equal(batch["domain"][weight > 0], batch["id"][weight > 0] % 3)
         assert made.rows == ROWS and made.examples == pytest.approx(RATE * 718, rel=0.3)
         ends.append([bits(part) for part in stepped(made)])
     assert ends[0] == ends[1], "whatever example stands in such a row"
@@ -67,6 +69,8 @@ def test_rows_without_weight_change_no_bit():
     step = jax.jit(make_step(made.model, made.objective, made.treatment.gradient, made.optimizer))
     (alone, metrics), (among, others) = step(states[0], few), step(states[1], batch)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), (alone.params, metrics), (among.params, others))
+    strange = np.where((weight > 0).reshape(-1, 1, 1, 1), batch["inputs"], 7.0).astype(np.float32)
+    assert bits(step(states[1], {**batch, "inputs": strange})[0]) == bits(among), "whatever stands in such a row"
     empty, nothing = step(states[1], {**batch, "weight": np.zeros_like(weight)})
     assert bits(empty.params) == bits(states[1].params) and float(nothing["loss"]) == float(nothing["grad_norm"]) == 0.0
 
@@ -85,7 +89,7 @@ def test_batches_name_their_examples_in_every_epoch():
     assert (made.rows, made.examples) == (12, 12.0)
 
 
-def test_an_index_below_zero_raises():
+def test_an_index_below_zero_raises(tiny):
     with pytest.raises(IndexError, match="index -1 of a split of 718 examples"):
         assemble(config_of(), [Treatment(sample=lambda sample, source: lambda step: np.array([3, -1]))])
     source = assemble(config_of(), []).source
@@ -93,6 +97,33 @@ def test_an_index_below_zero_raises():
         with pytest.raises(IndexError, match="index -1"):
             fetch(np.array([-1]))
     assert np.array_equal(source.fetch(np.array([718])).input, source.fetch(np.array([0])).input), "the next epoch"
+    endless = assemble(tiny("lstm"), []).source
+    for fetch in (endless.fetch, endless.length_of):
+        with pytest.raises(IndexError, match="index -1 of an endless split"):
+            fetch(np.array([4, -1]))
+
+
+def test_a_row_that_does_not_count_never_sets_the_length(tiny):
+    def arrow(sample, source):
+        short, long = source.index_of(np.arange(2), 1), source.index_of(np.arange(2), source.lengths[1])
+        return lambda step: Drawn(np.concatenate([short, long]), np.array([1.0, 1.0, 0.0, 0.0]))
+
+    made = assemble(tiny("lstm", {"train.buckets": "4"}), [Treatment(sample=arrow)])
+    batch, widest = made.first_batch(), made.task.width(made.source.lengths[1])
+    assert batch["inputs"].shape[1] < widest and batch["weight"].tolist() == [1.0, 1.0, 0.0, 0.0]
+    assert (batch["inputs"][2:] == batch["inputs"][0]).all()
+
+
+def test_a_column_of_a_sample_replaces_no_other():
+    taken = Treatment(sample=lambda sample, source: lambda step: Drawn(sample(step), columns={"targets": np.zeros(12, np.int32)}))
+    with pytest.raises(ValueError, match="'targets', which the batch already has"):
+        assemble(config_of(), [taken])
+
+
+def test_evaluation_names_its_examples_too():
+    made = assemble(config_of(), [])
+    for examples, batch in batches(made.task, "valid", made.settings.evaluate):
+        assert batch["id"].dtype == np.int32 and np.array_equal(batch["id"], examples.id)
 
 
 def test_an_arrow_sees_the_labels_of_its_source(tiny):
@@ -206,7 +237,8 @@ def test_rows_are_not_mixed_below_gradients_of_each():
             compose(listed)
     with pytest.raises(UserError, match="List 'rounds' after it"):
         compose([rounds, private])
-    composed = compose([private, rounds, accumulate(2)])
+    composed = compose([compose([private]), compose([rounds]), accumulate(2)])
+    assert links([compose([private, rounds])]) == {"gradient": ["private + rounds"]}, "a composition acts where its members do"
     assert composed.mixes and composed.per_example and not compose([accumulate(2)]).mixes
     compose([rounds, mixup])
 

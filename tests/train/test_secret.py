@@ -41,7 +41,8 @@ def no_secret(monkeypatch):
 
 def train(folder: Path, steps: int = 2, asks: bool = True) -> dict:
     """The parameters of a run after so many steps."""
-    loop.run(config_of(train__steps=steps, train__batch_size=8), str(folder), [noisy(asks)], quiet=True)
+    config = config_of(train__steps=steps, train__batch_size=8, evaluate__splits="valid", evaluate__batch_size=64)
+    loop.run(config, str(folder), [noisy(asks)], quiet=True)
     state = restore(assemble(config_of(train__steps=steps, train__batch_size=8), [noisy(asks)]), folder)
     return {"key": jax.random.key_data(state.key), **state.params["model"]["head"]}
 
@@ -53,7 +54,9 @@ def same(first: dict, second: dict) -> bool:
 def test_a_secret_changes_noise_and_sample_and_is_written_nowhere(tmp_path, monkeypatch):
     published, ignored = train(tmp_path / "published"), train(tmp_path / "unasked", asks=False)
     assert same(published, ignored), "without a secret it is the published seed's"
-    assert secret.origin(tmp_path / "published" / "secret.json") == "published seed"
+    for folder, said in (("published", "randomness: published seed"), ("unasked", None)):
+        rows = json.loads((tmp_path / folder / "results.json").read_text())["rows"]
+        assert rows and {row.get("note") for row in rows} == {said}
     plain = assemble(config_of(), [noisy()])
     monkeypatch.setenv(secret.VARIABLE, FIRST)
     hidden = train(tmp_path / "hidden")
@@ -62,7 +65,8 @@ def test_a_secret_changes_noise_and_sample_and_is_written_nowhere(tmp_path, monk
     made = assemble(config_of(), [noisy()])
     assert not np.array_equal(made.sample(0), plain.sample(0)) and made.source.seed != plain.source.seed
     assert same(train(tmp_path / "unasked_again", asks=False), ignored), "a treatment that does not ask has none"
-    assert secret.origin(tmp_path / "hidden" / "secret.json") == "secret key"
+    rows = json.loads((tmp_path / "hidden" / "results.json").read_text())["rows"]
+    assert rows and {row["note"] for row in rows} == {"randomness: secret key"}
     state = made.hidden(jax.jit(made.init_state)(made.key, {}, made.first_batch()))
     kept = [FIRST.encode(), secret.words(FIRST.encode()).tobytes(), np.asarray(jax.random.key_data(state.key)).tobytes()]
     kept += [str(made.source.seed).encode()]

@@ -1,5 +1,8 @@
 """Training a run again with another seed on a part of its examples, and loading any kept checkpoint of a run."""
 
+import json
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -55,6 +58,22 @@ def test_what_members_must_be(run):
     endless = assay.config.override(assay.config.load("parity:tiny"), {"evaluate.splits": "iid"})
     with pytest.raises(UserError, match="unlimited"):
         assay.run(endless, run.with_name("endless"), treatments=[only(np.ones(4, bool))])
+
+
+def test_a_run_that_reads_another_run_or_a_treatment_of_a_notebook(run, tmp_path):
+    everyone = np.ones(718, bool)
+    shutil.copytree(run, tmp_path / "stage")
+    config = json.loads((tmp_path / "stage" / "config.json").read_text())
+    (tmp_path / "stage" / "config.json").write_text(json.dumps(config | {"treatments": [f"inherit:from={run}"]}))
+    with pytest.raises(UserError, match=r"inherit:from=.* reads a run that was trained on all"):
+        again(tmp_path / "stage")(0, everyone)
+    plain = assay.Treatment(gradient=lambda gradient: lambda *given: gradient(*given), name="mine")
+    kept = assay.config.override(assay.config.load("parity:tiny"), {"evaluate.splits": "iid"})
+    kept.task, kept.model = assay.config.digits(), assay.config.mlp()
+    assay.run(kept, tmp_path / "mine", SMALL, treatments=[plain])
+    with pytest.raises(UserError, match=r"trained with treatments .*'mine'"):
+        again(tmp_path / "mine")(0, everyone)
+    assert same(again(tmp_path / "mine", [plain])(0, everyone), assay.load(tmp_path / "mine", [plain])[1])
 
 
 def test_a_subset_holds_its_members_and_no_others():

@@ -16,7 +16,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, replace
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from absl import flags
 from assay.cli.command import launch
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
+from assay.data.loader import counted
 from assay.diagnostics.measurement import Measurement
 from assay.diagnostics.subject import Run, Subject, choosing, held_out
 from assay.diagnostics.table import DIAGNOSTICS, examine
@@ -57,7 +58,7 @@ def diagnose(workdir: str | Path, quick: bool = False) -> Diagnosis:
     state = restore(made, workdir)
     examples, seconds = FEW if quick else FULL
     params = final_params(state, made.treatment)["model"]
-    run = Run(folder.read_config(), tuple(made.settings.treatments), int(state.step))
+    run = _run(made, folder)
     subject = Subject(
         made.model, params, made.task, held_out(made.task), examples, _history(folder), _begun(made), seconds, run=run, again=again(workdir)
     )
@@ -182,6 +183,13 @@ def _suggestions(workdir: str | Path, subject: Subject, rows: Sequence[Measureme
         return recommend(workdir, chosen), failed
     except Exception as error:
         return [], [f"the suggestions: {type(error).__name__}: {' '.join(str(error).split())[:300]}"]
+
+
+def _run(made: Experiment, folder: WorkDir) -> Run:
+    """Returns the facts of a finished run: its treated settings, and the steps taken up to its newest checkpoint."""
+    settings, steps = made.settings, max(int(path.name) for path in folder.checkpoints.iterdir() if path.name.isdecimal())
+    config = {**folder.read_config(), "train": asdict(settings.train), "model": dict(settings.model)}
+    return Run(config, tuple(settings.treatments), steps, drawn=lambda: (counted(made.sample, step) for step in range(steps)))
 
 
 def _notes(folder: WorkDir, step: int) -> list[str]:

@@ -7,7 +7,7 @@ Lengths are bucketed: a batch is padded to the upper end of its bucket. XLA comp
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +43,12 @@ def bucket_of(length: int, ends: list[int]) -> int:
 def drawn(found: Drawn | np.ndarray) -> Drawn:
     """Converts the result of a Sample to a record."""
     return found if isinstance(found, Drawn) else Drawn(np.asarray(found))
+
+
+def counted(sample: Sample, step: int) -> np.ndarray:
+    """Returns the indices of the examples that count in a step, int64 [n]: those whose weight is above 0."""
+    found = drawn(sample(step))
+    return (found.indices if found.weight is None else found.indices[found.weight > 0]).reshape(-1)
 
 
 def sampler(source: Source, seed: int, batch_size: int, ends: list[int], block: int) -> Sample:
@@ -115,18 +121,37 @@ def stacked(
     """Returns the batches of steps `start` to `start + count - 1` under a leading axis of `block` steps; the last batch fills the rest.
 
     Besides the arrays from `encode`, a batch has `id`, int32: the index of each example within an epoch, modulo 2^31 for an endless split.
-    Weights of the sample multiply those of `encode`.
+    Weights of the sample multiply those of `encode`. A row of weight 0 holds one of the examples that count, so it never sets the length.
     `rows` selects the rows that this process makes; the padded length is still that of the longest example in the whole batch.
     The examples of all steps are fetched and encoded at once, each row independently: small batches take as few calls as large ones.
     """
     steps = [drawn(sample(step)) for step in range(start, start + count)]
-    indices = np.stack([one.indices for one in steps])
+    indices, weight = np.stack([one.indices for one in steps]), _weights(steps)
+    if weight is not None and (weight > 0).any():
+        indices = np.where(weight > 0, indices, indices[weight > 0][0])
     tokens = width(bucket_of(int(source.length_of(indices.reshape(-1)).max()), ends))
     own = indices[:, rows]
-    made = {**encode(source.fetch(own.reshape(-1)), tokens), "id": (own.reshape(-1) % (source.size or 2**31)).astype(np.int32)}
+    made = {**encode(source.fetch(own.reshape(-1)), tokens), "id": id_of(own.reshape(-1), source.size)}
     batches = {name: array.reshape(*own.shape, *array.shape[1:]) for name, array in made.items()}
-    weights = [one.weight for one in steps if one.weight is not None]
-    if weights:
-        batches["weight"] = batches["weight"] * np.stack(weights)[:, rows].astype(batches["weight"].dtype)
-    batches |= {name: np.stack([one.columns[name] for one in steps])[:, rows] for name in steps[0].columns}
+    if weight is not None:
+        batches["weight"] = batches["weight"] * weight[:, rows].astype(batches["weight"].dtype)
+    columns = {name: np.stack([one.columns[name] for one in steps])[:, rows] for name in steps[0].columns}
+    if taken := columns.keys() & batches.keys():
+        raise ValueError(f"the sample returns the column {min(taken)!r}, which the batch already has. Rename it in Drawn.columns.")
+    batches |= columns
     return batches if count == block else {name: array[np.minimum(np.arange(block), count - 1)] for name, array in batches.items()}
+
+
+def id_of(indices: np.ndarray, size: int | None = None) -> np.ndarray:
+    """Returns the `id` column of a batch, int32 [n]: each index within an epoch of `size` examples, modulo 2^31 for an endless split."""
+    return (indices % (size or 2**31)).astype(np.int32)
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _weights(steps: Sequence[Drawn]) -> np.ndarray | None:
+    """Returns the weights of several steps, [steps, rows, ...]; None if no step has weights."""
+    if all(one.weight is None for one in steps):
+        return None
+    return np.stack([np.ones(one.indices.shape) if one.weight is None else np.asarray(one.weight) for one in steps])

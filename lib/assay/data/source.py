@@ -10,7 +10,7 @@ No leakage: for a length with more than 2**30 inputs, a hash of the content assi
 the string belongs to its role. For a length with fewer inputs, splits inevitably share strings.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -66,11 +66,7 @@ class Source:
 
 def row_of(indices: np.ndarray, size: int) -> np.ndarray:
     """Returns the row of each index in a split of `size` examples, in any epoch. Raises IndexError for a negative index."""
-    indices = np.asarray(indices, np.int64)
-    lowest = int(indices.min(initial=0))
-    if lowest < 0:
-        raise IndexError(f"index {lowest} of a split of {size:,} examples: indices are at least 0. Rows that do not count have weight 0.")
-    return indices % size
+    return _non_negative(indices, f"of a split of {size:,} examples") % size
 
 
 def padded(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -138,7 +134,7 @@ def generated(
         return parts[0], parts[1], parts[2]
 
     def fetch(indices: np.ndarray) -> Examples:
-        indices = np.asarray(indices, np.int64)
+        indices = _non_negative(indices, "of an endless split")
         keys, length = example_keys(f"{name}/{split}", seed, indices), first + indices % (last - first + 1)
         groups = [np.flatnonzero(length == value) for value in np.unique(length)]
         made = [of_length(keys[rows], int(length[rows[0]])) for rows in groups]
@@ -149,7 +145,7 @@ def generated(
         return Examples(indices, length, inputs, width, targets, counted, slots)
 
     def length_of(indices: np.ndarray) -> np.ndarray:
-        return first + np.asarray(indices) % (last - first + 1)
+        return first + _non_negative(indices, "of an endless split") % (last - first + 1)
 
     def index_of(ordinals: np.ndarray, length: int) -> np.ndarray:
         return np.asarray(ordinals, np.int64) * (last - first + 1) + (length - first)
@@ -197,6 +193,29 @@ def content_hash(tokens: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         weights = mix(GOLDEN * np.arange(1, tokens.shape[1] + 1, dtype=np.uint64))
         return mix(((tokens.astype(np.uint64) + np.uint64(1)) * weights[None, :]).sum(axis=1, dtype=np.uint64) + np.uint64(tokens.shape[1]))
+
+
+def occurring(inputs: Sequence[Sequence[int]], source: Source, parts: Iterable[np.ndarray]) -> np.ndarray:
+    """Returns which of n token sequences occur as inputs of a split's examples: bool [n].
+
+    Args:
+      parts: indices of the examples, int64 [any], in parts that are fetched one after the other.
+    """
+    wanted = np.array([content_hash(np.array([tokens]))[0] for tokens in inputs])
+    found = np.zeros(len(wanted), bool)
+    for indices in parts:
+        examples = source.fetch(indices)
+        for length in np.unique(examples.input_length):
+            found |= np.isin(wanted, content_hash(examples.input[examples.input_length == length, :length]))
+    return found
+
+
+def _non_negative(indices: np.ndarray, where: str) -> np.ndarray:
+    indices = np.asarray(indices, np.int64)
+    lowest = int(indices.min(initial=0))
+    if lowest < 0:
+        raise IndexError(f"index {lowest} {where}: indices are at least 0. Rows that do not count have weight 0.")
+    return indices
 
 
 def _pad(groups: list[np.ndarray], parts: list[np.ndarray], n: int) -> np.ndarray:

@@ -9,7 +9,7 @@ Examples are spread evenly over a split's lengths and are the same for every mod
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -19,7 +19,8 @@ import numpy as np
 
 from assay.core.errors import UserError
 from assay.core.tree import PyTree, widened
-from assay.data.source import Examples, Source
+from assay.data.loader import id_of
+from assay.data.source import Examples, Source, occurring, row_of
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.evals.evaluate import Answer, EvaluateConfig, compiled, evaluate
 from assay.evals.rows import HEADLINES, LOWER_IS_BETTER
@@ -48,10 +49,11 @@ class Answers(NamedTuple):
 class Run(NamedTuple):
     """Training run that the parameters come from, as far as a privacy accountant, a membership test or an audit needs it."""
 
-    config: Mapping[str, Any]  # as in config.json
+    config: Mapping[str, Any]  # as in config.json, with the settings that treatments chose
     treatments: Sequence[str]
-    steps: int  # steps taken
-    members: np.ndarray | None = None  # bool [size of `train`]: examples used in training; None: all
+    steps: int  # steps taken; with early stopping, those after the best checkpoint included
+    members: np.ndarray | None = None  # bool [size of `train`]: examples available to training; None: all
+    drawn: Callable[[], Iterable[np.ndarray]] | None = None  # indices of the training examples of each step taken; None: unknown
 
 
 @dataclass(frozen=True)
@@ -113,24 +115,29 @@ class Subject:
         return np.array([record["id"] for record in self.answers(split).records], np.int64)
 
     def members(self, split: str) -> np.ndarray:
-        """Returns which examples of `answers` were available to training: bool [n].
+        """Returns which examples of `answers` were used in training: bool [n].
 
-        For `train` these are all examples, or those of `run.members`. For an endless split they are those reached by the steps taken.
-        Other splits share no examples with training, so none of theirs were.
+        For a finite task these are the examples of `train` that the steps of the run have drawn; if these are unknown, those of
+        `run.members`, or all of them. Its other splits share no examples with training. For a task with endless training examples, an
+        example of any split was used if its input occurred in training; short strings inevitably occur in several splits.
 
-        Raises UserError for an endless training split if the number of steps is unknown.
+        Raises UserError for endless training examples if it is unknown which were drawn.
         """
-        places, source = self.places(split), self.task.source(split)
+        places, source = self.places(split), self.task.source("train")
+        drawn = None if self.run is None else self.run.drawn
+        if source.size is None:
+            if drawn is None:
+                raise UserError(f"{self.task.name} generates endless training examples, and the drawn ones are unknown: pass Run.drawn.")
+            return occurring([record["input"] for record in self.answers(split).records], source, drawn())
         if split != "train":
             return np.zeros(len(places), bool)
-        if self.run is not None and self.run.members is not None:
-            return np.asarray(self.run.members, bool)[places]
-        if source.size is not None:
-            return np.ones(len(places), bool)
-        if self.run is None:
-            raise UserError(f"{self.task.name} generates endless training examples, and the number of steps taken is unknown: pass run=.")
-        lengths = source.lengths[1] - source.lengths[0] + 1
-        return places // lengths < self.run.steps * self.run.config["train"]["batch_size"]
+        used = np.ones(source.size, bool) if self.run is None or self.run.members is None else np.array(self.run.members, bool)
+        if drawn is not None:
+            reached = np.zeros(source.size, bool)
+            for indices in drawn():
+                reached[row_of(indices, source.size)] = True
+            used &= reached
+        return used[places]
 
     def first(self, rows: int, split: str = "", again: bool = False) -> dict[str, Any]:
         """Returns a batch of up to `rows` examples of all lengths of a split, padded to the longest. With `again`, examples repeat as
@@ -138,7 +145,8 @@ class Subject:
         source = limited(self.task.source(split or self.split), max(rows, 1))
         rows = rows if again else min(rows, source.size or rows)
         examples = source.fetch(np.resize(source.indices(1), rows))
-        return {**self.task.encode(examples, self.task.width(source.lengths[1])), "weight": np.ones(rows, np.float32)}
+        encoded = self.task.encode(examples, self.task.width(source.lengths[1]))
+        return {**encoded, "weight": np.ones(rows, np.float32), "id": id_of(examples.id)}
 
     def groups(self, rows: int, split: str = "") -> np.ndarray | None:
         """Returns the cluster of each example in `first`: str [n], or None."""

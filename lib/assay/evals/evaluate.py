@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from assay.config.schema import require
 from assay.core.tree import PyTree
-from assay.data.loader import bucket_ends
+from assay.data.loader import bucket_ends, id_of
 from assay.data.source import Examples, Source
 from assay.dist.mesh import batch_sharding, everywhere, spread
 from assay.dist.shard import on_mesh
@@ -88,6 +88,7 @@ def batches(task: Task, split: str, config: EvaluateConfig, multiple_of: int = 1
             examples = source.fetch(np.resize(chosen, rows))
             batch = dict(task.encode(examples, task.width(high)))
             batch["weight"] = (np.arange(rows) < len(chosen)).astype(np.float32)
+            batch["id"] = id_of(examples.id)
             yield examples, batch
 
 

@@ -22,14 +22,19 @@ from assay.nn.tap import editing, recorded
 Batch = Mapping[str, jax.Array]  # arrays with one leading axis of examples; "weight" is always present, and 0 for rows that do not count
 
 
+STATE = "state"  # part of a model's parameters that the model itself updates in training, without gradients (batch statistics)
+
+
 class Output(NamedTuple):
+    """Result of `Model.apply`."""
+
     logits: PyTree  # an array, or one array per head by name
     taps: Mapping[str, jax.Array]  # all taps by path; under jit, unused taps cost nothing
-    state: Mapping[str, PyTree] = {}  # new params["state"] in training, not updated by gradients (batch statistics); {} for most
+    state: Mapping[str, PyTree] = {}  # new params["state"] in training, not updated by gradients; {} for most
 
     @property
     def axes(self) -> Mapping[str, str]:
-        """Axes of each tap, in the words of nn/tap.py. Empty for a model from elsewhere, which does not declare them."""
+        """Axes of each tap, in the words of nn/tap.py. Empty for an external model, which does not declare them."""
         return getattr(self.taps, "axes", {})
 
 
@@ -68,6 +73,10 @@ class Model:
     editable: bool = False  # True if `apply` accepts edits
     stream: tuple[str, ...] = ()  # taps of the residual stream in the order of evaluation, read by `readout`; () if there is none
     source_stream: tuple[str, ...] = ()  # the same for an encoder whose output a decoder attends to
+
+    def __post_init__(self) -> None:
+        if not self.editable and not isinstance(self.apply, _Uneditable):
+            object.__setattr__(self, "apply", _Uneditable(self.apply))
 
     def readout(self, params: PyTree, residual: jax.Array) -> jax.Array:
         """Returns logits [rows, outputs] for rows of the residual stream [rows, width] (a logit lens; nostalgebraist 2020).
@@ -114,15 +123,6 @@ def from_linen(module: nn.Module, init_cache: Callable[[PyTree, Batch, int], PyT
     return Model(init, apply, Decode(init_cache, extend) if init_cache else None, module, convolves=convolves, editable=True)
 
 
-def refuse_edits(edits: Mapping[str, Any] | None) -> None:
-    """Raises UserError if edits are given to a model that has no taps or was made elsewhere."""
-    if edits:
-        raise UserError(
-            f"edits at {', '.join(map(repr, edits))}: this model does not support edits (Model.editable is False). "
-            "Use a model that was built from the config of a neural network."
-        )
-
-
 def with_heads(model: Model, heads: tuple[tuple[str, int], ...]) -> Model:
     """Returns the model with its logits split into one array per head by name: slices of the last axis.
 
@@ -137,6 +137,21 @@ def with_heads(model: Model, heads: tuple[tuple[str, int], ...]) -> Model:
         return output._replace(logits=logits)
 
     return replace(model, apply=apply, decode=None)
+
+
+@dataclass(frozen=True)
+class _Uneditable:
+    """The `apply` of a model that is not editable: an edit would have no effect, which looks like a finding."""
+
+    plain: Callable[..., Output]
+
+    def __call__(self, params: PyTree, batch: Batch, **keywords: Any) -> Output:
+        if edits := keywords.pop("edits", None):
+            raise UserError(
+                f"edits at {', '.join(map(repr, edits))}: this model does not support edits (Model.editable is False). "
+                "Use a model that was built from the config of a neural network."
+            )
+        return self.plain(params, batch, **keywords)
 
 
 def _put(new: jax.Array, old: jax.Array) -> jax.Array:

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from assay.config.schema import require
 from assay.core.errors import UserError, unknown
-from assay.models.model import Batch, Decode, Model, Output, Vocabulary, refuse_edits
+from assay.models.model import Batch, Decode, Model, Output, Vocabulary
 
 MAX_ORDER = 6
 FALLBACK = 0.5  # the discount if no n-gram occurred exactly once, where the estimate is undefined
@@ -83,8 +83,7 @@ def ngram(config: NgramConfig, vocabulary: Vocabulary, dtype: jnp.dtype) -> Mode
         return jnp.log(probabilities).reshape(*tokens.shape, vocabulary.outputs), history[:, tokens.shape[1] :]
 
     def apply(params: Params, batch: Batch, *, key=None, train=False, edits=None) -> Output:
-        del key, train  # the model is deterministic and has no taps
-        refuse_edits(edits)
+        del key, train, edits  # the model is deterministic and has no taps
         return Output(extend(params, init_cache(params, batch, 0), batch["inputs"])[0], {})
 
     return Model(

@@ -33,11 +33,13 @@ def trained_conv(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **
 
 
 def conv_as_product(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **keywords: Any) -> jax.Array:
-    """Computes `jax.lax.conv_general_dilated` of NHWC pictures as one product of patches, with the same parameters.
+    """Computes `jax.lax.conv_general_dilated` of NHWC images as one product of patches, with the same parameters.
 
     XLA:CPU computes a convolution inside a loop (an attack's steps, a client's updates) 3 to 20 times slower than outside; a product is as
-    fast in both. The patches take kernel height x width times the memory of the pictures. For `nn.Conv(conv_general_dilated=...)`.
+    fast in both. The patches take kernel height x width times the memory of the images. For `nn.Conv(conv_general_dilated=...)`.
     """
+    if keywords.get("feature_group_count", 1) != 1:
+        raise ValueError("a convolution as a product has no groups of features")
     if keywords.get("rhs_dilation") not in (None, (1, 1)) or keywords.get("lhs_dilation") not in (None, (1, 1)):
         raise ValueError("a convolution as a product has no dilation")
     (height, width, channels, out), (down, across) = kernel.shape, tuple(strides)

@@ -17,14 +17,14 @@ from assay.data.source import Source
 from assay.dist.mesh import MeshConfig
 from assay.evals.evaluate import FORCED, EvaluateConfig, make_answer
 from assay.models.families import build as build_model
-from assay.models.model import Batch, Model, Output
+from assay.models.model import STATE, Batch, Model, Output
 from assay.models.precision import PrecisionConfig
 from assay.tasks.table import build as build_task
 from assay.tasks.task import Score, Task
 from assay.train.checkpoint import CheckpointConfig
 from assay.train.objective import OBJECTIVES, Objective, ObjectiveConfig
 from assay.train.optim import OptimizerConfig, make_optimizer, make_schedule
-from assay.train.state import INHERITED, STATE, TrainState, init_params, init_state
+from assay.train.state import INHERITED, TrainState, init_params, init_state
 from assay.train.treatment import Treatment, compose, links
 
 TRAINING = ("init", "objective", "gradient", "optimizer", "sample")  # links used in training only
@@ -224,8 +224,8 @@ def _size(sample: Sample) -> tuple[int, float]:
     first = drawn(sample(0))
     if first.weight is None:
         return len(first.indices), float(first.indices.size)
-    weights = [drawn(sample(step)).weight for step in range(COUNTED)]
-    return len(first.indices), float(np.mean([np.count_nonzero(weight) for weight in weights if weight is not None]))
+    found = [drawn(sample(step)) for step in range(COUNTED)]
+    return len(first.indices), float(np.mean([one.indices.size if one.weight is None else np.count_nonzero(one.weight) for one in found]))
 
 
 def _training_score(task: Task) -> Score:

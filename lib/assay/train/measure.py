@@ -5,13 +5,13 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import numpy as np
 from jax.sharding import Mesh
 
+from assay.core.secret import origin
 from assay.core.tree import PyTree
-from assay.data.loader import drawn
-from assay.data.source import content_hash
-from assay.evals.evaluate import EvaluateConfig, compiled, evaluate, make_answer, size
+from assay.data.loader import counted
+from assay.data.source import occurring
+from assay.evals.evaluate import compiled, evaluate, make_answer, size
 from assay.evals.rows import rows
 from assay.evals.vote import BEST, VOTE, key_of, make_draw, names
 from assay.models.families import label
@@ -65,17 +65,19 @@ def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, label
         folder.write_predictions(split, records)
         measured = rows(records, task, split, labels._asdict(), by_length=source.size is None)
         if draw is not None:
-            measured = [_noted(row, evaluation) if row["metric"].startswith((VOTE, BEST)) else row for row in measured]
+            drawn = f"{evaluation.samples} answers drawn at temperature {evaluation.temperature:g}"
+            measured = [_said(row, drawn) if row["metric"].startswith((VOTE, BEST)) else row for row in measured]
         if split == "iid":
             share = seen_in_training(made, records, labels.steps)
             measured = [row | {"seen_in_training": share} for row in measured]
+        if made.treatment.secret:
+            measured = [_said(row, f"randomness: {origin(folder.secret)}") for row in measured]
         found += measured
     return found
 
 
-def _noted(row: dict[str, Any], config: EvaluateConfig) -> dict[str, Any]:
-    """Adds the number and temperature of sampled answers to a row's note."""
-    text = f"{config.samples} answers drawn at temperature {config.temperature:g}"
+def _said(row: dict[str, Any], text: str) -> dict[str, Any]:
+    """Adds a text to a row's note."""
     return row | {"note": "; ".join(part for part in (text, row.get("note", "")) if part)}
 
 
@@ -84,12 +86,5 @@ def seen_in_training(made: Experiment, records: Sequence[Mapping[str, Any]], ste
 
     Short strings inevitably collide.
     """
-    wanted = np.array([content_hash(np.array([record["input"]]))[0] for record in records])
-    seen = np.zeros(len(wanted), bool)
-    for step in range(min(steps, SEEN_STEPS)):
-        seen_then = drawn(made.sample(step))
-        counts = slice(None) if seen_then.weight is None else seen_then.weight > 0
-        examples = made.source.fetch(seen_then.indices[counts].reshape(-1))
-        for length in np.unique(examples.input_length):
-            seen |= np.isin(wanted, content_hash(examples.input[examples.input_length == length, :length]))
-    return float(seen.mean())
+    parts = (counted(made.sample, step) for step in range(min(steps, SEEN_STEPS)))
+    return float(occurring([record["input"] for record in records], made.source, parts).mean())

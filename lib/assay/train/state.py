@@ -10,12 +10,11 @@ import optax
 from assay.core import rng
 from assay.core.errors import UserError
 from assay.core.tree import PyTree, differing, merge, partition, widened
-from assay.models.model import Batch, Model
+from assay.models.model import STATE, Batch, Model
 from assay.train.objective import MODEL, Objective
 from assay.train.treatment import Treatment
 
 INHERITED = "inherited"
-STATE = "state"  # part of a model's parameters that the model itself updates in training, without gradients
 
 
 class TrainState(NamedTuple):

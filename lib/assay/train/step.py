@@ -15,7 +15,7 @@ from assay.core.tree import PyTree, differing, merge, widened
 from assay.dist.mesh import everywhere
 from assay.dist.shard import on_mesh
 from assay.models.model import Batch, Model
-from assay.train.objective import Aux, Objective, carried_of
+from assay.train.objective import MODEL, Aux, Objective, carried_of
 from assay.train.state import TrainState, with_state
 from assay.train.treatment import PART, Gradient
 
@@ -43,7 +43,13 @@ def make_step(
             key, rows = rng.stream(key, "step", step), {name: array for name, array in batch.items() if name != PART}
             key = rng.stream(key, PART, batch[PART][0]) if PART in batch else key
             grads, aux = jax.grad(loss, has_aux=True)(params, rows, key, carried)
-            return grads, aux._replace(carried={}), {**carried, **carried_of(aux)}
+            found = carried_of(aux)
+            if MODEL in carried and MODEL not in found:
+                raise UserError(
+                    "the model keeps batch statistics, which this objective would not update. Its loss must return the model's output in "
+                    "Aux.output, or the statistics in Aux.carried."
+                )
+            return grads, aux._replace(carried={}), {**carried, **found}
 
         grads, aux, carried = gradient_arrow(gradient)(state.params, batch, state.key, state.step, state.carried)
         _check_carried(state.carried, carried)

@@ -26,6 +26,10 @@ Init = Callable[[jax.Array, Batch], PyTree]  # (key, batch) -> parameters of the
 # rng.stream(key, NAME, step). Code that takes several gradients passes a distinct key to each, such as rng.stream(key, "client", i).
 Gradient = Callable[[PyTree, Batch, jax.Array, jax.Array, PyTree], tuple[PyTree, Aux, PyTree]]
 PART = "part"  # batch column [rows] of one repeated value: parts of one batch that draw different randomness from one key
+LINKS = (
+    *("settings", "task", "init", "start", "inherit", "model", "objective"),
+    *("gradient", "carry", "optimizer", "sample", "one", "final"),
+)
 Choices = tuple[Any, Mapping[str, Any]]  # (the TrainConfig, config.model)
 
 
@@ -195,15 +199,15 @@ def compose(treatments: Sequence[Treatment]) -> Treatment:
         secret=any(treatment.secret for treatment in treatments),
         name=name,
     )
-    return whole._replace(**arrows)
+    acting = links(treatments)
+    unchanged = {link: value for link, value in Treatment()._asdict().items() if link in LINKS and link not in acting}
+    return whole._replace(**{**arrows, **unchanged})
 
 
 def links(treatments: Sequence[Treatment]) -> dict[str, list[str]]:
     """Returns the treatments that act at each link, in order: the composition stored in config.json."""
     identity = Treatment()
-    names = ["settings", "task", "init", "start", "inherit", "model", "objective"]
-    names += ["gradient", "carry", "optimizer", "sample", "one", "final"]
-    acting = {link: [t.name for t in treatments if getattr(t, link) is not getattr(identity, link)] for link in names}
+    acting = {link: [t.name for t in treatments if getattr(t, link) is not getattr(identity, link)] for link in LINKS}
     return {link: found for link, found in acting.items() if found}
 
 

@@ -24,7 +24,7 @@ from assay.core.errors import UserError
 from assay.core.tree import PyTree, count
 from assay.diagnostics.cost.flops import flops
 from assay.infer.export import export, exported_bytes
-from assay.models.model import Batch, Model
+from assay.models.model import STATE, Batch, Model
 from assay.tasks.task import Task
 
 CHOSEN = ("valid", "iid")  # splits that examples are taken from, the first that the task has; then any except LEFT_ALONE
@@ -34,7 +34,7 @@ LEFT_ALONE = ("test", "train")
 class Cost(NamedTuple):
     """Costs of one model. Peak memory and compile time are those of the forward pass on the given batch."""
 
-    parameters: int  # number of values, including the scales of quantized ones
+    parameters: int  # number of learned values, including the scales of quantized ones and without batch statistics
     nonzero: int  # number of nonzero values
     bytes_on_disk: int  # values alone, as infer.export writes them
     bytes_in_memory: int  # parameters on the device
@@ -52,9 +52,10 @@ def cost(model: Model, params: PyTree, batch: Mapping[str, Any]) -> Cost:
     program, seconds = compiled_forward(model, params, batch)
     one = {name: jax.ShapeDtypeStruct((1, *array.shape[1:]), array.dtype) for name, array in batch.items()}
     memory = program.memory_analysis()
+    learned = {name: part for name, part in params.items() if name != STATE} if isinstance(params, Mapping) else params
     return Cost(
-        parameters=count(params),
-        nonzero=sum(int(np.count_nonzero(np.asarray(leaf) != 0)) for leaf in jax.tree.leaves(params)),
+        parameters=count(learned),
+        nonzero=sum(int(np.count_nonzero(np.asarray(leaf) != 0)) for leaf in jax.tree.leaves(learned)),
         bytes_on_disk=exported_bytes(params),
         bytes_in_memory=bytes_in_memory(params),
         flops_per_example=_counted(model, params, one),

@@ -224,7 +224,7 @@ def _decoded(made: Experiment, mesh: Any, start: Start) -> Program:
         raise UserError(f"the model {made.settings.model['name']!r} cannot decode step by step. Choose --phase=train.")
     kept = DTYPES[made.settings.precision.compute]
     params = place(jax.eval_shape(lambda tree: floats_as(kept, tree), start.state.params["model"]), mesh)
-    batch = _placed(start.batch, batch_sharding(mesh))
+    batch = _placed(made.seen_at_once(), batch_sharding(mesh))
     rows, window = batch["inputs"].shape
     init_cache, extend = made.model.decode.init_cache, made.model.decode.extend
     cache = jax.tree.map(

@@ -2,11 +2,12 @@
 
     params = again("runs/A")(seed, members)        members: bool [size of `train`]
 
-Membership tests, audits and unlearning compare a model with such retrained ones. Nothing is kept: the run lies in a temporary folder.
+Membership tests, audits and unlearning compare a model with such retrained ones. The retrained run is written to a temporary folder and
+deleted.
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,22 +21,35 @@ from assay.tasks.task import Task
 from assay.train import loop
 from assay.train.treatment import Treatment
 from assay.train.workdir import EXTRA, WorkDir
-from assay.treatments.pipeline.load import load, treatments
+from assay.treatments.pipeline.load import check_composition, load, treatments
 
 
-def again(workdir: str | Path) -> Callable[[int, np.ndarray], PyTree]:
+def again(workdir: str | Path, treated: Sequence[Treatment] | None = None) -> Callable[[int, np.ndarray], PyTree]:
     """Returns a function of a seed and of `members`, bool [size of `train`], that trains and returns the model's parameters.
 
-    Raises UserError where the folder holds no run; the function does so where `members` does not fit the training split.
+    Args:
+      workdir: work directory of the run.
+      treated: the run's treatments, if some were passed from a notebook and are not listed in its config.
+
+    Raises UserError if the folder holds no run. The function raises UserError if `members` does not fit the training split, if the
+    treatments are not those of the run, or if one of them reads another run, which was trained on all examples.
     """
-    config = {key: value for key, value in WorkDir(workdir).read_config().items() if key not in EXTRA}
+    written = WorkDir(workdir).read_config()
+    config = {key: value for key, value in written.items() if key not in EXTRA}
 
     def train(seed: int, members: np.ndarray) -> PyTree:
-        treated = [*treatments(config["treatments"]), only(members)]
+        if reading := [spec for spec in config["treatments"] if any(option.startswith("from=") for option in _options(spec))]:
+            raise UserError(
+                f"{workdir} cannot be retrained on a part of its examples: {reading[0]} reads a run that was trained on all of them. "
+                "Choose a --workdir whose treatments read no other run."
+            )
+        own = treatments(config["treatments"]) if treated is None else list(treated)
+        check_composition(workdir, own, written)
+        own = [*own, only(members)]
         changed = {**config, "seed": seed, "evaluate": {**config["evaluate"], "splits": []}}
         with tempfile.TemporaryDirectory() as folder:
-            loop.run(changed, folder, treated, quiet=True)
-            return load(folder, treated)[1]
+            loop.run(changed, folder, own, quiet=True)
+            return load(folder, own)[1]
 
     return train
 
@@ -46,6 +60,10 @@ def only(members: np.ndarray) -> Treatment:
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _options(spec: str) -> list[str]:
+    return spec.partition(":")[2].split(",")
 
 
 def _with(task: Task, members: np.ndarray) -> Task:

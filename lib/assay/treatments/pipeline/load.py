@@ -66,16 +66,21 @@ def rebuild(
     written = folder.read_config()
     config = {key: value for key, value in written.items() if key not in EXTRA}
     treated = treatments(config["treatments"]) if treated is None else treated
-    if links(treated) != written["composition"]:
-        raise UserError(
-            f"{workdir} was trained with treatments {written['composition']}, not {links(treated)}. Pass them to load(workdir, [...])."
-        )
+    check_composition(workdir, treated, written)
     for group, values in (changes or {}).items():
         config[group] = {**config[group], **values}
     made = assemble(config, treated)
     if made.task.data != written.get("data", ""):
         raise folder.other_data()
     return made
+
+
+def check_composition(workdir: str | Path, treated: Sequence[Treatment], written: Mapping[str, Any]) -> None:
+    """Raises UserError if treatments are not those of a run, whose config.json is `written`."""
+    if links(treated) != written["composition"]:
+        raise UserError(
+            f"{workdir} was trained with treatments {written['composition']}, not {links(treated)}. Pass them to load(workdir, [...])."
+        )
 
 
 def check_early(workdir: str | Path, step: int) -> None:
