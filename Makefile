@@ -1,12 +1,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# The laws of treatments, the contract of every config, the architecture, the public API, and one tiny run by the command.
+# Properties of treatments, the contract of every config, the architecture, and one tiny run of the command.
 QUICK := tests/train/test_laws.py tests/test_contract.py tests/test_floors.py tests/test_tiny.py
 
 .PHONY: demo test quick lint clean
 
-demo: $(VENV)/core  ## Parity Check with length generalisation: three models, one table; what ails the one that fails, its remedy, and the card
+demo: $(VENV)/core  ## Parity Check with length generalization: trains three models, diagnoses and treats the one that fails, and compares
 	$(BIN)/assay study --workdir=runs/demo --seeds=0 \
 		--config=experiments/reason/parity.py:lstm \
 		--config=experiments/reason/parity.py:transformer \
@@ -19,7 +19,7 @@ demo: $(VENV)/core  ## Parity Check with length generalisation: three models, on
 test: $(VENV)/test  ## every test, and the ten slowest
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope --durations=10
 
-quick: $(VENV)/test  ## the tests that see most in two minutes
+quick: $(VENV)/test  ## the fast tests with the widest coverage, in about two minutes
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope $(QUICK)
 
 lint: $(VENV)/test  ## ruff and mypy

@@ -17,8 +17,8 @@
 # %% [markdown]
 # # Diagnose your model
 #
-# You have parameters and a JAX function `apply(params, batch) -> logits`, trained by whatever you like. **What holds that model back, and
-# does a fix help?** This needs the function, the parameters and a few lines of data. No trainer of ours, no config, no folder of runs.
+# You have parameters and a JAX function `apply(params, batch) -> logits`, trained with any library. **What limits the model, and does a
+# fix help?** This notebook needs the function, the parameters and a few lines of data. Neither an Assay config nor an Assay run is needed.
 #
 # The model here is a perceptron for handwritten digits, written by hand and trained with Optax. Put yours in its place. It runs on a CPU, a
 # GPU or a TPU as it is, and takes about a minute on two CPU cores.
@@ -32,7 +32,7 @@ except ImportError:
 
 from assay.core import allocator
 
-allocator.keep_memory()  # on a CPU, before JAX comes in
+allocator.keep_memory()  # on a CPU; call before importing JAX
 print("assay", assay.__version__)
 
 # %% tags=["devices"]
@@ -124,7 +124,7 @@ params = train()
 # %% [markdown]
 # ## The diagnosis
 #
-# `bring` checks that function and data fit together. `examined` asks every diagnostic that applies: each row has its value, its 95 %
+# `bring` checks that function and data fit together. `examined` runs every applicable diagnostic: each row has its value, its 95 %
 # interval, how it was measured and what it means. Rows that do not apply say why, on the page below.
 
 # %% tags=["diagnosis"]
@@ -152,7 +152,7 @@ for name in ("generalisation/corruption: shift", "calibration/calibration_error"
 # %% [markdown]
 # ## The page
 #
-# `save` writes the numbers as data and one self-contained page: it opens offline, in light and dark, and can be sent to someone.
+# `save` writes the raw data (JSON) and a self-contained page: it opens offline, in light and dark, and can be sent to someone.
 
 # %% tags=["page"]
 import html
@@ -242,4 +242,4 @@ print(row.name, row.value, row.unit, "-", row.meaning)
 #
 # - `bring(..., classes=[...])` names classes; `examine(subject, ["calibration"])` asks only some diagnostics.
 # - `assay.verdicts.diagnosis.read("plain")` reads a diagnosis back, with every example's answer, to compare it with the next model's.
-# - A model trained with Assay is diagnosed with `python -m experiments.diagnose --workdir=...`, which also suggests what to try.
+# - A model trained with Assay is diagnosed with `assay diagnose --workdir=...`, which also suggests treatments.

@@ -34,7 +34,7 @@ except ImportError:
 
 from assay.core import allocator
 
-allocator.keep_memory()  # on a CPU, before JAX comes in
+allocator.keep_memory()  # on a CPU; call before importing JAX
 print("assay", assay.__version__)
 
 # %% tags=["devices"]
@@ -86,7 +86,7 @@ for row in results["rows"]:
 model, params, task = assay.load("runs/induction")
 
 # %% [markdown]
-# It was trained on 10 tokens only, and also answers at 64. So it has not learnt strings by heart; but how does it do it?
+# It was trained on 10 tokens only, and also answers at 64. So it has not memorized strings. How does it find the answer?
 #
 # ## Look at its parts
 #
@@ -119,7 +119,7 @@ treescope.render_array(weights, axis_labels=labels, vmin=0, vmax=1, trim_outlier
 # %% [markdown]
 # ## Attention
 #
-# The same weights as the report of a run shows them: each row is a token that looks, each column one that is looked at.
+# The same weights as the report of a run shows them: rows are queries, columns are keys.
 
 # %% tags=["attention"]
 from IPython.display import SVG, display
@@ -150,9 +150,9 @@ print("block 1, from the last T to the token after the first:", shares(induction
 # %% [markdown]
 # ## Change an activation
 #
-# If the story is true, this must follow: what the model needs to know moves from T to the token after it in block 0, and from there to the
-# end in block 1. **Activation patching** (Vig et al. 2020; Meng et al. 2022, arXiv 2202.05262) tests it. Take the first T away: the model
-# cannot know the answer. Then put back, at one tap and one place, what it had computed with T there, and see whether the answer is back.
+# This explanation predicts that the information moves from T to the next token in block 0, and from there to the last position in block 1.
+# **Activation patching** (Vig et al. 2020; Meng et al. 2022, arXiv 2202.05262) tests it. Remove the first T: the model cannot know the
+# answer. Then restore one activation, at one tap and position, to its value with T, and check whether the model recovers the answer.
 #
 # An edit is a function of an activation, given by the tap's path. It crosses `jit` as data, so one compiled program serves all places.
 
@@ -205,8 +205,8 @@ plt.show()
 # One place in each row brings the answer back: T itself in the embedding, the token after it behind block 0, and the end behind block 1.
 # That is the path of the information, shown by intervention.
 #
-# An edit may also take something away: here attention, head by head, and the probability of the right answer that is left. Without the
-# attention of block 1, the end cannot know what stands after T:
+# An edit can also ablate: here one attention head at a time, with the remaining probability of the correct answer. Without the attention
+# of block 1, the last position cannot know the token after T:
 
 # %% tags=["ablation"]
 for path in ("block_0/local/weights", "block_1/attention/weights"):

@@ -17,12 +17,12 @@
 # %% [markdown]
 # # Write a treatment
 #
-# A remedy is a function transformation: `Objective -> Objective`, as `grad` turns one function into another. So a new one is a few lines,
-# it meets every model, task and measurement, and no trainer is copied.
+# A remedy is a function transformation: `Objective -> Objective`, as `grad` turns one function into another. A new one takes a few lines,
+# and it works with every model, task and measurement without a copy of the trainer.
 #
 # This notebook writes one that is not in the library, the **confidence penalty** (Pereyra et al. 2017, arXiv 1701.06548), trains it and its
-# control on handwritten digits with three seeds each, and lets paired tests say what it did, whichever way that goes. It runs on a CPU, a
-# GPU or a TPU as it is, and takes about a minute on two CPU cores.
+# control on handwritten digits with three seeds each, and evaluates it with paired tests. It runs on a CPU, a GPU or a TPU as it is, and
+# takes about a minute on two CPU cores.
 
 # %% tags=["install"]
 try:
@@ -33,7 +33,7 @@ except ImportError:
 
 from assay.core import allocator
 
-allocator.keep_memory()  # on a CPU, before JAX comes in
+allocator.keep_memory()  # on a CPU; call before importing JAX
 print("assay", assay.__version__)
 
 # %% tags=["devices"]
@@ -74,8 +74,8 @@ config = ConfigDict(
 # ## The treatment, in ten lines
 #
 # An objective's `loss` returns the mean loss and `aux`, with what the model answered: asking it again would cost a second forward pass. The
-# penalty takes `weight` times the entropy of the answers off the loss, so that being sure has a price. Rows whose `weight` is 0 are
-# padding.
+# penalty subtracts `weight` times the entropy of the answers from the loss, which penalizes confident predictions. Rows whose `weight` is
+# 0 are padding.
 
 # %% tags=["treatment"]
 from dataclasses import replace
@@ -120,7 +120,7 @@ assert abs(float(treated) - by_hand) < 1e-5
 # %% [markdown]
 # ## Train it, and its control
 #
-# The treatment is handed to the loop as a value, with three weights; what each of them did is shown, also where it did harm. What is
+# The treatment is passed to the loop as a value, with three weights; the results of all three are shown, including harmful ones. What is
 # compared must differ in the treatment alone, so seeds, data and steps are the same. `nll` is the negative log-likelihood in nats, `ece`
 # the expected calibration error, how far confidence is from the share that is right.
 
@@ -187,8 +187,7 @@ for name in ("control", "weight_0.3"):
     display(SVG(standalone(sketch(row.plot))))
 
 # %% [markdown]
-# So the penalty is a trade: a little of it improves the likelihood, more of it the accuracy, and then the model is too unsure, right more
-# often than it says. Which weight to take is a choice like any other, to be made on `valid` and never on `test`. Where the interval over
+# So the penalty is a trade-off: a small weight improves the likelihood, a larger one the accuracy, but then the model is underconfident. Which weight to take is a choice like any other, to be made on `valid` and never on `test`. Where the interval over
 # seeds includes zero, three seeds are too few to say that other seeds would do the same.
 #
 # ## On a TPU or a GPU
@@ -196,7 +195,7 @@ for name in ("control", "weight_0.3"):
 # In Colab choose *Runtime > Change runtime type > TPU* (or a GPU) and *Run all*: JAX for that device is already installed there, the first
 # cell installs Assay beside it, and nothing in the treatment changes. `mesh.data = -1` spreads each batch over all chips, so
 # `train.batch_size` has to be a multiple of their number (64 is). Set `config.precision.compute = "bfloat16"` for models large enough to
-# gain from it. The treated step of this notebook is lowered for TPU by a test on every change, without a TPU.
+# gain from it.
 #
 # ## Where to go from here
 #
@@ -204,4 +203,5 @@ for name in ("control", "weight_0.3"):
 # `sample=...` for which examples a step sees. A list of treatments applies in order.
 # - Parameters of its own: an objective's `init` returns them by name (a projection, a discriminator), and they are trained with the
 # model's.
-# - One that proves itself goes into `lib/assay/treat` with a line in its table; then configs name it: `confidence_penalty:weight=0.1`.
+# - To add a treatment to the library, put it in `lib/assay/treatments/` and list it in `treatments/table.py`. Configs can then name it:
+# `confidence_penalty:weight=0.1`.

@@ -1,4 +1,4 @@
-"""The verbs. The allocator is set here, before any of them imports JAX."""
+"""Entry points of a checkout. Configures the allocator before JAX is imported."""
 
 import sys
 

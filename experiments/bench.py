@@ -3,7 +3,7 @@
     python -m experiments.bench loop --config=experiments/reason/parity.py:transformer
 
 loop   step time in the training loop (data, logging, progress, TensorBoard) relative to the bare compiled step on prepared batches
-start  seconds from the launch of `experiments.main` to its first logged step, with an empty and with a warm compilation cache
+start  seconds from the launch of `assay train` to its first logged step, with an empty and with a warm compilation cache
 input  throughput of the loader alone relative to training, in examples per second
 mlp    a tiny MLP: steps per second of the training loop relative to a loop that fetches the loss at every step
 peers  steps per second relative to PyTorch and Hugging Face with the same model and sizes; needs --peers=PYTHON, optional --works
@@ -66,7 +66,7 @@ def bench_start(overrides: dict[str, str], root: str) -> dict:
         cache = os.path.join(root, f"cache_{turn}")
         for name in found:
             folder = WorkDir(os.path.join(root, f"{name}_{turn}"))
-            command = [sys.executable, "-m", "experiments.main", f"--config={CONFIG.value}", f"--workdir={folder.path}", *assignments]
+            command = [sys.executable, "-m", "experiments.train", f"--config={CONFIG.value}", f"--workdir={folder.path}", *assignments]
             started = time.perf_counter()
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
             with subprocess.Popen(command, env={**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}, **quiet) as running:

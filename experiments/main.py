@@ -1,4 +1,4 @@
-"""The name that `experiments.train` had before; it stays as an alias."""
+"""Alias of `experiments.train`, so that commands in older results still run."""
 
 from assay.cli.train import start
 

@@ -6,6 +6,7 @@ scanned. A phrase may wrap over lines.
 
 import ast
 import io
+import json
 import re
 import tokenize
 from collections.abc import Iterator
@@ -46,7 +47,10 @@ PHRASES = {re.compile(phrase.replace(" ", r"(?:\s+#?\s*)"), re.IGNORECASE): term
 def files() -> list[Path]:
     """Returns every file to scan."""
     library, experiments = ROOT / "lib" / "assay", ROOT / "experiments"
-    every = [ROOT / "README.md", *library.rglob("*.py"), *library.rglob("*.j2"), *experiments.glob("*.py"), *experiments.glob("*/*.py")]
+    pages = [ROOT / "README.md", ROOT / "WORKSPACE_NOTES.md", library / "README.md", experiments / "README.md"]
+    pages += [experiments / "results" / name for name in ("README.md", "benchmarks.md")]
+    code = [*library.rglob("*.py"), *experiments.glob("*.py"), *experiments.glob("*/*.py")]
+    every = [*pages, *code, *library.rglob("*.j2"), *(ROOT / "colab").glob("*.ipynb")]
     assert every, "nothing is scanned"
     return sorted(every)
 
@@ -54,7 +58,8 @@ def files() -> list[Path]:
 def findings(file: str, source: str) -> list[str]:
     """Returns one line per banned phrase: file, line, phrase and term to write."""
     found = []
-    for line, text, is_docstring in _python(source) if file.endswith(".py") else [(1, source, False)]:
+    texts = {".py": _python, ".ipynb": _notebook}.get(Path(file).suffix, lambda source: [(1, source, False)])
+    for line, text, is_docstring in texts(source):
         hits = [(match, term) for phrase, term in PHRASES.items() for match in phrase.finditer(text)]
         opening = re.match(r"\s*Of\b", text) if is_docstring else None
         if opening:
@@ -79,6 +84,14 @@ def _python(source: str) -> Iterator[tuple[int, str, bool]]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside:
             yield node.lineno, node.value, id(node) in docstrings
     yield from _comments(source)
+
+
+def _notebook(source: str) -> Iterator[tuple[int, str, bool]]:
+    """Yields each cell of a notebook and each text that it printed, with the number of the cell."""
+    for number, cell in enumerate(json.loads(source)["cells"], 1):
+        printed = [line for output in cell.get("outputs", ()) for line in output.get("text", ())]
+        for lines in (cell["source"], printed):
+            yield number, "".join(lines), False
 
 
 def _comments(source: str) -> Iterator[tuple[int, str, bool]]:

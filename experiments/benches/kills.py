@@ -33,7 +33,7 @@ class Run:
     def start(self) -> subprocess.Popen:
         settings = {"train.steps": self.steps, "checkpoint.every": self.every}
         settings |= {"train.log_every": 1, "evaluate.splits": "iid", "evaluate.per_length": 1}
-        command = [sys.executable, "-m", "experiments.main", "--config=experiments/reason/parity.py:tiny", f"--workdir={self.folder}"]
+        command = [sys.executable, "-m", "experiments.train", "--config=experiments/reason/parity.py:tiny", f"--workdir={self.folder}"]
         command += [f"--config.{key}={value}" for key, value in settings.items()]
         with open(self.err, "w") as file:
             return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=file)
@@ -60,7 +60,7 @@ class Run:
 
     def resumed_at(self) -> int | None:
         """Returns the step that the run reports as its starting point, or None if it was killed before reporting."""
-        told = re.search(r"from (?:step (\d+)|the start)", self.err.read_text())
+        told = re.search(r"from (?:step (\d+)|scratch)", self.err.read_text())
         return int(told.group(1) or 0) if told else None
 
     def size(self) -> int:

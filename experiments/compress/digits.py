@@ -1,8 +1,8 @@
 """Can a small CNN with few labels learn the rest from a larger one?
 
-Command:   python -m experiments.study --config=experiments/compress/digits.py:teacher --config=experiments/compress/digits.py:alone \\
+Command:   assay study --config=experiments/compress/digits.py:teacher --config=experiments/compress/digits.py:alone \\
                --seeds=0:4 --workdir=runs/compress_digits
-           python -m experiments.treat --from=runs/compress_digits/teacher --workdir=runs/compress_digits/distilled \\
+           assay treat --from=runs/compress_digits/teacher --workdir=runs/compress_digits/distilled \\
                --treat=distill:student=experiments/compress/digits.py:alone,T=4 --config.task.labels=50 --config.task.unlabelled=True
 Variants:  teacher    the CNN of experiments/vision/cnn_digits.py with all labels
            wide       the same with four times the channels, the starting point of a pruning pipeline
@@ -23,7 +23,7 @@ MODELS = {
     "wide": {"filters": (128, 256), "dense": 512, "dropout": 0.5},
     "alone": {"filters": (8, 16), "dense": 32, "dropout": 0.1},
 }
-PIPELINES = {"small": ("distill:student=small,T=2,hard=0.1", "prune:channels=0.5,steps=1000", "quantize:int8")}  # used by experiments.treat
+PIPELINES = {"small": ("distill:student=small,T=2,hard=0.1", "prune:channels=0.5,steps=1000", "quantize:int8")}  # used by `assay treat`
 
 
 @sized

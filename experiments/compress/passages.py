@@ -1,8 +1,8 @@
 """Can a BiLSTM with few labels learn from a Transformer to identify where a text comes from?
 
-Command:   python -m experiments.study --config=experiments/compress/passages.py:teacher \\
+Command:   assay study --config=experiments/compress/passages.py:teacher \\
                --config=experiments/compress/passages.py:alone --seeds=0:4 --workdir=runs/compress_passages
-           python -m experiments.treat --from=runs/compress_passages/teacher --workdir=runs/compress_passages/distilled \\
+           assay treat --from=runs/compress_passages/teacher --workdir=runs/compress_passages/distilled \\
                --treat=distill:student=experiments/compress/passages.py:alone,T=1,hard=0.1,cache=True \\
                --config.task.labels=200 --config.task.unlabelled=True
 Variants:  teacher    an encoder of two blocks with all labels

@@ -1,7 +1,7 @@
 """How much accuracy do pruning, quantization and low rank cost a Transformer of four million parameters trained on SCAN?
 
-Command:   python -m experiments.study --config=experiments/compress/scan.py:wide --seeds=0:2 --workdir=runs/scan_wide
-           python -m experiments.treat --from=runs/scan_wide/wide --treat=experiments/compress/scan.py:small --workdir=runs/scan_small
+Command:   assay study --config=experiments/compress/scan.py:wide --seeds=0:2 --workdir=runs/scan_wide
+           assay treat --from=runs/scan_wide/wide --treat=experiments/compress/scan.py:small --workdir=runs/scan_small
 Variants:  wide       an encoder-decoder of width 256, on the random 80/20 split
            student    half as wide; a pipeline distils into it
            tiny       a few steps; also with a variant: `student,tiny`
@@ -16,7 +16,7 @@ from assay.config import defaults, reasoning, sized, transformer, variant
 
 VARIANTS = ("wide", "student")
 TAUGHT = "distill:student=experiments/compress/scan.py:student,T=2,hard=0.3,cache=True"
-PIPELINES = {"small": (TAUGHT, "prune:units=0.5,steps=1000", "quantize:int8")}  # used by experiments.treat
+PIPELINES = {"small": (TAUGHT, "prune:units=0.5,steps=1000", "quantize:int8")}  # used by `assay treat`
 
 
 @sized

@@ -1,8 +1,8 @@
 """Which treatment closes the gap between training and test accuracy of a network trained on 200 labelled digits?
 
-Command:   python -m experiments.study --config=experiments/generalise/overfitting.py:none \\
+Command:   assay study --config=experiments/generalise/overfitting.py:none \\
                --config=experiments/generalise/overfitting.py:augment --seeds=0:4 --workdir=runs/overfitting     (one --config per variant)
-           python -m experiments.compare --workdir=runs/overfitting --baseline=none --split=test --plot=differences.svg
+           assay compare --workdir=runs/overfitting --baseline=none --split=test --plot=differences.svg
 Variants:  none            a CNN that memorizes its 200 images
            l1, l2          a penalty on the size of the weights
            dropout         drops half of the head's features

@@ -1,6 +1,6 @@
 """Does a network predict disease progression better than ridge regression, from ten measurements of 264 patients?
 
-Command:   python -m experiments.study --config=experiments/generalise/regression.py:mlp \\
+Command:   assay study --config=experiments/generalise/regression.py:mlp \\
                --config=experiments/generalise/regression.py:ensemble --seeds=0:4 --workdir=runs/regression
 Variants:  mlp        one hidden layer of 64, dropout and weight decay
            ensemble   five of them, with averaged outputs

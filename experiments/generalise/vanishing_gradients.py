@@ -1,6 +1,6 @@
 """Do gradients reach all 32 blocks of a deep Transformer evenly, and does the network learn?
 
-Command:   python -m experiments.study --config=experiments/generalise/vanishing_gradients.py:post \\
+Command:   assay study --config=experiments/generalise/vanishing_gradients.py:post \\
                --config=experiments/generalise/vanishing_gradients.py:post_scaled \\
                --config=experiments/generalise/vanishing_gradients.py:pre --workdir=runs/vanishing_gradients
 Variants:  post         normalization after each residual sum, as in the original Transformer; plain initialization
@@ -39,7 +39,7 @@ def get_config(given: str = "") -> ConfigDict:
     config.evaluate.splits = ("iid",)
     config.treatments = ("gradients",)
     if small:
-        config.model.update({"depth": 3, "width": 16, "heads": 2, "kv_heads": 2, "mlp": 32})
+        config.model.update({"depth": 2, "width": 16, "heads": 2, "kv_heads": 2, "mlp": 32})
         config.train.update({"steps": 8, "batch_size": 16, "steps_per_call": 4})
         config.task.lengths = "1:8"
         config.evaluate.update({"per_length": 2, "batch_size": 16, "buckets": 1})

@@ -1,6 +1,6 @@
 """What makes addition learnable, and what makes it generalize to twice as many digits?
 
-Command:   python -m experiments.study --config=experiments/reason/addition.py:plain --config=experiments/reason/addition.py:reversed \\
+Command:   assay study --config=experiments/reason/addition.py:plain --config=experiments/reason/addition.py:reversed \\
                --seeds=0:2 --workdir=runs/addition
 Variants:  plain      3-digit sums, most significant digit first; one block, because two blocks learn both orders equally fast
            reversed   the same, least significant digit first, so each digit depends on one carry only

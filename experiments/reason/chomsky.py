@@ -1,6 +1,6 @@
 """Which models learn a rule on 1-40 tokens and generalize to 41-500, and what does a Transformer need in order to do so?
 
-Command:   python -m experiments.study --config=experiments/reason/chomsky.py:lstm --config=experiments/reason/chomsky.py:transformer \\
+Command:   assay study --config=experiments/reason/chomsky.py:lstm --config=experiments/reason/chomsky.py:transformer \\
                --config=experiments/reason/chomsky.py:attention_lstm --seeds=0:4 --workdir=runs/chomsky
            --config.task.name=chomsky/reverse_string selects another task, and so on
 Variants:  lstm             an LSTM of width 64
@@ -77,7 +77,7 @@ def get_config(given: str = "") -> ConfigDict:
         config.optimizer.schedule = "cosine"
     if small:
         config.task.lengths = "1:8"
-        config.model.width = 16
+        config.model.update({"depth": min(config.model.depth, 2), "width": 16})
         config.train.update({"steps": 8, "batch_size": 16, "steps_per_call": 4, "log_every": 4, "buckets": 1})
         config.evaluate.update({"splits": ("iid", "9-16"), "per_length": 4, "batch_size": 32})
     return config

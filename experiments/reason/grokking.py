@@ -1,6 +1,6 @@
 """Does a network that has memorized half of all equations generalize to the other half later?
 
-Command:   python -m experiments.main --config=experiments/reason/grokking.py:decay --workdir=runs/grokking
+Command:   assay train --config=experiments/reason/grokking.py:decay --workdir=runs/grokking
            (runs/grokking/report.html plots the accuracy on both halves against updates)
 Variants:  decay      weight decay 1, as in the paper's main runs
            none       no weight decay

@@ -1,6 +1,6 @@
 """Which position encodings let attention copy the token that followed an earlier occurrence, far beyond the training length?
 
-Command:   python -m experiments.study --config=experiments/reason/induction.py:rotary --config=experiments/reason/induction.py:alibi \\
+Command:   assay study --config=experiments/reason/induction.py:rotary --config=experiments/reason/induction.py:alibi \\
                --seeds=0:2 --workdir=runs/induction
 Variants:  rotary, learned, alibi, none, randomised   two blocks of causal attention; trained on 64 tokens
            local        the first block sees the last 4 tokens and their distances, the second all tokens without positions

@@ -1,6 +1,6 @@
 """Does a shared trunk learn parity and cycle navigation as well as a separate trunk per task does?
 
-Command:   python -m experiments.study --config=experiments/reason/multitask.py:together --config=experiments/reason/multitask.py:parity \\
+Command:   assay study --config=experiments/reason/multitask.py:together --config=experiments/reason/multitask.py:parity \\
                --config=experiments/reason/multitask.py:cycle --seeds=0:4 --workdir=runs/multitask
 Variants:  together   an LSTM of width 64 with one head per task; a batch has 128 examples of each task
            parity     the same on parity alone

@@ -1,6 +1,6 @@
 """Can a model learn parity on strings of 1-40 bits and generalize to 41-500?
 
-Command:   python -m experiments.main --config=experiments/reason/parity.py:lstm --workdir=runs/parity
+Command:   assay train --config=experiments/reason/parity.py:lstm --workdir=runs/parity
 Variants:  lstm          an LSTM, width 64
            transformer   a causal Transformer decoder that answers directly
            scratchpad    the same Transformer, which writes the running state after every bit

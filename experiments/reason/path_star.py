@@ -1,6 +1,6 @@
 """Does next-token prediction learn to plan the single step at which a path branches, or a shortcut around it?
 
-Command:   python -m experiments.study --config=experiments/reason/path_star.py:forward --config=experiments/reason/path_star.py:reversed \\
+Command:   assay study --config=experiments/reason/path_star.py:forward --config=experiments/reason/path_star.py:reversed \\
                --seeds=0:2 --workdir=runs/path_star
            --config.task.nodes=50 uses as many node names as the paper; edge lookup is then learned much later
 Variants:  forward    the path from start to goal, token by token: after the first step, every token follows from the previous one

@@ -1,6 +1,6 @@
 """Can a small Transformer learn a family of puzzles character by character, and solve harder ones of the same kind?
 
-Command:   python -m experiments.main --config=experiments/reason/puzzles.py:transformer --workdir=runs/puzzles
+Command:   assay train --config=experiments/reason/puzzles.py:transformer --workdir=runs/puzzles
            --config.task.name=gym/FAMILY selects any reasoning-gym family, --config.task.options="KEY=VALUE" sets its own keys
 Variants:  transformer  a causal Transformer of 4 blocks on the sums of `chain_sum`
            reversed     the same, with the answer's last character first

@@ -1,6 +1,6 @@
 """How much state does a model need to recall what it has read, and how many layers does a chain of recalls need?
 
-Command:   python -m experiments.study --config=experiments/reason/recall.py:attention --config=experiments/reason/recall.py:lstm \\
+Command:   assay study --config=experiments/reason/recall.py:attention --config=experiments/reason/recall.py:lstm \\
                --workdir=runs/recall
 Variants:  attention  key-value pairs followed by keys (MQAR): two attention blocks
            lstm       the same task with an LSTM, whose state must hold all pairs
@@ -37,6 +37,8 @@ def get_config(given: str = "") -> ConfigDict:
     if small:
         config.task.update({"hops": 2, "length": 16} if hops else {"pairs": 2, "length": 16, "vocabulary": 16})
         config.model.width = 16
+        if name == "looped":
+            config.model.loops = 2
         config.train.update({"steps": 8, "batch_size": 16, "steps_per_call": 4, "log_every": 4})
         config.evaluate.update({"per_length": 8, "batch_size": 32})
     return config

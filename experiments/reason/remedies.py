@@ -1,8 +1,8 @@
 """Which treatment helps a model that has seen too few strings to find a rule by itself?
 
-Command:   python -m experiments.study --config=experiments/reason/remedies.py:none --config=experiments/reason/remedies.py:supervise \\
+Command:   assay study --config=experiments/reason/remedies.py:none --config=experiments/reason/remedies.py:supervise \\
                --config=experiments/reason/remedies.py:curriculum --seeds=0:4 --workdir=runs/remedies
-           python -m experiments.compare --workdir=runs/remedies --baseline=none --split=41-500 --plot=runs/remedies/differences.svg
+           assay compare --workdir=runs/remedies --baseline=none --split=41-500 --plot=runs/remedies/differences.svg
 Variants:  none        an LSTM trained on parity for 400 updates, which is mostly too short
            supervise   the running state is a target at every bit; no prediction is fed back
            curriculum  short strings first; all lengths from the 20,000th example on

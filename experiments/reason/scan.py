@@ -1,6 +1,6 @@
 """Can a model that has seen the parts of SCAN's commands combine them in new ways?
 
-Command:   python -m experiments.study --config=experiments/reason/scan.py:lstm --config=experiments/reason/scan.py:transformer \\
+Command:   assay study --config=experiments/reason/scan.py:lstm --config=experiments/reason/scan.py:transformer \\
                --seeds=0:2 --workdir=runs/scan_length
            --config.task.name=scan/jump, scan/turn_left or scan/simple selects another split
 Variants:  lstm         2 layers of width 200 that read the command and write the actions in one stream, without attention
@@ -54,6 +54,8 @@ def get_config(given: str = "") -> ConfigDict:
         config.treatments = tuple(treatment.replace("200000", "2000") for treatment in config.treatments)
         config.task.valid_share = 0.002
         config.model.update({"width": 16} if name == "lstm" else {"depth": 2 if name == "hybrid" else 1, "width": 16, "mlp": 32})
+        if name == "universal":
+            config.model.loops = 2
         config.train.update({"steps": 8, "batch_size": 16, "steps_per_call": 4, "log_every": 4})
         config.evaluate.splits = ("valid",)
     return config

@@ -1,6 +1,6 @@
 """Can a model trained to compose up to 5 functions compose 9 or 10, in either reading order?
 
-Command:   python -m experiments.study --config=experiments/reason/table_lookup.py:lstm \\
+Command:   assay study --config=experiments/reason/table_lookup.py:lstm \\
                --config=experiments/reason/table_lookup.py:bilstm_attention --seeds=0:2 --workdir=runs/forward
            --config.task.name=ctl/backward lists the functions from last to first
 Variants:  lstm        an LSTM
@@ -57,6 +57,8 @@ def get_config(given: str = "") -> ConfigDict:
     config.checkpoint.every = 1000
     if small:
         config.model.width = 16
+        if name in CHANGES:
+            config.model.update({"loops": 2, "test_loops": min(config.model.test_loops, 3)})
         config.train.update({"steps": 8, "batch_size": 16, "steps_per_call": 4, "log_every": 4})
         config.evaluate.update({"per_length": 8, "batch_size": 32})
     return config

@@ -1,6 +1,6 @@
 """Does a model trained on trees of up to 5 nested operations evaluate deeper ones?
 
-Command:   python -m experiments.study --config=experiments/reason/trees.py:lstm \\
+Command:   assay study --config=experiments/reason/trees.py:lstm \\
                --config=experiments/reason/trees.py:geometric --workdir=runs/trees
            --config.task.name=listops/depth uses MIN, MAX, MED and SUM instead of + and *
 Variants:  lstm        an LSTM
@@ -42,6 +42,8 @@ def get_config(given: str = "") -> ConfigDict:
     if small:
         config.task.lengths = "1:2"
         config.model.width = 16
+        if name in CHANGES:
+            config.model.loops = 2
         config.train.update({"steps": 8, "batch_size": 16, "steps_per_call": 4, "log_every": 4, "buckets": 1})
         config.evaluate.update({"splits": ("iid", "3-3"), "per_length": 8, "batch_size": 32})
     return config

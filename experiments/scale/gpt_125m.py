@@ -1,6 +1,6 @@
 """What does a training step of GPT-2 small cost, and on which devices does it fit?
 
-Command:   python -m experiments.plan --config=experiments/scale/gpt_125m.py --topology=v5e:2x4
+Command:   assay plan --config=experiments/scale/gpt_125m.py --topology=v5e:2x4
 Variants:  full  12 blocks of width 768, 1,024 tokens
            tiny  a few steps on any machine
 Cost:      planning: about 1 min on two CPU cores, without the devices; training: see the plan

@@ -1,6 +1,6 @@
 """What does a training step of a 1B decoder cost, and on which devices does it fit?
 
-Command:   python -m experiments.plan --config=experiments/scale/llama_1b.py --topology=v5e:4x4
+Command:   assay plan --config=experiments/scale/llama_1b.py --topology=v5e:4x4
 Variants:  full  16 blocks of width 2048, as in Llama 3.2 1B, 4,096 tokens
            tiny  a few steps on any machine
 Cost:      planning: about 1 min on two CPU cores, without the devices; training: see the plan

@@ -1,6 +1,6 @@
 """What does a training step of a 70B decoder cost, and on which devices does it fit?
 
-Command:   python -m experiments.plan --config=experiments/scale/llama_70b.py --topology=v5p:8x8x8
+Command:   assay plan --config=experiments/scale/llama_70b.py --topology=v5p:8x8x8
 Variants:  full  80 blocks of width 8192, as in Llama 2 70B, 4,096 tokens
            tiny  a few steps on any machine
 Cost:      planning: a few minutes on two CPU cores, without the devices; training: see the plan

@@ -1,6 +1,6 @@
 """What does a training step of a 7B decoder cost, and on which devices does it fit?
 
-Command:   python -m experiments.plan --config=experiments/scale/llama_7b.py --topology=v5e:16x16
+Command:   assay plan --config=experiments/scale/llama_7b.py --topology=v5e:16x16
 Variants:  full  32 blocks of width 4096, as in Llama 2 7B, 4,096 tokens
            tiny  a few steps on any machine
 Cost:      planning: about 2 min on two CPU cores, without the devices; training: see the plan

@@ -1,6 +1,6 @@
 """How well does a two-layer BiLSTM, the classic text classifier, identify where a text comes from?
 
-Command:   python -m experiments.main --config=experiments/text/bilstm_classifier.py:package --workdir=runs/bilstm
+Command:   assay train --config=experiments/text/bilstm_classifier.py:package --workdir=runs/bilstm
 Variants:  package    passages of Python's standard library -> their package (8 classes); built-in data
            imdb       IMDB film reviews -> positive or negative; needs imdb_reviews prepared by TFDS (see experiments/README.md)
            csv        your own files: --config.task.train=train.csv --config.task.test=test.csv

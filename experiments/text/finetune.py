@@ -1,6 +1,6 @@
 """How many labels is a pretrained encoder worth?
 
-Command:   python -m experiments.study --config=experiments/text/finetune.py:scratch_50 \\
+Command:   assay study --config=experiments/text/finetune.py:scratch_50 \\
                --config=experiments/text/finetune.py:pretrained_50 --seeds=0:4 --workdir=runs/finetune
            (run experiments/text/masked_lm.py with --workdir=runs/masked_lm first)
 Variants:  scratch_50, scratch_200, scratch_all           random initialization; 50, 200 or all labelled passages

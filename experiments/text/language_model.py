@@ -1,6 +1,6 @@
 """Does a small Transformer compress Python's standard library better than the best n-gram model?
 
-Command:   python -m experiments.study --config=experiments/text/language_model.py:transformer \\
+Command:   assay study --config=experiments/text/language_model.py:transformer \\
                --config=experiments/text/language_model.py:ngram6 --workdir=runs/language_model
 Variants:  transformer  a byte-level decoder, rotary positions
            ngram3, ngram4, ngram5, ngram6

@@ -1,6 +1,6 @@
 """What does an encoder learn from unlabelled text by predicting masked bytes?
 
-Command:   python -m experiments.main --config=experiments/text/masked_lm.py:masked_lm --workdir=runs/masked_lm
+Command:   assay train --config=experiments/text/masked_lm.py:masked_lm --workdir=runs/masked_lm
 Variants:  masked_lm  a byte-level encoder on Python's standard library; experiments/text/finetune.py starts from it
            tiny       a few steps
 Cost:      two CPU cores: about 15 min

@@ -1,6 +1,6 @@
 """How much does tuning improve a Transformer text classifier: plain SGD, or AdamW with warm-up?
 
-Command:   python -m experiments.study --config=experiments/text/transformer_classifier.py:classic \\
+Command:   assay study --config=experiments/text/transformer_classifier.py:classic \\
                --config=experiments/text/transformer_classifier.py:tuned --workdir=runs/transformer_classifier
 Variants:  classic    vocabulary 10,000, width 512, 8 heads, 2 layers, SGD 1e-3, 10 epochs
            tuned      the same network, AdamW 3e-4 with warm-up and cosine decay, weight decay, dropout

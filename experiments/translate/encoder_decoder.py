@@ -1,6 +1,6 @@
 """Can an encoder-decoder translate SCAN's commands into actions if it has seen every kind of command?
 
-Command:   python -m experiments.main --config=experiments/translate/encoder_decoder.py:simple --workdir=runs/scan_simple
+Command:   assay train --config=experiments/translate/encoder_decoder.py:simple --workdir=runs/scan_simple
 Variants:  simple     a random 80/20 split; answers are decoded autoregressively, without teacher forcing
            length     trained on at most 22 actions, tested on 24 to 48
            jump       `jump` occurs in training only in isolation

@@ -1,6 +1,6 @@
 """How well does a plain tutorial CNN classify CIFAR-10?
 
-Command:   python -m experiments.main --config=experiments/vision/cnn_cifar.py:cnn --workdir=runs/cnn_cifar
+Command:   assay train --config=experiments/vision/cnn_cifar.py:cnn --workdir=runs/cnn_cifar
 Variants:  cnn        filters 32-64-64, a dense layer of 64, Adam 1e-3, batch 64, 10 epochs (7,030 updates)
            tiny       the same on the built-in digits, a few steps
 Cost:      one GPU: about 2 min; two CPU cores: about 1 h. Needs CIFAR-10 prepared by TFDS (see experiments/README.md)

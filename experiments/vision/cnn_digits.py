@@ -1,6 +1,6 @@
 """Does a small CNN classify handwritten digits better than the classical classifier in scikit-learn's own example?
 
-Command:   python -m experiments.study --config=experiments/vision/cnn_digits.py:cnn --seeds=0:4 --workdir=runs/cnn_digits
+Command:   assay study --config=experiments/vision/cnn_digits.py:cnn --seeds=0:4 --workdir=runs/cnn_digits
 Variants:  cnn        two convolutions with pooling and a dense layer, dropout, small shifts and rotations as augmentation
            plain      the same without augmentation and dropout
            tiny       a few steps; also with a variant: `plain,tiny`

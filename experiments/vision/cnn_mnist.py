@@ -1,6 +1,6 @@
 """How well does a plain tutorial CNN classify MNIST?
 
-Command:   python -m experiments.main --config=experiments/vision/cnn_mnist.py:cnn --workdir=runs/cnn_mnist
+Command:   assay train --config=experiments/vision/cnn_mnist.py:cnn --workdir=runs/cnn_mnist
 Variants:  cnn        filters 32-64, dropout before the output layer, Adam 1e-3, batch 64, 10 epochs (8,440 updates)
            tiny       the same on the built-in digits, a few steps
 Cost:      one GPU: about 1 min; two CPU cores: about 30 min. Needs MNIST prepared by TFDS (see experiments/README.md)

@@ -1,6 +1,6 @@
 """Does a residual network with GroupNorm instead of BatchNorm reach the published accuracy on CIFAR-10?
 
-Command:   python -m experiments.main --config=experiments/vision/resnet_cifar.py:resnet20 --workdir=runs/resnet20
+Command:   assay train --config=experiments/vision/resnet_cifar.py:resnet20 --workdir=runs/resnet20
 Variants:  resnet20   0.27 million parameters
            resnet56   0.85 million parameters
            tiny       the same on the built-in digits, a few steps; also with a variant: `resnet56,tiny`

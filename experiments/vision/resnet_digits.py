@@ -1,6 +1,6 @@
 """Does a residual network classify handwritten digits better than the classical classifier in scikit-learn's own example?
 
-Command:   python -m experiments.study --config=experiments/vision/resnet_digits.py:resnet --seeds=0:4 --workdir=runs/resnet_digits
+Command:   assay study --config=experiments/vision/resnet_digits.py:resnet --seeds=0:4 --workdir=runs/resnet_digits
 Variants:  resnet     a CIFAR-style ResNet-8 with GroupNorm, small shifts and rotations as augmentation
            tiny       a few steps
 Cost:      one CPU core, per seed: about 4 min

@@ -6,7 +6,7 @@ assay.suggest("runs/tiny")                                 remedies, from the di
 assay.treat("runs/tiny", "quantize:int8", "runs/small")    applies one
 assay.compare("runs/tiny", "runs/small")                   every row before and after, with a verdict each
 
-What is not in `__all__` is private and may change.
+Other names are private and may change between versions.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -65,10 +65,10 @@ def diagnose(run: str | Path | Subject, quick: bool = False, name: str = "yours"
     """Measures what limits a model, and returns the diagnosis: its `rows`, and `suggestions` of treatments.
 
     Args:
-      run: the work directory of a run, to which diagnosis.json and diagnosis.html are written; or a model that was trained elsewhere, as
+      run: the work directory of a run, to which diagnosis.json and diagnosis.html are written; or an external model, as
         returned by `assay.diagnostics.bring.bring`.
       quick: True uses fewer examples and less time.
-      name: the name of a model that was trained elsewhere, as pages show it.
+      name: the name of an external model, as pages show it.
 
     Raises UserError if there is no checkpoint.
 

@@ -1,7 +1,7 @@
 """Starts and ends a verb: parses absl flags and `--config.KEY=VALUE` overrides, prints `--help`, and reports an error as one message.
 
-Exit codes: 0 success; 1 another process of the run is gone; 2 a mistake that the user can fix, reported in one message without a traceback;
-128 + n stopped by signal n.
+Exit codes: 0 success; 1 another process of the run has died; 2 a mistake that the user can fix, reported in one message without a
+traceback; 128 + n stopped by signal n.
 """
 
 import os
@@ -76,7 +76,7 @@ def launch(
         left = flags.FLAGS(rest)[1:]
         given.mark_as_parsed()
         if subjects and (not left or left[0] not in subjects):
-            raise UserError(f"expected one of {', '.join(subjects)} as the first word, got {left[0] if left else 'nothing'!r}. See --help.")
+            raise UserError(f"expected one of {', '.join(subjects)} first, got {left[0] if left else 'nothing'!r}. See --help.")
         subject, left = left[: len(subjects[:1])], left[len(subjects[:1]) :]
         if left:
             raise UserError(f"unexpected argument {left[0]!r}. Flags are written --name=value; --help lists them.")

@@ -54,7 +54,7 @@ from assay.verdicts.turns import CRASHED, Times, times
 from assay.verdicts.verdict import ONCE
 
 CARD, PAGE = "card.json", "card.html"
-FIRST = ""  # not the name of a run
+FIRST = ""  # key of the run before; no later run has an empty name
 SHOWN = 6  # runs that an error message lists
 
 FLAGS = flags.FlagValues()

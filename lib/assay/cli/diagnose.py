@@ -46,7 +46,7 @@ from assay.verdicts.recommend import recommend
 
 FULL, FEW = (512, 20.0), (128, 4.0)  # examples per split, and seconds of timing
 
-COMMAND = "examined(bring(apply, params, data))"  # what made the diagnosis, as the page shows it
+COMMAND = "examined(bring(apply, params, data))"  # command shown on the page of an external model
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string("workdir", "", "Work directory of a finished run.", flag_values=FLAGS)
 QUICK = flags.DEFINE_bool("quick", False, "Use fewer examples and less time: half a minute instead of up to three.", flag_values=FLAGS)

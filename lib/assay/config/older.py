@@ -1,4 +1,4 @@
-"""Keys that configs of older versions lack, each with the value that means what the older version did.
+"""Keys that configs of older versions lack, each with the value that reproduces the older behaviour.
 
 A work directory written before a key existed still loads, evaluates and resumes: `completed(config)` adds the keys that are missing.
 Add a line here whenever a key is added to a config.

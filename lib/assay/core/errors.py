@@ -28,7 +28,7 @@ class Inapplicable(UserError):
 
 
 class Alone(Exception):
-    """Raised when another process of the run is gone, so collective computation cannot continue.
+    """Raised when another process of the run has died, so collective computation cannot continue.
 
     Verbs exit at once with code 1: anything that waits for the other process would wait forever.
     """

@@ -52,7 +52,7 @@ def limits(interval: tuple[float, float] | list[float] | None, unit: str, relati
 
 
 def bounded(limit: float | None, unit: str, bound: str) -> str:
-    """What a one-sided bound says: "at least 61.2 %" of a lower one, "at most" of an upper one."""
+    """Formats a one-sided bound: "at least 61.2 %" for a lower bound, "at most 61.2 %" for an upper one."""
     return f"at {'least' if bound == 'lower' else 'most'} {number(limit, unit)}"
 
 

@@ -65,7 +65,7 @@ def calibration(subject: Subject) -> list[Measurement]:
             meaning=f"Average surprise at the true answer; a uniform guess has {even:.2f} nats.",
             better=LOWER,
             margin=NATS,
-            measures=f"{subject.headline}, {_tokens(subject):.3f} answers an example",
+            measures=f"{subject.headline}, {_tokens(subject):.3f} answers per example",
             plot=_quantiles(loss),
         ),
         sample(

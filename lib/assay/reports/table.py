@@ -2,7 +2,8 @@
 
 Rows are grouped into blocks, one per run (label, experiment, task, model, treatment, steps), so that the table fits 100 columns. Long texts
 (the source of a published number, a note) are footnotes marked by letters. Fractions are printed in per cent; a value below 1 is never
-printed as 100. A source is tagged [V] where it was read in the paper or its repository, and [V2] in a document that quotes it.
+printed as 100. Tags of sources: V, read in the paper or its repository; V2, in a document that quotes it; MEM, from
+memory, which is never printed.
 """
 
 import re

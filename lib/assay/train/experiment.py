@@ -1,7 +1,9 @@
 """Builds a run from its config: task, model, objective, optimizer and sample, with the treatments applied at their links."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +19,7 @@ from assay.data.source import Source
 from assay.dist.mesh import MeshConfig
 from assay.evals.evaluate import FORCED, EvaluateConfig, make_answer
 from assay.models.families import build as build_model
-from assay.models.model import STATE, Batch, Model, Output
+from assay.models.model import STATE, Batch, Model, Output, Vocabulary
 from assay.models.precision import PrecisionConfig
 from assay.tasks.table import build as build_task
 from assay.tasks.task import Score, Task
@@ -146,7 +148,7 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
     train, model_settings = treatment.settings(settings.train, settings.model)
     settings = replace(settings, train=train, model=model_settings)
     task = treatment.task(build_task(settings.task, settings.seed))
-    untreated = build_model(settings.model, task.vocabulary, settings.precision)
+    untreated = _built(json.dumps(dict(settings.model)), task.vocabulary, settings.precision)
     if task.free_running and untreated.decode is None:
         raise UserError(
             f"the model {settings.model['name']!r} cannot decode step by step, which {' with '.join((task.name, *settings.treatments))} "
@@ -212,11 +214,19 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
             f"{treatment.name} computes per-example gradients, but the model {settings.model['name']!r} keeps batch statistics. "
             "Choose a model without them with --config.model.name, or remove the treatment from --config.treatments."
         )
+    answer = make_answer(model, task)
     for split in settings.evaluate.splits:  # an impossible evaluation should fail before training, not after
         _, last = task.source(split).lengths
         batch = {name: jax.ShapeDtypeStruct((1, *array.shape[1:]), array.dtype) for name, array in _widest(task, split, last).items()}
-        jax.eval_shape(make_answer(model, task), params, batch)
+        jax.eval_shape(answer, params, batch)
     return experiment
+
+
+@lru_cache(maxsize=4)
+def _built(config: str, vocabulary: Vocabulary, precision: PrecisionConfig) -> Model:
+    """Builds a model whose `init` is traced once for all that ask for shapes or values, in this run and in later ones of the same model."""
+    model = build_model(json.loads(config), vocabulary, precision)
+    return replace(model, init=jax.jit(model.init, inline=True))
 
 
 def _size(sample: Sample) -> tuple[int, float]:

@@ -126,7 +126,7 @@ def train(
         if begun == total or watch.over:
             if made.model.fit is not None and checkpointer.latest() is None:
                 state = _fitted(made, state)
-            checkpointer.save(begun, made.saved(state), watch.keep())  # no-op unless the run has no steps: else it exists
+            checkpointer.save(begun, made.saved(state), watch.keep())  # writes only for a run of zero steps; else the checkpoint exists
             return _answering(made, mesh, watch, state)
         if not quiet:
             origin = f"from step {begun}" if begun else "from scratch"

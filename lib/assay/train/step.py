@@ -108,8 +108,8 @@ def _check_carried(before: PyTree, after: PyTree) -> None:
     unlike = differing(before, after)
     if unlike:
         raise UserError(
-            f"the state carried from step to step changes: {unlike}. The gradient arrow of a treatment must return all carried state, and "
-            "its objective must return in Aux.carried what its own carry function created."
+            f"the state carried from step to step changes: {unlike}. The gradient function of a treatment must return all carried state, "
+            "and its objective must return in Aux.carried what its own carry function created."
         )
 
 

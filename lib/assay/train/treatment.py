@@ -3,7 +3,7 @@
 A list of treatments is applied in order at each link. The training step itself is never transformed.
 
 State that a treatment keeps from step to step besides parameters (control variates, an adversary's weights over groups) is carried. `carry`
-creates it. A gradient arrow takes and returns all carried state. An objective reads `params["carried"]` and returns its part in `Aux`.
+creates it. A gradient function takes and returns all carried state. An objective reads `params["carried"]` and returns its part in `Aux`.
 Carried state is saved with the checkpoint, but excluded from the optimizer, norms, averages and parameter counts.
 """
 
@@ -70,7 +70,7 @@ def _same_model(model: Model, params: PyTree) -> tuple[Model, PyTree]:
 
 
 class Treatment(NamedTuple):
-    """Functions at the links of a run; each is the identity unless given. A treatment is a value: config, name and options make it.
+    """Functions at the links of a run; each is the identity unless given. Treatments are plain values that compose.
 
     >>> from dataclasses import replace
     >>> half = assay.Treatment(settings=lambda train, model: (replace(train, steps=train.steps // 2), model), name="half the steps")
@@ -106,7 +106,7 @@ class Treatment(NamedTuple):
     ] = {}  # trees added to the state (a teacher); trees loaded by a function are not saved with it
     frozen: str = ""  # path regex of parameters that are read but not trained
     mixes: bool = False  # True if a row's loss or gradient depends on other rows of its batch (mixup, CORAL, batch statistics)
-    per_example: bool = False  # True if the gradient arrow takes per-example gradients
+    per_example: bool = False  # True if the gradient function takes per-example gradients
     secret: bool = False  # True if noise and sampling must not be predictable from the published seed (core/secret.py)
     name: str = "unnamed"  # name in result rows and config.json
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from assay.diagnostics.measurement import POINT, Measurement
 
-BY_HEART, ANEW = 4.0, 2.0  # multiples of the run's steps: to undo memorization, and to learn another answer format
+MEMORIZED, ANEW = 4.0, 2.0  # multiples of the run's steps: to undo memorization, and to learn another answer format
 GAP = 0.08  # between training and held-out score; with 128 examples each, chance accounts for about half of it
 HUE = 0.15  # score lost under other hues; shapes do not depend on hue, so a loss of a tenth exceeds chance
 BRITTLE = 0.25  # score that healthy models lose under a corruption, mean over severities: digits under blur or noise
@@ -102,7 +102,7 @@ def over_fitting(rows: Rows, facts: Facts) -> Found | None:
         "lower",
         gap.unit,
         [
-            Remedy(varied, share * size, BY_HEART),
+            Remedy(varied, share * size, MEMORIZED),
             *(Remedy(spec, 0.01 * size) for spec in ("l2:weight=1e-3", "smooth:share=0.1", "average:decay=0.99")),
         ],
     )

@@ -23,7 +23,7 @@ ROWS = {  # name -> (unit, how, meaning, better direction)
     "compile_seconds": (
         "seconds",
         "XLA's compilation of the forward pass of one example, without its cache",
-        "Waiting time for the first answer with a new shape.",
+        "Compile time before the first answer at a new input shape.",
         LOWER,
     ),
     "latency_p50": ("seconds", "median warm call with one example", "Half of the answers take at most this long.", LOWER),

@@ -135,7 +135,8 @@ def _ends(one: Mapping[str, Any], row: Mapping[str, Any]) -> str:
 def _prediction(one: Mapping[str, Any]) -> str:
     wanted = number(abs(one["effect"]), one["unit"] or "").replace("%", "points") if one["effect"] is not None else ""
     was = "" if one["difference"] is None else f", observed {change(one['difference'], one['unit'] or '', one['relative'])}"
-    outcome = {HELD: "the prediction held", MISSED: "the prediction did not hold", UNSHOWN: "the prediction was not shown"}[one["outcome"]]
+    said = {HELD: "the prediction held", MISSED: "the prediction did not hold", UNSHOWN: "the prediction could not be tested"}
+    outcome = said[one["outcome"]]
     why = f" ({one['why']})" if one["why"] else ""
     return f"{one['after']}: {one['treatment']} was expected to make {one['row']} {one['expects']} by {wanted}{was}: {outcome}{why}"
 

@@ -10,7 +10,7 @@ GIB = 2**30
 
 
 def show(plan: Mapping[str, Any]) -> None:
-    """Prints the figures of `diagnose.plan.plan`."""
+    """Prints a plan made by `diagnostics.cost.plan.plan`."""
     console = Console(highlight=False)
     mesh = " x ".join(f"{axis} {size}" for axis, size in plan["mesh"].items())
     console.print(

@@ -36,7 +36,7 @@ def accumulated(gradient: Gradient, parts: int) -> Gradient:
         split = jax.tree.map(partial(_split, parts=parts), dict(batch))
 
         def add(so_far: tuple[tuple[PyTree, Aux], PyTree], part: tuple[jax.Array, Batch]) -> tuple[tuple[tuple[PyTree, Aux], PyTree], None]:
-            found, carried = weighted(*part, so_far[1])  # what is carried goes through the parts, one after the other
+            found, carried = weighted(*part, so_far[1])  # carried state passes through the parts in order
             return (jax.tree.map(jnp.add, so_far[0], found), carried), None
 
         def weighted(i: jax.Array, part: Batch, carried: PyTree) -> tuple[tuple[PyTree, Aux], PyTree]:
