@@ -46,7 +46,7 @@ def other(verb, tmp_path_factory) -> Path:
 def small(verb, teacher) -> Path:
     """The teacher after three stages. Tests that change it copy it."""
     folder = teacher.parent / "small"
-    done = verb("treat", f"--from={teacher}", *PIPELINE, f"--workdir={folder}", "--seconds=2")
+    done = verb("treat", f"--from={teacher}", *PIPELINE, f"--workdir={folder}", "--seconds=0.5")
     assert done.code == 0, done.err
     assert "3_quantize" in done.out and str(folder / "pareto.svg") in done.out
     return folder
@@ -100,7 +100,7 @@ def test_a_stage_answers_as_its_parameters_say(small):
 
 def test_the_same_command_again_changes_nothing(verb, small, teacher):
     before = contents(small)
-    done = verb("treat", f"--from={teacher}", *PIPELINE, f"--workdir={small}", "--seconds=2")
+    done = verb("treat", f"--from={teacher}", *PIPELINE, f"--workdir={small}", "--seconds=0.5")
     assert done.code == 0 and "3_quantize" in done.out
     assert contents(small) == before
 
@@ -109,7 +109,7 @@ def test_a_killed_pipeline_goes_on_to_the_same_bits(small, teacher, tmp_path):
     """Killed in the first stage, and again in a later one."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "lib")])}
     folder = tmp_path / "small"
-    command = [sys.executable, "-m", "experiments.treat", f"--from={teacher}", *PIPELINE, f"--workdir={folder}", "--seconds=1"]
+    command = [sys.executable, "-m", "experiments.treat", f"--from={teacher}", *PIPELINE, f"--workdir={folder}", "--seconds=0.3"]
     for sign in (folder / "stages" / "1_distill" / "checkpoints" / "8", folder / "stages" / "2_prune" / "config.json"):
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.time() + 120
@@ -128,7 +128,7 @@ def test_a_killed_pipeline_goes_on_to_the_same_bits(small, teacher, tmp_path):
 def test_seeds_are_treated_one_by_one(verb, teacher, tmp_path):
     for seed in (0, 1):
         shutil.copytree(teacher, tmp_path / "study" / f"seed_{seed}")
-    done = verb("treat", f"--from={tmp_path / 'study'}", "--treat=quantize:int4", f"--workdir={tmp_path / 'out'}", "--seconds=1")
+    done = verb("treat", f"--from={tmp_path / 'study'}", "--treat=quantize:int4", f"--workdir={tmp_path / 'out'}", "--seconds=0.3")
     assert done.code == 0, done.err
     assert all((tmp_path / "out" / f"seed_{seed}" / "stages.json").exists() for seed in (0, 1))
     both = verb("compare", "--pareto", f"--workdir={tmp_path}/out/seed_0", f"--workdir={tmp_path}/out/seed_1", f"--plot={tmp_path}/p.svg")
@@ -139,7 +139,7 @@ def test_a_student_may_be_of_another_file_or_the_model_itself(verb, teacher, tmp
     other = "--treat=distill:student=experiments/vision/resnet_digits.py:tiny,steps=2"
     itself = "--treat=distill:student=itself,steps=4"
     done = verb(
-        "treat", f"--from={teacher}", other, "--treat=prune:sparsity=0.5,steps=0", itself, f"--workdir={tmp_path}/out", "--seconds=1"
+        "treat", f"--from={teacher}", other, "--treat=prune:sparsity=0.5,steps=0", itself, f"--workdir={tmp_path}/out", "--seconds=0.3"
     )
     assert done.code == 0, done.err
     kinds = [rebuild(tmp_path / "out" / part).settings.model["name"] for part in ("stages/1_distill", "stages/2_prune", ".")]
@@ -158,7 +158,7 @@ def test_lora_is_merged_and_cut(verb, tmp_path):
     arguments = ["--config=experiments/reason/parity.py:transformer,tiny", "--config.evaluate.splits=iid", "--config.train.steps=8"]
     assert verb("main", *arguments, f"--workdir={run}").code == 0
     stages = ["--treat=lora:rank=2,steps=4", "--treat=merge", "--treat=prune:units=0.5,steps=4"]
-    done = verb("treat", f"--from={run}", *stages, f"--workdir={tmp_path}/out", "--seconds=1")
+    done = verb("treat", f"--from={run}", *stages, f"--workdir={tmp_path}/out", "--seconds=0.3")
     assert done.code == 0, done.err
     adapted, merged, cut = (load(tmp_path / "out" / part) for part in ("stages/1_lora", "stages/2_merge", "."))
     task = merged[2]
@@ -176,7 +176,7 @@ def states(folder: Path) -> dict[str, np.ndarray]:
 def test_zeros_are_rounded_and_adapted(verb, teacher, tmp_path):
     """A mask stays whatever is done to its matrix afterwards."""
     stages = ["--treat=prune:sparsity=0.6,steps=4", "--treat=quantize:nf4", "--treat=lora:rank=1,steps=2"]
-    done = verb("treat", f"--from={teacher}", *stages, f"--workdir={tmp_path}/out", "--seconds=1")
+    done = verb("treat", f"--from={teacher}", *stages, f"--workdir={tmp_path}/out", "--seconds=0.3")
     assert done.code == 0, done.err
     rows = {row["name"]: row for row in json.loads((tmp_path / "out" / "stages.json").read_text())["rows"]}
     pruned, rounded = states(tmp_path / "out/stages/1_prune"), states(tmp_path / "out/stages/2_quantize")
@@ -189,7 +189,7 @@ def test_zeros_are_rounded_and_adapted(verb, teacher, tmp_path):
 
 def test_training_with_rounding_and_then_rounding(verb, teacher, tmp_path):
     stages = ["--treat=quantize:int4,train=True,steps=4", "--treat=quantize:int4"]
-    done = verb("treat", f"--from={teacher}", *stages, f"--workdir={tmp_path}/out", "--seconds=1")
+    done = verb("treat", f"--from={teacher}", *stages, f"--workdir={tmp_path}/out", "--seconds=0.3")
     assert done.code == 0, done.err
     trained, rounded = load(tmp_path / "out/stages/1_quantize"), load(tmp_path / "out")
     task = trained[2]
@@ -215,7 +215,7 @@ def test_a_small_student_is_of_its_teachers_family_and_has_its_steps(teacher):
 
 
 def test_a_later_stage_is_done_anew_when_an_earlier_one_changed(verb, teacher, tmp_path):
-    constant = ["--config.optimizer.schedule=constant", f"--workdir={tmp_path}/out", "--seconds=1"]
+    constant = ["--config.optimizer.schedule=constant", f"--workdir={tmp_path}/out", "--seconds=0.3"]
     for steps in (8, 16):
         done = verb("treat", f"--from={teacher}", f"--treat=distill:student=small,steps={steps}", "--treat=quantize:int8", *constant)
         assert done.code == 0, done.err
@@ -226,7 +226,7 @@ def test_a_later_stage_is_done_anew_when_an_earlier_one_changed(verb, teacher, t
 
 def test_a_list_of_treatments_in_a_config(verb, teacher, tmp_path):
     listed = "--treat=experiments/compress/digits.py:small"
-    done = verb("treat", f"--from={teacher}", listed, f"--workdir={tmp_path}/out", "--config.train.steps=2", "--seconds=1")
+    done = verb("treat", f"--from={teacher}", listed, f"--workdir={tmp_path}/out", "--config.train.steps=2", "--seconds=0.3")
     assert done.code == 0, done.err
     assert [path.name for path in sorted((tmp_path / "out" / "stages").iterdir())] == ["1_distill", "2_prune"]
     refused(verb("treat", f"--from={teacher}", f"{listed}er", f"--workdir={tmp_path}/other"), "'smaller'", "small", "--treat")
