@@ -2,8 +2,9 @@
 
 import sys
 
+from assay.cli import main
 from assay.core import allocator
 
-COMPILING = {"experiments.diagnose", "experiments.compare"}  # verbs that compile more than they compute
+COMPILING = {f"experiments.{verb}" for verb in main.COMPILING}
 
 allocator.keep_memory(arenas=8 if COMPILING & {*sys.orig_argv} else 1)

@@ -384,10 +384,10 @@ def test_costs_of_a_product():
 
 def test_costs_say_that_an_edit_runs_another_program():
     subject = bring(lambda p, b: b["inputs"] @ p["w"], {"w": jnp.ones((3, 5))}, {"test": (numbers(8), np.arange(8) % 5)})
-    for scan in (False, True):
-        module = SimpleNamespace(config=SimpleNamespace(scan=scan))
+    for scan, attention in ((False, "auto"), (True, "auto"), (False, "fused")):
+        module, other = SimpleNamespace(config=SimpleNamespace(scan=scan, attention=attention)), scan or attention == "fused"
         rows = by_name(costs.costs(replace(subject, model=replace(subject.model, module=module), asked={})))
-        assert ("unroll the loop over blocks" in rows["xla_flops"].how) == scan and "unroll" not in rows["parameters"].how
+        assert ("measured without edits" in rows["xla_flops"].how) == other and "edits" not in rows["parameters"].how
 
 
 def test_energy_is_what_the_counter_says(tmp_path, monkeypatch):

@@ -36,7 +36,7 @@ def run(
     treatments: Sequence[Treatment] | None = None,
     quiet: bool = True,
 ) -> list[dict[str, Any]]:
-    """Trains, evaluates and reports one run, and returns the rows of its results.json. Only reads a finished run.
+    """Trains, evaluates and reports one run, and returns the rows of its results.json; those of a finished run are read.
 
     Args:
       config: a config, or the name or file of one, such as "parity:tiny" or "./mine.py".
@@ -121,7 +121,7 @@ def treat(
 def compare(
     before: str | Path | Diagnosis, after: str | Path | Sequence[str | Path] | Mapping[str, Diagnosis], seconds: float = 20.0
 ) -> dict[str, Any]:
-    """Compares a run with one or more others, row by row of their diagnoses, and returns the card as plain data.
+    """Compares a run with one or more others, row by row of their diagnoses, and returns the card as plain JSON data.
 
     Args:
       before: the work directory of a run, or a diagnosis.

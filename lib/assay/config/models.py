@@ -75,6 +75,7 @@ def memory_rnn(name: str, **changes: Any) -> ConfigDict:
 
 
 def cnn(**changes: Any) -> ConfigDict:
+    """Returns the config of a plain CNN for images."""
     return changed(
         {
             "name": "cnn",
@@ -91,6 +92,7 @@ def cnn(**changes: Any) -> ConfigDict:
 
 
 def resnet(**changes: Any) -> ConfigDict:
+    """Returns the config of a ResNet for images, with GroupNorm."""
     return changed(
         {
             "name": "resnet",
@@ -107,6 +109,7 @@ def resnet(**changes: Any) -> ConfigDict:
 
 
 def mlp(**changes: Any) -> ConfigDict:
+    """Returns the config of a multilayer perceptron for numbers or images."""
     return changed(
         {
             "name": "mlp",
@@ -120,6 +123,7 @@ def mlp(**changes: Any) -> ConfigDict:
 
 
 def ngram(**changes: Any) -> ConfigDict:
+    """Returns the config of an n-gram language model, fitted by counting."""
     return changed(
         {
             "name": "ngram",

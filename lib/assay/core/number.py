@@ -57,7 +57,7 @@ def bounded(limit: float | None, unit: str, bound: str) -> str:
 
 
 def stated(value: float | None, unit: str, bound: str = "", limit: float | None = None) -> str:
-    """A value with its bound, if it is one: "65.0 % (at least 61.2 %)", or "at least 61.2 %" where the value is the bound."""
+    """Formats a value with its one-sided bound, if any: "65.0 % (at least 61.2 %)"; a value that is the bound: "at least 61.2 %"."""
     if not bound or limit is None:
         return number(value, unit)
     return bounded(limit, unit, bound) if value == limit else f"{number(value, unit)} ({bounded(limit, unit, bound)})"

@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from assay.core.stats import CHUNK, Difference, Interval, discordant, mcnemar, normal, paired_bootstrap, wilson
+from assay.core.stats import CHUNK, Difference, Interval, Z, discordant, mcnemar, normal, paired_bootstrap, percentiles, wilson
 
-Z = 1.959963984540054  # of the normal distribution, 95 %
 FEW = 12  # up to this many units, all 4096 combinations of flips are tried
 NEAR = 1e-9  # relative tolerance: the same numbers summed in another order
 
@@ -61,7 +60,7 @@ def interval_of(
         return Interval(value, found.low, found.high)
     units, generator = _units(columns, groups), np.random.default_rng(seed)
     drawn = [statistic(_taken(columns, _drawn(units, generator))) for _ in range(resamples)]
-    return Interval(value, *_percentiles(drawn, confidence))
+    return Interval(value, *percentiles(drawn, confidence))
 
 
 def difference_of(
@@ -164,7 +163,7 @@ def _swapped(
     for _ in range(resamples):
         rows = _drawn(units, generator)
         drawn.append(float(statistic(_taken(first, rows))) - float(statistic(_taken(second, rows))))
-    return Difference(value, *_percentiles(drawn), (1 + as_far) / (1 + resamples))
+    return Difference(value, *percentiles(drawn), (1 + as_far) / (1 + resamples))
 
 
 def _swaps(units: Mapping[str, _Units], generator: np.random.Generator, times: int) -> Iterator[dict[str, Bool[np.ndarray, "examples"]]]:
@@ -197,13 +196,6 @@ def _drawn(units: Mapping[str, _Units], generator: np.random.Generator) -> dict[
 
 def _taken(columns: Columns, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {key: values[rows[_set(key)]] for key, values in columns.items()}
-
-
-def _percentiles(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    if not np.isfinite(values).all():
-        return math.nan, math.nan
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
 
 
 def _set(key: str) -> str:

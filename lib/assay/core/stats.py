@@ -13,23 +13,28 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Shaped
 
+Z = 1.959963984540054  # standard normal quantile of a two-sided 95 % interval
 CHUNK = 1 << 22  # rows drawn at a time, about 50 MB with their values
 
 
 class Interval(NamedTuple):
+    """Statistic with its confidence interval."""
+
     value: float  # the statistic on the original data
     low: float
     high: float
 
 
 class Difference(NamedTuple):
+    """Paired difference with its confidence interval and p-value."""
+
     value: float  # mean of the first minus mean of the second
     low: float
     high: float
     p_value: float  # two-sided, of no difference
 
 
-def wilson(mean: float, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+def wilson(mean: float, n: int, z: float = Z) -> tuple[float, float]:
     """Returns Wilson's score interval for a mean of n values in [0, 1] (Wilson 1927); 95 % unless `z` is given.
 
     It is meant for 0/1 values and conservative for fractions, whose variance is at most p(1 - p).
@@ -42,15 +47,15 @@ def wilson(mean: float, n: int, z: float = 1.959963984540054) -> tuple[float, fl
 
 
 def normal(confidence: float) -> float:
-    """Half the width of a two-sided interval of this confidence, in standard deviations of a normal distribution: 1.96 of 0.95."""
+    """Returns the standard normal quantile of a two-sided interval: 1.96 for confidence 0.95."""
     from scipy.special import ndtri  # slow to import
 
     return float(ndtri((1 + confidence) / 2))
 
 
 def at_least(hits: int, n: int, confidence: float = 0.95) -> float:
-    """The share that `hits` of n examples show at least, with this confidence: Clopper and Pearson's exact bound (1934). The upper one
-    is 1 - at_least(n - hits, n)."""
+    """Returns the exact one-sided lower confidence bound of a proportion (Clopper and Pearson 1934). The upper one is
+    1 - at_least(n - hits, n). Raises ValueError for impossible counts."""
     if n <= 0 or not 0 <= hits <= n:
         raise ValueError(f"a bound needs at least one example and no more hits than examples, got {hits} of {n}")
     if hits == 0:
@@ -61,7 +66,7 @@ def at_least(hits: int, n: int, confidence: float = 0.95) -> float:
 
 
 def student(values: Float[np.ndarray, "examples"], confidence: float = 0.95) -> tuple[float, float] | None:
-    """Student's interval of a mean; None of fewer than two values."""
+    """Returns Student's t interval of the mean, or None for fewer than two values."""
     if len(values) < 2:
         return None
     from scipy.special import stdtrit  # scipy is slow to import, and most runs never need it
@@ -71,8 +76,10 @@ def student(values: Float[np.ndarray, "examples"], confidence: float = 0.95) -> 
 
 
 def quantile_interval(values: Float[np.ndarray, "examples"], at: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of a quantile from the order statistics, of any distribution: the number of values below it is binomial (David and Nagaraja
-    2003, section 7.1). An end that so few values cannot bound is infinite."""
+    """Returns the distribution-free interval of a quantile from the order statistics (David and Nagaraja 2003, section 7.1).
+
+    An end is infinite if there are too few values to bound it.
+    """
     from scipy.special import bdtr  # slow to import
 
     ordered, n = np.sort(values), len(values)
@@ -82,10 +89,13 @@ def quantile_interval(values: Float[np.ndarray, "examples"], at: float, confiden
 
 
 def auroc_interval(value: float, positives: int, negatives: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of an AUROC: the values that lie no farther off than their own standard errors of Hanley and McNeil (1982), with the mean of
-    both sizes in them (Newcombe 2006, Statistics in Medicine 25:559, method 5). It has a width at 0 and 1, where resampling has none."""
+    """Returns Newcombe's interval of an AUROC (2006, Statistics in Medicine 25:559, method 5).
+
+    It inverts the standard errors of Hanley and McNeil (1982) with the mean sample size. Its width is positive even at 0 and 1, where
+    resampling gives none.
+    """
     if positives < 1 or negatives < 1 or not 0 <= value <= 1:
-        raise ValueError(f"an AUROC is in [0, 1], of at least one example a side; got {value} of {positives} and {negatives}")
+        raise ValueError(f"an AUROC is in [0, 1] and needs a positive and a negative example; got {value}, {positives} and {negatives}")
     z, more = normal(confidence), (positives + negatives) / 2 - 1
 
     def beyond(true: float) -> bool:
@@ -160,7 +170,7 @@ def paired_bootstrap(
         table = np.stack([np.bincount(number, weights=delta), np.bincount(number).astype(float)], axis=1)
     sums = _resampled_sums(table, np.random.default_rng(seed), resamples)
     means = sums[:, 0] / sums[:, 1]
-    low, high = _percentiles(means, confidence)
+    low, high = percentiles(means, confidence)
     side = min(int((means <= 0).sum()), int((means >= 0).sum()))
     return Difference(float(delta.mean()), low, high, min(1.0, 2.0 * (1 + side) / (1 + resamples)))
 
@@ -190,7 +200,7 @@ def bootstrap(
         ends = np.cumsum(sizes[drawn])
         rows = order[np.arange(ends[-1]) + np.repeat(starts[drawn] - ends + sizes[drawn], sizes[drawn])]
         values[i] = statistic(*(array[rows] for array in arrays))
-    return Interval(float(statistic(*arrays)), *_percentiles(values, confidence))
+    return Interval(float(statistic(*arrays)), *percentiles(values, confidence))
 
 
 def holm(p_values: Sequence[float] | Float[np.ndarray, "comparisons"]) -> Float[np.ndarray, "comparisons"]:
@@ -208,11 +218,19 @@ def holm(p_values: Sequence[float] | Float[np.ndarray, "comparisons"]) -> Float[
     return adjusted
 
 
+def percentiles(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """Returns the central interval that holds a share `confidence` of the values, or NaN if a value is not finite."""
+    if not np.isfinite(values).all():
+        return math.nan, math.nan
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
 def _border(beyond: Callable[[float], bool], inside: float, end: float) -> float:
-    """Where between `inside` and `end` a true value is just not `beyond`, by halving; `end` itself if even that is not."""
+    """Finds by bisection the value between `inside` and `end` where `beyond` becomes true; `end` if it never does."""
     if not beyond(end):
         return end
     for _ in range(60):
@@ -255,11 +273,6 @@ def _resampled_sums(table: np.ndarray, generator: np.random.Generator, resamples
             chosen = generator.integers(0, n, (rows, n), dtype=np.int32)
             drawn.append(np.stack([column[chosen].sum(axis=1) for column in table.T], axis=1))
     return np.concatenate(drawn)
-
-
-def _percentiles(values: np.ndarray, confidence: float) -> tuple[float, float]:
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
 
 
 def _check(resamples: int, confidence: float) -> None:

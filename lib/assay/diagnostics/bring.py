@@ -43,9 +43,13 @@ def bring(
     """Wraps an external model and its data as a Subject.
 
     Args:
-        apply: JAX function that is differentiated and compiled.
+        apply: JAX function (params, batch) -> logits, or (logits, taps by name). It is differentiated and compiled.
+        params: parameters, any tree of arrays.
         data: split -> (inputs, targets). The model is measured on `test` (or `valid`) and compared with `train`.
-        classes: names of the classes.
+        classes: names of the classes; by default their numbers.
+        name: name of the task in rows and pages.
+        examples: maximum number of examples per split.
+        seconds: time budget of the speed measurements.
         bounds: least and greatest possible input for numeric inputs, such as (0, 1). Measurements that need a range (attacks) do not
             apply without it.
 

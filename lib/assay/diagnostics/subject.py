@@ -23,7 +23,7 @@ from assay.data.loader import id_of
 from assay.data.source import Examples, Source, occurring, row_of
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.evals.evaluate import Answer, EvaluateConfig, compiled, evaluate
-from assay.evals.rows import HEADLINES, LOWER_IS_BETTER
+from assay.evals.rows import LOWER_IS_BETTER, headline_of
 from assay.infer.decode import free_running
 from assay.models.model import Batch, Model, Output
 from assay.nn.tap import Taps, to_tokens
@@ -58,6 +58,8 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Subject:
+    """A model with its parameters and its task, measured on a held-out split."""
+
     model: Model
     params: PyTree
     task: Task
@@ -74,8 +76,7 @@ class Subject:
     @property
     def headline(self) -> str:
         """Returns the name of the score by which examples are compared."""
-        records = self.answers(self.split).records
-        return next((name for name in HEADLINES if name in records[0]["scores"]), next(iter(records[0]["scores"])))
+        return headline_of(self.answers(self.split).records[0]["scores"])
 
     @property
     def better(self) -> str:
@@ -242,7 +243,7 @@ def _answers(
     config = EvaluateConfig(splits=(), per_length=1, batch_size=min(ROWS, examples), buckets=1)
     records = evaluate(answer, params, asked, split, config, _mesh())
     names = [name for name in ("loss", "confidence") if name in records[0]["scores"]]
-    headline = next((name for name in HEADLINES if name in records[0]["scores"]), next(iter(records[0]["scores"])))
+    headline = headline_of(records[0]["scores"])
     columns = {name: np.array([record["scores"][name] for record in records]) for name in names}
     columns |= {"score": np.array([record["scores"][headline] for record in records])}
     columns |= {"length": np.array([record["length"] for record in records], float)}
@@ -280,7 +281,7 @@ def _confidence(output: Output, batch: Batch, task: Task, metrics: Sequence[str]
     if "answer_accuracy" in metrics:
         last = mask.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)
         return {"confidence": jnp.exp(jnp.take_along_axis(highest, last[:, None], axis=1)[:, 0])}
-    if "exact_match" in metrics and next(name for name in HEADLINES if name in metrics) == "exact_match":
+    if headline_of(metrics) == "exact_match":
         return {"confidence": jnp.exp((highest * mask).sum(axis=1))}
     return {"confidence": (jnp.exp(highest) * mask).sum(axis=1) / jnp.maximum(mask.sum(axis=1), 1.0)}
 

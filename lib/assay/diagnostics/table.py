@@ -11,9 +11,11 @@ from assay.diagnostics.subject import Subject
 
 
 class Diagnostic(NamedTuple):
+    """Entry of the table of diagnostics."""
+
     group: str
     names: Sequence[str]  # names of its rows, used if it fails before it returns them
-    measure: Callable[[Subject], list[Measurement]]
+    measure: Callable[[Subject], list[Measurement]]  # returns rows of `group`
     choosing: bool = False  # True if it is used to choose a remedy, and is therefore also measured on the split for choices
     timing: bool = False  # True if its rows vary between diagnoses
 

@@ -6,7 +6,7 @@ one value over all records.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,12 @@ CONSTANTS: Mapping[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # th
 BIGRAM_EXAMPLES = 1000  # training examples that the bigram baseline counts
 HEADLINES = ("verified", "answer_accuracy", "exact_match", "accuracy", "token_accuracy", "mse")  # comparisons of examples use the first
 LOWER_IS_BETTER = ("nll", "perplexity", "bits_per_byte", "ece", "mse", "mae")
+
+
+def headline_of(names: Iterable[str]) -> str:
+    """Returns the score by which examples are compared, of those that a task has."""
+    known = list(names)
+    return next((name for name in HEADLINES if name in known), known[0])
 
 
 def rows(records: Sequence[Mapping[str, Any]], task: Task, split: str, labels: Mapping[str, Any], by_length: bool) -> list[dict[str, Any]]:

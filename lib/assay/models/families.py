@@ -17,8 +17,10 @@ from assay.nn.mixer import ATTENTION, LOCAL
 
 
 class Family(NamedTuple):
+    """Entry of the table of model families."""
+
     config: type  # frozen dataclass of the family's keys
-    build: Callable[[Any, Vocabulary, Any], Model]
+    build: Callable[[Any, Vocabulary, Any], Model]  # (config, vocabulary, compute dtype) -> model
 
 
 FAMILIES: Mapping[str, Family] = {

@@ -26,6 +26,8 @@ LABELLED = ("train", "valid", "test")
 
 
 class Entry(NamedTuple):
+    """Entry of the table of tasks."""
+
     config: type  # frozen dataclass of the keys of config.task
     build: Callable[[Any, int], Task]  # (config, training seed) -> task
     defaults: Mapping[str, Any]  # keys for viewing the data without a config

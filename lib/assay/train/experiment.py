@@ -74,6 +74,8 @@ class Settings:
 
 
 class Experiment(NamedTuple):
+    """All parts of a run, treated and ready to train."""
+
     settings: Settings
     task: Task  # treated
     model: Model  # treated; the state is initialized from `untreated`

@@ -18,6 +18,8 @@ MODEL = "model"  # key under which a model's own state is carried
 
 
 class Aux(NamedTuple):
+    """What a loss returns besides its value."""
+
     weight: jax.Array  # number of examples or tokens that the loss averages over
     sums: Mapping[str, tuple[jax.Array, jax.Array]]  # metric -> (sum, count)
     output: Output | None = None  # the model's output, kept inside the step to avoid a second forward pass
@@ -27,6 +29,8 @@ class Aux(NamedTuple):
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class Objective:
+    """Training objective: `init` creates its own parameters, `loss` returns the mean loss and an Aux."""
+
     init: Callable[[jax.Array, Model, PyTree, Batch], Mapping[str, PyTree]]  # parameters it owns, by new names; usually {}
     loss: Callable[[Model, PyTree, Batch, jax.Array, jax.Array], tuple[jax.Array, Aux]]  # (model, params, batch, key, step) -> (mean, aux)
     # `loss` reads carried state, if any, from params["carried"] and returns changed parts in aux.carried

@@ -18,6 +18,8 @@ INHERITED = "inherited"
 
 
 class TrainState(NamedTuple):
+    """State of training; a checkpoint stores it."""
+
     step: jax.Array  # int32: number of steps taken
     params: PyTree  # trained: {"model": ..., and parameters of the objective}
     frozen: PyTree  # read but not trained; the objective sees `merge(params, frozen)`

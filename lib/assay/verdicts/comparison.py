@@ -16,10 +16,9 @@ import numpy as np
 
 from assay.core.errors import UserError, unknown
 from assay.core.stats import Difference, holm, over_seeds, paired_bootstrap
-from assay.evals.rows import HEADLINES, LOWER_IS_BETTER
+from assay.evals.rows import LOWER_IS_BETTER, headline_of
 from assay.train.workdir import WorkDir
-
-LEVEL = 0.05  # family-wise significance level over all comparisons
+from assay.verdicts.verdict import LEVEL
 
 Runs = Mapping[str, Mapping[int, Sequence[Path]]]  # variant -> seed -> its runs; several for cross-validation folds
 
@@ -158,8 +157,7 @@ def _records(path: Path, split: str) -> list[dict[str, Any]]:
 
 def headline(path: Path, split: str) -> str:
     """Returns the default metric for comparing examples of a split."""
-    known = _records(path, split)[0]["scores"]
-    return next((name for name in HEADLINES if name in known), next(iter(known)))
+    return headline_of(_records(path, split)[0]["scores"])
 
 
 def _verdict(difference: float, p_value: float, metric: str) -> str:

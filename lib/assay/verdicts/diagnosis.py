@@ -39,6 +39,8 @@ class ExampleSet(NamedTuple):
 
 
 class Diagnosis(NamedTuple):
+    """Diagnosis of a model: rows, suggestions, and the columns and examples that a comparison pairs."""
+
     about: dict[str, Any]  # diagnosis.json without rows and suggestions
     rows: list[Measurement]
     sets: Mapping[str, ExampleSet]

@@ -48,6 +48,15 @@ def tiny_mlp(width: int = 7) -> Model:
 # -- known models -----------------------------------------------------------------------------------------------------------
 
 
+def test_batch_statistics_are_no_learned_values():
+    def apply(params, batch, *, key=None, train=False, edits=None):
+        return Output(batch["inputs"] @ params["kernel"] - params["state"]["mean"][None], {})
+
+    params = {"kernel": jnp.ones((12, 3)), "state": {"mean": jnp.ones(3)}}
+    found = cost(Model(lambda key, batch: params, apply), params, numbers(ROWS, 12))
+    assert found.parameters == found.nonzero == 36 and found.bytes_on_disk == 4 * 39
+
+
 def test_an_mlp_is_its_matrices():
     model, batch = tiny_mlp(), numbers(ROWS, 12)
     params = model.init(jax.random.key(0), batch)
