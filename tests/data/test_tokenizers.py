@@ -60,7 +60,7 @@ def test_words_keep_the_most_frequent_and_the_rest_is_unknown():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_saved_is_the_tokeniser(name):
+def test_what_is_saved_is_the_tokenizer(name):
     made = tokenizer(name, TEXTS, size=300)
     again = restore(json.loads(json.dumps(made.saved)))
     assert (again.size, again.pad, again.mask, again.separator, again.unknown) == (made.size, PAD, MASK, SEPARATOR, UNKNOWN)

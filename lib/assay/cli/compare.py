@@ -10,8 +10,8 @@ Prints the card, and writes it to card.html and card.json in --out. The exit cod
 
 --workdir and --baseline compare the variants of a study with one of them, on one score. A variant is the folder
 WORKDIR/<variant>/seed_<n> of a study, or a single run, named by its folder. Runs of the same name and seed in several
-work directories, such as folds, count as one run with their mean score. --metric
-chooses the score. Prints the comparison; --plot writes its picture.
+work directories, such as folds, count as one run with their mean score. --metric chooses the score. Prints the comparison;
+--plot writes its picture.
 
 --pareto compares the stages of a treatment (WORKDIR/stages.json) by score, size on disk and latency. Prints the
 comparison, and writes the picture of the Pareto fronts to WORKDIR/pareto.svg or --plot.

@@ -5,7 +5,7 @@
         --workdir=runs/small
     assay treat --from=runs/parity --apply=1 --workdir=runs/improved            (suggestion 1 of `assay diagnose`)
 
-Treatments include distillation, pruning, quantisation and factorisation. `assay list --matrix` prints which treatment
+Treatments include distillation, pruning, quantization and factorization. `assay list --matrix` prints which treatment
 applies to which models. Give --treat once per stage, in order, as NAME or NAME:OPTION=VALUE,.... Alternatively, give a
 pipeline of a config file, such as experiments/compress/scan.py:small. Every stage also accepts steps=N, its number of
 updates, and rate=R, its learning rate. The student of distill is small, another variant, FILE.py:VARIANT, or itself.

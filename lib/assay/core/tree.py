@@ -68,7 +68,7 @@ def floats_as(dtype: Any, tree: PyTree) -> PyTree:
 
 
 def widened(tree: PyTree) -> PyTree:
-    """Casts floating-point leaves narrower than float32 to float32: for sums, logarithms and optimiser steps."""
+    """Casts floating-point leaves narrower than float32 to float32: for sums, logarithms and optimizer steps."""
     return jax.tree.map(
         lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree
     )

@@ -37,7 +37,7 @@ class Alphabet(NamedTuple):
 
 
 def alphabet_of(tokens: Tokenizer) -> Alphabet:
-    """Returns the longest contiguous range of text ids of a tokeniser."""
+    """Returns the longest contiguous range of text ids of a tokenizer."""
     ids = tokens.ordinary()
     row = max(np.split(ids, np.flatnonzero(np.diff(ids) > 1) + 1), key=len)
     return Alphabet(tokens.mask, int(row[0]), len(row), tokens.pad)

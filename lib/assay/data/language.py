@@ -16,7 +16,7 @@ from assay.core.errors import UserError
 from assay.core.rng import integers
 
 Tokens = Sequence[int] | np.ndarray  # of one document
-RESOLUTION = 1 << 30  # quantisation steps of the masked share
+RESOLUTION = 1 << 30  # quantization steps of the masked share
 
 
 class Windows(NamedTuple):

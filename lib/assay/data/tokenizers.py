@@ -1,7 +1,7 @@
-"""Tokenisers behind one record: text to token ids and back.
+"""Tokenizers behind one record: text to token ids and back.
 
 `tokenizer("bytes")` needs no data; `tokenizer("words", texts, size=10_000)` learns its vocabulary from texts, which must be the training
-split only. `restore(tokenizer.saved)` recreates the same tokeniser; `saved` is plain JSON data. All tokenisers built here start with four
+split only. `restore(tokenizer.saved)` recreates the same tokenizer; `saved` is plain JSON data. All tokenizers built here start with four
 ids: padding 0, unknown 1, mask 2, separator 3 (between documents). Bytes and characters round-trip every Python string exactly. WordPiece
 (Schuster and Nakajima 2012) and BPE (Sennrich et al. 2016) use the `tokenizers` library (extra `text`).
 """
@@ -33,7 +33,7 @@ ALIASES = (("<pad>", "[PAD]"), ("<unk>", "[UNK]"), ("<mask>", "[MASK]"), ("<sep>
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A tokeniser. `encode` never adds special tokens; `decode` accepts any ids below `size`; `saved` is the JSON data that `restore`
+    """A tokenizer. `encode` never adds special tokens; `decode` accepts any ids below `size`; `saved` is the JSON data that `restore`
     needs.
     """
 
@@ -54,12 +54,12 @@ class Tokenizer:
 
 
 def tokenizer(name: str, texts: Iterable[str] = (), size: int = 8192, file: str = "") -> Tokenizer:
-    """Builds the tokeniser of a name in TRAINERS.
+    """Builds the tokenizer of a name in TRAINERS.
 
     `size` bounds the learned vocabulary (from below by its bytes); `file` is a tokenizer.json to load. Raises UserError.
     """
     if name not in TRAINERS:
-        raise unknown("tokeniser", name, TRAINERS, "config.task.tokenizer")
+        raise unknown("tokenizer", name, TRAINERS, "config.task.tokenizer")
     if file:
         if name not in LIBRARY:
             raise UserError(f"config.task.tokenizer_file={file!r} needs config.task.tokenizer={' or '.join(LIBRARY)}, not {name}.")
@@ -68,7 +68,7 @@ def tokenizer(name: str, texts: Iterable[str] = (), size: int = 8192, file: str 
 
 
 def restore(saved: Mapping[str, Any]) -> Tokenizer:
-    """Recreates the tokeniser that returned `saved`."""
+    """Recreates the tokenizer that returned `saved`."""
     return RESTORERS[saved["name"]](saved)
 
 

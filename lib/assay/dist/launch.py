@@ -46,7 +46,7 @@ def start() -> None:
 
 
 def leader() -> bool:
-    """Returns True in the process that writes logs and results (process 0). It initialises no device, so it may be called
+    """Returns True in the process that writes logs and results (process 0). It initializes no device, so it may be called
     before `start`.
     """
     return not jax.distributed.is_initialized() or jax.process_index() == 0

@@ -1,6 +1,6 @@
 """Placement of arrays on the mesh: parameters by a list of (path regex, PartitionSpec), activations by their examples.
 
-Paths of optimiser state end in the paths of its parameters, so the same rules place it.
+Paths of optimizer state end in the paths of its parameters, so the same rules place it.
 """
 
 import re

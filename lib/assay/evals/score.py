@@ -130,7 +130,7 @@ def perplexity(nats: Num[np.ndarray, "..."] | float, tokens: Num[np.ndarray, "..
 def bits_per_byte(nats: Num[np.ndarray, "..."] | float, bytes_: Num[np.ndarray, "..."] | float, weights: Weights = None) -> float:
     """Returns sum of nats / (number of bytes x ln 2).
 
-    `bytes_` counts the UTF-8 bytes of the text, whatever its tokens, so values are comparable across tokenisers.
+    `bytes_` counts the UTF-8 bytes of the text, whatever its tokens, so values are comparable across tokenizers.
     """
     return _rate(nats, bytes_, weights) / math.log(2)
 

@@ -88,7 +88,7 @@ def load_exported(folder: str | Path) -> dict[str, Any]:
 def as_tree(exported: Mapping[str, Any], like: PyTree) -> PyTree:
     """Arranges exported arrays in the structure of `like` (arrays or shapes).
 
-    Leaves of `like` may lie in nodes other than dicts, such as those of quantised parameters. Raises UserError if a path, a shape or a type
+    Leaves of `like` may lie in nodes other than dicts, such as those of quantized parameters. Raises UserError if a path, a shape or a type
     differs.
     """
     unlike = differing(like, exported)

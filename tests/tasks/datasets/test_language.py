@@ -199,7 +199,7 @@ def test_half_characters_are_shown(small, capsys, name, form):
         ({"window": 1}, r"config\.task\.window=1"),
         ({"context": 32}, r"config\.task\.context=32.*window, 32"),
         ({"bytes": -1}, r"config\.task\.bytes=-1"),
-        ({"tokenizer": "byte"}, "tokeniser 'byte'.*Did you mean 'bytes'"),
+        ({"tokenizer": "byte"}, "tokenizer 'byte'.*Did you mean 'bytes'"),
         ({"tokenizer_size": 0}, r"config\.task\.tokenizer_size=0"),
         ({"share": 0.0, "name": "stdlib/mlm"}, r"config\.task\.share=0.0"),
     ],

@@ -187,7 +187,7 @@ def test_bad_pairs_of_files_are_one_message(verb, tmp_path):
     refused(show(f"--config.task.test={tmp_path}"), "is a folder")
     refused(show(f"--config.task.test={tmp_path / 'no.csv'}"), "no CSV file")
     refused(show("--split=test"), "split 'test'", "train, valid")
-    refused(show("--config.task.tokenizer=nope"), "tokeniser 'nope'")
+    refused(show("--config.task.tokenizer=nope"), "tokenizer 'nope'")
     refused(show("--config.task.tokenizer=wordpiece", f"--config.task.tokenizer_file={train}"), str(train), "tokenizer.json")
     refused(show(f"--config.task.tokenizer_file={train}"), "tokenizer_file", "wordpiece or bpe")
     refused(show("--config.task.max_length=0"), "config.task.max_length=0")
@@ -207,7 +207,7 @@ def test_the_verb_main_refuses_too(verb, tmp_path):
 
 
 def test_a_run_knows_the_data_that_it_was_trained_on(verb, tmp_path):
-    """Another row, label or order would give other classes or another tokeniser to the same parameters."""
+    """Another row, label or order would give other classes or another tokenizer to the same parameters."""
     rows = [f"text number {i} about {'cats' if i % 2 else 'dogs'},{'cat' if i % 2 else 'dog'}" for i in range(40)]
     train = tmp_path / "train.csv"
     train.write_text("\n".join(["text,label", *rows]))

@@ -148,7 +148,7 @@ def test_images_have_no_link_to_the_task():
 
 
 @pytest.mark.parametrize("name", ["bytes", "characters", "words"])
-def test_the_alphabet_is_what_a_tokeniser_has_for_text(name):
+def test_the_alphabet_is_what_a_tokenizer_has_for_text(name):
     tokens = tokenizer(name, ["one two three", "four"], 300)
     alphabet = alphabet_of(tokens)
     ids = range(alphabet.first, alphabet.first + alphabet.size)

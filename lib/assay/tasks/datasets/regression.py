@@ -1,7 +1,7 @@
 """Regression: numbers from numbers. `diabetes`: scikit-learn's 442 patients, ten measurements -> the disease's progression a year later.
 
 The split is fixed: patients are ordered by one counter-based key each; the first 111 are `test`, the next 67 `valid`, the other 264 `train`
-(25, 15 and 60 per cent). Models read and predict standardised numbers (mean and deviation of the training split); targets, predictions and
+(25, 15 and 60 per cent). Models read and predict standardized numbers (mean and deviation of the training split); targets, predictions and
 rows are in the data's own units.
 """
 
@@ -111,7 +111,7 @@ def standard(values: np.ndarray) -> Scale:
 
 
 def encode(examples: Examples, width: int, read: Scale, answered: Scale) -> dict[str, np.ndarray]:
-    """Returns inputs float32 [n, features] and targets float32 [n, outputs], standardised; weight."""
+    """Returns inputs float32 [n, features] and targets float32 [n, outputs], standardized; weight."""
     del width
     weight = np.ones(len(examples.id), np.float32)
     return {"inputs": read.to(examples.input), "targets": answered.to(examples.target), "weight": weight}

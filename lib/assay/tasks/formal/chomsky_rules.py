@@ -1,4 +1,4 @@
-"""Fifteen formal-language tasks, each with a vectorised NumPy generator that also returns the answers.
+"""Fifteen formal-language tasks, each with a vectorized NumPy generator that also returns the answers.
 
 Source: Deletang et al., "Neural Networks and the Chomsky Hierarchy", ICLR 2023, arXiv 2207.02098 (written from the definitions). Where the
 paper's text and its released code differ, there are two conventions. "code" is the default, because it produced the published numbers:

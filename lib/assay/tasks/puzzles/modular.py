@@ -2,7 +2,7 @@
 
     x o y _  ->  c        one token each; `_` is EMPTY, the `=`: the answer is read at its position, and nothing else is predicted
 
-In grokking a model has memorized its training equations long before it generalises to the others. add, subtract and multiply have all
+In grokking a model has memorized its training equations long before it generalizes to the others. add, subtract and multiply have all
 modulus^2 equations; divide (x / y = c where x = c * y) has those with y > 0. A hash of x, y and `split_seed` selects the training
 equations. A tenth of the others is `valid`, for validation and learning curves; the rest is `test`. No equation is in two splits. The
 published results are curves, so no published number stands beside ours.

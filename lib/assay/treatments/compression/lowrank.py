@@ -50,7 +50,7 @@ def factorised(model: Model, params: PyTree, rank: int, paths: str = PATHS, alwa
         always: factorizes every matching matrix, at its maximum rank if that is lower.
     """
     if model.fit is not None:
-        raise inapplicable("lowrank", model, "has no matrices to factorise: the model is fitted by counting")
+        raise inapplicable("lowrank", model, "has no matrices to factorize: the model is fitted by counting")
     at, shapes = frozenset(chosen("lowrank", params, paths)), {path: shape_of(node) for path, node in parameters(params)}
     for path, node in parameters(params):
         if path in at and record(node):
