@@ -96,6 +96,7 @@ def _compiled_as_users_do(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "another_variant: of a config whose first variant is tested the same way")
     config.addinivalue_line("markers", "optimised: compile with all optimizations, for tests of numbers, speed and kernels")
 
 

@@ -41,8 +41,13 @@ def variants_of(path: Path) -> tuple[str, ...]:
 
 
 def specs(size: str = "") -> list:
-    found = [(path, name) for path in config_files() for name in variants_of(path)]
-    return [pytest.param(f"{path}:{name}{size}", id=f"{path.parent.name}/{path.stem}:{name}") for path, name in found]
+    """Every variant of every config; all but the first of a file are marked, so that `make quick` can leave them out."""
+    found = []
+    for path in config_files():
+        for number, name in enumerate(variants_of(path)):
+            marks = [pytest.mark.another_variant] if number else []
+            found.append(pytest.param(f"{path}:{name}{size}", id=f"{path.parent.name}/{path.stem}:{name}", marks=marks))
+    return found
 
 
 def build(spec: str, shallow: bool = False) -> Experiment:

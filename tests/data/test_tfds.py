@@ -3,6 +3,8 @@
 import importlib
 import importlib.resources
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from PIL import Image
 
 from assay.core.errors import UserError
+from assay.data import tfds as reading
 from assay.data import tfds_prepare
 from assay.data.tfds import features_of, library, load_split, open_split, split_sizes
 
@@ -127,6 +130,21 @@ def test_what_is_held_in_memory_and_what_is_not_is_the_same(folder):
     columns = [open_split("mnist", "train", data_dir=folder, held=held).fetch(indices) for held in (0, 1 << 30)]
     for key in columns[0]:
         assert np.array_equal(columns[0][key], columns[1][key])
+
+
+def test_a_small_split_is_decoded_once_until_its_file_changes(folder, tmp_path, monkeypatch):
+    shutil.copytree(Path(folder) / "mnist", tmp_path / "mnist")
+    decoded, plain = [], reading._columns
+    monkeypatch.setattr(reading, "_columns", lambda *given: decoded.append(given[1]) or plain(*given))
+    first, again = (load_split("mnist", "train", data_dir=str(tmp_path)) for _ in range(2))
+    assert decoded == ["train"] and np.array_equal(first["image"], again["image"])
+    first["image"][:] = 0
+    assert load_split("mnist", "train", data_dir=str(tmp_path))["image"].any(), "what one reader writes, the next does not see"
+    load_split("mnist", "test", data_dir=str(tmp_path))
+    (file,) = (tmp_path / "mnist").rglob("*train*array_record*")
+    os.utime(file, (1, 1))
+    load_split("mnist", "train", data_dir=str(tmp_path))
+    assert decoded == ["train", "test", "train"]
 
 
 def test_labels_that_are_kept_back_are_told(folder):

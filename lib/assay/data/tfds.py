@@ -11,7 +11,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ import numpy as np
 from assay.core.errors import UserError, unknown
 from assay.data import tfds_prepare
 
-HELD = 256 << 20  # bytes; smaller splits are decoded once and kept in memory
+HELD = 256 << 20  # bytes; smaller splits are decoded once and kept in memory as long as they are open
+REMEMBERED = 8 << 20  # bytes; smaller splits are kept for whoever opens them next: a diagnosis opens its run's three times
 EMBEDDED = ("digits", "stdlib_text/package-LENGTH", "stdlib_text/lm")
 NO_LABEL = "none"
 Columns = dict[str, Any]  # "image": an array, "text": a list of str, "label": int64; others by name
@@ -95,7 +96,8 @@ def open_split(
             raise _damaged(name, builder, tfds_prepare.in_one_line(error)) from error
         return _columns(name, split, examples, kind, source_key, label_key, also)
 
-    fetch = _held(read, size) if nbytes <= held else read
+    kept = (split, source_key, label_key, *also, *((file, os.stat(file).st_mtime_ns) for file in files))
+    fetch = _held(_Reading(kept, read, size), nbytes <= REMEMBERED) if nbytes <= held else read
     return Split(builder.info.full_name, split, size, kind, shape, classes, nbytes, fetch)
 
 
@@ -248,9 +250,26 @@ def _text(value: Any) -> Any:
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 
 
-def _held(read: Callable[[np.ndarray], Columns], size: int) -> Callable[[np.ndarray], Columns]:
-    """Wraps `read` so that the first call decodes everything and later calls read from memory."""
-    everything = functools.cache(lambda: read(np.arange(size)))
+@dataclass(frozen=True)
+class _Reading:
+    """A split that is about to be decoded; equal to another one of the same files and features."""
+
+    kept: tuple[Any, ...]
+    read: Callable[[np.ndarray], Columns] = field(compare=False)
+    size: int
+
+
+def _decoded(reading: _Reading) -> Columns:
+    return reading.read(np.arange(reading.size))
+
+
+_remembered = functools.lru_cache(maxsize=8)(_decoded)
+
+
+def _held(reading: _Reading, remember: bool) -> Callable[[np.ndarray], Columns]:
+    """Returns a function that decodes everything at its first call and reads from memory at later ones; with `remember`, as do all later
+    readings of the same split."""
+    everything = functools.cache(lambda: (_remembered if remember else _decoded)(reading))
 
     def fetch(indices: np.ndarray) -> Columns:
         columns, places = everything(), np.asarray(indices)
