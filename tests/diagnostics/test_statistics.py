@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from assay.core.paired import mean
 from assay.diagnostics.measurement import limit, sample
-from assay.diagnostics.statistics import one_sided, statistic_interval, statistic_of
+from assay.diagnostics.statistics import one_sided, score_at_coverage, statistic_interval, statistic_of
 
 RANDOM = np.random.default_rng(0)
 
@@ -54,6 +54,17 @@ def test_separated_sets_and_empty_rates_have_an_interval_with_a_width():
 def groups_of(accuracies, n, random):
     group = np.repeat(np.arange(len(accuracies)), n)
     return {"test/score": (random.random(len(group)) < np.repeat(accuracies, n)).astype(float), "test/group": group.astype(float)}
+
+
+@pytest.mark.parametrize("right", [np.arange(100) < 80, np.arange(100) >= 20])
+def test_examples_that_tie_at_the_cut_count_in_part(right):
+    """One confidence for all: the score of the kept ones is that of all, in any order."""
+    right = right.astype(float)
+    columns = {"test/confidence": np.full(100, 0.7), "test/score": right}
+    assert statistic_of("selective_accuracy")(columns) == pytest.approx(0.8)
+    sure = np.where(np.arange(100) < 40, 0.9, 0.7)  # 40 above the cut, and 40 of the 60 that tie at it
+    assert score_at_coverage(sure, right, 0.8) == pytest.approx((right[:40].sum() + 40 * right[40:].mean()) / 80)
+    assert score_at_coverage(np.arange(100.0), right, 0.8) == pytest.approx(right[20:].mean())
 
 
 def test_the_worst_group():

@@ -126,6 +126,18 @@ def test_calibration_error_is_the_formula(bins):
         assert score.expected_calibration_error(probabilities, targets, bins, weight) == pytest.approx(expected, **CLOSE)
 
 
+def test_the_error_of_confidences_is_the_same_number():
+    """Confidences at the edges of bins, from classes and from columns."""
+    edges = np.concatenate([np.arange(1, 16) / 15, np.arange(1, 16) / 15 - 1e-9, [0.4, 0.39]])
+    edges = edges[edges >= 0.5]
+    right = np.arange(len(edges)) % 3 == 0
+    probabilities = np.stack([edges, 1 - edges], axis=1)
+    expected = score.expected_calibration_error(probabilities, np.where(right, 0, 1))
+    assert score.calibration_error(edges, right.astype(float)) == pytest.approx(expected, **CLOSE)
+    assert score.calibration_error(np.array([0.4, 0.39]), np.array([1.0, 0.0])) == pytest.approx(0.105)
+    assert score.bin_of(np.array([0.0, 1.0, 1.0000001]), 10).tolist() == [0, 9, 9]
+
+
 def test_calibration_error_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]])
     targets = np.array([0, 1, 1, 1])  # right half the time at 0.9, always at 0.6

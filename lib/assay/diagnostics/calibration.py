@@ -5,13 +5,13 @@ from typing import NamedTuple
 import numpy as np
 
 from assay.diagnostics.measurement import HIGHER, LOWER, NATS, POINT, Measurement, Plot, inapplicable, sample
-from assay.diagnostics.statistics import BINS
+from assay.diagnostics.statistics import KEPT, score_at_coverage
 from assay.diagnostics.subject import Answers, Subject
 from assay.diagnostics.tokens import spread, taken, tokens_of
+from assay.evals.score import BINS, bin_of
 
 GROUP = "calibration"
 NAMES = ("calibration_error", "nll", "selective_accuracy")
-KEPT = 0.8  # fraction of examples, those with the highest confidence
 
 
 def calibration(subject: Subject) -> list[Measurement]:
@@ -33,7 +33,7 @@ def calibration(subject: Subject) -> list[Measurement]:
     on = f"on {len(score)} {asked.what} of {subject.split}"
     surplus = 100 * float(confidence.mean() - score.mean())
     tendency = "over" if surplus > 0 else "under"
-    kept = np.argsort(-confidence, kind="stable")[: max(1, round(KEPT * len(score)))]
+    kept = score_at_coverage(confidence, score, KEPT)
     even = np.log(max(subject.task.vocabulary.outputs, 1))
     return [
         sample(
@@ -78,7 +78,7 @@ def calibration(subject: Subject) -> list[Measurement]:
             ids=ids,
             unit="fraction",
             how=f"score on the {KEPT:.0%} of the {asked.what} with the highest confidence {on} (Geifman and El-Yaniv 2017)",
-            meaning=f"If the model may abstain on a fifth of the questions, accuracy is {100 * score[kept].mean():.1f} %, against "
+            meaning=f"If the model may abstain on a fifth of the questions, accuracy is {100 * kept:.1f} %, against "
             f"{100 * score.mean():.1f} % on all.",
             better=HIGHER,
             margin=POINT,
@@ -123,11 +123,11 @@ def _tokens(subject: Subject) -> float:
 
 def _reliability(confidence: np.ndarray, score: np.ndarray) -> Plot:
     """Plots accuracy against confidence, in ten bins of confidence."""
-    tenth = np.minimum((confidence * 10).astype(int), 9)
+    tenth = bin_of(confidence, 10)
     there = [i for i in range(10) if (tenth == i).any()]
     x = [round(100 * float(confidence[tenth == i].mean()), 3) for i in there]
     return Plot(
-        "reliability", x, {"score": [round(100 * float(score[tenth == i].mean()), 3) for i in there]}, "confidence (%)", "right (%)"
+        "reliability", x, {"score": [round(100 * float(score[tenth == i].mean()), 3) for i in there]}, "confidence (%)", "accuracy (%)"
     )
 
 
@@ -140,6 +140,6 @@ def _quantiles(loss: np.ndarray) -> Plot:
 
 def _by_coverage(confidence: np.ndarray, score: np.ndarray) -> Plot:
     """Plots the score against coverage: the percentage of answers, the most confident first."""
-    order, percents = np.argsort(-confidence, kind="stable"), list(range(10, 101, 10))
-    right = [round(100 * float(score[order[: max(1, round(percent / 100 * len(score)))]].mean()), 3) for percent in percents]
-    return Plot("line", percents, {"right": right}, "answered, the surest first (%)", "right (%)")
+    percents = list(range(10, 101, 10))
+    right = [round(100 * score_at_coverage(confidence, score, percent / 100), 3) for percent in percents]
+    return Plot("line", percents, {"right": right}, "coverage (%), most confident first", "accuracy (%)")

@@ -16,8 +16,9 @@ import numpy as np
 
 from assay.core.paired import Columns, Statistic, Together, interval_of, mean
 from assay.core.stats import Interval, at_least, auroc_interval, normal, quantile_interval, student, wilson
+from assay.evals import score
 
-BINS = 15  # bins of confidence
+KEPT = 0.8  # coverage of selective accuracy
 
 
 def gap(columns: Columns) -> float:
@@ -30,16 +31,23 @@ def gap(columns: Columns) -> float:
 
 def calibration_error(columns: Columns) -> float:
     """Returns the expected calibration error with 15 equal bins: the mean gap of confidence and accuracy (Guo et al. 2017)."""
-    confidence, right = _named(columns, "confidence"), _named(columns, "score")
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    return float(np.abs(np.bincount(bins, weights=right - confidence, minlength=BINS)).sum() / len(right))
+    return score.calibration_error(_named(columns, "confidence"), _named(columns, "score"))
 
 
 def selective_accuracy(columns: Columns) -> float:
     """Returns the score on the four fifths of the examples with the highest confidence (Geifman and El-Yaniv 2017)."""
-    confidence, right = _named(columns, "confidence"), _named(columns, "score")
-    kept = np.argsort(-confidence, kind="stable")[: max(1, round(0.8 * len(right)))]
-    return float(right[kept].mean())
+    return score_at_coverage(_named(columns, "confidence"), _named(columns, "score"), KEPT)
+
+
+def score_at_coverage(confidence: np.ndarray, right: np.ndarray, coverage: float) -> float:
+    """Returns the mean score of the most confident examples, at least one.
+
+    Of the examples that tie at the cut, which may be all, each counts in part: the order of examples has no effect.
+    """
+    kept = max(1, round(coverage * len(right)))
+    cut = np.partition(confidence, len(confidence) - kept)[len(confidence) - kept]
+    above, tied = confidence > cut, confidence == cut
+    return float((right[above].sum() + (kept - above.sum()) * right[tied].mean()) / kept)
 
 
 def half_length(columns: Columns) -> float:

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Integer, Num, Shaped
+from jaxtyping import Float, Int, Integer, Num, Shaped
 
 from assay.core.errors import UserError
 
+BINS = 15  # bins of confidence
 Weights = Shaped[np.ndarray, "..."] | None
 
 
@@ -143,20 +144,25 @@ class Reliability(NamedTuple):
     accuracy: Float[np.ndarray, "bins"]  # share of correct answers; 0 in an empty bin
 
 
+def bin_of(confidence: Float[np.ndarray, "answers"], bins: int = BINS) -> Int[np.ndarray, "answers"]:
+    """Returns the bin of each confidence, ((b - 1) / bins, b / bins], from 0; a confidence of 0 is in the first."""
+    return np.minimum(np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:], confidence, side="left"), bins - 1)
+
+
 def reliability(
     probabilities: Num[np.ndarray, "*answers classes"],
     targets: Integer[np.ndarray, "*answers"],
-    bins: int = 15,
+    bins: int = BINS,
     weights: Weights = None,
 ) -> Reliability:
-    """Compares confidence (the highest probability) with the accuracy of the argmax, in the bins ((b - 1) / bins, b / bins]."""
+    """Compares confidence (the highest probability) with the accuracy of the argmax, in the bins of `bin_of`."""
     if bins < 1:
         raise ValueError(f"calibration needs at least one bin, got {bins}")
     weight, probabilities, targets = _by_class(probabilities, targets, weights)
     if probabilities.min() < 0 or probabilities.max() > 1 + 1e-5:  # float32 rows exceed 1 by about 1e-7
         raise ValueError("calibration needs probabilities in [0, 1]; apply a softmax to logits first")
     confidence = np.minimum(probabilities.max(axis=1), 1.0)
-    at = np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:], confidence, side="left")
+    at = bin_of(confidence, bins)
     right = probabilities.argmax(axis=1) == targets
     total, believed, hit = (np.bincount(at, weights=values, minlength=bins) for values in (weight, weight * confidence, weight * right))
     filled = np.where(total > 0, total, 1.0)
@@ -166,12 +172,18 @@ def reliability(
 def expected_calibration_error(
     probabilities: Num[np.ndarray, "*answers classes"],
     targets: Integer[np.ndarray, "*answers"],
-    bins: int = 15,
+    bins: int = BINS,
     weights: Weights = None,
 ) -> float:
-    """Returns ECE = sum over bins of |B| / n x |accuracy(B) - confidence(B)| (Guo et al. 2017), with the bins of `reliability`."""
+    """Returns ECE = sum over bins of |B| / n x |accuracy(B) - confidence(B)| (Guo et al. 2017), with the bins of `bin_of`."""
     diagram = reliability(probabilities, targets, bins, weights)
     return float((diagram.weight * np.abs(diagram.accuracy - diagram.confidence)).sum())
+
+
+def calibration_error(confidence: Float[np.ndarray, "answers"], right: Num[np.ndarray, "answers"], bins: int = BINS) -> float:
+    """Returns the same ECE from the confidence in each answer and whether it is right."""
+    gaps = np.bincount(bin_of(confidence, bins), weights=right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(right))
 
 
 def bleu(

@@ -12,7 +12,6 @@ import numpy as np
 
 from assay.evals import score
 
-BINS = 15
 LONE_BYTE = re.compile("[\udc80-\udcff]")
 Record = Mapping[str, Any]  # a line of predictions/SPLIT.jsonl
 
@@ -35,13 +34,6 @@ def _classes(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
 
 def _confidences(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
     return tuple(np.array([record["scores"][name] for record in records]) for name in ("confidence", "accuracy"))
-
-
-def _calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """Computes `score.expected_calibration_error` from the confidence in each answer and whether it is correct."""
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = np.bincount(bins, weights=right - confidence, minlength=BINS)
-    return float(np.abs(gaps).sum() / len(right))
 
 
 def _tokens(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
@@ -84,7 +76,7 @@ def _determination(predictions: np.ndarray, targets: np.ndarray) -> float:
 SUMMARIES: Mapping[str, Summary] = {
     "f1_macro": Summary(_classes, score.f1_macro),
     "f1_micro": Summary(_classes, score.f1_micro),
-    "ece": Summary(_confidences, _calibration_error, interval=False),
+    "ece": Summary(_confidences, score.calibration_error, interval=False),
     "perplexity": Summary(_tokens, score.perplexity, unit=""),
     "bits_per_byte": Summary(_bytes, score.bits_per_byte, unit="bits"),
     "r2": Summary(_numbers, _determination, unit=""),
