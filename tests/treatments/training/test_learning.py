@@ -116,6 +116,17 @@ def test_smoothing_is_cross_entropy_against_smoothed_labels(tokens):
     assert float(figures["cross_entropy"]) == pytest.approx(float(toy([], batch=batch)[1](state, batch)[1]["loss"]), rel=1e-6)
 
 
+def test_an_example_without_a_label_has_none_to_smooth():
+    batch = toy_batch(1) | {"labelled": np.array([1, 1, 0, 0, 1, 0, 0, 1], np.float32)}
+    state, step, _ = toy(["smooth:share=0.2"], batch=batch)
+    everywhere = -jax.nn.log_softmax(linear().apply(state.params["model"], batch).logits).mean(axis=-1)
+    weights = batch["weight"] * batch["labelled"]
+    figures = step(state, batch)[1]
+    uniform = (everywhere * weights).sum() / weights.sum()
+    assert float(figures["loss"]) == pytest.approx(0.8 * float(figures["cross_entropy"]) + 0.2 * float(uniform), rel=1e-5)
+    assert weights.sum() < batch["weight"].sum()
+
+
 # -- accumulation -----------------------------------------------------------------------------------------------------------
 
 
@@ -192,6 +203,14 @@ def test_the_average_is_what_evaluation_reads():
     close(final_params(state, treatment), wanted)
     frozen = {"model": {"head": {"scale": jnp.ones(1)}}}
     assert final_params(state._replace(frozen=frozen), treatment)["model"]["head"].keys() == {"kernel", "bias", "scale"}
+
+
+def test_a_parameter_that_happens_to_be_zero_is_averaged_like_any_other():
+    state, step, treatment = toy(["average:decay=0.5"])
+    for i in range(3):
+        state, _ = step(state, toy_batch(i))
+    zero = state._replace(params=jax.tree.map(jnp.zeros_like, state.params))
+    close(final_params(zero, treatment), final_params(state, treatment), 0)
 
 
 def test_the_first_step_of_a_slow_average_counts_whole():

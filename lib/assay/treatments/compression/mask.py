@@ -173,7 +173,17 @@ def applied(mask: PyTree, weights: PyTree) -> PyTree:
     return jax.tree.map(lambda keep, leaf: jnp.where(keep, leaf, jnp.zeros((), leaf.dtype)), mask, weights)
 
 
+def masks_of(opt_state: PyTree) -> list[PyTree]:
+    """Returns the masks of an optimizer state, however it is wrapped, the outermost first."""
+    found = [leaf for leaf in jax.tree.leaves(opt_state, is_leaf=_is_masked) if _is_masked(leaf)]
+    return [mask for one in found for mask in (one.mask, *masks_of(one.inner))]
+
+
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _is_masked(leaf: Any) -> bool:
+    return isinstance(leaf, MaskState)
 
 
 def _some(params: PyTree, regex: str) -> dict[str, Any]:

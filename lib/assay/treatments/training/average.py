@@ -18,6 +18,7 @@ import optax
 
 from assay.core.tree import PyTree, merge, widened
 from assay.train.treatment import Treatment
+from assay.treatments.compression.mask import applied, masks_of, within
 from assay.treatments.option import check
 
 
@@ -60,7 +61,9 @@ def averaging(optimizer: optax.GradientTransformation, decay: float) -> optax.Gr
 def final(state: Any, params: PyTree) -> PyTree:
     """Returns the parameters for evaluation: the average of the trained ones and the unchanged frozen ones.
 
-    Parameters that are exactly zero were pruned during training and stay zero.
+    What a pruning mask has set to zero stays zero, whatever it was before.
     """
-    mean = optax.tree.get(state.opt_state, "average")
-    return merge(params, jax.tree.map(lambda new, old: jnp.where(old == 0, 0, new).astype(old.dtype), mean, state.params))
+    mean = jax.tree.map(lambda new, old: new.astype(old.dtype), optax.tree.get(state.opt_state, "average"), state.params)
+    for mask in masks_of(state.opt_state):
+        mean = merge(mean, applied(mask, within(mean, mask)))
+    return merge(params, mean)

@@ -46,7 +46,8 @@ def smoothed(objective: Objective, share: float) -> Objective:
                 "the treatment 'smooth' reads logits [batch, classes] or [batch, seq, classes], but the treatments before it in "
                 f"--config.treatments return {'none' if logits is None else 'others'}. List it before ensemble. {KEY}"
             )
-        weights = batch["weight"] if logits.ndim == 2 else batch["mask"] * batch["weight"][:, None]
+        rows = batch["weight"] * batch.get("labelled", 1.0)  # an example without a label has none to smooth
+        weights = rows if logits.ndim == 2 else batch["mask"] * rows[:, None]
         everywhere = -jax.nn.log_softmax(widened(logits), axis=-1).mean(axis=-1)
         uniform = (everywhere * weights).sum() / jnp.maximum(weights.sum(), 1e-9)
         sums = {**aux.sums, "cross_entropy": (mean * aux.weight, aux.weight)}
