@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from assay.core.errors import UserError
 from assay.data import tokenizers
-from assay.data.tokenizers import FIRST, LIBRARY, MASK, PAD, SEPARATOR, SPECIALS, TRAINERS, UNKNOWN, restore, symbols, tokenizer
+from assay.data.tokenizers import FIRST, LIBRARY, MASK, PAD, SEPARATOR, SPECIALS, TRAINERS, UNKNOWN, restore, symbols, tokenizer, words_of
 
 TEXTS = ["the cat sat on the mat.", "The dog sat, too!", "这只猫坐在垫子上。", "naïve café 😀"]
 needs_library = pytest.mark.skipif(importlib.util.find_spec("tokenizers") is None, reason="the extra text is not installed")
@@ -141,3 +142,46 @@ def test_every_id_is_written_so_that_it_is_seen(name):
     assert not any(text != text.strip() or "\n" in text for text in written)
     for id_, text in zip(tokens.encode("one two"), [written[id_] for id_ in tokens.encode("one two")], strict=True):
         assert text.replace("\u2423", " ") == tokens.decode([id_])
+
+
+# -- words that are not English ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("हिन्दी विकिपीडिया", ["हिन्दी", "विकिपीडिया"]),
+        ("Café-crème", ["café", "-", "crème"]),
+        ("ภาษาไทย ครับ", ["ภาษาไทย", "ครับ"]),
+        ("می\u200cخواهم رفت", ["می\u200cخواهم", "رفت"]),  # noqa: RUF001
+        ("السَّلَامُ عَلَيْكُمْ", ["السَّلَامُ", "عَلَيْكُمْ"]),
+        ("東京x漢\ufe00字", ["東", "京", "x", "漢\ufe00", "字"]),
+        ("don't x_1", ["don", "'", "t", "x_1"]),
+    ],
+)
+def test_combining_marks_belong_to_their_word(text, words):
+    for form in ("NFC", "NFD"):
+        assert words_of(unicodedata.normalize(form, text)) == [unicodedata.normalize("NFC", word) for word in words]
+
+
+@needs_library
+@pytest.mark.parametrize("name", ["words", "wordpiece", "bpe"])
+def test_different_words_have_different_ids(name):
+    words = ["ma", "má", "mà", "mả", "mã", "mạ", "क", "के", "कु", "कै"]
+    made = tokenizer(name, [" ".join(words)] * 3, 600)
+    assert len({tuple(made.encode(word)) for word in words}) == len(words)
+    if name != "bpe":  # bytes differ
+        assert made.encode(unicodedata.normalize("NFD", "má")) == made.encode("má")
+
+
+@needs_library
+@pytest.mark.parametrize("name", ["wordpiece", "bpe"])
+def test_text_that_spells_a_special_token_is_text(name, tmp_path):
+    text = "a <pad> b <sep> c <mask> <unk> [PAD]"
+    made = tokenizer(name, [text] * 3, 600)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(made.saved["json"])
+    for one in (made, tokenizer(name, file=str(path))):
+        ids = one.encode(text)
+        assert not {one.pad, one.separator, one.mask, one.unknown} & set(ids)
+        assert one.decode(ids).replace(" ", "") == text.lower().replace(" ", "") if name == "wordpiece" else one.decode(ids) == text

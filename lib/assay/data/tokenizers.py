@@ -8,8 +8,11 @@ ids: padding 0, unknown 1, mask 2, separator 3 (between documents). Bytes and ch
 
 import codecs
 import collections
+import functools
+import itertools
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +25,8 @@ from assay.core.errors import UserError, unknown
 SPECIALS = ("<pad>", "<unk>", "<mask>", "<sep>")
 PAD, UNKNOWN, MASK, SEPARATOR = range(len(SPECIALS))
 FIRST = len(SPECIALS)  # id of byte 0
-# Words and punctuation marks; each ideograph is a word, since nothing separates them.
-WORD = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+|[^\w\s]")
+IDEOGRAPHS = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+JOINERS = "\u200c\u200d"  # inside words of Persian and of Indian languages
 BLANK = "\u2423"  # an open box, for a space
 LIBRARY = ("wordpiece", "bpe")
 ALPHABET = 1000  # maximum number of characters in WordPiece's alphabet, as in BERT
@@ -158,8 +161,23 @@ def _characters(saved: Mapping[str, Any]) -> Tokenizer:
 
 
 def words_of(text: str) -> list[str]:
-    """Splits text into lower-case words and punctuation marks; each ideograph is a word."""
-    return WORD.findall(text.lower())
+    """Splits text into lower-case words and punctuation marks.
+
+    Each ideograph is a word, since nothing separates them. Combining marks (vowel signs, accents) belong to their word, and the composed
+    and the decomposed form of a character (Unicode NFC and NFD) are the same.
+    """
+    return _word().findall(unicodedata.normalize("NFC", text.lower()))
+
+
+@functools.cache
+def _word() -> re.Pattern[str]:
+    """Matches a word or a punctuation mark. To Python's `\\w`, combining marks are no part of a word."""
+    marks = [code for code in (*range(0x300, 0x1F000), *range(0xE0100, 0xE01F0)) if unicodedata.category(chr(code)).startswith("M")]
+    spans = itertools.groupby(enumerate(marks), key=lambda place: place[1] - place[0])
+    ends = [(span[0][1], span[-1][1]) for span in (list(group) for _, group in spans)]
+    inside = "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in ends) + JOINERS
+    letters = rf"[^\W{IDEOGRAPHS}]+"
+    return re.compile(rf"[{IDEOGRAPHS}][{inside}]*|{letters}(?:[{inside}]+(?:{letters})?)*|[^\w\s]")
 
 
 def _learn_words(texts: Iterable[str], size: int) -> dict[str, Any]:
@@ -214,7 +232,8 @@ def _learn_wordpiece(texts: Iterable[str], size: int) -> dict[str, Any]:
     """
     tokenizers = library()
     model = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token=SPECIALS[UNKNOWN]))
-    model.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
+    lower = tokenizers.normalizers.BertNormalizer(lowercase=True, strip_accents=False)  # ma, má and mạ are different words
+    model.normalizer = tokenizers.normalizers.Sequence([lower, tokenizers.normalizers.NFC()])
     model.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
     model.decoder = tokenizers.decoders.WordPiece()
     plain = [model.normalizer.normalize_str(_plain(text)) for text in texts]
@@ -232,6 +251,7 @@ def _library(saved: Mapping[str, Any]) -> Tokenizer:
     model = library().Tokenizer.from_str(saved["json"])
     model.no_padding()
     model.no_truncation()
+    model.encode_special_tokens = True  # text that spells `<pad>` is text: only code adds special tokens
     special = []
     for names in ALIASES:
         here = next((name for name in names if model.token_to_id(name) is not None), names[0])
