@@ -48,7 +48,7 @@ def linear(width: int) -> Model:
             hidden = hidden + 0.01 * jax.random.normal(rng.stream(key, "noise"), hidden.shape)
         return Output(hidden @ params["head"]["kernel"], {"hidden": hidden})
 
-    return Model(init, apply)
+    return Model(init, apply, editable=True)
 
 
 def score(output, batch):
