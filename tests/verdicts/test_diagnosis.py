@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import EXPERIMENTS
 from verb_server import verb  # noqa: F401 - a fixture
