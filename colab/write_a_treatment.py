@@ -187,8 +187,9 @@ for name in ("control", "weight_0.3"):
     display(SVG(standalone(sketch(row.plot))))
 
 # %% [markdown]
-# So the penalty is a trade-off: a small weight improves the likelihood, a larger one the accuracy, but then the model is underconfident. Which weight to take is a choice like any other, to be made on `valid` and never on `test`. Where the interval over
-# seeds includes zero, three seeds are too few to say that other seeds would do the same.
+# So the penalty is a trade-off: a small weight improves the likelihood, a larger one the accuracy, but then the model is underconfident.
+# Which weight to take is a choice like any other, to be made on `valid` and never on `test`. Where the interval over seeds includes zero,
+# three seeds are too few to say that other seeds would do the same.
 #
 # ## On a TPU or a GPU
 #
