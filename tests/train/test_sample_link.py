@@ -12,8 +12,10 @@ from test_laws import bits
 
 from assay.core.errors import UserError
 from assay.core.rng import example_keys, integers
+from assay.core.tree import count
 from assay.data.loader import Drawn, drawn
 from assay.evals.evaluate import batches
+from assay.models.families import FAMILIES
 from assay.train import loop
 from assay.train.experiment import assemble
 from assay.train.objective import Objective
@@ -142,6 +144,14 @@ def test_an_arrow_sees_the_labels_of_its_source(tiny):
     assert assemble(tiny("lstm"), []).source.labels is None
     few = assemble(config_of(task__labels=50, task__unlabelled="true"), []).source.labels()
     assert (few >= 0).sum() == 50 and np.array_equal(few[few >= 0], labels[few >= 0]), "a label that is withheld stays so"
+
+
+def test_a_family_that_is_replaced_is_built_anew(monkeypatch):
+    """As when a cell of a notebook runs again: no run keeps what an earlier one built."""
+    before, family = assemble(config_of(), []), FAMILIES["mlp"]
+    monkeypatch.setitem(FAMILIES, "mlp", family._replace(build=lambda settings, *rest: family.build(replace(settings, width=3), *rest)))
+    sizes = [count(jax.eval_shape(made.untreated.init, made.key, made.first_batch())) for made in (before, assemble(config_of(), []))]
+    assert sizes == [64 * 8 + 8 + 8 * 10 + 10, 64 * 3 + 3 + 3 * 10 + 10]
 
 
 # -- what the model sees at once ----------------------------------------------------------------------------------------------

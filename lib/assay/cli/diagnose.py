@@ -58,7 +58,7 @@ def diagnose(workdir: str | Path, quick: bool = False) -> Diagnosis:
     state = restore(made, workdir)
     examples, seconds = FEW if quick else FULL
     params = final_params(state, made.treatment)["model"]
-    run = _run(made, folder)
+    run = _run(made, folder, int(state.step))
     subject = Subject(
         made.model, params, made.task, held_out(made.task), examples, _history(folder), _begun(made), seconds, run=run, again=again(workdir)
     )
@@ -185,9 +185,10 @@ def _suggestions(workdir: str | Path, subject: Subject, rows: Sequence[Measureme
         return [], [f"the suggestions: {type(error).__name__}: {' '.join(str(error).split())[:300]}"]
 
 
-def _run(made: Experiment, folder: WorkDir) -> Run:
-    """Returns the facts of a finished run: its treated settings, and the steps taken up to its newest checkpoint."""
-    settings, steps = made.settings, max(int(path.name) for path in folder.checkpoints.iterdir() if path.name.isdecimal())
+def _run(made: Experiment, folder: WorkDir, step: int) -> Run:
+    """Returns the facts of a run: its treated settings, and the steps taken up to its newest checkpoint, `step` or later."""
+    settings = made.settings
+    steps = max([step, *(int(path.name) for path in folder.checkpoints.iterdir() if path.name.isdecimal())])
     config = {**folder.read_config(), "train": asdict(settings.train), "model": dict(settings.model)}
     return Run(config, tuple(settings.treatments), steps, drawn=lambda: (counted(made.sample, step) for step in range(steps)))
 

@@ -1,9 +1,7 @@
 """Builds a run from its config: task, model, objective, optimizer and sample, with the treatments applied at their links."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +17,7 @@ from assay.data.source import Source
 from assay.dist.mesh import MeshConfig
 from assay.evals.evaluate import FORCED, EvaluateConfig, make_answer
 from assay.models.families import build as build_model
-from assay.models.model import STATE, Batch, Model, Output, Vocabulary
+from assay.models.model import STATE, Batch, Model, Output
 from assay.models.precision import PrecisionConfig
 from assay.tasks.table import build as build_task
 from assay.tasks.task import Score, Task
@@ -150,7 +148,8 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
     train, model_settings = treatment.settings(settings.train, settings.model)
     settings = replace(settings, train=train, model=model_settings)
     task = treatment.task(build_task(settings.task, settings.seed))
-    untreated = _built(json.dumps(dict(settings.model)), task.vocabulary, settings.precision)
+    untreated = build_model(settings.model, task.vocabulary, settings.precision)
+    untreated = replace(untreated, init=jax.jit(untreated.init, inline=True))  # traced once for all that ask for shapes or values
     if task.free_running and untreated.decode is None:
         raise UserError(
             f"the model {settings.model['name']!r} cannot decode step by step, which {' with '.join((task.name, *settings.treatments))} "
@@ -222,13 +221,6 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
         batch = {name: jax.ShapeDtypeStruct((1, *array.shape[1:]), array.dtype) for name, array in _widest(task, split, last).items()}
         jax.eval_shape(answer, params, batch)
     return experiment
-
-
-@lru_cache(maxsize=4)
-def _built(config: str, vocabulary: Vocabulary, precision: PrecisionConfig) -> Model:
-    """Builds a model whose `init` is traced once for all that ask for shapes or values, in this run and in later ones of the same model."""
-    model = build_model(json.loads(config), vocabulary, precision)
-    return replace(model, init=jax.jit(model.init, inline=True))
 
 
 def _size(sample: Sample) -> tuple[int, float]:
