@@ -15,8 +15,9 @@ from assay.diagnostics import calibration, generalisation, health, long_range, r
 from assay.diagnostics import table as diagnostics
 from assay.diagnostics.bring import bring
 from assay.diagnostics.cost import costs, energy, speeds
+from assay.diagnostics.intervals import calibration_interval
 from assay.diagnostics.measurement import GROUPS, Measurement, Plot
-from assay.diagnostics.statistics import calibration_interval, half_length
+from assay.diagnostics.statistics import half_length
 from assay.diagnostics.subject import Subject, choosing, farther, held_out, limited
 from assay.models.model import Decode, Model, Output
 from assay.tasks.table import build
@@ -352,7 +353,7 @@ def test_the_largest_gradients_of_two_records_are_compared_step_by_step():
     assert before.interval is None and before.statistic == "largest"
     many, one = (judge([Pair("", "", before, worse)])[0] for worse in (after, other))
     assert (many.verdict, one.verdict) == ("worse", "inconclusive") and one.p_value == pytest.approx(1.0)
-    assert judge([Pair("", "", before, before)])[0].verdict == "no difference"
+    assert judge([Pair("", "", before, before)], one_program=True)[0].verdict == "no difference"
     assert judge([Pair("", "", before, row(calm[:50]))])[0].verdict == "inconclusive"
 
 

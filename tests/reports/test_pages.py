@@ -273,7 +273,7 @@ def test_a_card_shows_the_evidence_of_each_row():
     for said in (
         "+5.0 points",
         "+2.0 to +8.0 points",
-        "0.004, 0.02 after Holm's correction",
+        "0.004, 0.02 corrected",
         "91.0 % of the examples have the same score",
         "\u22121.0 to +1.0 points",
         "\u2212141 kB",

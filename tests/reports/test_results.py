@@ -69,7 +69,9 @@ def test_one_line_a_task_run_and_metric():
     assert area == "reason" and cells[:3] == ["chomsky/parity_check", "parity:lstm", "answer_accuracy"]
     assert cells[3] == "99.00 %", "the mean over seeds on the trained lengths"
     first, second = cells[4].split("<br>")
-    assert first == f"41-500: **75.00 %** (74.00 % {DASH} 76.00 %; each 60.00, 90.00; 3,680)" and second.startswith("501-1000: **55.00 %**")
+    assert first == f"41-500: **75.00 %** (74.00 % {DASH} 76.00 %; each 60.00, 90.00; 3,680 x 2 seeds)" and second.startswith(
+        "501-1000: **55.00 %**"
+    )
     assert cells[6] == "1,000" and cells[7] == "41-500: 52.0 % best [V2]"
 
 

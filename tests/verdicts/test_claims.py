@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from assay.core.errors import UserError
-from assay.verdicts.claims import change, over_seeds, recovered, runs, times
+from assay.verdicts.claims import change, recovered, runs, times
 
 
 def write(folder, right: list[list[int]], groups: bool = False) -> None:
@@ -32,7 +32,10 @@ def test_the_share_that_is_recovered(tmp_path, groups):
     np.testing.assert_allclose(found["value"], (0.8 - 0.5) / (1.0 - 0.5))
     assert (found["n"], found["seeds"], found["alone"]) == (n, 2, 0.5)
     low, high = found["interval"]
-    assert 0.2 < low < found["value"] < high <= 1.0
+    assert low < found["value"] < high and high - low > 0.5, "two seeds that differ by 4 of 40 answers leave much open"
+    write(tmp_path / "one", [[1] * 30 + [0] * 10], groups)
+    single = recovered(tmp_path / "teacher", tmp_path / "alone", tmp_path / "one")
+    assert single["seeds"] == 1 and 0.1 < single["interval"][0] < 0.5 < single["interval"][1] < 0.9
 
 
 def test_points_are_paired_by_example_and_seed(tmp_path):
@@ -40,8 +43,14 @@ def test_points_are_paired_by_example_and_seed(tmp_path):
     write(tmp_path / "after", [[1, 0, 0, 0] * 25, [1, 1, 1, 0] * 25])
     found = change(tmp_path / "before", tmp_path / "after")
     np.testing.assert_allclose([found["value"], *found["each"], found["before"]], [-12.5, -25.0, 0.0, 62.5])
-    assert found["interval"][0] < -12.5 < found["interval"][1] < 0
-    np.testing.assert_allclose(over_seeds(tmp_path / "before", "test")[:4], [1, 1, 0.5, 0])
+    assert found["interval"][0] < -12.5 < 0 < found["interval"][1], "one of two seeds lost nothing"
+    write(tmp_path / "alike", [[1, 0, 0, 0] * 25, [1, 1, 0, 0] * 25, [1, 0, 0, 0] * 25])
+    write(tmp_path / "full", [[1, 1, 0, 0] * 25, [1, 1, 1, 0] * 25, [1, 1, 0, 0] * 25])
+    assert change(tmp_path / "full", tmp_path / "alike")["interval"][1] < 0
+    write(tmp_path / "later", [])
+    (tmp_path / "later").mkdir()
+    with pytest.raises(UserError, match="no finished run"):
+        change(tmp_path / "full", tmp_path / "later")
 
 
 def test_ratios_are_those_of_the_last_stage(tmp_path):

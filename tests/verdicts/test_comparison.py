@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from assay.core.errors import UserError
-from assay.core.stats import holm, paired_bootstrap
+from assay.core.seeds import two_levels
+from assay.core.stats import discordant, holm, mcnemar
 from assay.reports.drawings.differences import differences
 from assay.reports.terminal.comparison import print_comparison
 from assay.verdicts.comparison import as_json, compare, runs_of
@@ -45,10 +46,11 @@ def test_differences_are_those_of_the_same_example_and_seed(study):
     l2, same = compare(runs_of([study]), "none", "test")
     assert (l2.name, same.name, l2.metric, l2.seeds, l2.n) == ("l2", "same", "accuracy", [0, 1, 2], N)
     assert l2.value == pytest.approx(BETTER.mean()) and l2.baseline_value == pytest.approx(BASE.mean())
-    assert l2.difference == paired_bootstrap(BETTER.mean(axis=0), BASE.mean(axis=0))
-    assert l2.over_seeds[0] < l2.difference.value < l2.over_seeds[1]
+    assert l2.difference == two_levels(BETTER - BASE, largest=1.0) and l2.of == "recipe"
+    assert l2.each == pytest.approx((BETTER - BASE).mean(axis=1).tolist())
     assert [l2.adjusted, same.adjusted] == holm([l2.difference.p_value, same.difference.p_value]).tolist()
-    assert (l2.verdict, same.verdict) == ("better", "inconclusive") and same.difference[:3] == (0, 0, 0)
+    assert (l2.verdict, same.verdict) == ("better", "inconclusive")
+    assert (same.difference.value, same.difference.p_value) == (0, 1) and same.difference.low < 0 < same.difference.high
     assert l2.gap is None and json.loads(json.dumps(as_json(l2)))["difference"]["value"] == pytest.approx(l2.difference.value)
 
 
@@ -75,7 +77,7 @@ def test_only_seeds_that_both_have_are_paired(study):
         compare(runs_of([study]), "none", "test")
     write_run(study / "other" / "seed_7", 7, np.ones(N))
     other = compare(runs_of([study]), "none", "test")[1]
-    assert (other.name, other.seeds, other.difference.value, other.over_seeds) == ("other", [7], 1.0, None)
+    assert (other.name, other.seeds, other.difference.value, other.of) == ("other", [7], 1.0, "weights")
 
 
 def test_folds_in_several_folders_are_one(study, tmp_path):
@@ -93,7 +95,28 @@ def test_whole_groups_are_resampled(study):
         for seed in range(3):
             write_run(study / name / f"seed_{seed}", seed, scores[seed], groups=[f"file {i // 20}" for i in range(N)])
     found = compare({name: runs_of([study])[name] for name in ("none", "l2")}, "none", "test")[0]
-    assert found.difference == paired_bootstrap(BETTER.mean(axis=0), BASE.mean(axis=0), [i // 20 for i in range(N)])
+    assert found.difference == two_levels(BETTER - BASE, [i // 20 for i in range(N)], largest=1.0)
+
+
+@pytest.mark.parametrize(("n", "exact"), [(1, 1.0), (2, 0.5), (3, 0.25), (5, 0.0625)])
+def test_few_examples_prove_nothing_however_alike_they_are(tmp_path, n, exact):
+    """All better on n examples, for one seed and for three."""
+    for seed in range(3):
+        write_run(tmp_path / "none" / f"seed_{seed}", seed, np.zeros(n))
+        write_run(tmp_path / "l2" / f"seed_{seed}", seed, np.ones(n))
+    runs = runs_of([tmp_path])
+    single = {name: {0: seeds[0]} for name, seeds in runs.items()}
+    for given in (runs, single):
+        (found,) = compare(given, "none", "test")
+        assert (found.difference.value, found.verdict) == (1, "inconclusive")
+        assert found.difference.p_value == exact
+    assert json.loads(json.dumps(as_json(found), allow_nan=False))["of"] == "weights"
+
+
+def test_one_seed_has_mcnemars_test(study):
+    runs = {name: {0: seeds[0]} for name, seeds in runs_of([study]).items()}
+    l2 = compare(runs, "none", "test")[0]
+    assert l2.difference.p_value == mcnemar(*discordant(BETTER[0], BASE[0])) and l2.of == "weights"
 
 
 def test_the_gap_is_train_less_the_split(study):
@@ -126,7 +149,9 @@ def test_what_does_not_compare_is_told(study, tmp_path):
 def test_the_verb_prints_a_line_each(study, capsys):
     print_comparison(compare(runs_of([study]), "none", "test"))
     text = capsys.readouterr().out
-    assert "minus none" in text and "better" in text and "Holm" in text and len(text.splitlines()) == 5
+    assert "minus none" in text and "better" in text and "Holm" in text and "3 of 3" in text and "over seeds and examples" in text
+    print_comparison(compare({name: {0: seeds[0]} for name, seeds in runs_of([study]).items()}, "none", "test"))
+    assert "a verdict on one seed is one on its weights, not on the recipe" in " ".join(capsys.readouterr().out.split())
     command = [sys.executable, "-m", "experiments.compare", f"--workdir={study}", "--baseline=none", "--format=jsonl"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={"PYTHONPATH": f"{ROOT / 'lib'}:{ROOT}", "PATH": ""})
     assert done.returncode == 0, done.stderr

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from assay.core.paired import difference_of, mean
-from assay.core.stats import holm
+from assay.core.paired import agresti_min, difference_of, mean
+from assay.core.stats import holm, mcnemar
 from assay.diagnostics.measurement import HIGHER, LOWER, POINT, SHARE, Measurement, inapplicable, sample
 from assay.verdicts.verdict import BETTER, OPEN, SAME, WORSE, Change, Pair, judge
 
@@ -49,8 +49,91 @@ def test_the_words():
         0.25,
     ) and unsure.why == "p is not below 0.05, and the interval extends beyond ±1.0 points"
     same = verdict(row(RIGHT), row(RIGHT.copy()))
-    assert (same.verdict, same.difference, same.interval, same.p_value, same.agreement) == (SAME, 0, (0, 0), 1, 1)
-    assert same.why == "the same on each of 400 examples"
+    assert (same.verdict, same.difference, same.p_value, same.agreement) == (SAME, 0, 1, 1)
+    assert same.interval == pytest.approx(agresti_min(0, 0, 400)) and same.why == "the interval lies within ±1.0 points"
+
+
+def test_equal_answers_to_few_examples_are_inconclusive():
+    """With a true loss of 1.5 points, none of 194 examples shows it in one case of 19, and none of 244 in one of 40."""
+    for n, words, low in ((3, OPEN, 0.392), (128, OPEN, 0.0151), (193, OPEN, 0.01005), (244, OPEN, 0.00797), (245, SAME, 0.00793)):
+        found = verdict(row(RIGHT[:n]), row(RIGHT[:n]))
+        assert (found.verdict, found.p_value) == (words, 1) and -found.interval[0] == pytest.approx(low, rel=5e-3)
+    assert found.why == "the interval lies within ±1.0 points"
+    few = verdict(row(RIGHT[:200]), row(RIGHT[:200]))
+    assert few.why == "200 examples are too few to show a difference of 1.5 times ±1.0 points"
+    files = {"test": np.repeat(np.arange(40), 10)}
+    assert verdict(row(RIGHT), row(RIGHT), groups=files).verdict == OPEN, "forty files are forty"
+    for n, group in ((3, {}), (400, files)):
+        found = verdict(row(RIGHT[:n]), row(RIGHT[:n]), groups=group, one_program=True)
+        assert (found.verdict, found.why) == (SAME, "the same program and the same parameters")
+    loss = np.random.default_rng(0).exponential(size=500)
+    nats = {"unit": "nats", "better": LOWER, "margin": 0.01}
+    assert verdict(row(loss, **nats), row(loss, **nats)).verdict == OPEN, "losses up to 7 nats: one in 500 may differ by 3.5 margins"
+    assert verdict(row(np.full(500, 2.0), **nats), row(np.full(500, 2.0), **nats)).verdict == OPEN, "values that do not vary have no scale"
+
+
+def test_rows_of_the_same_answers_count_once():
+    """The score is tested alone; the other rows share what it leaves."""
+    after = changed(RIGHT, losses=6)
+    score, within = row(RIGHT, fact="answers"), row(after, fact="answers")
+    baseline = [row(values - 0.1, "score", fact="answers") for values in (RIGHT, after)]
+    other = [row(values, fact="others") for values in (RIGHT, changed(RIGHT, losses=8))]
+    pairs = [
+        Pair("reasoning", "in_distribution", score, within),
+        Pair("generalisation", "score", score, within),
+        Pair("reasoning", "above_baseline", *baseline),
+        Pair("generalisation", "elsewhere", *other),
+    ]
+    found = {one.name: one for one in judge(pairs)}
+    assert found["score"].p_value == found["score"].adjusted == pytest.approx(2 / 2**6) and found["score"].verdict == WORSE
+    for name in ("in_distribution", "above_baseline"):
+        assert found[name].repeats == "generalisation/score" and found[name].adjusted == found["score"].adjusted
+        assert found[name].verdict == WORSE
+    assert found["elsewhere"].adjusted == pytest.approx(2 / 2**8), "all of the level is left, since the score is worse"
+    pairs[1] = Pair("generalisation", "score", row(RIGHT), row(changed(RIGHT, losses=3)))
+    found = {one.name: one for one in judge(pairs)}
+    assert found["score"].verdict == OPEN and found["in_distribution"].repeats == ""
+    assert found["elsewhere"].adjusted == pytest.approx(2 / 2**8 * 2 / 0.3), "of two facts, at three tenths of the level"
+    assert judge(pairs[3:])[0].adjusted == pytest.approx(2 / 2**8), "without a score there is nothing to leave"
+
+
+@pytest.mark.parametrize(("losses", "gains"), [(5, 0), (6, 0), (8, 1), (9, 2), (13, 4), (20, 8)])
+def test_the_score_is_tested_alone_by_mcnemar(losses, gains):
+    found = verdict(row(RIGHT), row(changed(RIGHT, losses, gains)))
+    assert found.p_value == pytest.approx(mcnemar(losses, gains))
+    assert found.adjusted == pytest.approx(max(mcnemar(losses, gains), mcnemar(losses, gains, mid_p=True) / 0.7))
+    assert (found.adjusted < 0.05) == (mcnemar(losses, gains) < 0.05)
+
+
+def test_two_calibrated_models_are_not_told_apart_by_their_accuracy():
+    """An error is biased upward, the more so the lower the accuracy is: swaps would call one of them better in 28 to 40 % of cards."""
+    random, told = np.random.default_rng(0), 0
+    for _ in range(40):
+        rows = []
+        for accuracy in (0.85, 0.95):
+            sure = random.beta(20 * accuracy, 20 * (1 - accuracy), 512)
+            pair = {"test/confidence": sure, "test/score": (random.random(512) < sure).astype(float)}
+            rows.append(
+                sample("calibration", "e", "calibration_error", pair, right=("score",), unit="fraction", better=LOWER, margin=POINT)
+            )
+        told += verdict(*rows, resamples=100).verdict in (BETTER, WORSE)
+    assert told <= 4
+    sharp = dict(rows[0].columns) | {"test/confidence": np.full(512, 0.999)}
+    over = sample("calibration", "e", "calibration_error", sharp, right=("score",), unit="fraction", better=LOWER, margin=POINT)
+    assert verdict(rows[0], over, resamples=200).verdict == WORSE
+
+
+def test_a_half_length_that_moves_is_seen():
+    """From 6 to 161 tokens: swaps of single answers mix both models at every length, and find p = .12."""
+    length = np.repeat(np.arange(1, 161), 4).astype(float)
+    random = np.random.default_rng(0)
+    rows = []
+    for half in (6, 200):
+        right = (random.random(len(length)) < np.where(length < half, 0.97, 0.02)).astype(float)
+        rows.append(sample("r", "h", "half_length", {"test/length": length, "test/score": right}, unit="tokens", better=HIGHER))
+    found = verdict(*rows, resamples=300)
+    assert found.verdict == BETTER and found.interval[0] > 100
+    assert verdict(rows[1], rows[1]._replace(columns={**rows[1].columns}), resamples=300).verdict == OPEN
 
 
 def test_an_interval_within_the_margin_is_no_difference_even_where_p_is_small():

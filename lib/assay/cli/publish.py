@@ -21,7 +21,7 @@ from assay.core.errors import UserError
 from assay.reports.drawings.plots import Curve, accuracy_by_length, score_by_step, standalone
 from assay.reports.results import MARKS, tables
 from assay.reports.run import look_curves
-from assay.reports.table import DASH, format_seed, format_value
+from assay.reports.table import DASH, format_n, format_seed, format_value
 from assay.reports.view import read_run
 from assay.train.workdir import write_text
 
@@ -98,7 +98,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     ends = [format_value(end, row["unit"], row["metric"], plain=True) for end in row["interval"] or ()]
     value = format_value(row["value"], row["unit"], row["metric"])
     best = f"; best {format_value(row['best'], row['unit'], row['metric'], plain=True)}" if row.get("best") is not None else ""
-    return [row["split"], row["metric"], value, f" {DASH} ".join(ends) or DASH, f"{row['n']:,}", format_seed(row["seed"]) + best]
+    return [row["split"], row["metric"], value, f" {DASH} ".join(ends) or DASH, format_n(row), format_seed(row["seed"]) + best]
 
 
 def _published(cell: Mapping[str, Any], row: Mapping[str, Any]) -> str:

@@ -1,9 +1,9 @@
 """Confidence intervals and paired tests. Every number comes with its n and its interval; two models are compared on the same examples.
 
-Use `wilson` for the interval of a share, `at_least` for an exact bound of one, `over_seeds` over seeds, `quantile_interval` and
-`auroc_interval` for those statistics, and `bootstrap` for any other statistic or for grouped examples (passages of one file). To
-compare two models, use `mcnemar(*discordant(first, second))` for right or wrong answers and `paired_bootstrap` for any score. Then
-apply `holm` to all comparisons made. Resampling uses its own generator, created from `seed`.
+Use `wilson` for the interval of a share, `at_least` for an exact bound of one, the functions of means.py for any other mean, `over_seeds`
+over seeds, `quantile_interval` and `auroc_interval` for those statistics, and `bootstrap` for any other statistic. To compare two models,
+use `mcnemar(*discordant(first, second))` for right or wrong answers and `difference_of` (paired.py) for any score. Then apply `holm` to all
+comparisons made. Resampling uses its own generator, created from `seed`.
 """
 
 import math
@@ -34,10 +34,10 @@ class Difference(NamedTuple):
     p_value: float  # two-sided, of no difference
 
 
-def wilson(mean: float, n: int, z: float = Z) -> tuple[float, float]:
+def wilson(mean: float, n: float, z: float = Z) -> tuple[float, float]:
     """Returns Wilson's score interval for a mean of n values in [0, 1] (Wilson 1927); 95 % unless `z` is given.
 
-    It is meant for 0/1 values and conservative for fractions, whose variance is at most p(1 - p).
+    It is meant for 0/1 values and conservative for fractions, whose variance is at most p(1 - p). `n` may be an effective number.
     """
     if n <= 0:
         raise ValueError(f"an interval needs at least one example, got n={n}")
@@ -119,7 +119,7 @@ def discordant(
     """Counts the examples that only the first model has right, and those that only the second has right. Scores must be 0 or 1."""
     pair = _paired(first, second)
     if not np.isin(pair, (0.0, 1.0)).all():
-        raise ValueError("McNemar's test compares answers that are right (1) or wrong (0); for other scores use paired_bootstrap")
+        raise ValueError("McNemar's test compares answers that are right (1) or wrong (0); for other scores use difference_of")
     return int(((pair[0] == 1) & (pair[1] == 0)).sum()), int(((pair[0] == 0) & (pair[1] == 1)).sum())
 
 
@@ -142,37 +142,6 @@ def mcnemar(only_first: int, only_second: int, mid_p: bool = False) -> float:
         return tails
     point = math.exp(float(gammaln(n + 1) - gammaln(least + 1) - gammaln(n - least + 1)) - n * math.log(2.0))
     return tails - point * (0.5 if 2 * least == n else 1.0)
-
-
-def paired_bootstrap(
-    first: Shaped[np.ndarray, "examples"] | Sequence[float],
-    second: Shaped[np.ndarray, "examples"] | Sequence[float],
-    groups: Shaped[np.ndarray, "examples"] | Sequence[object] | None = None,
-    seed: int = 0,
-    resamples: int = 10_000,
-    confidence: float = 0.95,
-) -> Difference:
-    """Returns the percentile interval of mean(first) - mean(second), resampling examples or whole `groups` (Efron and Tibshirani 1993).
-
-    A group is, for example, the file that a passage comes from, or the seed of a run. With groups the mean is still over examples, so a
-    long file weighs more.
-
-    The p-value is twice the smaller share of resamples on either side of zero, with one added, so it is never 0. Below about ten groups
-    percentile intervals are too narrow; `over_seeds` of the differences is then the better interval.
-    """
-    _check(resamples, confidence)
-    pair = _paired(first, second)
-    delta = pair[0] - pair[1]
-    if groups is None:
-        table = np.stack([delta, np.ones_like(delta)], axis=1)
-    else:
-        number = _group_numbers(groups, len(delta))
-        table = np.stack([np.bincount(number, weights=delta), np.bincount(number).astype(float)], axis=1)
-    sums = _resampled_sums(table, np.random.default_rng(seed), resamples)
-    means = sums[:, 0] / sums[:, 1]
-    low, high = percentiles(means, confidence)
-    side = min(int((means <= 0).sum()), int((means >= 0).sum()))
-    return Difference(float(delta.mean()), low, high, min(1.0, 2.0 * (1 + side) / (1 + resamples)))
 
 
 def bootstrap(
@@ -253,26 +222,6 @@ def _group_numbers(groups: object, n: int) -> np.ndarray:
     if names.shape != (n,):
         raise ValueError(f"groups name one group for each of {n} examples, got shape {names.shape}")
     return np.unique(names, return_inverse=True)[1]
-
-
-def _resampled_sums(table: np.ndarray, generator: np.random.Generator, resamples: int) -> np.ndarray:
-    """Sums the table's columns over as many rows as it has, drawn with replacement: [resamples, columns].
-
-    Equal rows are interchangeable: if only a few are distinct (right, wrong, both equal), their counts are drawn at once as a multinomial.
-    """
-    n = len(table)
-    distinct, counts = np.unique(table, axis=0, return_counts=True)
-    drawn = []
-    few = 8 * len(distinct) <= n
-    size = max(1, CHUNK // (len(distinct) if few else n))
-    for start in range(0, resamples, size):
-        rows = min(size, resamples - start)
-        if few:
-            drawn.append(generator.multinomial(n, counts / n, rows) @ distinct)
-        else:
-            chosen = generator.integers(0, n, (rows, n), dtype=np.int32)
-            drawn.append(np.stack([column[chosen].sum(axis=1) for column in table.T], axis=1))
-    return np.concatenate(drawn)
 
 
 def _check(resamples: int, confidence: float) -> None:

@@ -42,6 +42,7 @@ def held_out(subject: Subject) -> list[Measurement]:
         meaning=f"{said} ({what.replace('_', ' ')}).",
         better=better,
         measures=what,
+        fact=f"the answers on {split}",
         plot=beside(test, {} if subject.task.members else baselines(test.records, subject.task, what), what),
         **margin,
     )

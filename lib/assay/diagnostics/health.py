@@ -210,6 +210,7 @@ def attention_entropy(subject: Subject) -> list[Measurement]:
             name,
             "mean",
             {f"{split}/entropy": each},
+            {split: subject.groups(len(each), subject.probe)},
             unit="share of even attention",
             how="attention entropy relative to that of uniform attention over as many tokens, averaged over layers, heads and queries, on "
             f"{len(each)} examples of {subject.probe}",

@@ -1,6 +1,7 @@
 """Long range: use of distant tokens. Measures attention distance, how far back a changed token still changes the answer, and the score of
 answers whose needed token is distant."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,6 +19,8 @@ FAR = ("far_tokens", "far_loss")
 CHANGED = 0.05  # minimum total variation of the answer for a token to count as used
 INSIDE = ("recall/", "stdlib/lm")  # tasks that need the previous occurrence of the token just read
 PARTS = 8
+NEAR = 64  # distances tried one by one
+DRAWS = 3  # replacements tried for each block of tokens
 
 
 def far_tokens(subject: Subject) -> list[Measurement]:
@@ -90,6 +93,7 @@ def attention_distance(subject: Subject) -> list[Measurement]:
             name,
             "mean",
             {f"{split}/distance": per_example},
+            {split: subject.groups(len(per_example))},
             unit="tokens",
             how=f"attention-weighted distance on {len(per_example)} examples of {subject.split}, averaged over {len(layers)} layers",
             meaning=f"A query attends {value:.1f} tokens away on average, in inputs of up to {longest} tokens.",
@@ -111,47 +115,36 @@ def effective_context(subject: Subject) -> list[Measurement]:
     batch = subject.first(min(subject.examples, 64))
     if not subject.tokens or "decoder_inputs" in batch or subject.task.vocabulary.heads:
         return [inapplicable(GROUP, name, "does not apply: the model reads no single stream of tokens that ends in an answer.")]
-    inputs, length = batch["inputs"], batch["length"]
+    length = batch["length"]
     at = length - 1 if subject.task.vocabulary.pooled else batch["mask"].shape[1] - 1 - batch["mask"][:, ::-1].argmax(axis=1)
-    distances = _distances(int(at.max()))
-    apart = np.full((len(distances), len(inputs)), np.nan)
-    program = _answering(subject.model, subject.task.vocabulary.pooled)
-    clean = np.asarray(program(subject.params, batch, at))
-    spare = np.roll(inputs, 1, axis=0)
-    for i, distance in enumerate(distances):
-        place, rows = at - distance, np.arange(len(inputs))
-        allowed = (place >= 0) & (place < length)
-        if "given" in batch:
-            allowed &= np.take_along_axis(batch["given"], np.maximum(place, 0)[:, None], axis=1)[:, 0] > 0
-        changed = inputs.copy()
-        for row in rows[allowed]:
-            pool = spare[:, place[row]][(spare[:, place[row]] != inputs[row, place[row]]) & (place[row] < length)]
-            if len(pool) == 0:
-                allowed[row] = False
-            else:
-                changed[row, place[row]] = pool[(row * 7 + distance) % len(pool)]
-        found = np.asarray(program(subject.params, {**batch, "inputs": changed}, at))
-        apart[i, allowed] = 0.5 * np.abs(found - clean).sum(axis=-1)[allowed]
-    reach = np.array(
-        [max((distances[i] for i in range(len(distances)) if apart[i, row] > CHANGED), default=0) for row in range(len(inputs))]
-    )
-    tried = [i for i in range(len(distances)) if np.isfinite(apart[i]).any()]
+    most = int(at.max())
+    near = list(range(1, min(most, NEAR) + 1))
+    change = _changes(subject, batch, at)
+    apart = np.stack([change(distance, distance) for distance in near]) if near else np.full((1, len(at)), np.nan)
+    tried = [i for i in range(len(near)) if np.isfinite(apart[i]).any()]
+    reach = np.array([max((near[i] for i in tried if apart[i, row] > CHANGED), default=0) for row in range(len(at))])
+    if most > NEAR:
+        far = _farthest(change, at)
+        reach, tried = np.where(far > 0, far, reach), tried or [0]
     if not tried:
         return [inapplicable(GROUP, name, "does not apply: no token before the last answer can be changed.")]
-    curve = [round(float(np.nanmean(apart[i])), 5) for i in tried]
-    split = f"{subject.split}, {len(inputs)} examples"
+    shown = [i for i in tried if np.isfinite(apart[i]).any()]
+    curve = [round(float(np.nanmean(apart[i])), 5) for i in shown]
+    split = f"{subject.split}, {len(at)} examples"
+    searched = f"each of {len(near)} distances" + (f", and by bisection up to {most}" if most > NEAR else "")
     return [
         sample(
             GROUP,
             name,
             "mean",
             {f"{split}/reach": reach.astype(float)},
+            {split: subject.groups(len(at))},
             unit="tokens",
-            how=f"on {len(inputs)} examples of {subject.split}, one token replaced by another example's at each of {len(tried)} distances "
-            f"up to {distances[tried[-1]]}; the largest distance that changes the last answer by more than {CHANGED} in total variation",
-            meaning=f"Tokens up to {reach.mean():.1f} back still change the answer; distances up to {distances[tried[-1]]} were tested.",
+            how=f"on {len(at)} examples of {subject.split}, one token replaced by another example's at {searched}; the largest distance "
+            f"that changes the last answer by more than {CHANGED} in total variation",
+            meaning=f"Tokens up to {reach.mean():.1f} back still change the answer; distances up to {most} were tested.",
             better=HIGHER,
-            plot=Plot("line", [distances[i] for i in tried], {"change": curve}, "tokens back", "change of the answer"),
+            plot=Plot("line", [near[i] for i in shown], {"change": curve}, "tokens back", "change of the answer"),
         )
     ]
 
@@ -193,6 +186,65 @@ def _by_distance(away: np.ndarray, order: np.ndarray, values: np.ndarray, name: 
     parts = np.array_split(order, min(PARTS, len(np.unique(away))))
     x = [round(float(away[part].mean()), 2) for part in parts]
     return Plot("line", x, {name: [round(float(values[part].mean()), 4) for part in parts]}, "distance (tokens)", label)
+
+
+Change = Callable[..., np.ndarray]  # (nearest, farthest, draw) -> total variation of each answer, [n]
+
+
+def _changes(subject: Subject, batch: Batch, at: np.ndarray) -> Change:
+    """Returns the change of each answer when its tokens at distances nearest..farthest are replaced, [n]; NaN where none can be.
+
+    Replacements are tokens of other examples at the same place, of which `draw` chooses.
+    """
+    inputs, length = batch["inputs"], batch["length"]
+    places = np.arange(inputs.shape[1])[None, :]
+    free = places < length[:, None]
+    if "given" in batch:
+        free &= np.asarray(batch["given"]) > 0
+    spares = [_spare(np.asarray(inputs), np.asarray(length), draw) for draw in range(DRAWS)]
+    program = _answering(subject.model, subject.task.vocabulary.pooled)
+    clean = np.asarray(program(subject.params, batch, at))
+
+    def change(nearest: Any, farthest: Any, draw: int = 0) -> np.ndarray:
+        away = at[:, None] - places
+        wanted = (away >= np.reshape(nearest, (-1, 1))) & (away <= np.reshape(farthest, (-1, 1))) & free & (spares[draw] != inputs)
+        changed = np.where(wanted, spares[draw], inputs)
+        found = np.asarray(program(subject.params, {**batch, "inputs": changed}, at))
+        return np.where(wanted.any(axis=1), 0.5 * np.abs(found - clean).sum(axis=-1), np.nan)
+
+    return change
+
+
+def _spare(inputs: np.ndarray, length: np.ndarray, draw: int) -> np.ndarray:
+    """Returns another example's token for each place, [n, seq]; the token itself where no other example has another."""
+    found = inputs.copy()
+    for place in range(inputs.shape[1]):
+        known = inputs[length > place, place]
+        for row in np.flatnonzero(length > place):
+            pool = known[known != inputs[row, place]]
+            if len(pool):
+                found[row, place] = pool[(row * 7 + place + 31 * draw) % len(pool)]
+    return found
+
+
+def _farthest(change: Change, at: np.ndarray) -> np.ndarray:
+    """Returns the largest distance beyond NEAR at which a token changes the answer, int [n]; 0 if none does.
+
+    Bisection: all tokens at a distance or beyond are replaced together, in several ways, since two changes may cancel; the token that is
+    found is then replaced alone.
+    """
+    low, high = np.full(len(at), NEAR), at + 1  # tokens beyond `low` matter, those beyond `high - 1` do not
+    matters = _matters(change, NEAR + 1, at)
+    low = np.where(matters, NEAR + 1, 0)
+    while ((high - low > 1) & matters).any():
+        middle = (low + high) // 2
+        far = _matters(change, middle, at)
+        low, high = np.where(far, middle, low), np.where(far, high, middle)
+    return np.where(matters & _matters(change, low, low), low, 0)
+
+
+def _matters(change: Change, nearest: Any, farthest: Any) -> np.ndarray:
+    return np.any([change(nearest, farthest, draw) > CHANGED for draw in range(DRAWS)], axis=0)
 
 
 def _answering(model: Model, pooled: bool):
@@ -243,9 +295,3 @@ def attention_of(model: Model):
         return each, distances, entropies
 
     return jax.jit(read)
-
-
-def _distances(most: int) -> list[int]:
-    """Returns 1, 2, 3, 4, 6, 8, 12, 16, ... up to `most`."""
-    found = sorted({round(2 ** (k / 2)) for k in range(1, 40)} | {1})
-    return [distance for distance in found if distance <= most]

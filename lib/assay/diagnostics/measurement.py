@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from assay.core.paired import Columns, Together
-from assay.diagnostics.statistics import one_sided, statistic_interval
+from assay.diagnostics.intervals import caution_of, one_sided, statistic_interval
 
 GROUPS = ("reasoning", "long range", "generalisation", "calibration", "cost", "speed", "optimisation health")  # shown first, in this order
 HIGHER, LOWER, NEITHER = "higher", "lower", ""
@@ -83,6 +83,8 @@ class Measurement(NamedTuple):
     right: Sequence[str] = ()  # WHAT of the columns with right (1) or wrong (0) answers
     bound: str = ""  # "lower": the quantity is at least the finite end of the interval (without one, the value); "upper": at most
     confidence: float = 0.95  # confidence level of the interval
+    caution: str = ""  # why the interval is missing or may be too narrow
+    fact: str = ""  # rows of one fact, such as the same answers or two counts of the operations, count once in a comparison
 
 
 def sample(
@@ -107,15 +109,22 @@ def sample(
     columns = {key: np.asarray(values, np.float64) for key, values in columns.items()}
     if bound not in BOUNDS:
         raise ValueError(f"bound is {bound!r}; it must be one of {', '.join(map(repr, BOUNDS))}")
+    bounded = in_bounds(more.get("unit", ""), columns)
     if bound:
         found = one_sided(statistic, columns, bound, groups, right, confidence)
         known = math.isfinite(found.low if bound == "lower" else found.high)
     else:
-        found = statistic_interval(statistic, columns, groups, right, confidence)
+        found = statistic_interval(statistic, columns, groups, right, confidence, bounded)
         known = bool(np.isfinite([found.low, found.high]).all())
     n, interval = max(len(values) for values in columns.values()), (found.low, found.high) if known else None
     row = Measurement(group, name, found.value, n=n, interval=interval, statistic=statistic, columns=columns, groups=groups, **more)
-    return row._replace(right=tuple(right), bound=bound if known else "", confidence=confidence)
+    caution = caution_of(statistic, columns, groups, right, bounded)
+    return row._replace(right=tuple(right), bound=bound if known else "", confidence=confidence, caution=caution)
+
+
+def in_bounds(unit: str, columns: Columns) -> bool:
+    """Returns True for fractions: values in [0, 1]."""
+    return unit == "fraction" and all(values.min() >= 0 and values.max() <= 1 for values in columns.values())
 
 
 def limit(row: Measurement) -> float | None:

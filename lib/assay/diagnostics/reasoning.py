@@ -41,6 +41,7 @@ def reasoning(subject: Subject) -> list[Measurement]:
             better=HIGHER,
             margin=POINT,
             measures=subject.headline,
+            fact=f"the answers on {split}",
             plot=_by_length(inside, subject.headline),
         ),
         _above(subject, split, inside, within),
@@ -68,6 +69,7 @@ def reasoning(subject: Subject) -> list[Measurement]:
             better=HIGHER,
             margin=POINT,
             measures=subject.headline,
+            fact=f"the answers on {beyond[0]}",
             plot=_by_length(outside, subject.headline),
         )
     )
@@ -112,9 +114,10 @@ def _above(subject: Subject, split: str, inside: Answers, within: Measurement) -
         better=HIGHER,
         margin=POINT,
         measures=subject.headline,
+        fact=f"the answers on {split}",
         plot=beside(inside, known, subject.headline),
     )
-    return found._replace(interval=ends)
+    return found._replace(interval=ends, caution=within.caution)
 
 
 def _half(subject: Subject, split: str, inside: Answers, beyond: str, outside: Answers, guessed: float) -> Measurement:
@@ -133,6 +136,7 @@ def _half(subject: Subject, split: str, inside: Answers, beyond: str, outside: A
         NAMES[3],
         "half_length",
         {f"{split}+{beyond}/length": length, f"{split}+{beyond}/score": both - guessed},
+        {f"{split}+{beyond}": _clusters(inside, outside)},
         unit="tokens"
         if subject.task.name not in ("arithmetic/nested",) and not subject.task.name.startswith(("ctl", "listops"))
         else "levels",
@@ -146,6 +150,13 @@ def _half(subject: Subject, split: str, inside: Answers, beyond: str, outside: A
     else:
         said = f"From length {found.value:.0f} on, the score above the baseline is at most half of its value at the shortest inputs."
     return found._replace(meaning=said, margin=0.05, relative=True, plot=_curve(length, both, f"{subject.headline.replace('_', ' ')} (%)"))
+
+
+def _clusters(inside: Answers, outside: Answers) -> np.ndarray | None:
+    """Returns the cluster of each example of both splits; None unless both have clusters."""
+    if inside.groups is None or outside.groups is None:
+        return None
+    return np.concatenate([inside.groups, outside.groups])
 
 
 def _by_length(answers: Answers, headline: str) -> Plot:

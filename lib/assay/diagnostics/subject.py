@@ -23,7 +23,7 @@ from assay.data.loader import id_of
 from assay.data.source import Examples, Source, occurring, row_of
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.evals.evaluate import Answer, EvaluateConfig, compiled, evaluate
-from assay.evals.rows import LOWER_IS_BETTER, headline_of
+from assay.evals.rows import LOWER_IS_BETTER, RIGHT, headline_of
 from assay.infer.decode import free_running
 from assay.models.model import Batch, Model, Output
 from assay.nn.tap import Taps, to_tokens
@@ -33,7 +33,6 @@ HELD_OUT = ("test", "iid", "valid")  # splits for measuring a model; the first t
 CHOICES = ("valid", "iid", "train")  # splits for choosing a remedy
 FARTHER = 4  # longest inputs beyond training, as a multiple of the training lengths
 ROWS = 128  # examples per call
-RIGHT = ("verified", "answer_accuracy", "exact_match", "accuracy")  # headlines that score an example as right (1) or wrong (0)
 LOOKED = ("embedded", "residual", "mlp", "gate", "hidden", "dense", "features", "pooled")  # path suffixes of the taps that are read
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from assay.core.means import Units, caution, mean_interval, ratio_units, shares_interval, units_of
 from assay.core.stats import bootstrap, over_seeds, wilson
 from assay.evals.evaluate import FORCED
 from assay.evals.summary import SUMMARIES
@@ -18,11 +19,13 @@ from assay.tasks.task import Published, Task
 
 WILSON = "value: mean over lengths; interval: Wilson 95 % over examples"
 WILSON_EXAMPLES = "value: mean over examples; interval: Wilson 95 % over examples"
-BOOTSTRAP = "value: {value}; interval: bootstrap 95 % over {units}"
+INTERVAL = "value: {value}; interval: {how} 95 % over {units}"
 NO_INTERVAL = "value: of all examples together"
 SAME = ("experiment", "task", "model", "treatment", "split", "metric")  # keys shared by the runs of a mean
 BOUNDS = {"fraction": (0.0, 1.0), "BLEU": (0.0, 100.0)}  # range of a unit's values
 STUDENT = "value: mean over seeds; interval: Student t 95 % over seeds"
+RANGE = "value: mean over seeds; interval: from the lowest to the highest end of the seeds' own intervals"
+SEEDS = 10  # seeds from which there is a t interval: four of five trainings may succeed, and few seeds do not show it
 RESAMPLES = 1000
 MOST_LENGTHS = 64  # bounded splits with up to this many lengths are also reported by length: SCAN's, but not those of a book
 CONSTANTS: Mapping[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # the best constant prediction; the error function
@@ -31,6 +34,7 @@ CONSTANTS: Mapping[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # th
 }
 BIGRAM_EXAMPLES = 1000  # training examples that the bigram baseline counts
 HEADLINES = ("verified", "answer_accuracy", "exact_match", "accuracy", "token_accuracy", "mse")  # comparisons of examples use the first
+RIGHT = ("verified", "answer_accuracy", "exact_match", "accuracy")  # scores of an example that are right (1) or wrong (0)
 LOWER_IS_BETTER = ("nll", "perplexity", "bits_per_byte", "ece", "mse", "mae")
 
 
@@ -90,10 +94,12 @@ def mean_rows(every: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if len(group) < 2:
             continue
         values = [row["value"] for row in group]
-        interval = over_seeds(values, BOUNDS.get(group[0]["unit"], (-math.inf, math.inf)))
-        mean = dict(group[0])
-        mean |= {"value": float(np.mean(values)), "n": sum(row["n"] for row in group), "seed": [row["seed"] for row in group]}
-        mean |= {"interval": list(interval) if interval else None, "interval_method": STUDENT}
+        mean = {key: value for key, value in group[0].items() if key != "caution"}
+        mean |= {"value": float(np.mean(values)), "n": min(row["n"] for row in group), "seed": [row["seed"] for row in group]}
+        mean |= {"interval": _over_seeds(group), "interval_method": STUDENT if len(group) >= SEEDS else RANGE}
+        learned = [one for one in map(_learned, group) if one is not None]
+        if len(learned) == len(group):
+            mean["learned"] = sum(learned)
         mean["best"] = min(values) if group[0]["metric"] in LOWER_IS_BETTER else max(values)
         mean["steps"] = max(row["steps"] for row in group)  # with early stopping, seeds take different numbers of steps
         if "seen_in_training" in mean:
@@ -102,6 +108,28 @@ def mean_rows(every: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             mean["by_length"] = {length: float(np.mean([row["by_length"][length] for row in group])) for length in mean["by_length"]}
         means.append(mean)
     return means
+
+
+def _over_seeds(group: Sequence[Mapping[str, Any]]) -> list[float] | None:
+    """Returns Student's interval over at least SEEDS seeds, no narrower than that of one seed; of fewer, the range of their own intervals;
+    None if one has none."""
+    own = [row["interval"] for row in group]
+    if any(ends is None for ends in own):
+        return None
+    if len(group) < SEEDS:
+        return [min(ends[0] for ends in own), max(ends[1] for ends in own)]
+    bounds, value = BOUNDS.get(group[0]["unit"], (-math.inf, math.inf)), float(np.mean([row["value"] for row in group]))
+    low, high = over_seeds([row["value"] for row in group], bounds) or (value, value)
+    below, above = (float(np.mean([abs(row["value"] - row["interval"][side]) for row in group])) for side in (0, 1))
+    return [max(bounds[0], min(low, value - below)), min(bounds[1], max(high, value + above))]
+
+
+def _learned(row: Mapping[str, Any]) -> bool | None:
+    """Returns whether the interval of a run lies beyond each baseline; None without baselines or an interval."""
+    known, ends = [value for value in row["baselines"].values() if value is not None], row["interval"]
+    if not known or ends is None:
+        return None
+    return bool(ends[1] < min(known) if row["metric"] in LOWER_IS_BETTER else ends[0] > max(known))
 
 
 def value_of(records: Sequence[Mapping[str, Any]], metric: str, by_length: bool) -> float:
@@ -126,8 +154,16 @@ def _value(records: Sequence[Mapping[str, Any]], task: Task, metric: str, by_len
         found = {"value": float(summary.value(*columns)), "unit": summary.unit}
         if not summary.interval:
             return found | {"interval": None, "interval_method": NO_INTERVAL}
-        _, *interval = bootstrap(summary.value, *columns, groups=groups, resamples=RESAMPLES)
-        return found | {"interval": interval, "interval_method": BOOTSTRAP.format(value="of all examples together", units=units)}
+        if summary.of_ratio is not None:
+            ratio = ratio_units(columns[0], columns[1], groups)
+            ends: Sequence[float] = [summary.of_ratio(end) if math.isfinite(end) else end for end in mean_interval(ratio)]
+            how, why = "bootstrap-t", caution(ratio, bounded=False)
+        else:
+            ends = bootstrap(summary.value, *columns, groups=groups, resamples=RESAMPLES)[1:]
+            how, why = "bootstrap", caution(units_of(np.ones(len(records)), groups), bounded=True)
+        said = {"caution": why} if why else {}
+        method = INTERVAL.format(value="of all examples together", how=how, units=units)
+        return found | {"interval": _known(ends), "interval_method": method, **said}
     values = np.array([record["scores"][metric] for record in records])
     unit = task.units.get(metric, "fraction")
     if by_length:
@@ -144,9 +180,21 @@ def _value(records: Sequence[Mapping[str, Any]], task: Task, metric: str, by_len
         if 2 <= len(each) <= MOST_LENGTHS:
             found["by_length"] = {str(length): float(values[lengths == length].mean()) for length in each}
         return found
-    _, *interval = bootstrap(_mean, values, *tokens, groups=groups, resamples=RESAMPLES)
-    method = BOOTSTRAP.format(value=f"mean over {'tokens' if tokens else 'examples'}", units=units)
-    return {"value": value, "unit": unit, "interval": interval, "interval_method": method}
+    found_units = units_of(values, groups, *tokens)
+    bounded = unit == "fraction" and bool(values.min() >= 0 and values.max() <= 1)
+    method = INTERVAL.format(value=f"mean over {'tokens' if tokens else 'examples'}", how=_how(found_units, bounded), units=units)
+    ends = shares_interval(found_units) if bounded else mean_interval(found_units)
+    said = {"caution": why} if (why := caution(found_units, bounded)) else {}
+    return {"value": value, "unit": unit, "interval": _known(ends), "interval_method": method, **said}
+
+
+def _how(units: Units, bounded: bool) -> str:
+    """Returns the method that `shares_interval` or `mean_interval` uses."""
+    return "Wilson's of as many answers as the standard error implies" if bounded else "bootstrap-t"
+
+
+def _known(ends: Sequence[float]) -> list[float] | None:
+    return [float(end) for end in ends] if np.isfinite(ends).all() else None
 
 
 def _tokens(records: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, ...]:

@@ -144,7 +144,7 @@ class Reliability(NamedTuple):
     accuracy: Float[np.ndarray, "bins"]  # share of correct answers; 0 in an empty bin
 
 
-def bin_of(confidence: Float[np.ndarray, "answers"], bins: int = BINS) -> Int[np.ndarray, "answers"]:
+def bin_of(confidence: Float[np.ndarray, "*answers"], bins: int = BINS) -> Int[np.ndarray, "*answers"]:
     """Returns the bin of each confidence, ((b - 1) / bins, b / bins], from 0; a confidence of 0 is in the first."""
     return np.minimum(np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:], confidence, side="left"), bins - 1)
 

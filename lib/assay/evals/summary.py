@@ -4,6 +4,7 @@ A record's `scores` hold the inputs: `accuracy` and `confidence` for calibration
 perplexity. The bytes of a text are those of its `target`.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -22,7 +23,8 @@ class Summary(NamedTuple):
     columns: Callable[[Sequence[Record]], tuple[np.ndarray, ...]]
     value: Callable[..., float]
     unit: str = "fraction"
-    interval: bool = True  # by bootstrap; False if it takes too long (BLEU), or if resampling biases the metric upwards (ECE)
+    interval: bool = True  # False if resampling takes too long (BLEU), or biases the metric upwards (ECE)
+    of_ratio: Callable[[float], float] | None = None  # increasing: value = of_ratio(sum of column 0 / sum of column 1)
 
 
 def _classes(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
@@ -77,8 +79,8 @@ SUMMARIES: Mapping[str, Summary] = {
     "f1_macro": Summary(_classes, score.f1_macro),
     "f1_micro": Summary(_classes, score.f1_micro),
     "ece": Summary(_confidences, score.calibration_error, interval=False),
-    "perplexity": Summary(_tokens, score.perplexity, unit=""),
-    "bits_per_byte": Summary(_bytes, score.bits_per_byte, unit="bits"),
+    "perplexity": Summary(_tokens, score.perplexity, unit="", of_ratio=math.exp),
+    "bits_per_byte": Summary(_bytes, score.bits_per_byte, unit="bits", of_ratio=lambda nats: nats / math.log(2)),
     "r2": Summary(_numbers, _determination, unit=""),
     "bleu": Summary(_strings, _bleu, unit="BLEU", interval=False),
 }

@@ -81,6 +81,7 @@ def _row(row: Mapping[str, Any], names: Sequence[str], place: str) -> dict[str, 
     return {
         "group": row["group"],
         "name": label(row["name"]),
+        "fact": row.get("fact") or f"{row['group']}/{row['name']}",
         "key": f"{row['group']}/{row['name']}",
         "id": place,
         "before": _stated(before, row["unit"]),
@@ -192,6 +193,7 @@ def _tally(rows: Sequence[Mapping[str, Any]], index: int, name: str) -> dict[str
             same = sorted((pair for pair in entries if pair[1]["verdict"] == word), key=lambda pair: -pair[1]["size"])
             if word == "no difference":  # keeps the order of rows instead of ranking those that nearly differ
                 same = [pair for pair in entries if pair[1]["verdict"] == word]
+            same = list({row["fact"]: (row, one) for row, one in reversed(same)}.values())[::-1]  # rows of one fact count once
             named = [{"name": row["name"], "change": one["change"] if one["change"] != DASH else "", "id": one["id"]} for row, one in same]
             counts.append({"word": word, "tone": tone, "sign": sign, "count": len(same), "named": named[:NAMED], "more": len(same) - NAMED})
     return {"name": name, "heading": breakable(name), "id": f"run-{index}", "counts": counts}

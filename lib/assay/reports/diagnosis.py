@@ -190,6 +190,7 @@ def _row(row: Measurement, place: str) -> dict[str, Any]:
         if row.exact or (row.bound and not row.interval)
         else f"{number(row.confidence, 'fraction').replace('.0 ', ' ')}: ",
         "n": f"{row.n:,}" if row.n > 1 else "",
+        "caution": row.caution,
         "timing": row.timing,
         "meaning": row.meaning,
         "how": row.how,

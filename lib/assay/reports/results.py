@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from assay.reports.table import DASH, format_seed, format_value
+from assay.evals.rows import SAME, mean_rows
+from assay.reports.table import DASH, format_learned, format_n, format_seed, format_value
 
 Row = Mapping[str, Any]
 
@@ -40,7 +41,7 @@ def tables(folder: Path, planned: Sequence[tuple[str, str]] = (), beside: Path =
         have |= {(row["task"], row["experiment"]) for row in results.get("rows", ())}
         link = os.path.relpath(path, beside).replace(os.sep, "/")
         made = f"[{path.stem}]({link}), `{(results.get('environment', {}).get('commit') or '')[:7]}`"
-        for area, line in lines(results.get("rows", ())):
+        for area, line in lines(averaged(results.get("rows", ()))):
             areas.setdefault(area, []).append(f"| {line} | {made} |")
     missing: dict[tuple[str, str], list[str]] = {}
     for task, experiment in planned:
@@ -54,6 +55,12 @@ def tables(folder: Path, planned: Sequence[tuple[str, str]] = (), beside: Path =
     head = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
     known = [area for area in AREAS if area in areas] + sorted(area for area in areas if area not in AREAS)
     return "\n\n".join("\n".join([f"### {AREAS.get(area, area.capitalize())}\n\n{head}", *areas[area]]) for area in known)
+
+
+def averaged(rows: Sequence[Row]) -> list[Row]:
+    """Returns the rows of single seeds and their means as this version makes them, in place of the means of the version that wrote them."""
+    means = {_same(row): row for row in mean_rows([row for row in rows if isinstance(row["seed"], int)])}
+    return [row if isinstance(row["seed"], int) else means.get(_same(row), row) for row in rows]
 
 
 def lines(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
@@ -105,7 +112,7 @@ def tested(row: Row, seeds: Sequence[Row] = ()) -> str:
     best = f"best {_plain(row, row['best'])}" if row.get("best") is not None else ""
     if seeds:
         best = f"each {', '.join(_plain(one, one['value']).removesuffix(' %') for one in seeds)}"
-    told = "; ".join(part for part in (ends, best, f"{row['n']:,}") if part)
+    told = "; ".join(part for part in (ends, best, format_learned(row), format_n(row)) if part)
     return f"{row['split']}: **{value(row)}** ({told})"
 
 
@@ -114,6 +121,10 @@ def value(row: Row) -> str:
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _same(row: Row) -> tuple:
+    return tuple(row[key] for key in SAME)
 
 
 def _plain(row: Row, number: float) -> str:

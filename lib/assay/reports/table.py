@@ -115,6 +115,16 @@ def format_seed(seed: int | Sequence[int]) -> str:
     return "mean " + (f"{seeds[0]}{DASH}{seeds[-1]}" if whole else ", ".join(map(str, seeds)))
 
 
+def format_n(row: Mapping) -> str:
+    """Formats the number of examples, of each seed if there are several: `3,680 x 5 seeds`."""
+    return f"{row['n']:,}" if isinstance(row["seed"], int) else f"{row['n']:,} x {len(row['seed'])} seeds"
+
+
+def format_learned(row: Mapping) -> str:
+    """Formats `3 of 5 learned` for a mean over seeds: those whose interval lies beyond each baseline."""
+    return "" if row.get("learned") is None else f"{row['learned']} of {len(row['seed'])} learned"
+
+
 def _row_facts(row: Mapping) -> tuple[tuple[str, str], ...]:
     treatment = str(row["treatment"] or "none")
     steps = "not trained" if row["steps"] is None else f"{row['steps']:,}"
@@ -126,7 +136,7 @@ def _line(row: Mapping, footnotes: dict[str, str], show_method: bool) -> Line:
     unit, metric = row["unit"], row["metric"]
     interval = DASH if not row["interval"] else _span(*(format_value(end, unit, metric, plain=True) for end in row["interval"]))
     published = tuple(_published(cell, unit, metric, footnotes) for cell in row.get("published") or [] if cell["tag"] != "MEM")
-    notes = [row["note"]] if row.get("note") else []
+    notes = [row[key] for key in ("note", "caution") if row.get(key)]
     if row.get("seen_in_training") is not None:
         notes.append(f"{format_value(row['seen_in_training'], 'fraction')} of the inputs of this split also occurred in training.")
     if show_method and row["interval"] and row.get("interval_method"):
@@ -136,8 +146,9 @@ def _line(row: Mapping, footnotes: dict[str, str], show_method: bool) -> Line:
     ours, seed = format_value(row["value"], unit, metric), format_seed(row["seed"])
     if row.get("best") is not None:
         seed += f"; best {format_value(row['best'], unit, metric, plain=True)}"
-    n, mean = f"{row['n']:,}", not isinstance(row["seed"], int)
-    return Line(str(row["split"]), metric, seed, ours, interval, n, baselines, published, letters, mean)
+    seed = "; ".join(filter(None, (seed, format_learned(row))))
+    mean = not isinstance(row["seed"], int)
+    return Line(str(row["split"]), metric, seed, ours, interval, format_n(row), baselines, published, letters, mean)
 
 
 def _published(cell: Mapping, unit: str, metric: str, footnotes: dict[str, str]) -> Published:

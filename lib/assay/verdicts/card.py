@@ -4,14 +4,15 @@
 
     {"schema": 1, "task", "split", "quick", "level",
      "before": about, "after": {name: about},            about: of the diagnosis, plus "workdir"
-     "rows": [{"group", "name", "unit", "better", "margin", "relative", "timing", "how", "meaning",
+     "rows": [{"group", "name", "unit", "better", "margin", "relative", "timing", "fact", "how", "meaning",
                "before": {"value", "interval", "bound", "limit", "confidence", "n", "applies", "reason", "crashed", "meaning"},
                "after": {name: {"value", "value_interval", "bound", "limit", "confidence", "difference", "interval", "relative", "n",
-                                "p_value", "adjusted", "agreement", "verdict", "why", "applies", "reason", "crashed", "meaning"}},
+                                "p_value", "adjusted", "agreement", "verdict", "why", "repeats", "applies", "reason", "crashed",
+                                "meaning"}},
                "plots": {"before": plot or None, name: plot or None}}],
      "predictions": [{"after", "from", "number", "treatment", "rule", "row", "expects", "effect", "unit", "difference", "interval",
                       "relative", "verdict", "outcome", "why"}],
-     "counts": {name: {verdict: rows}}, "environment"}
+     "counts": {name: {verdict: facts}}, "environment"}          rows of one fact count once
 
 In an entry of `after`, `interval` is that of the difference, and `n` the number of paired examples or turns. `relative` in a row means that
 the margin is a fraction of the value before; beside a difference, that the difference is a fraction. A row that applies to neither run has
@@ -73,7 +74,7 @@ def build(
         "predictions": [
             _prediction(name, said, workdirs.get(BEFORE), verdicts[name]) for name, said in applied.items() if name in verdicts
         ],
-        "counts": {name: {word: sum(one.verdict == word for one in each) for word in VERDICTS} for name, each in verdicts.items()},
+        "counts": {name: {word: _facts(each, word) for word in VERDICTS} for name, each in verdicts.items()},
         "environment": environment(),
     }
 
@@ -118,6 +119,11 @@ def different(what: str, before: object, after: object, name: str) -> UserError:
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _facts(verdicts: Sequence[Verdict], word: str) -> int:
+    """Returns the number of facts with a verdict: rows of one fact, such as two counts of the operations, count once."""
+    return len({one.before.fact or (one.group, one.name) for one in verdicts if one.verdict == word})
 
 
 def _about(found: Diagnosis, workdir: str | None) -> dict[str, Any]:
@@ -173,6 +179,7 @@ def _row(verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
         "margin": told.margin,
         "relative": told.relative,
         "timing": told.timing,
+        "fact": told.fact,
         "how": before.how or told.how,
         "meaning": told.meaning,
         "before": {**_status(before), **_value(before), "interval": _ends(before.interval), "n": before.n},
@@ -201,6 +208,7 @@ def _evidence(one: Verdict) -> dict[str, Any]:
         "agreement": _finite(one.agreement),
         "verdict": one.verdict,
         "why": one.why,
+        "repeats": one.repeats,
     }
 
 

@@ -1,6 +1,6 @@
 """Measurements that test claims about treatments on finished runs: each returns a value with its interval or range over seeds.
 
-Runs of several seeds are paired by example. Scores are means over seeds, and intervals resample examples, or whole groups of examples.
+Runs are paired by seed and example, and intervals are over both; over examples alone where there is a single seed.
 """
 
 import json
@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 
 from assay.core.errors import UserError
-from assay.core.stats import bootstrap, paired_bootstrap
+from assay.evals.rows import RIGHT
 from assay.train.workdir import WorkDir
-from assay.verdicts.comparison import example_groups, headline, scores
-
-RESAMPLES = 10_000
+from assay.verdicts.comparison import difference_over, example_groups, headline, scores
 
 
 def runs(folder: str | Path) -> list[Path]:
@@ -26,32 +24,31 @@ def runs(folder: str | Path) -> list[Path]:
     return found
 
 
-def over_seeds(folder: str | Path, split: str) -> np.ndarray:
-    """Returns the headline score of each example, averaged over seeds: [examples]."""
-    every = runs(folder)
-    return np.mean([scores(path, split, headline(every[0], split)) for path in every], axis=0)
-
-
 def recovered(teacher: str | Path, alone: str | Path, distilled: str | Path, split: str = "test") -> dict[str, Any]:
-    """Returns the fraction of the teacher-student gap that distillation closes: (distilled - alone) / (teacher - alone)."""
-    every = [over_seeds(folder, split) for folder in (teacher, alone, distilled)]
+    """Returns the fraction of the teacher-student gap that distillation closes: (distilled - alone) / (teacher - alone).
 
-    def share(teacher: np.ndarray, alone: np.ndarray, distilled: np.ndarray) -> float:
-        return float((distilled.mean() - alone.mean()) / (teacher.mean() - alone.mean()))
-
-    found = bootstrap(share, *every, groups=example_groups(runs(teacher)[0], split), resamples=RESAMPLES)
-    means = dict(zip(("teacher", "alone", "distilled"), (float(values.mean()) for values in every), strict=True))
-    return {"value": found.value, "interval": [found.low, found.high], "n": len(every[0]), "seeds": len(runs(teacher)), **means}
+    The interval is over seeds and examples, by linearization of the ratio (the delta method).
+    """
+    folders = (teacher, alone, distilled)
+    names = _seeds(*folders)
+    most, least, own = (_every(folder, names, split) for folder in folders)
+    gap = float(most.mean() - least.mean())
+    share = float(own.mean() - least.mean()) / gap
+    residual = (own - least) - share * (most - least)
+    low, high = difference_over(residual, np.zeros_like(residual), example_groups(Path(teacher) / names[0], split), False)[1:3]
+    means = dict(zip(("teacher", "alone", "distilled"), (float(values.mean()) for values in (most, least, own)), strict=True))
+    return {"value": share, "interval": sorted((share + low / gap, share + high / gap)), "n": own.shape[1], "seeds": len(names), **means}
 
 
 def change(before: str | Path, after: str | Path, split: str = "test") -> dict[str, Any]:
-    """Returns the change of the score in percentage points, paired by example and seed."""
-    first, second = over_seeds(after, split), over_seeds(before, split)
-    found = paired_bootstrap(first, second, example_groups(runs(before)[0], split), resamples=RESAMPLES)
-    means = [[float(scores(path, split, headline(path, split)).mean()) for path in pair] for pair in _pairs(before, after)]
-    each = [100 * (new - old) for new, old in means]
+    """Returns the change of the score in percentage points, paired by example and seed, with its interval over seeds and examples."""
+    names = _seeds(before, after)
+    first, second = (_every(folder, names, split) for folder in (after, before))
+    right = headline(Path(before) / names[0], split) in RIGHT
+    found = difference_over(first, second, example_groups(Path(before) / names[0], split), right)
+    each = (100 * (first.mean(axis=1) - second.mean(axis=1))).tolist()
     interval, old = [100 * found.low, 100 * found.high], 100 * float(second.mean())
-    return {"value": 100 * found.value, "interval": interval, "each": each, "n": len(first), "seeds": len(each), "before": old}
+    return {"value": 100 * found.value, "interval": interval, "each": each, "n": first.shape[1], "seeds": len(each), "before": old}
 
 
 def times(folder: str | Path, what: str, stage: int = -1) -> dict[str, Any]:
@@ -78,7 +75,15 @@ def times(folder: str | Path, what: str, stage: int = -1) -> dict[str, Any]:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _pairs(before: str | Path, after: str | Path) -> Sequence[tuple[Path, Path]]:
-    """Returns (after, before) for each seed that both have."""
-    first = {path.name: path for path in runs(before)}
-    return [(path, first[path.name]) for path in runs(after) if path.name in first]
+def _seeds(*folders: str | Path) -> list[str]:
+    """Returns the names of the runs, one per seed, that all folders have. Raises UserError if there are none."""
+    names = [{path.name for path in runs(folder)} for folder in folders]
+    common = sorted(set.intersection(*names))
+    if not common:
+        raise UserError(f"{', '.join(map(str, folders))} have no seed in common.")
+    return common
+
+
+def _every(folder: str | Path, names: Sequence[str], split: str) -> np.ndarray:
+    """Returns the headline score of each seed and example, [seeds, examples]."""
+    return np.stack([scores(Path(folder) / name, split, headline(Path(folder) / name, split)) for name in names])

@@ -2,12 +2,13 @@
 
     compare(runs_of(["runs/overfitting"]), "none", "test", "accuracy")        # none: a variant of the study
 
-The inputs are the scores per example in predictions/SPLIT.jsonl, paired by id and averaged over the common seeds. The interval and the
-p-value resample examples, or whole groups if the split has groups; they describe the variation over examples, with these seeds fixed.
-The interval over seeds describes the variation over seeds.
+The inputs are the scores per example in predictions/SPLIT.jsonl, paired by id and seed. With several seeds, the interval and the p-value
+are over seeds and examples (or groups of examples) together, and a verdict is one on the recipe. With one seed they are over examples, and
+a verdict is one on these two sets of weights: another seed of the same recipe may be better or worse.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from assay.core.errors import UserError, unknown
-from assay.core.stats import Difference, holm, over_seeds, paired_bootstrap
-from assay.evals.rows import LOWER_IS_BETTER, headline_of
+from assay.core.paired import difference_of, mean
+from assay.core.seeds import two_levels
+from assay.core.stats import Difference, holm
+from assay.evals.rows import LOWER_IS_BETTER, RIGHT, headline_of
 from assay.train.workdir import WorkDir
 from assay.verdicts.verdict import LEVEL
 
@@ -34,12 +37,17 @@ class Comparison(NamedTuple):
     n: int  # number of examples per seed
     value: float
     baseline_value: float
-    difference: Difference  # value - baseline_value, over examples
-    over_seeds: tuple[float, float] | None  # Student's t 95 % interval of the difference; None for a single seed
+    difference: Difference  # value - baseline_value, over seeds and examples; over examples for a single seed
+    each: list[float]  # the difference of each seed
     gap: float | None  # score on `train` minus score on the split; None if `train` was not evaluated
     baseline_gap: float | None
     adjusted: float  # p-value after Holm correction
     verdict: str  # better, worse, inconclusive
+
+    @property
+    def of(self) -> str:
+        """What the verdict is on: the recipe, or the weights of a single seed."""
+        return "recipe" if len(self.seeds) > 1 else "weights"
 
 
 class Scores(NamedTuple):
@@ -86,7 +94,8 @@ def compare(runs: Runs, baseline: str, split: str, metric: str = "") -> list[Com
 
 def as_json(one: Comparison) -> dict[str, Any]:
     """Returns a comparison as plain data."""
-    return {**one._asdict(), "difference": one.difference._asdict()}
+    found = {name: value if math.isfinite(value) else None for name, value in one.difference._asdict().items()}
+    return {**one._asdict(), "difference": found, "of": one.of}
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
@@ -105,13 +114,26 @@ def _measured(runs: Runs, name: str, baseline: str, split: str, metric: str) -> 
                 "Evaluate both with the same config.task and config.evaluate, or choose another --split."
             )
     first, second = (np.stack([pair[i].values for pair in pairs]) for i in (0, 1))
-    difference = paired_bootstrap(first.mean(axis=0), second.mean(axis=0), reference.groups)
+    single = all(len(runs[one][seed]) == 1 for one in (name, baseline) for seed in seeds)  # not a mean over folds
+    difference = difference_over(first, second, reference.groups, metric in RIGHT and single)
     deltas = (first.mean(axis=1) - second.mean(axis=1)).tolist()
-    interval = over_seeds(deltas, (-np.inf, np.inf))
     value, other = float(first.mean()), float(second.mean())
     gap, other_gap = (_gap([runs[one][seed] for seed in seeds], metric, mean) for one, mean in ((name, value), (baseline, other)))
     n = len(reference.ids)
-    return Comparison(name, baseline, split, metric, seeds, n, value, other, difference, interval, gap, other_gap, 1.0, "")
+    return Comparison(name, baseline, split, metric, seeds, n, value, other, difference, deltas, gap, other_gap, 1.0, "")
+
+
+def difference_over(first: np.ndarray, second: np.ndarray, groups: Sequence[str] | None, right: bool) -> Difference:
+    """Returns the difference of the mean scores, [seeds, examples] each: by `two_levels`, or for a single seed by `difference_of`.
+
+    `right` says that scores are right (1) or wrong (0). The interval is NaN for a single example or group.
+    """
+    if len(first) == 1:
+        own, other = ({"/score": scores[0]} for scores in (first, second))
+        return difference_of(mean, own, other, {"": groups}, right=("score",) if right else ())
+    if first.shape[1] < 2 or (groups is not None and len(set(groups)) < 2):
+        return Difference(float((first - second).mean()), math.nan, math.nan, 1.0)
+    return two_levels(first - second, groups, largest=float(right))
 
 
 def _gap(runs: Sequence[Sequence[Path]], metric: str, value: float) -> float | None:

@@ -2,23 +2,33 @@
 
     judge([Pair("generalisation", "score", before, after), ...])
 
-Differences are after - before, paired by example (core/paired.py). P-values are corrected by Holm's method over all rows that have one.
-Times have no examples: if both models were timed in turns, a difference is a fraction of the time before (verdicts/turns.py).
+Differences are after - before, paired by example (core/paired.py). Times have no examples: if both models were timed in turns, a
+difference is a fraction of the time before (verdicts/turns.py).
+
+Under no difference, at most 5 % of cards call any row better or worse. The primary row, the task's headline, is tested alone: by McNemar's
+mid-p test at 3.5 %, which has the power of the exact test at 5 %. The other rows share the remaining 1.5 % by Holm's method, and all 5 %
+once the primary row is better or worse (Wiens 2003, the fallback procedure). Rows on the same answers count once.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from assay.core.number import number
-from assay.core.paired import Together, difference_of
-from assay.core.stats import holm
-from assay.diagnostics.measurement import HIGHER, NEITHER, Measurement
-from assay.diagnostics.statistics import WITHOUT, statistic_of
+from assay.core.paired import Together
+from assay.core.stats import Z, discordant, holm, mcnemar
+from assay.diagnostics.intervals import statistic_difference, units_in
+from assay.diagnostics.measurement import HIGHER, NEITHER, Measurement, in_bounds
+from assay.diagnostics.statistics import WITHOUT
 
 BETTER, WORSE, SAME, OPEN = "better", "worse", "no difference", "inconclusive"
 LEVEL = 0.05  # family-wise error rate over all rows of a card
+PRIMARY, ALONE = "generalisation/score", 0.7  # the row that is tested alone, and its fraction of LEVEL
+MISSED, BEYOND = 0.025, 1.5  # probability of "no difference" for a difference of BEYOND margins, at most
+ONLY, CORRECTED = "for the one row that is tested alone", "after correction for several rows"
+CALIBRATED = "both models are consistent with perfect calibration"
 ONCE = "measured once for each model, not in turns"
 INFINITE = "some values are not finite"
 BOUNDED = "one-sided bounds do not determine which value is larger"
@@ -59,6 +69,9 @@ class Verdict(NamedTuple):
     why: str
     relative: bool = False  # True if the difference is a fraction of `before`
     n: int = 0  # number of paired examples or turns
+    repeats: str = ""  # group/name of the row that compares the same answers, and counts
+    enough: bool = True  # whether a difference of BEYOND margins would rarely go unseen in so few examples
+    grouped: bool = False  # whether examples come in groups
 
 
 def judge(
@@ -74,18 +87,19 @@ def judge(
 
     `groups` are the groups of examples by set, `changes` those of times by row name. The rules apply in this order:
 
-        no difference     all examples are answered alike, or the 95 % interval of the difference lies within the row's margin. This holds
-                          even if p is below 0.05: the difference is then too small to matter
-        better, worse     p is below 0.05 after Holm's correction, and the row has a better direction
+        no difference     the 95 % interval of the difference lies within the row's margin, and the examples are enough to show a
+                          difference of 1.5 margins. This holds even if p is below 0.05: the difference is then too small to matter
+        better, worse     p is below 0.05 after correction, and the row has a better direction
         inconclusive      otherwise, and also if a row applies to one model only
 
-    A deterministic quantity (a size) is exact: within the margin there is no difference, beyond it p is 0, and Holm's correction excludes
-    it. `one_program`: both models are the same program, so their times do not differ. `untimed`: the reason why times are not compared.
+    Equal answers to all of a few examples are inconclusive: none of 128 leaves room for 1.5 points. A deterministic quantity (a size) is
+    exact: within the margin there is no difference, beyond it p is 0, and the correction excludes it. `one_program`: both models are the
+    same program, so nothing differs. `untimed`: the reason why times are not compared.
     """
-    found = [_compared(pair, groups, changes, one_program, untimed, resamples, flips) for pair in pairs]
-    tested = [one for one in found if one.p_value is not None and not _exact(one)]
-    adjusted = dict(zip(map(id, tested), holm([one.p_value for one in tested if one.p_value is not None]).tolist(), strict=True))
-    return [_judged(one._replace(adjusted=adjusted.get(id(one), one.p_value))) for one in found]
+    found = _repeated([_compared(pair, groups, changes, one_program, untimed, resamples, flips) for pair in pairs])
+    tested = [one for one in found if one.p_value is not None and not one.verdict and not _exact(one) and not one.repeats]
+    adjusted = {_key(one): p for one, p in zip(tested, _corrected(tested), strict=True)}
+    return [_judged(one._replace(adjusted=adjusted.get(one.repeats or _key(one), one.p_value))) for one in found]
 
 
 def margin(row: Measurement) -> float:
@@ -141,16 +155,70 @@ def _compared(
     if sizes[0] != sizes[1]:
         return plain._replace(verdict=OPEN, why="measured on different examples than before")
     agreement = _agreement(before, after)
+    if not any(values.size for values in before.columns.values()):
+        return plain._replace(verdict=OPEN, why="no examples to pair")
+    scale, units = _scale(before, after), units_in(before.statistic, before.columns, groups)
+    grouped = any(groups.get(key.rpartition("/")[0]) is not None for key in before.columns)
+    plain = plain._replace(agreement=agreement, n=n, enough=_enough(units, margin(before), scale), grouped=grouped)
     if all(np.array_equal(values, after.columns[key], equal_nan=True) for key, values in before.columns.items()):
-        same = plain._replace(difference=0.0, interval=(0.0, 0.0), p_value=1.0, agreement=agreement, verdict=SAME, n=n)
-        return same._replace(why=f"the same on each of {n} examples")
+        if one_program:
+            return plain._replace(difference=0.0, interval=(0.0, 0.0), p_value=1.0, verdict=SAME, why=ONE_PROGRAM)
+        half = Z * scale / (units + 2)  # the interval of Agresti and Min for no difference in any of the examples
+        known = 0 < half < math.inf and before.statistic not in WITHOUT
+        return plain._replace(difference=0.0, interval=(-half, half) if known else None, p_value=1.0)
     right = before.right if tuple(before.right) == tuple(after.right) else ()
-    statistic = statistic_of(before.statistic)
-    found = difference_of(statistic, after.columns, before.columns, groups, resamples=resamples, flips=flips, right=right)
-    known = np.isfinite([found.low, found.high]).all() and before.statistic not in WITHOUT
+    bounded = all(in_bounds(row.unit, row.columns) for row in (before, after))
+    found = statistic_difference(before.statistic, after.columns, before.columns, groups, right, bounded, resamples=resamples, flips=flips)
+    known = bool(np.isfinite([found.low, found.high]).all()) and before.statistic not in WITHOUT
     interval = (found.low, found.high) if known else None
     value = found.value if np.isfinite(found.value) else None
-    return plain._replace(difference=value, interval=interval, p_value=found.p_value, agreement=agreement, n=n)
+    return plain._replace(difference=value, interval=interval, p_value=found.p_value)
+
+
+def _repeated(found: Sequence[Verdict]) -> list[Verdict]:
+    """Marks each row that compares the same answers as the primary row or an earlier one: of one fact, with the same difference."""
+    first: dict[tuple, Verdict] = {}
+    marked = {}
+    for one in sorted(found, key=lambda one: _key(one) != PRIMARY):
+        marked[_key(one)] = one
+        if one.before.fact and one.difference is not None and one.p_value is not None and not _exact(one):
+            told = first.setdefault((one.before.fact, one.after.fact, one.n, one.relative, round(one.difference, 12)), one)
+            if told is not one:
+                marked[_key(one)] = one._replace(repeats=_key(told), p_value=told.p_value)
+    return [marked[_key(one)] for one in found]
+
+
+def _corrected(tested: Sequence[Verdict]) -> list[float]:
+    """Returns p-values that are compared with LEVEL: the primary row's alone, and the others' by Holm's method at what it leaves."""
+    alone = next((one for one in tested if _key(one) == PRIMARY), None)
+    others = [one for one in tested if one is not alone]
+    p_values = holm([1.0 if one.p_value is None else one.p_value for one in others])
+    if alone is None:
+        return p_values.tolist()
+    assert alone.p_value is not None
+    before, after = alone.before, alone.after
+    ((key, own),) = before.columns.items() if len(before.columns) == 1 else (("", np.zeros(0)),)
+    p_value = alone.p_value / ALONE
+    if key.rpartition("/")[2] in before.right and key.rpartition("/")[2] in after.right and not alone.grouped:
+        p_value = max(alone.p_value, mcnemar(*discordant(after.columns[key], own), mid_p=True) / ALONE)
+    left = 1.0 if p_value < LEVEL else 1 - ALONE
+    given = iter(np.minimum(1.0, p_values / left).tolist())
+    return [min(1.0, p_value) if one is alone else next(given) for one in tested]
+
+
+def _scale(before: Measurement, after: Measurement) -> float:
+    """Returns the largest change of one example: 1 for fractions, otherwise the range of the values of both models."""
+    if before.unit == "fraction":
+        return 1.0
+    values = np.concatenate([values for row in (before, after) for values in row.columns.values()])
+    return float(np.ptp(values)) if np.isfinite(values).all() else math.inf
+
+
+def _enough(units: float, within: float, scale: float) -> bool:
+    """Returns True if a difference of BEYOND margins, made of changes of `scale` in single examples, shows in one of the examples at
+    least, with a probability of 1 - MISSED."""
+    share = BEYOND * within / scale if scale > 0 else 0.0
+    return share >= 1 or (1 - share) ** units <= MISSED
 
 
 def _judged(one: Verdict) -> Verdict:
@@ -168,16 +236,26 @@ def _judged(one: Verdict) -> Verdict:
             return one._replace(verdict=OPEN, p_value=None, adjusted=None, why="the values differ, but neither direction is preferred")
         return one._replace(verdict=_direction(difference, row), why=f"beyond {size}, without sampling error" if within else "exact")
     if one.interval is not None and -within <= one.interval[0] and one.interval[1] <= within:
-        return one._replace(verdict=SAME, why=f"the interval lies within {size}")
+        if one.enough or one.relative:
+            return one._replace(verdict=SAME, why=f"the interval lies within {size}")
+        return one._replace(verdict=OPEN, why=f"{one.n} examples are too few to show a difference of 1.5 times {size}")
     if one.adjusted is not None and one.adjusted < LEVEL:
+        if row.statistic == "calibration_error" and all(one.interval and one.interval[0] <= 0 for one in (row, one.after)):
+            return one._replace(verdict=OPEN, why=CALIBRATED)
         if row.better == NEITHER:
             return one._replace(verdict=OPEN, why="the values differ, but neither direction is preferred")
-        return one._replace(verdict=_direction(difference, row), why=f"p < {LEVEL} after Holm's correction")
+        return one._replace(
+            verdict=_direction(difference, row), why=f"p < {LEVEL} {ONLY if PRIMARY in (_key(one), one.repeats) else CORRECTED}"
+        )
     if one.difference is None:
         return one._replace(verdict=OPEN, why=INFINITE)
     return one._replace(
         verdict=OPEN, why=f"p is not below {LEVEL}" + (f", and the interval extends beyond {size}" if within and one.interval else "")
     )
+
+
+def _key(one: Verdict) -> str:
+    return f"{one.group}/{one.name}"
 
 
 def _direction(difference: float, row: Measurement) -> str:

@@ -33,6 +33,7 @@ COSTS = {  # field of Cost -> (name, unit, how, meaning)
     ),
 }
 
+FACTS = {"flops": "operations", "xla_flops": "operations", "parameters": "size", "bytes_on_disk": "size", "bytes_in_memory": "size"}
 COMPILED = ("xla_flops", "peak_memory")  # rows that depend on the compiled program, which edits change
 EDITED = "; measured without edits, which unroll a loop over blocks (scan) and bypass a fused kernel if they change attention weights"
 
@@ -64,6 +65,7 @@ def costs(subject: Subject) -> list[Measurement]:
                 margin=SHARE,
                 relative=True,
                 exact=True,
+                fact=FACTS.get(name, ""),
                 plot=pictures.get(name),
             )
         )

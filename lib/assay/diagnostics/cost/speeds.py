@@ -190,6 +190,7 @@ def _row(name: str, turns: np.ndarray, calls: int, tokens: int, bound: str, best
         how=f"{how}; {told}",
         meaning=meaning,
         better=better,
+        fact="latency" if name.startswith("latency") else "",
         plot=picture(name, turns, unit),
         **SHARED,
     )

@@ -1,5 +1,6 @@
 """The plot of a comparison: the difference of each variant from the baseline, on the same examples."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,8 @@ VERDICTS = {"better": COLOURS[2], "worse": COLOURS[1], "inconclusive": INK}
 def differences(comparisons: Sequence[Comparison]) -> str:
     """Returns SVG with one line per variant, largest difference first.
 
-    Thick bars are intervals over examples, thin ones over seeds. Fractions are drawn in percentage points, other metrics in their own unit.
-    Colours are verdicts, which the labels also state.
+    Bars are intervals, small dots the differences of single seeds. Fractions are drawn in percentage points, other metrics in their own
+    unit. Colours are verdicts, which the labels also state.
     """
     first = comparisons[0]
     lower = first.metric in LOWER_IS_BETTER
@@ -30,9 +31,10 @@ def differences(comparisons: Sequence[Comparison]) -> str:
         for y, one in enumerate(ordered):
             colour, found = VERDICTS[one.verdict], one.difference
             ends = [factor * end for end in (found.low, found.high)]
-            axes.plot(ends, [y, y], color=colour, linewidth=6, alpha=0.35, solid_capstyle="butt")
-            if one.over_seeds is not None:
-                axes.plot([factor * end for end in one.over_seeds], [y, y], color=colour, linewidth=1.3, solid_capstyle="butt")
+            if all(map(math.isfinite, ends)):
+                axes.plot(ends, [y, y], color=colour, linewidth=6, alpha=0.35, solid_capstyle="butt")
+            if len(one.each) > 1:
+                axes.plot([factor * each for each in one.each], [y] * len(one.each), ".", color=INK, markersize=4, markeredgewidth=0)
             axes.plot([factor * found.value], [y], "o", color=colour, markersize=6, markeredgewidth=0)
             note = f"{factor * found.value:+.3g}, {one.verdict}"
             axes.annotate(note, (factor * found.value, y), (0, 8), textcoords="offset points", ha="center", fontsize="small")

@@ -51,7 +51,9 @@ def print_card(card: Mapping[str, Any], console: Console | None = None) -> None:
         console.print(show(f"{name}: " + ", ".join(f"{count} {word}" for word, count in counts.items() if count)))
     for one in card["predictions"]:
         console.print(show(_prediction(one)))
-    console.print(show(f"Verdicts: p below {card['level']} after Holm's correction, or an interval within the row's margin.", "dim"))
+    said = "the score is tested alone, the other rows by Holm's method at what it leaves"
+    console.print(show(f"Verdicts: corrected p below {card['level']} ({said}), or an interval within the row's margin.", "dim"))
+    console.print(show("Both are sets of weights: another seed may come out differently (assay compare --workdir).", "dim"))
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
@@ -72,7 +74,7 @@ class Shown:
 
 def _lines(card: Mapping[str, Any], name: str, show: Shown) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("row", "before", "after", "difference", "95 %", "p (Holm)"):
+    for column in ("row", "before", "after", "difference", "95 %", "p"):
         table.add_column(column, justify="left" if column == "row" else "right", overflow="fold")
     table.add_column("verdict", no_wrap=True, min_width=max(map(len, SIGNS)))
     for group, rows in _grouped(card["rows"]):

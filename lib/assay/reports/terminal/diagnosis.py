@@ -34,7 +34,7 @@ def print_diagnosis(found: Diagnosis, console: Console | None = None) -> None:
                 number(row.value, row.unit),
                 _span(row),
                 f"{row.n:,}",
-                row.meaning,
+                f"{row.meaning} ({row.caution})" if row.caution else row.meaning,
             )
             table.add_row(*(show(cell) for cell in cells))
     console.print(table)
