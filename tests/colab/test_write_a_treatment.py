@@ -55,10 +55,10 @@ def test_the_tables_and_verdicts_are_those_of_the_runs(run):
 
 
 def test_it_is_the_trade_that_the_text_tells_of(run):
-    """A little improves the likelihood, more the accuracy, and much of it makes the model too unsure."""
+    """Much of it makes the model too unsure; that a little of it helps is open after three seeds."""
     lines = printed(run[0], "verdicts")
     assert "weight_0.1 on nll: -" in lines and "weight_1.0 on nll: +" in lines
-    assert lines.count("better") >= 2 and re.search(r"weight_1\.0 on nll.*worse", lines)
+    assert re.search(r"weight_1\.0 on nll.*worse", lines) and lines.count("inconclusive") >= 3
     assert re.search(r"weight_0\.3 on accuracy: \+", lines)
     control, treated = (float(one) for one in re.findall(r"error ([\d.]+)", printed(run[0], "calibration")))
     assert treated > 3 * control and len(shown(run[0], "calibration", "image/svg+xml")) == 2

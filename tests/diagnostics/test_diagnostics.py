@@ -173,11 +173,43 @@ def copied(distance, width=24, tokens=7, n=64):
     return apply, {"sharp": jnp.full((), 20.0)}, {"test": (inputs, targets)}
 
 
-@pytest.mark.parametrize("distance", [1, 4, 8])
-def test_effective_context_is_how_far_back_the_answer_lies(distance):
-    (row,) = long_range.effective_context(bring(*copied(distance)))
+@pytest.mark.parametrize(
+    ("distance", "width"), [(1, 24), (4, 24), (5, 24), (7, 24), (8, 24), (23, 24), (64, 200), (65, 200), (100, 200), (171, 200), (199, 200)]
+)
+def test_effective_context_is_how_far_back_the_answer_lies(distance, width):
+    """Every distance, not only a few of them; the last too."""
+    (row,) = long_range.effective_context(bring(*copied(distance, width)))
     assert row.value == distance and row.unit == "tokens"
-    assert dict(zip(row.plot.x, row.plot.lines["change"], strict=True))[distance] > 0.99
+    if distance <= 64:
+        assert dict(zip(row.plot.x, row.plot.lines["change"], strict=True))[distance] > 0.99
+
+
+def test_far_tokens_that_cancel_are_found():
+    """The answer is the parity of two tokens, 3 and 150 back: a change of both, in one way of two, changes nothing."""
+    inputs = np.random.default_rng(3).integers(0, 2, (32, 180))
+
+    def apply(params, batch):
+        parity = (jnp.roll(batch["inputs"], 3, axis=1) + jnp.roll(batch["inputs"], 150, axis=1)) % 2
+        return params["sharp"] * jax.nn.one_hot(parity, 2)
+
+    targets = np.full((32, 180), -1)
+    targets[:, -1] = (inputs[:, 176] + inputs[:, 29]) % 2
+    (row,) = long_range.effective_context(bring(apply, {"sharp": jnp.full((), 20.0)}, {"test": (inputs, targets)}))
+    assert row.value == 150
+
+
+def test_rows_of_grouped_examples_resample_groups():
+    """Passages of one file are alike: an interval over 64 of them would be too narrow."""
+    rows = [long_range.attention_distance, long_range.effective_context, health.attention_entropy]
+    subject = attending(3, n=40)
+    files = [f"{i // 4}.py" for i in range(40)]
+    grouped = {name: files for name in subject.task.splits}
+    source = subject.task.source
+    task = replace(subject.task, source=lambda split: replace(source(split), groups=grouped[split]))
+    for measure in rows:
+        (row,) = measure(replace(subject, task=task, asked={}))
+        (together,) = row.groups.values()
+        assert list(together) == files, row.name
 
 
 def test_a_model_that_reads_nothing_has_no_context():
