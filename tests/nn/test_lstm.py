@@ -72,6 +72,22 @@ def test_gradients_of_gradients_and_over_a_mapped_axis(drawn):
     close(mapped, jnp.stack([slope(literal, recurrent, *drawn[1:])[0] for recurrent in several]), 1e-4)
 
 
+def test_a_product_with_the_jacobian_is_a_gradient_of_a_gradient(drawn):
+    """Forward mode is refused by JAX; the vjp is linear in its argument, and its own vjp is the jvp."""
+    recurrent, state, gates = drawn
+    tangent = jax.random.normal(jax.random.key(1), gates.shape)
+
+    def hidden(gates):
+        return own(recurrent, state, gates)[0]
+
+    with pytest.raises(TypeError, match="jvp"):
+        jax.jvp(hidden, (gates,), (tangent,))
+    seen, pulled = jax.vjp(hidden, gates)
+    _, pushed = jax.vjp(lambda cotangent: pulled(cotangent)[0], jnp.zeros_like(seen))
+    wanted = jax.jvp(lambda gates: literal(recurrent, state, gates)[0], (gates,), (tangent,))[1]
+    close(pushed(tangent)[0], wanted, 1e-4)
+
+
 def test_in_bfloat16_types_stay_and_values_are_near(drawn):
     narrow = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), drawn)
     wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), narrow)

@@ -3,6 +3,9 @@
 On a CPU, small operations dominate a scan: each costs a few microseconds per token. All gates therefore share one tanh, sigmoid(x) = tanh(x
 / 2) / 2 + 1/2, whose scale is folded into the weights. The backward scan contains only what depends on the gradient of the next token. The
 gradient of the weights is one product over all tokens. Together this is 1.4 times as fast as JAX's own gradient.
+
+The custom gradient has no forward mode: `jax.jvp` of the scan raises. A product with the Jacobian is the gradient of a gradient, as in
+tests/nn/test_lstm.py.
 """
 
 from collections.abc import Mapping
