@@ -138,9 +138,9 @@ for name, treatments in variants.items():
 # %% [markdown]
 # ## Did it help?
 #
-# All variants answered the same 899 test images, so they are compared image by image and seed by seed. The interval and the p-value are over
-# seeds and images together: they say what other seeds of the same recipe would give. Holm corrects for three weights, and the verdict is the
-# last column. Three seeds are few: only a difference that is large, or the same for each seed, is sure.
+# All variants answered the same 899 test images, so they are compared image by image and seed by seed. The interval and the p-value are
+# over seeds and images together: they say what other seeds of the same recipe would give. Holm corrects for three weights, and the verdict
+# is the last column. Three seeds are few: only a difference that is large, or the same for each seed, is sure.
 
 # %% tags=["compare"]
 from assay.reports.terminal.comparison import print_comparison
@@ -187,9 +187,9 @@ for name in ("control", "weight_0.3"):
     display(SVG(standalone(sketch(row.plot))))
 
 # %% [markdown]
-# What three seeds show is the cost: a weight of 1.0 makes the likelihood worse and the model underconfident. A small weight lowered the loss
-# and a larger one raised the accuracy in these runs, but whether other seeds would do the same is open; `(0, 1, 2)` above takes more of them.
-# Which weight to take is a choice like any other, to be made on `valid` and never on `test`.
+# What three seeds show is the cost: a weight of 1.0 makes the likelihood worse and the model underconfident. A small weight lowered the
+# loss and a larger one raised the accuracy in these runs, but whether other seeds would do the same is open; `(0, 1, 2)` above takes more
+# of them. Which weight to take is a choice like any other, to be made on `valid` and never on `test`.
 #
 # ## On a TPU or a GPU
 #
