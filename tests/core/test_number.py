@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from assay.core.number import change, limits, number
+from assay.core.number import apart, change, from_to, limits, number
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,13 @@ def test_an_interval_names_its_unit_once_where_both_ends_share_it():
     assert limits((-0.1, 0.2), "seconds", relative=True) == "\u221210.0 to +20.0 %"
     assert limits((0.25, 0.5), "") == "0.250 to 0.500"
     assert limits(None, "bytes") == "\u2013"
+
+
+def test_words_follow_the_numbers_as_printed():
+    assert (
+        from_to(0.533, 0.583, "fraction") == "rises from 53.3 % to 58.3 %"
+        and from_to(0.5, 0.4, "fraction") == "drops from 50.0 % to 40.0 %"
+    )
+    assert from_to(0.53301, 0.53299, "fraction") == "stays at 53.3 %"
+    assert apart(0.032, "fraction") == "3.2 points above" and apart(-0.3, "fraction", less="lower than") == "30.0 points lower than"
+    assert apart(0.0, "fraction", same="neither") == "neither" and apart(-0.02, "nats") == "0.0200 nats below"

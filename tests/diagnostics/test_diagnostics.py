@@ -67,7 +67,7 @@ def test_calibration_of_a_model_that_is_sure_and_often_wrong():
     apply, params, labels = told(np.arange(N) < 120, confidence=0.9)
     rows = by_name(calibration.calibration(bring(apply, params, {"test": (numbers(N), labels)})))
     assert rows["calibration_error"].value == pytest.approx(0.3, abs=1e-6)
-    assert "overconfident by 30.0 points" in rows["calibration_error"].meaning
+    assert "30.0 points overconfident" in rows["calibration_error"].meaning
     assert rows["nll"].value == pytest.approx(-0.6 * np.log(0.9) - 0.4 * np.log(0.1 / 3), rel=1e-5)
 
 

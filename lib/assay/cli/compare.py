@@ -31,6 +31,7 @@ from assay.cli.diagnose import diagnose
 from assay.cli.treat import APPLIED
 from assay.config.schema import differences as config_differences
 from assay.core.errors import UserError
+from assay.core.plain import json_text
 from assay.diagnostics.cost.speeds import Timed, timed
 from assay.diagnostics.subject import Subject, held_out
 from assay.dist.launch import leader
@@ -212,7 +213,7 @@ def main(overrides: dict[str, str]) -> None:
         print_comparison(found)
         return
     for one in found:
-        print(json.dumps(as_json(one)))
+        print(json_text(as_json(one)))
 
 
 def start() -> None:
@@ -253,7 +254,7 @@ def _pareto() -> None:
         print(f"picture: {path}")
         return
     for one in stages_as_json(found):
-        print(json.dumps(one))
+        print(json_text(one))
 
 
 def _in_turns(runs: Mapping[str, str], seconds: float) -> dict[str, Timed]:

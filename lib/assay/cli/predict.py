@@ -8,7 +8,6 @@ Prints one JSON object per line: {"id", "text", "label", "probabilities": {label
 is a CSV file with a header. --column names the column of texts; by default it is the column that the run was trained on.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from absl import flags
 
 from assay.cli.command import launch
 from assay.core.errors import UserError
+from assay.core.plain import json_text
 from assay.core.tree import PyTree
 from assay.data.csv import read_csv
 from assay.dist import launch as processes
@@ -54,7 +54,7 @@ def predict(workdir: str | Path, texts: Sequence[str], file: str, column: str, b
         column = column or WorkDir(workdir).read_config()["task"].get("text", "text")
         wanted += [row.text for row in read_csv(file, column, "")]
     for line in answers(model, params, task, wanted, batch_size):
-        print(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace").decode())  # half a character is \udc80, as in JSON
+        print(json_text(line, ensure_ascii=False).encode("utf-8", "backslashreplace").decode())  # half a character is \udc80, as in JSON
 
 
 def answers(model: Model, params: PyTree, task: Task, texts: Sequence[str], batch_size: int = 256) -> Iterator[dict[str, Any]]:

@@ -18,6 +18,7 @@ from absl import flags
 from assay.cli.command import launch
 from assay.config.suites import PLANNED
 from assay.core.errors import UserError
+from assay.core.plain import json_text
 from assay.reports.drawings.plots import Curve, accuracy_by_length, score_by_step, standalone
 from assay.reports.results import MARKS, tables
 from assay.reports.run import look_curves
@@ -65,13 +66,13 @@ def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
     rows = [{key: value for key, value in row.items() if key != "by_length"} for row in results["rows"]]
     experiments = sorted({row["experiment"] for row in rows})  # the command of a single run follows from its config
     command = results.get("command") or f"assay train --config=experiments/{experiments[0].replace(':', '.py:')} --workdir=W"
-    head = json.dumps({"command": command, "environment": results["environment"]}, indent=1).removesuffix("\n}")
-    body = ",\n".join(f"  {json.dumps(row)}" for row in rows)  # one line per row takes a third of the size of one line per value
+    head = json_text({"command": command, "environment": results["environment"]}, indent=1).removesuffix("\n}")
+    body = ",\n".join(f"  {json_text(row)}" for row in rows)  # one line per row takes a third of the size of one line per value
     curves, metric = look_curves(
         [read_run(run) for run in sorted(one.parent for one in Path(workdir).rglob("config.json")) if (run / path.name).exists()]
     )
     looks = ",\n".join(
-        f"  {json.dumps({'run': curve.label, 'step': curve.x, metric: curve.y})}" for curve in curves if "valid" in curve.label
+        f"  {json_text({'run': curve.label, 'step': curve.x, metric: curve.y})}" for curve in curves if "valid" in curve.label
     )
     tail = f' ],\n "looks": [\n{looks}\n' if looks else ""
     write_text(Path(folder) / f"{name}.json", f'{head},\n "rows": [\n{body}\n{tail} ]\n}}\n')

@@ -8,7 +8,6 @@
 split. --config.task.KEY=VALUE overrides a key of the task. Writes no files.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from assay.cli.command import launch
 from assay.config.overrides import override
 from assay.config.schema import span, typed
 from assay.core.errors import UserError
+from assay.core.plain import json_text
 from assay.data.source import Source
 from assay.tasks.table import TASKS, find
 from assay.tasks.task import Task, text
@@ -69,7 +69,7 @@ def print_examples(name: str, split: str, n: int, seed: int, form: str, treated:
         print(f"{task.name}, split {split}: {', '.join(task.metrics)}")
     for example in shown:
         if form == "jsonl":
-            print(json.dumps(example))
+            print(json_text(example))
         else:
             answer = text(example["target"], [str(name) for name in task.classes])
             line = f"{example['id']:>6}  length {example['length']:<4} {text(example['input'], symbols)}  ->  {answer}"

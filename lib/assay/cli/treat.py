@@ -223,10 +223,11 @@ def _score(path: str, split: str, metric: str, compared: Comparison | None) -> d
     if compared is None:
         return {**found, "difference": None, "difference_interval": None, "p_value": None, "n": len(values)}
     low, high = compared.difference.low, compared.difference.high
+    known = math.isfinite(low) and math.isfinite(high)
     return {
         **found,
         "difference": compared.difference.value,
-        "difference_interval": [low, high],
+        "difference_interval": [low, high] if known else None,
         "p_value": compared.difference.p_value,
         "n": compared.n,
     }

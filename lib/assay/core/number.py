@@ -40,6 +40,18 @@ def change(value: float | None, unit: str, relative: bool = False) -> str:
     return sign + text
 
 
+def from_to(before: float, after: float, unit: str) -> str:
+    """Formats a change in words that follow the numbers as printed: "drops from 93.3 % to 81.0 %", "rises from ...", "stays at 93.3 %"."""
+    one, other = number(before, unit), number(after, unit)
+    return f"stays at {one}" if one == other else f"{'drops' if after < before else 'rises'} from {one} to {other}"
+
+
+def apart(difference: float, unit: str, more: str = "above", less: str = "below", same: str = "equal to") -> str:
+    """Formats a signed difference in words that follow the number as printed: "3.2 points above", "3.2 points below", "equal to"."""
+    text = change(abs(difference), unit).removeprefix("+")
+    return same if text.partition(" ")[0].strip("0.") == "" else f"{text} {more if difference > 0 else less}"
+
+
 def limits(interval: tuple[float, float] | list[float] | None, unit: str, relative: bool = False, signed: bool = False) -> str:
     """Formats an interval as "91.2 to 95.0 %", with the unit once where both ends share it. With `signed` or `relative`, it is an interval
     of a change.

@@ -23,15 +23,23 @@ def two_levels(
     groups: Sequence[Any] | np.ndarray | None = None,
     largest: float = 0.0,
     confidence: float = 0.95,
+    weights: Float[np.ndarray, "examples"] | None = None,
 ) -> Difference:
     """Returns the mean difference over seeds and examples with its interval and the two-sided p-value of no difference.
 
     Seeds and examples are two crossed random factors: the variance of the mean is that over seeds plus that over examples minus that of
     their interaction, which both contain; Student's t with Satterthwaite's degrees of freedom (Clark 1973, Satterthwaite 1946), but at most
     2 (seeds - 1), and one for two seeds: few seeds may happen to differ little. Where few examples differ, the p-value is at least that of
-    all their signs, which is exact. `groups` names the group of each example; `largest` is the largest possible difference of one, as in
-    `difference_interval`. The ends are NaN if nothing varies. Raises ValueError for fewer than two seeds or units, and for values that are
-    not finite.
+    all their signs, which is exact.
+
+    Args:
+        delta: difference of each seed and example.
+        groups: the group of each example, resampled together.
+        largest: the largest possible difference of one example, as in `difference_interval`.
+        confidence: of the interval.
+        weights: the number of tokens that each score is a mean of.
+
+    The ends are NaN if nothing varies. Raises ValueError for fewer than two seeds or units, and for values that are not finite.
     """
     delta = np.asarray(delta, np.float64)
     if delta.ndim != 2 or min(delta.shape) < 2:
@@ -39,12 +47,12 @@ def two_levels(
     if not np.isfinite(delta).all():
         raise ValueError("a test over seeds and examples needs finite scores")
     seeds = len(delta)
-    units = [units_of(row, groups) for row in delta]
+    units = [units_of(row, groups, weights) for row in delta]
     if len(units[0].total) < 2:
         raise ValueError("a test over seeds and examples needs at least two groups of examples")
     totals, size = np.stack([one.total for one in units]), units[0].size
-    value = float(delta.mean())
     by_seed = totals.sum(axis=1) / size.sum()
+    value = float(by_seed.mean())
     over_seeds = float(np.var(by_seed, ddof=1)) / seeds
     error, freedom = spread(units[0]._replace(total=totals.mean(axis=0)))
     over_examples = error**2 + (largest / (freedom + 3)) ** 2

@@ -61,19 +61,19 @@ def bring(
     for split, (inputs, targets) in arrays.items():
         if len(inputs) != len(targets) or len(inputs) == 0:
             raise UserError(f"data[{split!r}] has {len(inputs)} inputs and {len(targets)} targets; pass equally many, at least one.")
+        if not (np.issubdtype(inputs.dtype, np.number) or inputs.dtype == bool):
+            raise UserError(f"the inputs of {split!r} are {inputs.dtype}: pass numbers, or the ids of tokens.")
     inputs, targets = next(iter(arrays.values()))
     tokens, pooled = np.issubdtype(inputs.dtype, np.integer) and inputs.ndim == 2, targets.ndim == 1
     if not pooled and (not tokens or targets.shape[1:] != inputs.shape[1:]):
         raise UserError(f"targets have shape {targets.shape}: pass classes [n], or one per token, here {inputs.shape}.")
     encode = partial(_encode, tokens=tokens, pooled=pooled)
-    first = encode(_examples(inputs, targets, tokens, pooled, np.arange(1)), 0)
+    first = encode(_examples(inputs, np.zeros(targets.shape, np.int64), tokens, pooled, np.arange(1)), 0)
     outputs = jax.eval_shape(lambda: _logits(apply(params, first))).shape[-1]
     names = list(classes) or list(range(outputs))
     if len(names) != outputs:
         raise UserError(f"classes has {len(names)} names, but the logits have {outputs} classes.")
-    highest = max(int(targets.max()) for _, targets in arrays.values())
-    if highest >= outputs:
-        raise UserError(f"targets contain class {highest}, but the logits have {outputs} classes, numbered from 0.")
+    arrays = {split: (inputs, _classes(split, targets, outputs, pooled)) for split, (inputs, targets) in arrays.items()}
     sources = {split: partial(_source, split, *pair, tokens, pooled) for split, pair in arrays.items()}
     if pooled:
         known = int(max(inputs.max() for inputs, _ in arrays.values())) + 1 if tokens else 0
@@ -108,6 +108,25 @@ def _bounds(bounds: tuple[float, float], arrays: Mapping[str, tuple[np.ndarray, 
     if least < low or most > high:
         raise UserError(f"bounds={bounds}, but inputs lie in [{least:.6g}, {most:.6g}]: pass bounds that contain all inputs.")
     return Bounds(low, high, f"the range from {low:g} to {high:g}")
+
+
+def _classes(split: str, targets: np.ndarray, outputs: int, pooled: bool) -> np.ndarray:
+    """Returns the targets as class numbers. Raises UserError for anything else."""
+    expected = f"pass the number of each class, from 0 to {outputs - 1}" + ("" if pooled else ", and -1 where no answer is expected")
+    if not (np.issubdtype(targets.dtype, np.number) or targets.dtype == bool) or np.issubdtype(targets.dtype, np.complexfloating):
+        raise UserError(f"the targets of {split!r} are {targets.dtype}, such as {str(targets.ravel()[0])[:40]!r}: {expected}.")
+    if not np.isfinite(targets).all():
+        raise UserError(f"the targets of {split!r} hold {int((~np.isfinite(targets)).sum())} values that are not finite: {expected}.")
+    odd = targets[targets != np.round(targets)]
+    if odd.size:
+        raise UserError(f"the targets of {split!r} hold {odd.ravel()[0]:g}, which is no class: {expected}.")
+    low, high = int(targets.min()), int(targets.max())
+    if low < (0 if pooled else -1) or high >= outputs:
+        which = f"{low}" if low < (0 if pooled else -1) else f"{high}"
+        raise UserError(f"the targets of {split!r} contain class {which}, but the logits have {outputs} classes: {expected}.")
+    if not pooled and high < 0:
+        raise UserError(f"the targets of {split!r} are all -1, so nothing is asked: {expected}.")
+    return targets.astype(np.int64)
 
 
 def _logits(found: Any) -> jax.Array:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from assay.core.number import apart
 from assay.diagnostics.measurement import HIGHER, LOWER, NATS, POINT, Measurement, Plot, inapplicable, sample
 from assay.diagnostics.statistics import KEPT, score_at_coverage
 from assay.diagnostics.subject import Answers, Subject
@@ -32,7 +33,7 @@ def calibration(subject: Subject) -> list[Measurement]:
     groups, ids = {split: asked.groups}, {} if asked.ids is None else {split: asked.ids}
     on = f"on {len(score)} {asked.what} of {subject.split}"
     surplus = 100 * float(confidence.mean() - score.mean())
-    tendency = "over" if surplus > 0 else "under"
+    tendency = apart(surplus / 100, "fraction", "overconfident", "underconfident", "neither over- nor underconfident")
     kept = score_at_coverage(confidence, score, KEPT)
     even = np.log(max(subject.task.vocabulary.outputs, 1))
     return [
@@ -46,7 +47,7 @@ def calibration(subject: Subject) -> list[Measurement]:
             ids=ids,
             unit="fraction",
             how=f"expected calibration error with {BINS} equal-width bins of confidence, {on} (Guo et al. 2017)",
-            meaning=f"Average gap between confidence and accuracy; the model is {tendency}confident by {abs(surplus):.1f} points.",
+            meaning=f"Average gap between confidence and accuracy; the model is {tendency} on average.",
             better=LOWER,
             margin=POINT,
             measures=subject.headline,

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from assay.core.number import apart, from_to
 from assay.data.corrupt import corrupt_images, corrupt_tokens
 from assay.data.source import Examples
-from assay.diagnostics.measurement import HIGHER, LOWER, POINT, SHARE, Measurement, Plot, inapplicable, sample
+from assay.diagnostics.measurement import HIGHER, LOWER, NATS, POINT, SHARE, Measurement, Plot, inapplicable, sample
 from assay.diagnostics.reasoning import beside
-from assay.diagnostics.subject import Subject
+from assay.diagnostics.subject import Subject, limited
 from assay.evals.rows import baselines
-from assay.tasks.datasets.images import HIGHEST
 
 GROUP = "generalisation"
 IMAGES = ("gaussian_noise", "blur", "shift", "contrast", "colour")
@@ -49,10 +49,9 @@ def held_out(subject: Subject) -> list[Measurement]:
     if "train" not in subject.task.splits or split == "train":
         return [score, inapplicable(GROUP, "train_test_gap", "does not apply: the task has no split `train` besides the held-out one.")]
     train = subject.answers("train")
-    apart = float(train.columns["score"].mean()) - value
-    points = f"{abs(100 * apart):.1f} points" if unit else f"{abs(apart):.4g}"
-    side = "higher" if apart > 0 else "lower"
-    learnt = ": part of what the model memorized does not generalize" if (apart > 0) == (better == HIGHER) else ""
+    difference = float(train.columns["score"].mean()) - value
+    than = apart(difference, unit, "higher than", "lower than", "the same as")
+    learnt = ": part of what the model memorized does not generalize" if difference and (difference > 0) == (better == HIGHER) else ""
     gap = sample(
         GROUP,
         "train_test_gap",
@@ -62,7 +61,7 @@ def held_out(subject: Subject) -> list[Measurement]:
         subject.right,
         unit=unit,
         how=f"{what} on {len(train.ids)} training examples minus {what} on {len(test.ids)} examples of {split}",
-        meaning=f"Training examples score {points} {side} than held-out ones{learnt}.",
+        meaning=f"Training examples score {than} held-out ones{learnt}.",
         better=LOWER if unit else HIGHER,
         plot=Plot(
             "bar",
@@ -88,7 +87,7 @@ def learning_curve(subject: Subject) -> list[Measurement]:
     step, loss = (np.array(column, float) for column in zip(*points, strict=True))
     late = step >= step[-1] / 2
     slope, half = _slope(np.log2(step[late]), loss[late])
-    still = "is still falling" if slope + half < 0 else "is rising" if slope - half > 0 else "has levelled off"
+    ends = (slope - half, slope + half)
     shown = np.unique(np.linspace(0, len(step) - 1, 40).round().astype(int))
     return [
         Measurement(
@@ -97,9 +96,9 @@ def learning_curve(subject: Subject) -> list[Measurement]:
             slope,
             unit="nats",
             n=int(late.sum()),
-            interval=(slope - half, slope + half),
+            interval=ends,
             how="least squares fit of the training loss on log2(step) over the last half of the steps, from metrics.jsonl",
-            meaning=f"Doubling the number of steps changes the training loss by {slope:+.3f} nats: it {still}.",
+            meaning=f"Doubling the number of steps changes the training loss by {slope:+.3f} nats: {_direction(*ends)}.",
             plot=Plot("line", step[shown].tolist(), {"loss": [round(float(value), 5) for value in loss[shown]]}, "step", "training loss"),
         )
     ]
@@ -108,11 +107,13 @@ def learning_curve(subject: Subject) -> list[Measurement]:
 def corruptions(subject: Subject) -> list[Measurement]:
     """Measures the headline on corrupted held-out examples, averaged over severities (Hendrycks and Dietterich 2019)."""
     names = IMAGES if subject.images else TEXTS
+    scale = ""
     if subject.images:
-        changes: Mapping[str, Callable] = {name: partial(_image, subject=subject, name=name) for name in names}
-        grey, shown = subject.first(1)["inputs"].shape[-1] == 1, _brightness(subject)
-        if shown is not None:
-            return [inapplicable(GROUP, f"corruption: {name}", f"does not apply: {shown}") for name in names]
+        pixels = _pixels(subject)
+        if isinstance(pixels, str):
+            return [inapplicable(GROUP, f"corruption: {name}", f"does not apply: {pixels}") for name in names]
+        changes: Mapping[str, Callable] = {name: partial(_image, pixels=pixels, name=name) for name in names}
+        grey, scale = subject.first(1)["inputs"].shape[-1] == 1, f", for pixels from {pixels[0]:.3g} to {pixels[1]:.3g}"
     elif subject.task.alphabet is not None and subject.task.vocabulary.pooled:
         changes, grey = {name: partial(_text, subject=subject, name=name) for name in names}, False
     else:
@@ -140,8 +141,8 @@ def corruptions(subject: Subject) -> list[Measurement]:
                 {subject.split: subject.answers(subject.split).groups},
                 unit="fraction",
                 how=f"{subject.headline} on {len(average)} examples of {subject.split}, averaged over severities "
-                f"{', '.join(map(str, severities))}",
-                meaning=f"The score drops from {curve[0]:.1f} % to {curve[-1]:.1f} % under the {name.replace('_', ' ')} corruption "
+                f"{', '.join(map(str, severities))}{scale}",
+                meaning=f"The score {from_to(curve[0] / 100, curve[-1] / 100, 'fraction')} under the {name.replace('_', ' ')} corruption "
                 "at the highest severity.",
                 better=HIGHER,
                 margin=POINT,
@@ -191,22 +192,38 @@ def _slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     return slope, float(stdtrit(max(len(x) - 2, 1), 0.975) * error)
 
 
-def _image(examples: Examples, subject: Subject, name: str, severity: int) -> Examples:
-    highest = _highest(subject, examples)
-    changed = corrupt_images(examples.input.astype(np.float64) / highest, examples.id, name, severity)
-    return examples._replace(input=changed * highest)
+def _direction(low: float, high: float) -> str:
+    """Returns what the interval of a slope shows; changes below NATS per doubling do not matter."""
+    if low > -NATS and high < NATS:
+        return "it has levelled off"
+    if high < 0:
+        return "it is still falling"
+    return "it is rising" if low > 0 else f"whether it still falls is not clear (95 % interval {low:+.3f} to {high:+.3f})"
 
 
-def _highest(subject: Subject, examples: Examples) -> float:
-    """Returns the value of the brightest pixel."""
-    return HIGHEST.get(subject.task.name, 255.0) if np.issubdtype(examples.input.dtype, np.integer) else 1.0
+def _image(examples: Examples, pixels: tuple[float, float], name: str, severity: int) -> Examples:
+    low, high = pixels
+    scaled = np.clip((examples.input.astype(np.float64) - low) / (high - low), 0.0, 1.0)  # rounding may leave [0, 1]
+    return examples._replace(input=low + (high - low) * corrupt_images(scaled, examples.id, name, severity))
 
 
-def _brightness(subject: Subject) -> str | None:
-    """Returns why the images cannot be corrupted, or None if they can."""
-    examples = subject.task.source(subject.split).fetch(np.arange(8))
-    low, high = float(examples.input.min()), float(examples.input.max()) / _highest(subject, examples)
-    return None if low >= 0 and high <= 1 else f"pixels lie in [{low:.3g}, {high:.3g}], but corruptions are defined on [0, 1]."
+def _pixels(subject: Subject) -> tuple[float, float] | str:
+    """Returns the least and greatest possible value of a pixel, or why there is none.
+
+    It is the range that the task states, if its source has that scale, otherwise [0, 1] for fractions within it, otherwise the range over
+    all examples measured, from 0 on unless some are negative.
+    """
+    source = limited(subject.task.source(subject.split), subject.examples)
+    values = source.fetch(source.indices(1)).input
+    if not np.isfinite(values).all():
+        return f"{int((~np.isfinite(values)).sum())} pixels are not finite."
+    low, high = float(values.min()), float(values.max())
+    stated = subject.task.bounds
+    if subject.run is None and stated is not None and stated.low <= low and high <= stated.high:
+        return stated.low, stated.high
+    if low >= 0 and high <= 1 and not np.issubdtype(values.dtype, np.integer):
+        return 0.0, 1.0
+    return (min(0.0, low), high) if high > low else f"all pixels are {low:.3g}."
 
 
 def _text(examples: Examples, subject: Subject, name: str, severity: int) -> Examples:

@@ -77,7 +77,7 @@ def caution_of(name: str, columns: Columns, groups: Mapping[str, Together] = {},
     for key, values in columns.items():
         own, group = key.rpartition("/")[2] in right, groups.get(key.rpartition("/")[0])
         if not np.isfinite(values).all():
-            return "some values are not finite"
+            return f"{int((~np.isfinite(values)).sum()):,} of {len(values):,} values are not finite"
         if not (own and group is None and name == "mean"):
             found = caution(units_of(values, group), bounded or own or name != "mean")
             if found:

@@ -115,8 +115,15 @@ def effective_context(subject: Subject) -> list[Measurement]:
     batch = subject.first(min(subject.examples, 64))
     if not subject.tokens or "decoder_inputs" in batch or subject.task.vocabulary.heads:
         return [inapplicable(GROUP, name, "does not apply: the model reads no single stream of tokens that ends in an answer.")]
+    groups = subject.groups(min(subject.examples, 64))
+    if not subject.task.vocabulary.pooled:  # examples in which nothing is asked have no answer to change
+        asked = np.asarray(batch["mask"]).any(axis=1)
+        batch = {key: np.asarray(array)[asked] for key, array in batch.items()}
+        groups = None if groups is None else groups[asked]
     length = batch["length"]
     at = length - 1 if subject.task.vocabulary.pooled else batch["mask"].shape[1] - 1 - batch["mask"][:, ::-1].argmax(axis=1)
+    if not len(at):
+        return [inapplicable(GROUP, name, "does not apply: no example asks for an answer.")]
     most = int(at.max())
     near = list(range(1, min(most, NEAR) + 1))
     change = _changes(subject, batch, at)
@@ -138,7 +145,7 @@ def effective_context(subject: Subject) -> list[Measurement]:
             name,
             "mean",
             {f"{split}/reach": reach.astype(float)},
-            {split: subject.groups(len(at))},
+            {split: groups},
             unit="tokens",
             how=f"on {len(at)} examples of {subject.split}, one token replaced by another example's at {searched}; the largest distance "
             f"that changes the last answer by more than {CHANGED} in total variation",

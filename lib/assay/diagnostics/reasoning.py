@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from assay.core.number import apart
 from assay.diagnostics.measurement import HIGHER, POINT, Measurement, Plot, inapplicable, sample
 from assay.diagnostics.subject import Answers, Subject, farther
 from assay.evals.rows import LOWER_IS_BETTER, baselines
@@ -110,7 +111,7 @@ def _above(subject: Subject, split: str, inside: Answers, within: Measurement) -
         {split: inside.groups},
         unit="fraction",
         how=f"the score minus the best baseline of: {listed}",
-        meaning=f"The score is {100 * over.mean():.1f} points above the baseline '{name}', which needs no reasoning.",
+        meaning=f"The score is {apart(float(over.mean()), 'fraction')} the baseline '{name}', which needs no reasoning.",
         better=HIGHER,
         margin=POINT,
         measures=subject.headline,

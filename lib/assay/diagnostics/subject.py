@@ -22,7 +22,7 @@ from assay.core.tree import PyTree, widened
 from assay.data.loader import id_of
 from assay.data.source import Examples, Source, occurring, row_of
 from assay.dist.mesh import MeshConfig, make_mesh
-from assay.evals.evaluate import Answer, EvaluateConfig, compiled, evaluate
+from assay.evals.evaluate import ASKED, Answer, EvaluateConfig, compiled, evaluate
 from assay.evals.rows import LOWER_IS_BETTER, RIGHT, headline_of
 from assay.infer.decode import free_running
 from assay.models.model import Batch, Model, Output
@@ -241,6 +241,8 @@ def _answers(
     asked = replace(task, source=lambda name: source)
     config = EvaluateConfig(splits=(), per_length=1, batch_size=min(ROWS, examples), buckets=1)
     records = evaluate(answer, params, asked, split, config, _mesh())
+    if not records:
+        raise UserError(f"no example of {split!r} asks for an answer, so there is nothing to measure. Measure another split.")
     names = [name for name in ("loss", "confidence") if name in records[0]["scores"]]
     headline = headline_of(records[0]["scores"])
     columns = {name: np.array([record["scores"][name] for record in records]) for name in names}
@@ -262,9 +264,9 @@ def _answering(model: Model, task: Task) -> Answer:
     def answer(params: PyTree, batch: Batch) -> tuple[Mapping[str, jax.Array], jax.Array]:
         given = model.apply(params, batch)
         output = free_running(model, params, batch, task.answer_to_input, task.free_running) if task.free_running else given
-        _, _, metrics = task.score(output, batch)
+        _, asked, metrics = task.score(output, batch)
         loss, _, _ = task.score(given, batch)
-        return {**metrics, "loss": loss, **_confidence(output, batch, task, tuple(metrics))}, task.answer(output.logits)
+        return {**metrics, ASKED: asked, "loss": loss, **_confidence(output, batch, task, tuple(metrics))}, task.answer(output.logits)
 
     return answer
 

@@ -81,4 +81,5 @@ def _finite(row: Measurement) -> Measurement:
         row = row._replace(plot=row.plot._replace(lines=lines, values=cells))
     if row.value is None or math.isfinite(row.value):
         return row
-    return Measurement(row.group, row.name, None, how=row.how, applies=False, reason="the value is not finite.", timing=row.timing)
+    share = f": {row.caution}." if "not finite" in row.caution else "."
+    return Measurement(row.group, row.name, None, how=row.how, applies=False, reason=f"the value is not finite{share}", timing=row.timing)

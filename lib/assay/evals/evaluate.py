@@ -23,6 +23,7 @@ SHORTEST_BUCKET = 64  # lengths; narrower buckets would cost more compile time t
 
 MOST = 1000  # maximum number of answers sampled per example
 
+ASKED = "asked"  # beside the metrics of an example: its weight in the score, 0 where nothing is asked
 FORCED = "forced_"  # prefix of a metric computed by teacher forcing, where the metric itself is free-running
 
 Answer = Callable[[PyTree, Batch], tuple[Mapping[str, jax.Array], jax.Array]]
@@ -45,7 +46,7 @@ class EvaluateConfig:
 
 
 def make_answer(model: Model, task: Task) -> Answer:
-    """Builds a pure function `(params, batch) -> (metrics of each example, predicted token at each position)`.
+    """Builds a pure function `(params, batch) -> (metrics of each example, with ASKED, and the predicted token at each position)`.
 
     Where the model reads its own answers, teacher forcing, which lets it read the true ones, gives different values. Those metrics have
     their own names, and are computed if the task asks for any of them.
@@ -57,7 +58,8 @@ def make_answer(model: Model, task: Task) -> Answer:
             output = free_running(model, params, batch, task.answer_to_input, task.free_running)
         else:
             output = model.apply(params, batch)
-        _, _, metrics = task.score(output, batch)
+        _, asked, metrics = task.score(output, batch)
+        metrics = {**metrics, ASKED: asked}
         if forced:
             _, _, given = task.score(model.apply(params, batch), batch)
             metrics = {**metrics, **{FORCED + name: values for name, values in given.items()}}
@@ -104,7 +106,7 @@ def evaluate(
     key: jax.Array | None = None,
 ) -> list[dict[str, Any]]:
     """Returns one record per example: id, length, input, target, prediction (as displayed, unpadded) and scores; `group` if the split has
-    groups.
+    groups. Examples in which nothing is asked, such as passages without a masked token, have none.
 
     The caller compiles `answer` with `compiled`, so that several evaluations share its programs. With `draw` (evals/vote.py, compiled
     likewise) and `key`, each record also has the scores of the sampled answers, beside those of the most likely one.
@@ -122,11 +124,13 @@ def evaluate(
             drawn = None if draw is None or key is None else draw(params, placed, key, ids)
             pending = (examples, batch, *answer(params, placed), drawn)
         if done is not None:
-            found = _records(task, source, done[0], done[1], jax.device_get(done[2]), np.asarray(done[3]))
+            found_metrics = dict(jax.device_get(done[2]))
+            asked = found_metrics.pop(ASKED, done[1]["weight"])
+            found = _records(task, source, done[0], done[1], found_metrics, np.asarray(done[3]), asked)
             if done[4] is not None:
                 metrics, answers = jax.device_get(done[4])
                 each = [
-                    _records(task, source, done[0], done[1], {name: values[i] for name, values in metrics.items()}, answers[i])
+                    _records(task, source, done[0], done[1], {name: values[i] for name, values in metrics.items()}, answers[i], asked)
                     for i in range(len(answers))
                 ]
                 add_votes(found, list(zip(*each, strict=True)), task)
@@ -147,6 +151,7 @@ def _records(
     batch: Mapping[str, np.ndarray],
     metrics: Mapping[str, np.ndarray],
     answers: np.ndarray,
+    asked: np.ndarray,
 ) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = [
         {
@@ -158,7 +163,7 @@ def _records(
             "scores": {name: float(values[i]) for name, values in metrics.items()},
         }
         for i in range(int(batch["weight"].sum()))
-        if "labelled" not in batch or batch["labelled"][i]  # an unlabelled example cannot be scored
+        if asked[i] > 0 and ("labelled" not in batch or batch["labelled"][i])  # an unlabelled example cannot be scored
     ]
     if task.verify is not None:
         for record in records:

@@ -94,6 +94,8 @@ def mean_rows(every: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if len(group) < 2:
             continue
         values = [row["value"] for row in group]
+        if any(value is None for value in values):  # a mean of what is left would be one of other seeds
+            continue
         mean = {key: value for key, value in group[0].items() if key != "caution"}
         mean |= {"value": float(np.mean(values)), "n": min(row["n"] for row in group), "seed": [row["seed"] for row in group]}
         mean |= {"interval": _over_seeds(group), "interval_method": STUDENT if len(group) >= SEEDS else RANGE}
@@ -151,6 +153,8 @@ def _value(records: Sequence[Mapping[str, Any]], task: Task, metric: str, by_len
     if metric not in records[0]["scores"]:
         summary = SUMMARIES[metric]
         columns = summary.columns(records)
+        if broken := _broken(columns):
+            return {"value": None, "unit": summary.unit, "interval": None, "interval_method": NO_INTERVAL, "caution": broken}
         found = {"value": float(summary.value(*columns)), "unit": summary.unit}
         if not summary.interval:
             return found | {"interval": None, "interval_method": NO_INTERVAL}
@@ -166,6 +170,8 @@ def _value(records: Sequence[Mapping[str, Any]], task: Task, metric: str, by_len
         return found | {"interval": _known(ends), "interval_method": method, **said}
     values = np.array([record["scores"][metric] for record in records])
     unit = task.units.get(metric, "fraction")
+    if broken := _broken([values]):
+        return {"value": None, "unit": unit, "interval": None, "interval_method": NO_INTERVAL, "caution": broken}
     if by_length:
         lengths = np.array([record["length"] for record in records])
         means = {str(length): float(values[lengths == length].mean()) for length in np.unique(lengths).tolist()}
@@ -186,6 +192,15 @@ def _value(records: Sequence[Mapping[str, Any]], task: Task, metric: str, by_len
     ends = shares_interval(found_units) if bounded else mean_interval(found_units)
     said = {"caution": why} if (why := caution(found_units, bounded)) else {}
     return {"value": value, "unit": unit, "interval": _known(ends), "interval_method": method, **said}
+
+
+def _broken(columns: Sequence[np.ndarray]) -> str:
+    """Returns how many examples have a value that is not finite, or ""."""
+    bad = np.zeros(len(columns[0]), bool)
+    for values in columns:
+        if np.issubdtype(values.dtype, np.floating):
+            bad |= ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    return f"{bad.sum():,} of {len(bad):,} values are not finite ({bad.mean():.1%})" if bad.any() else ""
 
 
 def _how(units: Units, bounded: bool) -> str:

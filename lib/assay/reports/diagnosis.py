@@ -130,7 +130,7 @@ def _losses(found: Mapping[tuple[str, str], Measurement]) -> list[tuple[float, s
         said = f"accuracy is {number(outside, 'fraction')} out of distribution and {number(inside, 'fraction')} in distribution"
         told.append((inside - outside, said))
     if gap is not None:
-        told.append((gap, f"training examples score {_points(gap)} higher than held-out ones"))
+        told.append((gap, f"training examples score {_points(gap)} higher than held-out ones"))  # losses below POINTS are left out
     corrupted = [(row.value, name) for (_, name), row in found.items() if name.startswith("corruption: ") and row.unit == "fraction"]
     if corrupted and score is not None:
         least, name = min((one, name) for one, name in corrupted if one is not None)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from assay.evals.rows import mean_rows
 from assay.reports.drawings.plots import Curve, accuracy_by_length
 from assay.reports.page import template
-from assay.reports.table import format_seed
+from assay.reports.table import DASH, format_seed
 
 WIDTH, HEIGHT = 100.0, 40.0  # of the curve in a cell, in viewBox units
 CURVE_POINTS = 60  # maximum points of the curve in a cell; neighbours are averaged
@@ -80,9 +80,9 @@ def _shown(cell: Cell | None) -> dict[str, Any]:
     detail = f"{cell.metric.replace('_', ' ')} on {row['split']}{spread}; n {row['n']:,}; seed {format_seed(row['seed'])}"
     detail += f"; {row['steps']:,} updates"
     return {
-        "text": f"{100 * row['value']:.1f}",
-        "share": round(100 * max(0.0, (row["value"] - chance) / max(1 - chance, 1e-9))),
-        "note": "" if trained is None else f"in {100 * trained['value']:.0f}",
+        "text": DASH if row["value"] is None else f"{100 * row['value']:.1f}",
+        "share": round(100 * max(0.0, ((row["value"] or 0.0) - chance) / max(1 - chance, 1e-9))),
+        "note": "" if trained is None or trained["value"] is None else f"in {100 * trained['value']:.0f}",
         "path": Markup(_spark(curve_of(cell))),
         "link": cell.link,
         "detail": detail,

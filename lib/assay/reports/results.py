@@ -96,7 +96,7 @@ def metrics(rows: Sequence[Row]) -> list[str]:
 
 def fitted(row: Row) -> str:
     """Returns the value on the trained lengths, marked if the model did not fit them."""
-    short = row["metric"].endswith("accuracy") and row["value"] < FITTED
+    short = row["metric"].endswith("accuracy") and (row["value"] or 0.0) < FITTED
     return f"{value(row)}, not fitted in {row['steps']:,} updates" if short else value(row)
 
 

@@ -157,7 +157,7 @@ def _score_figures(runs: Sequence[RunView]) -> list[Figure]:
         for label, rows in labels.items():
             same = [row for row in rows if row["metric"] == metric]
             means = [row for row in same if not isinstance(row["seed"], int)]
-            for row in [*(row for row in same if isinstance(row["seed"], int)), *means]:
+            for row in (row for row in [*(row for row in same if isinstance(row["seed"], int)), *means] if row["value"] is not None):
                 strong = row in means or len(same) == 1
                 interval = (row["interval"][0], row["interval"][1]) if row["interval"] else None
                 points.append(plots.Point(label, row["value"], interval, strong))

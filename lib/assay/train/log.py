@@ -3,7 +3,6 @@
 Every process checks the values; process 0 writes them.
 """
 
-import json
 import math
 import os
 import time
@@ -17,6 +16,7 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import scalar
 
 from assay.core.errors import SaveError
+from assay.core.plain import json_text
 from assay.dist.launch import leader
 from assay.train.progress import Update, bar
 from assay.train.workdir import WorkDir
@@ -71,7 +71,7 @@ class Log:
 
     def _write(self, line: Mapping[str, float]) -> None:
         with self._told():
-            self.file.write(json.dumps(line) + "\n")
+            self.file.write(json_text(line) + "\n")
             if self.events:
                 for name, value in line.items():
                     if name != "step":

@@ -14,6 +14,7 @@ import assay
 from assay.config.older import completed
 from assay.config.schema import differences
 from assay.core.errors import UserError
+from assay.core.plain import json_text
 from assay.dist.launch import leader
 
 EXTRA = ("experiment", "composition", "data")  # keys of config.json besides those of the config
@@ -90,7 +91,7 @@ class WorkDir:
         return results
 
     def write_predictions(self, split: str, records: Iterable[Mapping[str, Any]]) -> None:
-        write_text(self.predictions(split), "".join(json.dumps(record) + "\n" for record in records))
+        write_text(self.predictions(split), "".join(json_text(record) + "\n" for record in records))
 
     def cut_metrics(self, step: int) -> None:
         """Drops logged lines after `step`, and a last line truncated by a kill."""
@@ -107,7 +108,7 @@ class WorkDir:
 
     @staticmethod
     def write_json(path: Path, value: Any) -> None:
-        write_text(path, json.dumps(value, indent=1) + "\n")
+        write_text(path, json_text(value, indent=1) + "\n")
 
     def check_parts(self) -> None:
         """Raises UserError if a path that must be a folder is a file, or the reverse."""

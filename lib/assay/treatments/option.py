@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from assay.core.errors import UserError
+from assay.treatments.folder import pieces
 
 KEY = "Change it in --config.treatments."
 GIVEN = "runs"  # factory parameter that is not an option: the readers of other runs, see runs.py
@@ -23,7 +24,7 @@ def parse(name: str, factory: Callable[..., Any], text: str) -> dict[str, Any]:
     taken = {key.removesuffix("_"): parameter for key, parameter in parameters.items() if key != GIVEN}
     known = f"It takes: {', '.join(taken) or 'no options'}."
     found: dict[str, Any] = {}
-    for place, pair in enumerate(pair for pair in text.split(",") if pair):
+    for place, pair in enumerate(pieces([pair for pair in text.split(",") if pair])):
         key, equals, value = pair.partition("=")
         if not (place or equals or key in taken) and taken and (first := next(iter(taken.items())))[1].annotation is str:
             key, equals, value = first[0], "=", pair  # `quantize:int8`: a string-valued first option needs no key

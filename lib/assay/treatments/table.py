@@ -10,6 +10,7 @@ from assay.treatments.compression.lora import lora, merge
 from assay.treatments.compression.lowrank import lowrank
 from assay.treatments.compression.prune import prune
 from assay.treatments.compression.quantize import quantize
+from assay.treatments.folder import pieces
 from assay.treatments.option import GIVEN, parse
 from assay.treatments.pipeline.inherit import inherit
 from assay.treatments.reasoning.couple import couple
@@ -81,7 +82,7 @@ def build(specs: Sequence[str], runs: Runs) -> list[Treatment]:
 def joined(specs: Sequence[str]) -> list[str]:
     """Returns the specs with their options rejoined: command-line lists are split at every comma, including commas between options."""
     whole: list[str] = []
-    for piece in specs:
+    for piece in pieces(specs):
         if whole and "=" in piece.partition(":")[0]:
             whole[-1] += f",{piece}" if ":" in whole[-1] else f":{piece}"
         else:

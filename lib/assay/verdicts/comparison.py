@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from assay.core.errors import UserError, unknown
-from assay.core.paired import difference_of, mean
+from assay.core.means import difference_interval, units_of
+from assay.core.paired import difference_of, flip_test, mean
+from assay.core.plain import number_of
 from assay.core.seeds import two_levels
 from assay.core.stats import Difference, holm
 from assay.evals.rows import LOWER_IS_BETTER, RIGHT, headline_of
@@ -56,6 +58,7 @@ class Scores(NamedTuple):
     ids: list[Any]  # (id, input, or the target if the input is not stored): identifies an example
     values: np.ndarray
     groups: list[str] | None
+    weights: np.ndarray | None = None  # tokens of each example, where its scores are means over tokens
 
 
 def runs_of(workdirs: Sequence[str | Path]) -> Runs:
@@ -115,32 +118,44 @@ def _measured(runs: Runs, name: str, baseline: str, split: str, metric: str) -> 
             )
     first, second = (np.stack([pair[i].values for pair in pairs]) for i in (0, 1))
     single = all(len(runs[one][seed]) == 1 for one in (name, baseline) for seed in seeds)  # not a mean over folds
-    difference = difference_over(first, second, reference.groups, metric in RIGHT and single)
-    deltas = (first.mean(axis=1) - second.mean(axis=1)).tolist()
-    value, other = float(first.mean()), float(second.mean())
+    weights = reference.weights
+    difference = difference_over(first, second, reference.groups, metric in RIGHT and single, weights)
+    means = [np.average(scores, axis=1, weights=weights) for scores in (first, second)]
+    deltas = (means[0] - means[1]).tolist()
+    value, other = (float(of_seeds.mean()) for of_seeds in means)
     gap, other_gap = (_gap([runs[one][seed] for seed in seeds], metric, mean) for one, mean in ((name, value), (baseline, other)))
     n = len(reference.ids)
     return Comparison(name, baseline, split, metric, seeds, n, value, other, difference, deltas, gap, other_gap, 1.0, "")
 
 
-def difference_over(first: np.ndarray, second: np.ndarray, groups: Sequence[str] | None, right: bool) -> Difference:
+def difference_over(
+    first: np.ndarray, second: np.ndarray, groups: Sequence[str] | None, right: bool, weights: np.ndarray | None = None
+) -> Difference:
     """Returns the difference of the mean scores, [seeds, examples] each: by `two_levels`, or for a single seed by `difference_of`.
 
-    `right` says that scores are right (1) or wrong (0). The interval is NaN for a single example or group.
+    `right` says that scores are right (1) or wrong (0); `weights`, [examples], are the tokens that each score is a mean of. The interval is
+    NaN for a single example or group.
     """
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return Difference(float(np.average(first - second, axis=1, weights=weights).mean()), math.nan, math.nan, 1.0)
+    if len(first) == 1 and weights is not None:
+        units = units_of(first[0] - second[0], groups, weights)
+        low, high = difference_interval(units, float(np.abs(first - second).max()))
+        return Difference(float(units.total.sum() / units.size.sum()), low, high, flip_test(units.total))
     if len(first) == 1:
         own, other = ({"/score": scores[0]} for scores in (first, second))
         return difference_of(mean, own, other, {"": groups}, right=("score",) if right else ())
     if first.shape[1] < 2 or (groups is not None and len(set(groups)) < 2):
         return Difference(float((first - second).mean()), math.nan, math.nan, 1.0)
-    return two_levels(first - second, groups, largest=float(right))
+    return two_levels(first - second, groups, largest=float(right), weights=weights)
 
 
 def _gap(runs: Sequence[Sequence[Path]], metric: str, value: float) -> float | None:
     """Returns the mean score on `train` minus `value`; None if a run was not evaluated on `train`."""
     if not all(WorkDir(path).predictions("train").exists() for paths in runs for path in paths):
         return None
-    return float(np.mean([_scores([path], "train", metric).values.mean() for paths in runs for path in paths])) - value
+    every = [_scores([path], "train", metric) for paths in runs for path in paths]
+    return float(np.mean([np.average(one.values, weights=one.weights) for one in every])) - value
 
 
 def _scores(paths: Sequence[Path], split: str, metric: str) -> Scores:
@@ -152,9 +167,10 @@ def _scores(paths: Sequence[Path], split: str, metric: str) -> Scores:
     keys = [[(record["id"], json.dumps(record.get("input", record["target"]))) for record in records] for records in every]
     if any(key != keys[0] for key in keys):
         raise UserError(f"{paths[0]} and other runs of its name and seed have different examples of {split!r}. Choose another --split.")
-    values = np.mean([[record["scores"][metric] for record in records] for records in every], axis=0)
+    values = np.mean([[number_of(record["scores"][metric]) for record in records] for records in every], axis=0)
     groups = [record["group"] for record in every[0]] if "group" in every[0][0] else None
-    return Scores(keys[0], values, groups)
+    tokens = np.array([record["scores"]["tokens"] for record in every[0]]) if "tokens" in known else None
+    return Scores(keys[0], values, groups, tokens)
 
 
 def scores(path: str | Path, split: str, metric: str) -> np.ndarray:

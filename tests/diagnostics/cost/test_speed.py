@@ -76,6 +76,9 @@ def test_models_take_turns(monkeypatch):
     assert (second / first == 2.0).all() and len(first) == 7 and found["first"].by_turn["compile"] == (1.0,)
     assert (found["second"].verdict, found["second"].turns, found["second"].calls) == ("slower", 7, 3)
     assert found["first"].latency_p50_seconds == 4.0, "the median over turns of 1, 2, ..., 7"
+    for name in ("first", "second"):  # the times that are printed beside a ratio agree with it
+        assert found["first"].latency_p50_seconds / found[name].latency_p50_seconds == found[name].latency_ratio
+        assert found[name].batched_examples_per_second / found["first"].batched_examples_per_second == found[name].throughput_ratio
 
 
 def test_the_seconds_are_kept():

@@ -42,7 +42,7 @@ class Candidate(NamedTuple):
 class Speed(NamedTuple):
     """Warm timings of one model. Ratios to the first model: 2 is twice as fast, 0.5 half as fast. Intervals are None below six turns."""
 
-    latency_p50_seconds: float  # batch of one
+    latency_p50_seconds: float  # batch of one: the first model's, divided by latency_ratio, so that times and ratios agree
     latency_p90_seconds: float
     examples_per_second: float  # one at a time
     batched_examples_per_second: float  # in batches of 64
@@ -103,11 +103,13 @@ def speed(
     for name, own in medians.items():
         ratios = {rows: first[rows] / own[rows] for rows in (ONE, MANY)}
         interval = median_interval(ratios[ONE])
+        p50, many = (float(np.median(first[rows]) / np.median(ratios[rows])) for rows in (ONE, MANY))
+        slow = np.array([np.quantile(turn, 0.9) for turn in seen[name][ONE]])
         found[name] = Speed(
-            latency_p50_seconds=float(np.median(own[ONE])),
-            latency_p90_seconds=float(np.median([np.quantile(turn, 0.9) for turn in seen[name][ONE]])),
-            examples_per_second=float(ONE / np.median(own[ONE])),
-            batched_examples_per_second=float(MANY / np.median(own[MANY])),
+            latency_p50_seconds=p50,
+            latency_p90_seconds=p50 * float(np.median(slow / own[ONE])),
+            examples_per_second=ONE / p50,
+            batched_examples_per_second=MANY / many,
             compile_seconds=float(np.median(compiled[name])),
             latency_ratio=float(np.median(ratios[ONE])),
             latency_ratio_interval=interval,
@@ -118,7 +120,7 @@ def speed(
             calls=calls[ONE],
             by_turn={
                 "p50": tuple(own[ONE].tolist()),
-                "p90": tuple(float(np.quantile(turn, 0.9)) for turn in seen[name][ONE]),
+                "p90": tuple(slow.tolist()),
                 "batch": tuple(own[MANY].tolist()),
                 "compile": tuple(compiled[name]),
                 **({"decode": tuple(own[DECODE].tolist())} if DECODE in own else {}),

@@ -174,7 +174,9 @@ def _row(name: str, turns: np.ndarray, calls: int, tokens: int, bound: str, best
             "fraction",
             f"minimum time at the device's measured peak ({best.operations / 1e9:.0f} Gop/s in a product of {SIDE} x {SIDE}, "
             f"{best.bytes / 1e9:.0f} GB/s in a copy) relative to the time taken, batches of 64",
-            f"The model runs at {100 * middle:.1f} % of the device's peak; it is limited by {bound}.",
+            f"The model runs at {100 * middle:.1f} % of the device's peak; it is limited by {bound}."
+            if middle <= 1
+            else f"The model runs at {100 * middle:.1f} % of the peak that was measured, which other work on the device made too low.",
             HIGHER,
         ),
     }

@@ -25,6 +25,7 @@ from assay.train.treatment import Treatment
 from assay.treatments.compression import surgery
 from assay.treatments.compression.batches import batches
 from assay.treatments.compression.mask import LEARNED, SCORES, Pruning, applied, chosen, keeping, pruned, within
+from assay.treatments.folder import folder
 from assay.treatments.option import check, pattern
 from assay.treatments.runs import Runs
 
@@ -108,8 +109,8 @@ def prune(
         return treatment
     check(bool(from_), "prune", "rewind", rewind, "set from=WORKDIR to the run whose values the weights are reset to")
     return treatment._replace(
-        convert=partial(_rewound, how=how, step=rewind, workdir=from_, runs=runs),
-        prepare=partial(runs.check_early, from_, rewind),
+        convert=partial(_rewound, how=how, step=rewind, workdir=folder(from_), runs=runs),
+        prepare=partial(runs.check_early, folder(from_), rewind),
         finished=True,
     )
 

@@ -17,6 +17,7 @@ from assay.models.model import Model
 from assay.tasks.task import Task
 from assay.train.checkpoint import fingerprint
 from assay.train.experiment import Experiment
+from assay.treatments.folder import folders
 from assay.treatments.runs import Runs
 
 
@@ -52,7 +53,7 @@ class Teacher(NamedTuple):
 
 def teachers(text: str, runs: Runs) -> tuple[Teacher, ...]:
     """Returns the teachers named by work directories joined by `+`: `runs/a+runs/b` names two."""
-    return tuple(Teacher(part, runs) for part in text.split("+") if part)
+    return tuple(Teacher(path, runs) for path in folders(text))
 
 
 def check_same(teacher: Teacher, task: Task) -> None:

@@ -11,12 +11,13 @@ from functools import partial
 from assay.core.tree import PyTree
 from assay.models.model import Model
 from assay.train.treatment import Treatment
+from assay.treatments.folder import folder
 from assay.treatments.runs import Runs
 
 
 def inherit(from_: str, runs: Runs) -> Treatment:
     """Returns the treatment that inherits from the run in the work directory `from`."""
-    return Treatment(inherit=partial(inherited, from_, runs), name="inherit")
+    return Treatment(inherit=partial(inherited, folder(from_), runs), name="inherit")
 
 
 def inherited(workdir: str, runs: Runs) -> tuple[Model, PyTree]:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from assay import config as configs
 from assay.core.errors import UserError, unknown
 from assay.train.workdir import EXTRA
+from assay.treatments.folder import folders, pieces, written
 from assay.treatments.table import FACTORIES
 
 SHARE: Mapping[str, float] = {"prune": 0.25, "lowrank": 0.25, "lora": 0.5, "quantize": 0.0, "merge": 0.0}  # of the run's steps; others: 1
@@ -106,7 +107,7 @@ def _split(text: str) -> tuple[list[str], dict[str, str]]:
     own: list[str] = []
     stage: dict[str, str] = {}
     last = ""
-    for pair in (pair for pair in text.split(",") if pair):
+    for pair in pieces([pair for pair in text.split(",") if pair]):
         key, equals, value = pair.partition("=")
         if key in ("steps", "rate", "student") and equals:
             stage[key], last = value, key
@@ -156,10 +157,10 @@ def _recovering(
     left_out = (*MODEL, name, *(PENALTIES if records else ()))
     task, others = _parted([spec for spec in there if _name(spec) not in left_out])
     if name == "prune" and any(pair.startswith("rewind=") for pair in options) and not any(pair.startswith("from=") for pair in options):
-        options = [*options, f"from={before}"]
+        options = [*options, f"from={written(before)}"]
     new = _taught_by(first, options) if name == "distill" else f"{name}:{','.join(options)}" if options else name
     listed = [new, *others] if name == "distill" else [*others, new]
-    made = {**config, "treatments": [*model, f"inherit:from={before}", *task, *listed]}
+    made = {**config, "treatments": [*model, f"inherit:from={written(before)}", *task, *listed]}
     training = name == "quantize" and "train=true" in [pair.lower() for pair in options]
     share = SHARE["prune"] if training else SHARE.get(name, 1.0)
     return _timed(made, stage, round(share * int(own["train"]["steps"])), RATE * float(own["optimizer"]["learning_rate"]))
@@ -194,7 +195,7 @@ def _timed(config: dict[str, Any], stage: Mapping[str, str], steps: int, rate: f
 
 def _taught_by(teacher: str, own: Sequence[str]) -> str:
     said = [pair for pair in own if pair.startswith("from=")]
-    named = "+".join(os.path.abspath(path) for path in said[0].removeprefix("from=").split("+") if path) if said else teacher
+    named = "+".join(map(written, folders(said[0].removeprefix("from=")) if said else [teacher]))
     return "distill:" + ",".join([f"from={named}", *(pair for pair in own if pair not in said)])
 
 

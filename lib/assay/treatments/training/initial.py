@@ -16,6 +16,7 @@ import jax
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
 from assay.train.treatment import Treatment
+from assay.treatments.folder import folder
 from assay.treatments.option import KEY
 from assay.treatments.runs import Runs
 from assay.treatments.training.transfer import Rules, match, parse_rules
@@ -33,7 +34,7 @@ def initial(from_: str, runs: Runs, map_: str = "") -> Treatment:
         rules = parse_rules(map_)
     except UserError as error:
         raise UserError(f"the treatment 'init' has map={map_}: {error} {KEY}") from None
-    return Treatment(start=partial(loaded, workdir=from_, rules=rules, runs=runs), name="init")
+    return Treatment(start=partial(loaded, workdir=folder(from_), rules=rules, runs=runs), name="init")
 
 
 def loaded(shapes: PyTree, workdir: str, rules: Rules, runs: Runs) -> PyTree:

@@ -1,0 +1,127 @@
+"""Models that people bring: labels that are no classes, examples that ask nothing, values that are not finite, pixels of any scale."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from assay.core.errors import UserError
+from assay.diagnostics import generalisation
+from assay.diagnostics.bring import bring
+from assay.diagnostics.table import examine
+
+RANDOM = np.random.default_rng(0)
+INPUTS = RANDOM.normal(size=(100, 8)).astype(np.float32)
+PARAMS = {"w": RANDOM.normal(size=(8, 3)).astype(np.float32)}
+LABELS = (INPUTS @ PARAMS["w"]).argmax(axis=1)
+
+
+def linear(params, batch):
+    return batch["inputs"] @ params["w"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "word"),
+    [
+        (np.where(LABELS > 0, 1, -1), "contain class -1, but the logits have 3 classes"),
+        (np.where(LABELS > 0, 0.9, 0.2), "hold 0.2|hold 0.9"),
+        (np.full(100, -5), "contain class -5"),
+        (np.where(np.arange(100) == 3, -100, LABELS), "contain class -100"),
+        (np.where(np.arange(100) == 3, np.nan, LABELS), "hold 1 values that are not finite"),
+        (np.array([f"class {i}" for i in LABELS]), "are <U7, such as 'class"),
+        (np.array([None] * 100, object), "are object"),
+        (LABELS + 1j, "are complex128"),
+        (LABELS + 1, "contain class 3"),
+    ],
+)
+def test_labels_that_are_no_classes_are_told(labels, word):
+    with pytest.raises(UserError, match="the targets of 'test'") as told:
+        bring(linear, PARAMS, {"test": (INPUTS, labels)})
+    assert "pass the number of each class, from 0 to 2" in str(told.value)
+    assert any(part in str(told.value) for part in word.split("|"))
+
+
+def test_whole_numbers_of_any_type_are_classes():
+    wanted = generalisation.held_out(bring(linear, PARAMS, {"test": (INPUTS, LABELS)}))[0].value
+    for labels in (LABELS.astype(np.float32), LABELS.astype(np.uint8), LABELS.tolist()):
+        assert generalisation.held_out(bring(linear, PARAMS, {"test": (INPUTS, labels)}))[0].value == wanted == 1.0
+    with pytest.raises(UserError, match=r"the inputs of 'test' are <U1: pass numbers"):
+        bring(linear, PARAMS, {"test": (np.array([["a"] * 8] * 100), LABELS)})
+
+
+def test_examples_in_which_nothing_is_asked_weigh_nothing():
+    """Half of the rows have no target: a model that is always right is right in all of the others, in every row of the page."""
+    inputs = RANDOM.integers(0, 5, (40, 12))
+    targets = np.where(np.arange(40)[:, None] % 2 == 0, -1, np.where(np.arange(12)[None, :] > 6, inputs, -1))
+
+    def copy(params, batch):
+        return params["sharp"] * jax.nn.one_hot(batch["inputs"], 5)
+
+    subject = bring(copy, {"sharp": jnp.full((), 20.0)}, {"train": (inputs, targets), "test": (inputs, targets)}, seconds=0.2)
+    rows = {row.name: row for row in examine(subject) if row.applies}
+    assert (rows["score"].value, rows["score"].n) == (1.0, 20)
+    assert rows["in_distribution"].value == rows["selective_accuracy"].value == 1.0
+    assert rows["train_test_gap"].value == 0.0 and rows["nll"].value < 1e-3 and rows["effective_context"].n == 20
+    with pytest.raises(UserError, match="all -1, so nothing is asked"):
+        bring(copy, {"sharp": jnp.ones(())}, {"test": (inputs, np.full((40, 12), -1))})
+
+
+def test_one_input_that_is_not_finite_breaks_no_row():
+    inputs = INPUTS.copy()
+    inputs[7, 3] = np.nan
+    rows = {row.name: row for row in examine(bring(linear, PARAMS, {"train": (inputs, LABELS), "test": (inputs, LABELS)}, seconds=0.2))}
+    assert not [row.name for row in rows.values() if row.crashed]
+    assert rows["score"].value == 0.99
+    for name in ("nll", "calibration_error"):
+        assert rows[name].reason == "the value is not finite: 1 of 100 values are not finite."
+    json.dumps([row.value for row in rows.values()], allow_nan=False)
+
+
+def test_pixels_of_any_scale_are_corrupted_alike():
+    """Grey levels 0 to 16 as bytes, as fractions, and normalized, in a task of any name."""
+    levels = RANDOM.integers(0, 17, (60, 8, 8, 1)).astype(np.uint8)
+    labels = (levels.mean(axis=(1, 2, 3)) > 8).astype(int)
+    scales = {
+        "bytes": (levels, {}),
+        "digits": (levels / 16.0, {}),
+        "normalized": ((levels / 16.0 - 0.5) / 0.3, {}),
+        "one negative": (np.where(np.arange(60)[:, None, None, None] == 3, np.minimum(levels, 15) / 16 - 0.01, levels / 16.0), {}),
+        "stated": (levels.astype(np.float32), {"bounds": (0, 16)}),
+    }
+    found = {}
+    for name, (images, more) in scales.items():
+
+        def apply(params, batch):
+            return jnp.stack(
+                [jnp.zeros(len(batch["inputs"])), params["a"] * (batch["inputs"].mean(axis=(1, 2, 3)) - params["at"])], axis=-1
+            )
+
+        params = {"a": jnp.float32(10 / images.std()), "at": jnp.float32(images.mean())}
+        rows = generalisation.corruptions(bring(apply, params, {"test": (images, labels)}, name=name, **more))
+        assert not [row for row in rows if row.crashed]
+        found[name] = {row.name: row.value for row in rows if row.applies}
+    for name in ("digits", "normalized", "stated"):
+        assert found[name] == pytest.approx(found["bytes"], abs=0.04), name
+    assert found["one negative"] == pytest.approx(found["bytes"], abs=0.1)
+    flat = bring(apply, params, {"test": (np.full((10, 8, 8, 1), 3.0), labels[:10])})
+    assert generalisation.corruptions(flat)[0].reason == "does not apply: all pixels are 3."
+
+
+@pytest.mark.parametrize(
+    ("slope", "noise", "words"),
+    [
+        (-0.1, 0.0, "it is still falling"),
+        (-0.0002, 0.0, "it has levelled off"),
+        (0.1, 0.0, "it is rising"),
+        (-0.14, 1.0, "whether it still falls is not clear"),
+    ],
+)
+def test_words_about_the_loss_follow_its_interval(slope, noise, words):
+    step = np.arange(10, 500, 10)
+    loss = 3 + slope * np.log2(step) + noise * np.random.default_rng(1).normal(size=len(step))
+    subject = bring(linear, PARAMS, {"test": (INPUTS, LABELS)})
+    object.__setattr__(subject, "history", [{"step": int(at), "loss": float(value)} for at, value in zip(step, loss, strict=True)])
+    (row,) = generalisation.learning_curve(subject)
+    assert words in row.meaning
