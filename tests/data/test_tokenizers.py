@@ -12,7 +12,21 @@ from hypothesis import strategies as st
 
 from assay.core.errors import UserError
 from assay.data import tokenizers
-from assay.data.tokenizers import FIRST, LIBRARY, MASK, PAD, SEPARATOR, SPECIALS, TRAINERS, UNKNOWN, restore, symbols, tokenizer, words_of
+from assay.data.tokenizers import (
+    FIRST,
+    LIBRARY,
+    MASK,
+    PAD,
+    SEPARATOR,
+    SPECIALS,
+    TRAINERS,
+    UNKNOWN,
+    restore,
+    symbols,
+    to_bytes,
+    tokenizer,
+    words_of,
+)
 
 TEXTS = ["the cat sat on the mat.", "The dog sat, too!", "这只猫坐在垫子上。", "naïve café 😀"]
 needs_library = pytest.mark.skipif(importlib.util.find_spec("tokenizers") is None, reason="the extra text is not installed")
@@ -185,3 +199,16 @@ def test_text_that_spells_a_special_token_is_text(name, tmp_path):
         ids = one.encode(text)
         assert not {one.pad, one.separator, one.mask, one.unknown} & set(ids)
         assert one.decode(ids).replace(" ", "") == text.lower().replace(" ", "") if name == "wordpiece" else one.decode(ids) == text
+
+
+@pytest.mark.parametrize("name", ["bytes", "characters", pytest.param("bpe", marks=needs_library)])
+def test_bytes_of_parts_add_up_to_those_of_the_text(name):
+    """A window that ends inside a character would otherwise count U+FFFD, three bytes, for each of its parts."""
+    text = "".join(chr(0x4E00 + i) for i in range(300)) + " plain, naïve and \U0001f600" + ("" if name == "bpe" else "\ud800")
+    made = tokenizer(name, ["an other text, in plain letters; naïve"], 300)
+    ids = made.encode(text)
+    assert made.count_bytes(ids) == len(to_bytes(text))
+    for width in (1, 7, 16, 256):
+        assert sum(made.count_bytes(ids[i : i + width]) for i in range(0, len(ids), width)) == len(to_bytes(text))
+    assert made.count_bytes([made.pad, made.mask, made.separator]) == 0
+    assert restore(json.loads(json.dumps(made.saved))).count_bytes(ids) == len(to_bytes(text))

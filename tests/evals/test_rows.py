@@ -12,7 +12,7 @@ from assay.core.means import mean_interval, shares_interval, units_of
 from assay.core.stats import bootstrap, over_seeds, wilson
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.evals.evaluate import EvaluateConfig, evaluate, make_answer
-from assay.evals.rows import RESAMPLES, mean_rows, rows, value_of
+from assay.evals.rows import RESAMPLES, at_chance, mean_rows, rows, value_of
 from assay.evals.score import expected_calibration_error, f1_macro
 from assay.models.model import Model, Output
 from assay.tasks.table import TASKS, build
@@ -175,3 +175,26 @@ def test_seeds_that_learned_are_counted(measured):
     assert mean["learned"] == 2, "the second seed's interval holds the majority's score"
     (errors,) = mean_rows(seeded({**row, "metric": "mse", "baselines": {"constant": 0.5}}, [0.1, 0.6]))
     assert errors["learned"] == 1 and "learned" not in mean_rows(seeded({**row, "baselines": {}}, [0.1, 0.6]))[0]
+
+
+def test_a_constant_answer_and_a_score_at_chance_are_told(measured):
+    task, _, lines = measured
+    constant = [{**line, "prediction": lines[0]["prediction"]} for line in lines]
+    (row, *_) = rows(constant, task, "test", LABELS, by_length=False)
+    assert row["constant"] == 1.0 and "constant" not in rows(constant[:19], task, "test", LABELS, by_length=False)[0]
+    best = max(row["baselines"].values())
+    (near, *_) = (at_chance({**row, "value": value}) for value in (best + 0.049,))
+    assert near and not at_chance({**row, "value": best + 0.051}) and not at_chance({**row, "value": None})
+    assert not at_chance({**row, "metric": "nll", "unit": "nats"}) and not at_chance({**row, "baselines": {}})
+    seeds = [{**row, "seed": seed, "value": value} for seed, value in enumerate((best, best + 0.2))]
+    assert "at_chance" not in mean_rows(seeds)[0] and mean_rows(seeds)[0]["constant"] == 1.0
+    assert mean_rows([seeds[0], {**seeds[0], "seed": 1, "constant": None}])[0].get("constant") is None
+
+
+def test_values_that_are_not_finite_are_counted(measured):
+    task, _, lines = measured
+    broken = [{**line, "scores": {**line["scores"], "nll": np.nan}} if i < 3 else line for i, line in enumerate(lines)]
+    found = {row["metric"]: row for row in rows(broken, task, "test", LABELS, by_length=False)}
+    assert found["nll"]["value"] is None and found["nll"]["interval"] is None and found["accuracy"]["value"] is not None
+    assert found["nll"]["caution"] == f"3 of {len(lines):,} values are not finite ({3 / len(lines):.1%})"
+    assert mean_rows([{**found["nll"], "seed": seed} for seed in (0, 1)]) == []

@@ -37,7 +37,8 @@ ALIASES = (("<pad>", "[PAD]"), ("<unk>", "[UNK]"), ("<mask>", "[MASK]"), ("<sep>
 @dataclass(frozen=True)
 class Tokenizer:
     """A tokenizer. `encode` never adds special tokens; `decode` accepts any ids below `size`; `saved` is the JSON data that `restore`
-    needs.
+    needs. `bytes_of` counts the bytes of the text that tokens stand for, also where a character is cut between two of them, so that the
+    counts of the parts of a text add up to its size; without it, they are counted in the decoded text.
     """
 
     name: str
@@ -49,6 +50,11 @@ class Tokenizer:
     unknown: int = UNKNOWN
     mask: int = MASK
     separator: int = SEPARATOR
+    bytes_of: Callable[[Sequence[int]], int] | None = None
+
+    def count_bytes(self, ids: Sequence[int]) -> int:
+        """Returns the number of bytes of the text that tokens stand for."""
+        return len(to_bytes(self.decode(ids))) if self.bytes_of is None else self.bytes_of(ids)
 
     def ordinary(self) -> np.ndarray:
         """Returns the ids that represent text, int32: masking may hide them or use them as replacements."""
@@ -120,7 +126,10 @@ def _bytes(saved: Mapping[str, Any]) -> Tokenizer:
     def decode(ids: Sequence[int]) -> str:
         return from_bytes(bytes(int(i) - FIRST for i in ids if i >= FIRST))
 
-    return Tokenizer("bytes", FIRST + 256, encode, decode, saved)
+    def count(ids: Sequence[int]) -> int:
+        return sum(i >= FIRST for i in ids)
+
+    return Tokenizer("bytes", FIRST + 256, encode, decode, saved, bytes_of=count)
 
 
 def _learn_characters(texts: Iterable[str], size: int) -> dict[str, Any]:
@@ -154,7 +163,12 @@ def _characters(saved: Mapping[str, Any]) -> Tokenizer:
                 run.clear()
         return "".join(parts) + from_bytes(bytes(run))
 
-    return Tokenizer("characters", first + len(characters), encode, decode, saved)
+    sizes = [0] * FIRST + [1] * 256 + [len(to_bytes(character)) for character in characters]
+
+    def count(ids: Sequence[int]) -> int:
+        return sum(sizes[i] for i in ids)
+
+    return Tokenizer("characters", first + len(characters), encode, decode, saved, bytes_of=count)
 
 
 # -- words ------------------------------------------------------------------------------------------------------------------
@@ -264,7 +278,17 @@ def _library(saved: Mapping[str, Any]) -> Tokenizer:
     def decode(tokens: Sequence[int]) -> str:
         return model.decode([int(token) for token in tokens], skip_special_tokens=True)
 
-    return Tokenizer(saved["name"], model.get_vocab_size(with_added_tokens=True), encode, decode, saved, *special)
+    pad, unknown_, mask, separator = special
+    size = model.get_vocab_size(with_added_tokens=True)
+    if (json.loads(saved["json"]).get("decoder") or {}).get("type") != "ByteLevel":
+        return Tokenizer(saved["name"], size, encode, decode, saved, pad, unknown_, mask, separator)
+    added = set(model.get_added_tokens_decoder())
+    sizes = [0 if i in added else len(model.id_to_token(i) or "") for i in range(size)]  # each character of a token stands for a byte
+
+    def count(ids: Sequence[int]) -> int:
+        return sum(sizes[i] for i in ids)
+
+    return Tokenizer(saved["name"], size, encode, decode, saved, pad, unknown_, mask, separator, count)
 
 
 def _plain(text: str) -> str:

@@ -25,6 +25,8 @@ SAME = ("experiment", "task", "model", "treatment", "split", "metric")  # keys s
 BOUNDS = {"fraction": (0.0, 1.0), "BLEU": (0.0, 100.0)}  # range of a unit's values
 STUDENT = "value: mean over seeds; interval: Student t 95 % over seeds"
 RANGE = "value: mean over seeds; interval: from the lowest to the highest end of the seeds' own intervals"
+CONSTANT, FEW = 0.99, 20  # share of one answer above which it counts as constant, and the fewest examples that show it
+NEAR = 0.05  # of a baseline
 SEEDS = 10  # seeds from which there is a t interval: four of five trainings may succeed, and few seeds do not show it
 RESAMPLES = 1000
 MOST_LENGTHS = 64  # bounded splits with up to this many lengths are also reported by length: SCAN's, but not those of a book
@@ -73,8 +75,27 @@ def rows(records: Sequence[Mapping[str, Any]], task: Task, split: str, labels: M
         }
         if note:
             row["note"] = note
+        if constant := constant_share(records):
+            row["constant"] = constant
+        if at_chance(row):
+            row["at_chance"] = True
         found.append(row)
     return found
+
+
+def constant_share(records: Sequence[Mapping[str, Any]]) -> float | None:
+    """Returns the share of the commonest answer if it is above CONSTANT: the model answers without reading. None otherwise."""
+    if len(records) < FEW:
+        return None
+    ((_, most),) = Counter(str(record["prediction"]) for record in records).most_common(1)
+    return most / len(records) if most > CONSTANT * len(records) else None
+
+
+def at_chance(row: Mapping[str, Any]) -> bool:
+    """Returns True if an accuracy is within NEAR of the best baseline that needs no input: it then says nothing about the model."""
+    known = [row["baselines"][name] for name in ("chance", "majority") if row["baselines"].get(name) is not None]
+    accuracy = row["metric"] not in LOWER_IS_BETTER and row["unit"] == "fraction"
+    return bool(known) and accuracy and row["value"] is not None and row["value"] <= max(known) + NEAR
 
 
 def _is_for(cell: Published, labels: Mapping[str, Any]) -> bool:
@@ -96,12 +117,16 @@ def mean_rows(every: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         values = [row["value"] for row in group]
         if any(value is None for value in values):  # a mean of what is left would be one of other seeds
             continue
-        mean = {key: value for key, value in group[0].items() if key != "caution"}
+        mean = {key: value for key, value in group[0].items() if key not in ("caution", "constant", "at_chance")}
         mean |= {"value": float(np.mean(values)), "n": min(row["n"] for row in group), "seed": [row["seed"] for row in group]}
         mean |= {"interval": _over_seeds(group), "interval_method": STUDENT if len(group) >= SEEDS else RANGE}
         learned = [one for one in map(_learned, group) if one is not None]
         if len(learned) == len(group):
             mean["learned"] = sum(learned)
+        if all(row.get("constant") for row in group):
+            mean["constant"] = min(row["constant"] for row in group)
+        if at_chance(mean):
+            mean["at_chance"] = True
         mean["best"] = min(values) if group[0]["metric"] in LOWER_IS_BETTER else max(values)
         mean["steps"] = max(row["steps"] for row in group)  # with early stopping, seeds take different numbers of steps
         if "seen_in_training" in mean:

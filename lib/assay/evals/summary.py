@@ -1,7 +1,7 @@
 """Metrics of a whole split that are not a mean over examples, such as macro F1, computed from the records of its predictions.
 
 A record's `scores` hold the inputs: `accuracy` and `confidence` for calibration; `nll`, the mean nats per token, and `tokens` for
-perplexity. The bytes of a text are those of its `target`.
+perplexity. The bytes of a text are counted by its tokens (`bytes`), or in runs of older versions in its `target`.
 """
 
 import math
@@ -46,7 +46,7 @@ def _tokens(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
 
 def _bytes(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
     nats, _ = _tokens(records)
-    return nats, np.array([_size(record["target"]) for record in records])
+    return nats, np.array([record["bytes"] if "bytes" in record else _size(record["target"]) for record in records])
 
 
 def _size(text: str) -> int:

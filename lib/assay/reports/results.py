@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from assay.evals.rows import SAME, mean_rows
-from assay.reports.table import DASH, format_learned, format_n, format_seed, format_value
+from assay.evals.rows import SAME, at_chance, mean_rows
+from assay.reports.table import DASH, format_flags, format_learned, format_n, format_seed, format_value
 
 Row = Mapping[str, Any]
 
@@ -59,8 +59,10 @@ def tables(folder: Path, planned: Sequence[tuple[str, str]] = (), beside: Path =
 
 def averaged(rows: Sequence[Row]) -> list[Row]:
     """Returns the rows of single seeds and their means as this version makes them, in place of the means of the version that wrote them."""
-    means = {_same(row): row for row in mean_rows([row for row in rows if isinstance(row["seed"], int)])}
-    return [row if isinstance(row["seed"], int) else means.get(_same(row), row) for row in rows]
+    single = [{**row, "at_chance": True} if at_chance(row) else row for row in rows if isinstance(row["seed"], int)]
+    means = {_same(row): row for row in mean_rows(single)}
+    own = iter(single)
+    return [next(own) if isinstance(row["seed"], int) else means.get(_same(row), row) for row in rows]
 
 
 def lines(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
@@ -112,7 +114,8 @@ def tested(row: Row, seeds: Sequence[Row] = ()) -> str:
     best = f"best {_plain(row, row['best'])}" if row.get("best") is not None else ""
     if seeds:
         best = f"each {', '.join(_plain(one, one['value']).removesuffix(' %') for one in seeds)}"
-    told = "; ".join(part for part in (ends, best, format_learned(row), format_n(row)) if part)
+    flags = [flag.partition(":")[0] for flag in format_flags(row)]
+    told = "; ".join(part for part in (ends, best, format_learned(row), *flags, format_n(row)) if part)
     return f"{row['split']}: **{value(row)}** ({told})"
 
 

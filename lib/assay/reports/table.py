@@ -125,6 +125,12 @@ def format_learned(row: Mapping) -> str:
     return "" if row.get("learned") is None else f"{row['learned']} of {len(row['seed'])} learned"
 
 
+def format_flags(row: Mapping) -> list[str]:
+    """Formats what makes a score uninformative: `constant answer (99.9 % of the examples)`, `at chance`."""
+    constant = [f"constant answer ({100 * row['constant']:.1f} % of the examples)"] if row.get("constant") else []
+    return [*constant, *(["at chance: within 5 points of a baseline that needs no input"] if row.get("at_chance") else [])]
+
+
 def _row_facts(row: Mapping) -> tuple[tuple[str, str], ...]:
     treatment = str(row["treatment"] or "none")
     steps = "not trained" if row["steps"] is None else f"{row['steps']:,}"
@@ -137,6 +143,7 @@ def _line(row: Mapping, footnotes: dict[str, str], show_method: bool) -> Line:
     interval = DASH if not row["interval"] else _span(*(format_value(end, unit, metric, plain=True) for end in row["interval"]))
     published = tuple(_published(cell, unit, metric, footnotes) for cell in row.get("published") or [] if cell["tag"] != "MEM")
     notes = [row[key] for key in ("note", "caution") if row.get(key)]
+    notes += format_flags(row)
     if row.get("seen_in_training") is not None:
         notes.append(f"{format_value(row['seen_in_training'], 'fraction')} of the inputs of this split also occurred in training.")
     if show_method and row["interval"] and row.get("interval_method"):

@@ -141,8 +141,12 @@ def _source(split: str, rows: language.Windows, tokens: Tokenizer, files: Sequen
 
     def describe(examples: Examples, i: int) -> dict[str, Any]:
         end = int(examples.input_length[i])
-        asked = examples.target[i, end - int(examples.target_length[i]) : end]
-        return {"input": tokens.decode(examples.input[i, :end].tolist()), "target": tokens.decode(asked.tolist())}
+        asked = examples.target[i, end - int(examples.target_length[i]) : end].tolist()
+        return {
+            "input": tokens.decode(examples.input[i, :end].tolist()),
+            "target": tokens.decode(asked),
+            "bytes": tokens.count_bytes(asked),
+        }
 
     return in_memory(split, examples, describe, files)
 
