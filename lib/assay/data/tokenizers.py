@@ -278,17 +278,17 @@ def _library(saved: Mapping[str, Any]) -> Tokenizer:
     def decode(tokens: Sequence[int]) -> str:
         return model.decode([int(token) for token in tokens], skip_special_tokens=True)
 
-    pad, unknown_, mask, separator = special
+    pad, unseen, mask, separator = special
     size = model.get_vocab_size(with_added_tokens=True)
     if (json.loads(saved["json"]).get("decoder") or {}).get("type") != "ByteLevel":
-        return Tokenizer(saved["name"], size, encode, decode, saved, pad, unknown_, mask, separator)
+        return Tokenizer(saved["name"], size, encode, decode, saved, pad, unseen, mask, separator)
     added = set(model.get_added_tokens_decoder())
     sizes = [0 if i in added else len(model.id_to_token(i) or "") for i in range(size)]  # each character of a token stands for a byte
 
     def count(ids: Sequence[int]) -> int:
         return sum(sizes[i] for i in ids)
 
-    return Tokenizer(saved["name"], size, encode, decode, saved, pad, unknown_, mask, separator, count)
+    return Tokenizer(saved["name"], size, encode, decode, saved, pad, unseen, mask, separator, count)
 
 
 def _plain(text: str) -> str:

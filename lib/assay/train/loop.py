@@ -6,7 +6,7 @@ The metrics of one call are fetched while the next one runs; otherwise nothing i
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from assay.config.schema import to_dict
 from assay.core import secret
 from assay.core.errors import Terminated, UserError
+from assay.core.lock import locked
 from assay.core.tree import count
 from assay.data.ahead import Call, ahead
 from assay.dist import launch
@@ -82,19 +83,20 @@ def run(
         secret.check(folder.secret, found, begun=folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()))
     free = (*FREE, "train.steps") if made.settings.optimizer.schedule in ENDLESS else FREE
     folder.check(full, free)
-    if from_step is not None:
-        rewind((folder.checkpoints, folder.best), folder.set_aside, from_step)
 
     def claim() -> None:
         folder.claim(full)
         if found is not None and not folder.secret.exists():
             folder.write_json(folder.secret, secret.fingerprint(found))
 
-    state = train(made, folder, mesh, labels, quiet, claim=claim, profile=profile)
-    labels = labels._replace(steps=int(state.step))  # fewer than requested if training stopped early
-    with launch.among_others():
-        results = folder.write_results(measure(made, folder, final_params(state, made.treatment)["model"], mesh, labels, quiet))
-        launch.together("results")
+    with locked(folder.path) if jax.process_count() == 1 else nullcontext():
+        if from_step is not None:
+            rewind((folder.checkpoints, folder.best), folder.set_aside, from_step)
+        state = train(made, folder, mesh, labels, quiet, claim=claim, profile=profile)
+        labels = labels._replace(steps=int(state.step))  # fewer than requested if training stopped early
+        with launch.among_others():
+            results = folder.write_results(measure(made, folder, final_params(state, made.treatment)["model"], mesh, labels, quiet))
+            launch.together("results")
     return results
 
 
