@@ -18,6 +18,7 @@ import pytest
 from assay.config.files import load
 from assay.config.overrides import override
 from assay.core.errors import Terminated, UserError
+from assay.core.lock import locked
 from assay.dist.mesh import make_mesh
 from assay.train import loop
 from assay.train.checkpoint import Checkpointer
@@ -263,3 +264,11 @@ def test_a_signal_during_evaluation_corrupts_nothing(unbroken, tmp_path):
 if __name__ == "__main__":
     same = rebuild(sys.argv[1])
     print(json.dumps([started(Path(folder), same) for folder in sys.argv[1:]]))
+
+
+def test_a_folder_that_another_process_writes_to_is_left_alone(tiny, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with locked(folder), pytest.raises(UserError, match=r"another process .* is writing to .*Wait until it has ended"):
+        loop.run(tiny("lstm"), str(folder), [])
+    assert list(folder.iterdir()) == []
