@@ -138,3 +138,5 @@ def test_what_is_no_number_is_refused(tmp_path):
         export({"key": jax.random.key(0)}, tmp_path)
     with pytest.raises(ValueError, match="two parameters have the path"):
         export({"a/b": jnp.ones(1), "a": {"b": jnp.ones(1)}}, tmp_path)
+    with pytest.raises(ValueError, match="'a/b' would lie inside 'a', which is a parameter itself"):  # it would save, and not load
+        export({"a": jnp.ones(1), "a/b": jnp.ones(1)}, tmp_path)

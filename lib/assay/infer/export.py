@@ -127,6 +127,11 @@ def _named(params: PyTree) -> dict[str, Any]:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
             raise ValueError(f"{path} is a {leaf.dtype}, which is not an array of numbers")
         found[path] = leaf
+    for path in found:
+        parts = path.split("/")
+        inside = next((whole for n in range(1, len(parts)) if (whole := "/".join(parts[:n])) in found), None)
+        if inside is not None:
+            raise ValueError(f"{path!r} would lie inside {inside!r}, which is a parameter itself: rename one of them")
     return found
 
 

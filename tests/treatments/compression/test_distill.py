@@ -96,6 +96,20 @@ def test_a_token_that_does_not_count_teaches_nothing():
     assert abs(float(counted - base)) > 1e-3
 
 
+def test_a_class_that_the_teacher_rules_out_adds_nothing():
+    """0 log 0 is 0, and the gradient is finite: such a class has probability 0, whatever the student says."""
+    said = jax.nn.log_softmax(jnp.array([[1.0, 2.0, -jnp.inf]]))
+    batch = {"weight": jnp.ones(1)}
+
+    def loss(logits):
+        return divergence(logits, (said, None), 2.0, batch)
+
+    ours = jnp.array([[0.0, 1.0, -2.0]])
+    p, q = np.exp(np.asarray(said[0, :2], np.float64)), np.asarray(jax.nn.softmax(ours / 2.0)[0, :2], np.float64)
+    np.testing.assert_allclose(loss(ours), 4 * (p * np.log(p / q)).sum(), rtol=1e-5)
+    assert np.isfinite(jax.grad(loss)(ours)).all()
+
+
 def test_a_student_that_is_its_teacher_has_no_soft_loss(teachers):
     specs = [f"inherit:from={teachers / 'lstm'}", f"distill:from={teachers / 'lstm'},T=3,hard=0.25"]
     made = assemble(config_of(f"{PARITY}:lstm,tiny", specs), treatments(specs))

@@ -11,9 +11,12 @@ from typing import Any
 
 import jax
 
+HIDDEN = ("pallas_call", "ffi_call", "pure_callback", "io_callback", "custom_call")
+
 
 def flops(function: Callable[..., Any], *arguments: Any) -> int:
-    """Counts the operations of one call on arrays or shapes. Raises ValueError for a loop whose length depends on data."""
+    """Counts the operations of one call on arrays or shapes. Raises ValueError where they are not known: for a loop whose length depends on
+    data, and for kernels and calls whose work JAX does not see."""
     return by_kind(function, *arguments).total()
 
 
@@ -42,6 +45,10 @@ def _equation(equation: Any) -> Counter[str]:
         window = math.prod(kernel[i] for i in numbers.rhs_spec[2:])
         dilation = math.prod(params["lhs_dilation"])  # zeros between inputs (gradient of a strided convolution) cost no operations
         return Counter({"convolutions": 2 * math.prod(equation.outvars[0].aval.shape) * inputs * window // dilation})
+    if name.startswith("ragged_dot"):
+        return Counter({"products": _ragged(equation)})
+    if name in HIDDEN:
+        raise ValueError(f"the operations of {name} are not known")
     if name == "scan":
         return Counter({kind: params["length"] * count for kind, count in _of(params["jaxpr"].jaxpr).items()})
     if name == "while":
@@ -51,6 +58,15 @@ def _equation(equation: Any) -> Counter[str]:
     if name == "cond":
         return max((_of(branch.jaxpr) for branch in params["branches"]), key=Counter.total)
     return sum((_of(getattr(inner, "jaxpr", inner)) for value in params.values() for inner in _jaxprs(value)), Counter())
+
+
+def _ragged(equation: Any) -> int:
+    """Counts a product with several matrices, of which each row reads one (experts), or whose sum is cut into parts."""
+    left, right = (variable.aval.shape for variable in equation.invars[:2])
+    numbers = equation.params["ragged_dot_dimension_numbers"]
+    (_, contracted), (_, batched) = numbers.dot_dimension_numbers
+    shared = {*contracted, *batched, *numbers.rhs_group_dimensions}
+    return 2 * math.prod(left) * math.prod(size for i, size in enumerate(right) if i not in shared)
 
 
 def _jaxprs(value: Any) -> list[Any]:

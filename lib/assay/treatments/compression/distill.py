@@ -167,7 +167,8 @@ def divergence(logits: jax.Array, said: tuple[jax.Array, jax.Array | None], temp
     if classes is not None:
         ours, theirs = jnp.take_along_axis(ours, classes, axis=-1), jax.nn.log_softmax(theirs, axis=-1)
     theirs = jax.lax.stop_gradient(theirs)
-    each = (jnp.exp(theirs) * (theirs - ours)).sum(axis=-1)
+    excluded = jnp.isneginf(theirs)  # a class that the teacher rules out, such as a masked token: 0 log 0 is 0
+    each = (jnp.exp(theirs) * jnp.where(excluded, 0.0, jnp.where(excluded, 0.0, theirs) - ours)).sum(axis=-1)
     weights = row_weights(batch, logits)
     return temperature**2 * (each * weights).sum() / jnp.maximum(weights.sum(), 1e-9)
 
