@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from assay.core.number import apart
 from assay.diagnostics.measurement import POINT, Measurement
 
 MEMORIZED, ANEW = 4.0, 2.0  # multiples of the run's steps: to undo memorization, and to learn another answer format
@@ -175,7 +176,7 @@ def not_learnt(rows: Rows, facts: Facts) -> Found | None:
     missing = 1 - _value(inside)
     return Found(
         SHORT * missing,
-        f"the score is only {100 * _value(above):.1f} percentage points above the best baseline",
+        f"the score is {apart(_value(above), 'fraction', 'above', 'below')} the best baseline",
         "reasoning/in_distribution",
         "higher",
         inside.unit,
