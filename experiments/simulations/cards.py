@@ -8,13 +8,13 @@ import numpy as np
 
 from assay.core.stats import mcnemar
 from assay.diagnostics.measurement import HIGHER, LOWER, NATS, POINT, Measurement, sample
-from assay.verdicts.verdict import BETTER, LEVEL, SAME, WORSE, Pair, Verdict, judge
+from assay.verdicts.verdict import BETTER, LEVEL, SAME, WORSE, Pair, judge
 
 SIZES = (20, 50, 128, 200, 512, 899, 3680)
 GAINS = (0.0, 0.005, 0.015, 0.02, 0.05)
 DISCORDANT = (0.04, 0.06, 0.1)
 MOST_ROWS = 899  # examples up to which a card has all rows: swaps of 3,680 take minutes
-KEYS = ("any", "called", "same", "same_any")
+KEYS = ("any", "called", "same")
 
 Columns = Mapping[str, np.ndarray]
 
@@ -73,12 +73,7 @@ def cards(n: int, gain: float, discordant: float, kind: str, many: int, resample
         counts["any"] += any(one.verdict in (BETTER, WORSE) for one in found)
         counts["called"] += primary.verdict == (BETTER if gain > 0 else WORSE)
         counts["same"] += primary.verdict == SAME
-        counts["same_any"] += any(_is_same(one) for one in found)
     return {"n": n, "gain": gain, "discordant": discordant, "kind": kind, "cards": many, **{key: counts[key] for key in KEYS}}
-
-
-def _is_same(one: Verdict) -> bool:
-    return one.verdict == SAME
 
 
 def card_tasks(many: int) -> list[tuple[Callable[..., dict[str, Any]], tuple]]:
