@@ -18,7 +18,7 @@ from absl import flags
 from assay.cli.command import launch
 from assay.core.errors import UserError, unknown
 from assay.train.workdir import environment, write_text
-from assay.verdicts.claims import change, recovered, times
+from assay.verdicts.claims import change, effect, recovered, times
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder for all runs.")
 ONLY = flags.DEFINE_string("only", "", "Subject to run: digits, passages or scan; empty: all.")
@@ -61,13 +61,19 @@ COMMANDS = {  # folder -> the command that creates it
 }
 
 
+def trained(after: Path) -> bool:
+    """Returns True if the stages of the runs in `after` train, and so have controls."""
+    return any(path.is_dir() for path in after.glob("seed_*/stages/*_control"))
+
+
 def bought(about: str, before: Path, after: Path, points: float | None, smaller: float | None, fast: float | None) -> list[dict]:
     """Returns the changes from the runs in `before` to those in `after`: score in points, size on disk and speed.
 
-    Each comes with its threshold, `bar`, or None.
+    Each comes with its threshold, `bar`, or None. Where the treatment trains, the score is also compared with that of its control.
     """
     found = (
         ("points", points, change(before, after)),
+        *((("points, from the control", None, effect(after)),) if trained(after) else ()),
         ("times smaller", smaller, times(after, "smaller")),
         ("times as fast, batches of 64", fast, times(after, "fast")),
         ("times as fast, one example", None, times(after, "quick")),
@@ -96,6 +102,10 @@ def claims(root: Path, subject: str) -> list[dict]:
             {"claim": "digits: 80 % of the weights pruned, points, lower end", "bar": -1.5, "held": some["interval"][0] >= -1.5, **some},
             {"claim": "digits: 90 % of the weights pruned, points", "bar": None, "held": None, **more},
             {"claim": "digits: 90 % of the weights pruned little by little, points", "bar": None, "held": None, **ramp},
+            *(
+                {"claim": f"digits: {what}, points, from the control", "bar": None, "held": None, **effect(root / f"digits_prune{name}")}
+                for name, what in (("80", "80 % pruned"), ("90", "90 % pruned"), ("90_ramp", "90 % pruned little by little"))
+            ),
             *bought("digits: distil, prune, int8", root / "digits_wide/wide", root / "digits_pipeline", -1.0, 10.0, 2.0),
         ]
     wide = root / "scan/wide"

@@ -19,9 +19,11 @@ from assay.core.tree import count, paths
 from assay.infer.export import exported_bytes
 from assay.reports.terminal.stages import print_stages
 from assay.treatments.pipeline.load import load, rebuild
-from assay.treatments.pipeline.stages import plan
+from assay.treatments.pipeline.stages import plan, plan_controls
+from assay.verdicts.control import Control, control_of
 
 DIGITS = "experiments/vision/cnn_digits.py"
+ALONE = "--control=False"  # what these tests show needs no second training
 TEACHER = [f"--config={DIGITS}:cnn,tiny", "--config.evaluate.splits=valid", "--config.train.steps=24", "--config.checkpoint.every=8"]
 PIPELINE = ["--treat=distill:student=small,T=2,steps=16", "--treat=prune:channels=0.5,steps=8", "--treat=quantize:int8"]
 
@@ -56,7 +58,7 @@ def test_a_pipeline_is_a_run_a_stage(small, teacher):
     """Each stage can be opened alone, and has what was done before it."""
     folders = [teacher, small / "stages" / "1_distill", small / "stages" / "2_prune", small]
     models = [load(folder) for folder in folders]
-    assert [folder.name for folder in sorted((small / "stages").iterdir())] == ["1_distill", "2_prune"]
+    assert [folder.name for folder in sorted((small / "stages").iterdir())] == ["1_control", "1_distill", "2_control", "2_prune"]
     assert [rebuild(folder).settings.train.steps for folder in folders] == [24, 16, 8, 0]
     filters = [models[i][0].settings.filters for i in range(3)]
     assert filters == [(4, 8), (2, 4), (1, 2)]
@@ -89,6 +91,46 @@ def test_the_stages_are_measured_alike(small, teacher):
     assert "<svg" in (small / "pareto.svg").read_text()
 
 
+def test_a_control_trains_as_long_without_the_treatments(small):
+    """The student alone, then the student alone again; rounding trains nothing, and has the control of the stage before it."""
+    rows = json.loads((small / "stages.json").read_text())["rows"]
+    assert [row["updates"] for row in rows] == [0, 16, 24, 24]
+    assert [row["control"] and row["control"]["workdir"] for row in rows] == [
+        None,
+        "stages/1_control",
+        "stages/2_control",
+        "stages/2_control",
+    ]
+    for row, stage in zip(rows[1:3], ("1_distill", "2_prune"), strict=True):
+        control = small / row["control"]["workdir"]
+        ours, theirs = rebuild(small / "stages" / stage).settings, rebuild(control).settings
+        assert (ours.train.steps, ours.optimizer, ours.seed) == (theirs.train.steps, theirs.optimizer, theirs.seed)
+        records = [json.loads(line) for line in (control / "predictions" / "valid.jsonl").read_text().splitlines()]
+        np.testing.assert_allclose(row["control"]["score"], np.mean([record["scores"]["accuracy"] for record in records]))
+        np.testing.assert_allclose(row["control"]["difference"], row["score"] - row["control"]["score"], atol=1e-9)
+    told = [json.loads((small / "stages" / f"{i}_control" / "config.json").read_text())["treatments"] for i in (1, 2)]
+    assert told[1][0] == f"inherit:from={small}/stages/1_control" and "distill" not in str(told) and "prune" not in str(told)
+
+
+def test_a_treatment_that_does_nothing_has_no_effect(verb, teacher, tmp_path):
+    """It trains 16 updates more and scores higher, and so does its control."""
+    out = tmp_path / "out"
+    command = ("treat", f"--from={teacher}", "--treat=l2:weight=1e-9,steps=16,rate=0.01", f"--workdir={out}", "--seconds=0.3")
+    done = verb(*command)
+    assert done.code == 0, done.err
+    start, treated, control = states(teacher), states(out), states(out / "stages/1_control")
+    for path, leaf in control.items():
+        np.testing.assert_allclose(treated[path], leaf, atol=1e-4)
+    assert max(np.abs(leaf - start[path]).max() for path, leaf in control.items()) > 0.05, "both were trained further"
+    row = json.loads((out / "stages.json").read_text())["rows"][1]
+    assert row["control"]["difference"] == 0 and row["control"]["p_value"] == 1
+    assert control_of(out, teacher) == Control(str(out / "stages/1_control"), 16, "")
+    assert control_of(out, out) is None and control_of(teacher, teacher) is None
+    shutil.rmtree(out / "stages")
+    found = control_of(out, teacher)
+    assert found is not None and (found.workdir, found.updates) == ("", 16) and "removed" in found.why
+
+
 def test_a_stage_answers_as_its_parameters_say(small):
     """The quantised stage is the pruned one with rounded weights: nothing else was changed, nor trained."""
     before, after = load(small / "stages" / "2_prune"), load(small)
@@ -109,7 +151,7 @@ def test_a_killed_pipeline_goes_on_to_the_same_bits(small, teacher, tmp_path):
     """Killed in the first stage, and again in a later one."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "lib")])}
     folder = tmp_path / "small"
-    command = [sys.executable, "-m", "experiments.treat", f"--from={teacher}", *PIPELINE, f"--workdir={folder}", "--seconds=0.3"]
+    command = [sys.executable, "-m", "experiments.treat", f"--from={teacher}", *PIPELINE, ALONE, f"--workdir={folder}", "--seconds=0.3"]
     for sign in (folder / "stages" / "1_distill" / "checkpoints" / "8", folder / "stages" / "2_prune" / "config.json"):
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.time() + 120
@@ -139,7 +181,14 @@ def test_a_student_may_be_of_another_file_or_the_model_itself(verb, teacher, tmp
     other = "--treat=distill:student=experiments/vision/resnet_digits.py:tiny,steps=2"
     itself = "--treat=distill:student=itself,steps=4"
     done = verb(
-        "treat", f"--from={teacher}", other, "--treat=prune:sparsity=0.5,steps=0", itself, f"--workdir={tmp_path}/out", "--seconds=0.3"
+        "treat",
+        f"--from={teacher}",
+        other,
+        "--treat=prune:sparsity=0.5,steps=0",
+        itself,
+        ALONE,
+        f"--workdir={tmp_path}/out",
+        "--seconds=0.3",
     )
     assert done.code == 0, done.err
     kinds = [rebuild(tmp_path / "out" / part).settings.model["name"] for part in ("stages/1_distill", "stages/2_prune", ".")]
@@ -158,7 +207,7 @@ def test_lora_is_merged_and_cut(verb, tmp_path):
     arguments = ["--config=experiments/reason/parity.py:transformer,tiny", "--config.evaluate.splits=iid", "--config.train.steps=8"]
     assert verb("main", *arguments, f"--workdir={run}").code == 0
     stages = ["--treat=lora:rank=2,steps=4", "--treat=merge", "--treat=prune:units=0.5,steps=4"]
-    done = verb("treat", f"--from={run}", *stages, f"--workdir={tmp_path}/out", "--seconds=0.3")
+    done = verb("treat", f"--from={run}", *stages, ALONE, f"--workdir={tmp_path}/out", "--seconds=0.3")
     assert done.code == 0, done.err
     adapted, merged, cut = (load(tmp_path / "out" / part) for part in ("stages/1_lora", "stages/2_merge", "."))
     task = merged[2]
@@ -176,7 +225,7 @@ def states(folder: Path) -> dict[str, np.ndarray]:
 def test_zeros_are_rounded_and_adapted(verb, teacher, tmp_path):
     """A mask stays whatever is done to its matrix afterwards."""
     stages = ["--treat=prune:sparsity=0.6,steps=4", "--treat=quantize:nf4", "--treat=lora:rank=1,steps=2"]
-    done = verb("treat", f"--from={teacher}", *stages, f"--workdir={tmp_path}/out", "--seconds=0.3")
+    done = verb("treat", f"--from={teacher}", *stages, ALONE, f"--workdir={tmp_path}/out", "--seconds=0.3")
     assert done.code == 0, done.err
     rows = {row["name"]: row for row in json.loads((tmp_path / "out" / "stages.json").read_text())["rows"]}
     pruned, rounded = states(tmp_path / "out/stages/1_prune"), states(tmp_path / "out/stages/2_quantize")
@@ -189,7 +238,7 @@ def test_zeros_are_rounded_and_adapted(verb, teacher, tmp_path):
 
 def test_training_with_rounding_and_then_rounding(verb, teacher, tmp_path):
     stages = ["--treat=quantize:int4,train=True,steps=4", "--treat=quantize:int4"]
-    done = verb("treat", f"--from={teacher}", *stages, f"--workdir={tmp_path}/out", "--seconds=0.3")
+    done = verb("treat", f"--from={teacher}", *stages, ALONE, f"--workdir={tmp_path}/out", "--seconds=0.3")
     assert done.code == 0, done.err
     trained, rounded = load(tmp_path / "out/stages/1_quantize"), load(tmp_path / "out")
     task = trained[2]
@@ -214,8 +263,21 @@ def test_a_small_student_is_of_its_teachers_family_and_has_its_steps(teacher):
     assert [spec.partition(":")[0] for spec in one.config["treatments"]] == ["reverse", "scratchpad", "distill", "augment"]
 
 
+def test_controls_leave_out_what_a_pipeline_adds(teacher):
+    base = {**json.loads((teacher / "config.json").read_text()), "treatments": ["lora:rank=2", "l2:weight=0.1", "augment:images=shift:1"]}
+    specs = ["quantize:int8", "l2:weight=0.5,steps=4", "prune:sparsity=0.5,steps=0", "distill:student=itself,steps=2"]
+    stages = plan(str(teacher), specs, "out", {}, base)
+    none, first, same, last = plan_controls(str(teacher), stages, "out", base)
+    assert none is None and first is same and first is not None and last is not None
+    out = f"{os.getcwd()}/out/stages"
+    assert first.config["treatments"] == ["lora:rank=2", f"inherit:from={teacher}", "augment:images=shift:1"]
+    assert last.config["treatments"] == ["lora:rank=2", f"inherit:from={out}/2_control", "augment:images=shift:1"]
+    assert (first.workdir, last.workdir) == (f"{out}/2_control", f"{out}/4_control")
+    assert [one.config["train"]["steps"] for one in (first, last)] == [4, 2]
+
+
 def test_a_later_stage_is_done_anew_when_an_earlier_one_changed(verb, teacher, tmp_path):
-    constant = ["--config.optimizer.schedule=constant", f"--workdir={tmp_path}/out", "--seconds=0.3"]
+    constant = [ALONE, "--config.optimizer.schedule=constant", f"--workdir={tmp_path}/out", "--seconds=0.3"]
     for steps in (8, 16):
         done = verb("treat", f"--from={teacher}", f"--treat=distill:student=small,steps={steps}", "--treat=quantize:int8", *constant)
         assert done.code == 0, done.err
@@ -226,7 +288,7 @@ def test_a_later_stage_is_done_anew_when_an_earlier_one_changed(verb, teacher, t
 
 def test_a_list_of_treatments_in_a_config(verb, teacher, tmp_path):
     listed = "--treat=experiments/compress/digits.py:small"
-    done = verb("treat", f"--from={teacher}", listed, f"--workdir={tmp_path}/out", "--config.train.steps=2", "--seconds=0.3")
+    done = verb("treat", f"--from={teacher}", listed, ALONE, f"--workdir={tmp_path}/out", "--config.train.steps=2", "--seconds=0.3")
     assert done.code == 0, done.err
     assert [path.name for path in sorted((tmp_path / "out" / "stages").iterdir())] == ["1_distill", "2_prune"]
     refused(verb("treat", f"--from={teacher}", f"{listed}er", f"--workdir={tmp_path}/other"), "'smaller'", "small", "--treat")

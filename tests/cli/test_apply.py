@@ -33,13 +33,13 @@ def run(verb, tmp_path_factory) -> Path:
 def test_a_suggestion_is_done_and_kept(verb, run, tmp_path):
     before = contents(run)
     out = tmp_path / "out"
-    done = verb("treat", f"--from={run}", "--apply=2", f"--workdir={out}", "--seconds=0.5")
+    done = verb("treat", f"--from={run}", "--apply=2", "--control=False", f"--workdir={out}", "--seconds=0.5")
     assert done.code == 0, done.err
     assert "prune:channels=0.5" in done.out and "needlessly wide" in done.out
     assert json.loads((out / "applied.json").read_text()) == {"from": str(run), "suggestion": SUGGESTED[1]}
     assert json.loads((out / "config.json").read_text())["treatments"][-1] == "prune:channels=0.5"
     assert contents(run) == before, "the run that is treated stays as it is"
-    again = verb("treat", f"--from={run}", "--apply=2", f"--workdir={out}", "--seconds=0.5")
+    again = verb("treat", f"--from={run}", "--apply=2", "--control=False", f"--workdir={out}", "--seconds=0.5")
     assert again.code == 0, again.err
 
 

@@ -142,6 +142,25 @@ def test_the_summary_tells_of_the_largest_bottlenecks_first():
     assert summarise([inapplicable("cost", "flops", "no")], []) == "No row applies to this run."
 
 
+@pytest.mark.parametrize(
+    ("group", "name", "value", "interval", "sure"),
+    [
+        ("generalisation", "train_test_gap", 0.092, (-0.054, 0.246), False),
+        ("generalisation", "train_test_gap", 0.092, (0.011, 0.176), True),
+        ("calibration", "calibration_error", 0.04, (0.0, 0.07), False),
+        ("optimisation health", "dead_units", 0.3, (0.1, 0.5), True),
+        ("generalisation", "corruption: blur", 0.87, (0.84, 0.89), False),
+        ("generalisation", "corruption: blur", 0.8, (0.76, 0.84), True),
+    ],
+)
+def test_the_summary_names_no_bottleneck_that_may_be_chance(group, name, value, interval, sure):
+    row = Measurement(group, name, value, "fraction", 64, interval)
+    told = summarise([SCORE, row], [])
+    assert ("Largest bottlenecks" in told) == sure and ("No bottleneck is certain" in told) != sure
+    exact = summarise([SCORE, row._replace(interval=None)], [])
+    assert "Largest bottlenecks" in exact
+
+
 def hostile_rows():
     plot = CURVE._replace(lines={HOSTILE: [1.0, 2.0, 3.0]}, x_label=HOSTILE, y_label=HOSTILE)
     return [

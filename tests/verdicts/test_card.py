@@ -20,8 +20,10 @@ from assay.diagnostics.bring import bring
 from assay.diagnostics.cost.energy import joules
 from assay.diagnostics.cost.speeds import Timed, picture
 from assay.diagnostics.measurement import HIGHER, LOWER, NATS, POINT, SHARE, Measurement, Plot, inapplicable, plain, sample
+from assay.reports.card import card_page
 from assay.reports.terminal.card import print_card
 from assay.verdicts.card import BEFORE, build, crashed
+from assay.verdicts.control import LEFT_OUT, Control
 from assay.verdicts.diagnosis import Diagnosis, ExampleSet
 from assay.verdicts.turns import times
 from assay.verdicts.verdict import BETTER, OPEN, SAME, WORSE
@@ -104,6 +106,44 @@ def test_rows_side_by_side():
     assert words["c"] == {**dict.fromkeys(words["b"], OPEN), "half_length": "", "score": SAME, "bytes_on_disk": SAME}
     assert card["counts"]["b"] == {BETTER: 2, WORSE: 2, SAME: 0, OPEN: 2}
     assert found(card, "nll")["adjusted"] >= found(card, "nll")["p_value"] and found(card, "bytes_on_disk")["p_value"] == 0
+
+
+def test_verdicts_are_against_the_control():
+    """More updates alone raise the score from 64 to 80 %; the treatment adds nothing, or it loses what they gained."""
+    control = (Control("runs/b/stages/1_control", 120, ""), diagnosis(RIGHT, LOSS - 0.2, 800.0))
+    same, lost = diagnosis(RIGHT, LOSS - 0.2, 500.0), diagnosis(LOST, LOSS, 500.0)
+    card = build(diagnosis(LOST), {"b": same, "c": lost, "d": same}, controls={"b": control, "c": control})
+    verdicts = {name: found(card, "score", name)["verdict"] for name in "bcd"}
+    assert verdicts == {"b": SAME, "c": WORSE, "d": BETTER}
+    row = found(card, "score")
+    assert row["difference"] == 0 and row["control"]["value"] == pytest.approx(RIGHT.mean())
+    gained = (RIGHT - LOST).mean()
+    assert row["control"]["from_before"]["difference"] == pytest.approx(gained)
+    low, high = row["control"]["from_before"]["interval"]
+    assert low < gained < high
+    assert found(card, "nll")["difference"] == 0 and found(card, "nll", "c")["difference"] == pytest.approx(0.2)
+    size = found(card, "bytes_on_disk")
+    assert (size["difference"], size["verdict"], size["control"]) == (-500, BETTER, None), "of the run before: more updates change no size"
+    assert card["after"]["b"]["control"] == {"workdir": "runs/b/stages/1_control", "updates": 120, "why": ""}
+    assert card["after"]["d"]["control"] is None and found(card, "score", "d")["control"] is None
+    assert next(one for one in card["rows"] if one["name"] == "score")["before"]["value"] == pytest.approx(LOST.mean())
+    alone = build(diagnosis(LOST), {"c": lost})
+    assert found(alone, "nll", "c")["difference"] == 0, "without its control it changed nothing"
+    with pytest.raises(UserError, match="the control of b"):
+        build(diagnosis(LOST), {"b": same}, controls={"b": (control[0], diagnosis(ids=IDS[::-1]))})
+
+
+def test_what_a_change_includes_is_said():
+    before, after = diagnosis(LOST), diagnosis(RIGHT)
+    beside = (Control("runs/b/stages/1_control", 120, ""), diagnosis(RIGHT))
+    card = build(before, {"b": after}, controls={"b": beside})
+    for shown in (text_of(card), card_page(card)):
+        assert "relative to a control" in shown and "120 more updates" in shown and "control" in shown
+    for why, told in ((LEFT_OUT, "include the effect of 120 more updates, since there is no control (--control=False)"), ("", "")):
+        card = build(before, {"b": after}, controls={"b": (Control("", 120 if why else 0, why), None)})
+        for shown in (text_of(card), card_page(card)):
+            assert (told in " ".join(shown.split())) if told else "more updates" not in shown
+        assert found(card, "score")["control"] is None
 
 
 def test_each_run_after_has_its_own_correction():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from assay.core.errors import UserError
-from assay.verdicts.claims import change, recovered, runs, times
+from assay.verdicts.claims import change, effect, recovered, runs, times
 
 
 def write(folder, right: list[list[int]], groups: bool = False) -> None:
@@ -51,6 +51,25 @@ def test_points_are_paired_by_example_and_seed(tmp_path):
     (tmp_path / "later").mkdir()
     with pytest.raises(UserError, match="no finished run"):
         change(tmp_path / "full", tmp_path / "later")
+
+
+def test_the_effect_is_the_difference_from_the_controls(tmp_path):
+    """Training longer gained 25 points, the treatment none of them."""
+    write(tmp_path / "before", [[1, 0, 0, 0] * 25] * 2)
+    write(tmp_path / "after", [[1, 1, 0, 0] * 25] * 2)
+    for seed in (0, 1):
+        path = tmp_path / "after" / f"seed_{seed}"
+        write(path / "stages" / "moved", [[1, 1, 0, 0] * 25])
+        (path / "stages" / "moved" / "seed_0").rename(path / "stages" / "1_control")
+        before = {"workdir": str(tmp_path / "before" / f"seed_{seed}")}
+        rows = [before, {"updates": 10, "control": {"workdir": "stages/1_control"}}]
+        (path / "stages.json").write_text(json.dumps({"rows": rows}))
+    assert change(tmp_path / "before", tmp_path / "after")["value"] == 25
+    found = effect(tmp_path / "after")
+    assert found["value"] == 0 and found["before"] == 50 and found["seeds"] == 2
+    (path / "stages.json").write_text(json.dumps({"rows": [before, {"updates": 10, "control": None}]}))
+    with pytest.raises(UserError, match=r"seed_1 has no control.*--control=False"):
+        effect(tmp_path / "after")
 
 
 def test_ratios_are_those_of_the_last_stage(tmp_path):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.calibration_of_tests import tasks
+from experiments.calibration_of_tests import finished, tasks
 from experiments.simulations.cards import answers, cards, power_of_mcnemar
 from experiments.simulations.intervals import MEANS, intervals
 from experiments.simulations.page import failures, page
@@ -60,3 +60,10 @@ def test_a_page_says_what_is_missed():
 def test_every_table_has_its_draws():
     found = {name for name, *_ in tasks(10, 10)}
     assert found == {"cards", "seeds", "intervals"}
+
+
+def test_a_stopped_simulation_goes_on(tmp_path):
+    path = tmp_path / "tables.jsonl"
+    path.write_text(json.dumps({"task": "cards (20,)", "row": {"any": 1}}) + "\n" + '{"task": "cards (5')
+    assert finished(path) == {"cards (20,)": {"any": 1}} and path.read_text().endswith("}}\n"), "what was cut off is drawn again"
+    assert finished(tmp_path / "none.jsonl") == {}

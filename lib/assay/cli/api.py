@@ -94,7 +94,12 @@ def suggest(workdir: str | Path) -> list[dict[str, Any]]:
 
 
 def treat(
-    source: str | Path, treatments: str | Sequence[str], workdir: str | Path, overrides: Mapping[str, Any] = {}, seconds: float = 20.0
+    source: str | Path,
+    treatments: str | Sequence[str],
+    workdir: str | Path,
+    overrides: Mapping[str, Any] = {},
+    seconds: float = 20.0,
+    control: bool = True,
 ) -> list[dict[str, Any]]:
     """Applies treatments to a finished run, stage by stage, and returns the rows of stages.json: the cost and score of each stage.
 
@@ -104,6 +109,7 @@ def treat(
       workdir: the work directory of the treated run.
       overrides: dotted keys of every stage's config and their values.
       seconds: seconds to measure latency and throughput, all stages together.
+      control: True also trains as many updates without the treatments, which `compare` judges the treated run against.
 
     Raises UserError for a treatment that does not apply.
 
@@ -112,7 +118,7 @@ def treat(
     ['untreated', '1_prune']
     """
     listed = [treatments] if isinstance(treatments, str) else list(treatments)
-    treating.treat(str(source), listed, str(workdir), {key: _text(value) for key, value in overrides.items()}, seconds, False)
+    treating.treat(str(source), listed, str(workdir), {key: _text(value) for key, value in overrides.items()}, seconds, control, False)
     path = Path(workdir) / treating.STAGES
     paths = [path] if path.exists() else sorted(Path(workdir).glob(f"seed_*/{treating.STAGES}"))
     return [row for one in paths for row in json.loads(one.read_text(encoding="utf-8"))["rows"]]

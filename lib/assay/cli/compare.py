@@ -6,6 +6,7 @@
 
 --before and --after compare the diagnoses of two or more runs row by row, with a verdict for each row. A run without a
 diagnosis of its checkpoint is diagnosed first. Latency and throughput are measured again, with all runs taking turns.
+Where assay treat trained a control, as many updates without the treatment, verdicts are against the control.
 Prints the card, and writes it to card.html and card.json in --out. The exit code is 1 if a row cannot be measured.
 
 --workdir and --baseline compare the variants of a study with one of them, on one score. A variant is the folder
@@ -48,6 +49,7 @@ from assay.train.workdir import WorkDir, check_writable, write_text
 from assay.treatments.pipeline.load import load
 from assay.verdicts import card as cards
 from assay.verdicts.comparison import as_json, compare, runs_of
+from assay.verdicts.control import control_of
 from assay.verdicts.diagnosis import ROWS, Diagnosis, read
 from assay.verdicts.pareto import as_json as stages_as_json
 from assay.verdicts.pareto import stages_of
@@ -104,8 +106,10 @@ def card_of(before: str, afters: Sequence[str], seconds: float) -> dict[str, Any
         found[name] = diagnosed(path, quick)
         cards.check(first, found[name], name)  # before the next run is diagnosed
     workdirs = dict(zip(names, afters, strict=True))
+    controls = {name: one for name, path in workdirs.items() if (one := control_of(path, before))}
+    beside = {name: (one, diagnosed(one.workdir, quick) if one.workdir else None) for name, one in controls.items()}
     applied = {name: said for name, path in workdirs.items() if (said := _applied(path))}
-    return cards.build(first, found, retime(before, workdirs, seconds), applied, {cards.BEFORE: before, **workdirs})
+    return cards.build(first, found, retime(before, workdirs, seconds), applied, {cards.BEFORE: before, **workdirs}, beside)
 
 
 def write_card(card: dict[str, Any], folder: str | Path) -> tuple[Path, Path]:

@@ -11,6 +11,9 @@ pipeline of a config file, such as experiments/compress/scan.py:small. Every sta
 updates, and rate=R, its learning rate. The student of distill is small, another variant, FILE.py:VARIANT, or itself.
 --config.KEY=VALUE overrides a key of every stage.
 
+A stage that trains is compared with a control in WORKDIR/stages/: as many updates at the same rate from the same start,
+without the treatment. It doubles the training time; --control=False leaves it out.
+
 The run in --from is not changed. WORKDIR becomes the treated run, with the earlier stages in WORKDIR/stages/.
 WORKDIR/stages.json and WORKDIR/pareto.svg compare the stages. With --apply, WORKDIR/applied.json holds the suggestion
 and its predicted effect. Run the same command again to resume a stopped pipeline.
@@ -42,7 +45,7 @@ from assay.train.progress import bar
 from assay.train.workdir import WorkDir, environment, write_text
 from assay.treatments.pipeline.check import check_stage
 from assay.treatments.pipeline.load import load, rebuild, treatments
-from assay.treatments.pipeline.stages import Stage, plan
+from assay.treatments.pipeline.stages import Stage, plan, plan_controls
 from assay.verdicts.comparison import Comparison, compare, headline, scores
 from assay.verdicts.diagnosis import read
 from assay.verdicts.pareto import stages_of
@@ -63,19 +66,30 @@ WORKDIR = flags.DEFINE_string("workdir", "", "Work directory of the treated run.
 SECONDS = flags.DEFINE_float(
     "seconds", 20.0, "Seconds to measure latency and throughput, all stages together.", lower_bound=0.0, flag_values=FLAGS
 )
+CONTROL = flags.DEFINE_bool(
+    "control", True, "Also train a control: as many updates at the same rate, without the treatments.", flag_values=FLAGS
+)
 
 
-def treat(source: str, specs: Sequence[str], workdir: str, overrides: Mapping[str, str], seconds: float, summary: bool = True) -> None:
+def treat(
+    source: str,
+    specs: Sequence[str],
+    workdir: str,
+    overrides: Mapping[str, str],
+    seconds: float,
+    control: bool = True,
+    summary: bool = True,
+) -> None:
     """Applies the treatments, or those that FILE.py:NAME lists, to the run `source` or to every run `seed_*` below it. Raises UserError."""
     specs = [one for spec in specs for one in (pipeline(spec) if spec.partition(":")[0].endswith(".py") else [spec])]
     root = Path(source)
     seeds = [] if WorkDir(root).config.exists() else sorted(root.glob("seed_*"))
     for path in seeds or [root]:
-        _treat_run(str(path), specs, f"{workdir}/{path.name}" if seeds else workdir, overrides, seconds, summary)
+        _treat_run(str(path), specs, f"{workdir}/{path.name}" if seeds else workdir, overrides, seconds, control, summary)
 
 
-def measured(runs: Mapping[str, str], split: str, seconds: float) -> list[dict[str, Any]]:
-    """Returns the rows of stages.json for work directories by name, the untreated one first."""
+def measured(runs: Mapping[str, str], split: str, seconds: float, controls: Mapping[str, str] = {}) -> list[dict[str, Any]]:
+    """Returns the rows of stages.json for work directories by name, the untreated one first. `controls` are those of stages by name."""
     loaded = {name: load(path) for name, path in runs.items()}
     _, _, task = next(iter(loaded.values()))
     batches: Any = {rows: example_batch(task, "", rows) for rows in (ONE, MANY)}
@@ -91,6 +105,7 @@ def measured(runs: Mapping[str, str], split: str, seconds: float) -> list[dict[s
     metric = headline(Path(runs[first]), split)
     compared = {one.name: one for one in compare(pairs, first, split, metric)} if others else {}
     rows = [{"name": name, "workdir": path, **_score(path, split, metric, compared.get(name))} for name, path in runs.items()]
+    rows = [{**row, "control": _beside(row["workdir"], controls.get(row["name"]), split, metric)} for row in rows]
     return [row | {"cost": costs[row["name"]]._asdict(), "speed": speeds[row["name"]]._asdict()} for row in rows]
 
 
@@ -114,11 +129,11 @@ def suggestion(source: str, number: int) -> dict[str, Any]:
     raise UserError(f"--apply={number} is not a suggestion of the diagnosis in {source}. {told}")
 
 
-def apply(source: str, number: int, workdir: str, overrides: Mapping[str, str], seconds: float) -> None:
+def apply(source: str, number: int, workdir: str, overrides: Mapping[str, str], seconds: float, control: bool = True) -> None:
     """Applies suggestion `number` to the run in `source`, and writes the treated run to `workdir`. Raises UserError."""
     chosen = suggestion(source, number)
     print(f"suggestion {number}: {chosen['treatment']}\n{chosen['rule']}")
-    treat(source, [chosen["treatment"]], workdir, overrides, seconds)
+    treat(source, [chosen["treatment"]], workdir, overrides, seconds, control)
     if leader():
         WorkDir.write_json(Path(workdir) / APPLIED, {"from": os.path.abspath(source), "suggestion": chosen})
 
@@ -127,9 +142,9 @@ def main(overrides: dict[str, str]) -> None:
     if APPLY.value is not None and TREAT.value:
         raise UserError(f"--apply={APPLY.value} and --treat={TREAT.value[0]} exclude each other. Give one of them.")
     if APPLY.value is not None:
-        apply(FROM.value, APPLY.value, WORKDIR.value, overrides, SECONDS.value)
+        apply(FROM.value, APPLY.value, WORKDIR.value, overrides, SECONDS.value, CONTROL.value)
     elif TREAT.value:
-        treat(FROM.value, TREAT.value, WORKDIR.value, overrides, SECONDS.value)
+        treat(FROM.value, TREAT.value, WORKDIR.value, overrides, SECONDS.value, CONTROL.value)
     else:
         raise UserError("missing --treat, or --apply=N for a suggestion of the run's diagnosis. See --help.")
 
@@ -142,7 +157,9 @@ def start() -> None:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _treat_run(source: str, specs: Sequence[str], workdir: str, overrides: Mapping[str, str], seconds: float, summary: bool) -> None:
+def _treat_run(
+    source: str, specs: Sequence[str], workdir: str, overrides: Mapping[str, str], seconds: float, control: bool, summary: bool
+) -> None:
     if Path(workdir).resolve() == Path(source).resolve():
         raise UserError(f"--workdir={workdir} is the run to treat, which is not changed. Give another folder.")
     try:
@@ -155,22 +172,33 @@ def _treat_run(source: str, specs: Sequence[str], workdir: str, overrides: Mappi
         raise UserError(f"--seconds={seconds} is not a duration. Give a finite number.")
     before = WorkDir(source).read_results()
     split = _split(source, before)
-    stages = plan(source, specs, workdir, overrides, WorkDir(source).read_config())
+    base = WorkDir(source).read_config()
+    stages = plan(source, specs, workdir, overrides, base)
     for stage in stages:
         stage.config["evaluate"]["splits"] = list(dict.fromkeys([*stage.config["evaluate"]["splits"], split]))
         check_stage(stage)
-    _check_place(stages)
+    controls = plan_controls(source, stages, workdir, base) if control else [None] * len(stages)
+    several = {one.workdir: one for one in controls if one is not None}
+    _check_place([*stages, *several.values()])
     words = [f"--from={source}", *(f"--treat={spec}" for spec in specs), *(f"--config.{key}={value}" for key, value in overrides.items())]
+    words += [] if control else ["--control=False"]
     command = " ".join(["assay treat", *words, f"--workdir={workdir}"])
-    path, renewed, took_over = Path(workdir) / STAGES, False, os.path.abspath(source)
-    for i, stage in enumerate(stages):
-        renewed |= _run(stage, i + 1, len(stages), command, took_over, path)
-        took_over = stage.workdir
+    path, renewed = Path(workdir) / STAGES, False
+    for arm, listed in (("stage", stages), ("control", list(several.values()))):
+        took_over = os.path.abspath(source)
+        for i, stage in enumerate(listed):
+            print(f"{arm} {i + 1} of {len(listed)}: {stage.spec or 'the same updates without the treatments'}", file=sys.stderr)
+            renewed |= _run(stage, command, took_over, path)
+            took_over = stage.workdir
     if renewed or not path.exists():
         names = [UNTREATED, *(stage.name for stage in stages)]
-        rows = measured(dict(zip(names, [source, *(stage.workdir for stage in stages)], strict=True)), split, seconds)
-        specs_of = ["", *(stage.spec for stage in stages)]
-        rows = [{"name": row["name"], "spec": spec, **row} for row, spec in zip(rows, specs_of, strict=True)]
+        beside = {stage.name: one.workdir for stage, one in zip(stages, controls, strict=True) if one is not None}
+        rows = measured(dict(zip(names, [source, *(stage.workdir for stage in stages)], strict=True)), split, seconds, beside)
+        told = zip(rows, ["", *(stage.spec for stage in stages)], [0, *_updates(stages)], strict=True)
+        rows = [
+            {"name": row["name"], "spec": spec, "updates": updates, **row, "control": _inside(row["control"], workdir)}
+            for row, spec, updates in told
+        ]
         found = {"schema": 1, "task": before["rows"][0]["task"], "metric": headline(Path(source), split), "split": split, "rows": rows}
         WorkDir.write_json(path, {**found, "environment": environment()})
         if leader():
@@ -186,16 +214,15 @@ def _check_place(stages: Sequence[Stage]) -> None:
         folder = WorkDir(stage.workdir)
         folder.check_parts()
         if folder.config.exists() and folder.read_config()["treatments"] != list(stage.config["treatments"]):
-            raise UserError(f"{stage.workdir} holds a treatment other than stage {stage.name}, {stage.spec}. Choose another --workdir.")
+            raise UserError(f"{stage.workdir} holds treatments other than those of {stage.name}. Choose another --workdir.")
 
 
-def _run(stage: Stage, number: int, of: int, command: str, source: str, measured_in: Path) -> bool:
+def _run(stage: Stage, command: str, source: str, measured_in: Path) -> bool:
     """Trains, converts and evaluates a stage, from scratch if the run it starts from has changed. Returns True if there was work to do."""
     folder = WorkDir(stage.workdir)
     stamp = folder.results.stat().st_mtime_ns if folder.results.exists() else None
     took, kept = folder.path / TAKEN, fingerprint(source)
     changed = took.exists() and json.loads(took.read_text()) != {"from": source, "checkpoint": kept}
-    print(f"stage {number} of {of}: {stage.spec}", file=sys.stderr)
     if changed:
         measured_in.unlink(missing_ok=True)
     loop.run(stage.config, stage.workdir, treatments(stage.config["treatments"]), stage.experiment, from_step=0 if changed else None)
@@ -217,17 +244,48 @@ def _split(source: str, results: Mapping[str, Any]) -> str:
 
 def _score(path: str, split: str, metric: str, compared: Comparison | None) -> dict[str, Any]:
     """Returns the score of a run with its interval, and its difference from the untreated run."""
+    found = _own_score(path, split, metric)
+    if compared is None:
+        return {**found, "difference": None, "difference_interval": None, "p_value": None}
+    return {**found, **_change(compared)}
+
+
+def _beside(path: str, control: str | None, split: str, metric: str) -> dict[str, Any] | None:
+    """Returns the score of a stage's control, and the difference of the stage from it."""
+    if control is None:
+        return None
+    compared = compare({"control": {0: [Path(control)]}, "stage": {0: [Path(path)]}}, "control", split, metric)
+    return {"workdir": control, **_own_score(control, split, metric), **_change(next(one for one in compared if one.name == "stage"))}
+
+
+def _inside(control: dict[str, Any] | None, workdir: str) -> dict[str, Any] | None:
+    """Returns the control with its folder relative to the work directory, which may be moved."""
+    return None if control is None else {**control, "workdir": os.path.relpath(control["workdir"], os.path.abspath(workdir))}
+
+
+def _updates(stages: Sequence[Stage]) -> list[int]:
+    """Returns the updates of each stage's model since the treated run, or since its initialization."""
+    found: list[int] = []
+    for stage in stages:
+        steps, inherits = int(stage.config["train"]["steps"]), any(spec.startswith("inherit:") for spec in stage.config["treatments"])
+        found.append(steps + (found[-1] if inherits and found else 0))
+    return found
+
+
+def _own_score(path: str, split: str, metric: str) -> dict[str, Any]:
     rows = [row for row in WorkDir(path).read_results()["rows"] if (row["split"], row["metric"]) == (split, metric)]
     values = scores(path, split, metric)
-    found: dict[str, Any] = {"score": rows[0]["value"] if rows else float(values.mean()), "interval": rows[0]["interval"] if rows else None}
-    if compared is None:
-        return {**found, "difference": None, "difference_interval": None, "p_value": None, "n": len(values)}
+    value, interval = (rows[0]["value"], rows[0]["interval"]) if rows else (float(values.mean()), None)
+    return {"score": value, "interval": interval, "n": len(values)}
+
+
+def _change(compared: Comparison) -> dict[str, Any]:
     low, high = compared.difference.low, compared.difference.high
     known = math.isfinite(low) and math.isfinite(high)
+    interval = [low, high] if known else None
     return {
-        **found,
         "difference": compared.difference.value,
-        "difference_interval": [low, high] if known else None,
+        "difference_interval": interval,
         "p_value": compared.difference.p_value,
         "n": compared.n,
     }

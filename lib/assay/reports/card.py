@@ -55,12 +55,27 @@ def card_page(card: Mapping[str, Any]) -> str:
         runs=[_run("before", before, "")] + [_run(name, card["after"][name], f"run-{index}") for index, name in enumerate(names)],
         names=names,
         crashed=[row for row in rows if row["crashed"]],
+        controls=[told for name in names if (told := control_told(card["after"][name].get("control"), name if len(names) > 1 else ""))],
         tallies=[_tally(rows, index, name) for index, name in enumerate(names)],
         predictions=[_prediction(one, rows) for one in card.get("predictions") or ()],
         sections=sections,
         lines=[row for row in rows if row["applies"]],
         environment=list(pairs(card.get("environment") or {})),
     )
+
+
+def control_told(control: Mapping[str, Any] | None, name: str = "") -> str:
+    """Returns what verdicts on a treated run are against, in a sentence; "" for a run without further updates or without a treatment."""
+    if control is None or not (control["updates"] or control["why"]):
+        return ""
+    updates, to = f"{control['updates']:,} more updates", f" of {name}" if name else ""
+    if control["workdir"]:
+        return (
+            f"Changes{to} are relative to a control, which was trained for the same {updates} at the same rate from the same start, "
+            "without the treatment. Those of cost and speed are relative to the run before."
+        )
+    what = f"include the effect of {updates}" if control["updates"] else "may include the effect of more updates"
+    return f"Changes{to} {what}, since there is no control ({control['why']})."
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
@@ -100,11 +115,12 @@ def _entry(row: Mapping[str, Any], before: Mapping[str, Any], name: str, place: 
     relative = bool(after.get("relative"))
     ends, value = after.get("interval"), after.get("difference")
     known = ends is not None and all(end is not None for end in ends)
-    margin = row.get("margin") or 0.0
+    margin, control = row.get("margin") or 0.0, after.get("control")
+    reference = (control or before).get("value")
     if row.get("relative") and not relative:
-        margin *= abs(before.get("value") or 0.0)
+        margin *= abs(reference or 0.0)
     tone, sign = WORDS[after["verdict"]]
-    size = _size(value, margin, 1.0 if relative else before.get("value"))
+    size = _size(value, margin, 1.0 if relative else reference)
     towards = -1.0 if row["better"] == "lower" else 1.0
     plots = row.get("plots") or {}
     p_value, adjusted = after.get("p_value"), after.get("adjusted")
@@ -118,6 +134,7 @@ def _entry(row: Mapping[str, Any], before: Mapping[str, Any], name: str, place: 
         "crashed": bool(after.get("crashed")),
         "reason": after.get("reason") or "",
         "shown": _stated(after, unit),
+        "control": _beside(control, unit) if control else None,
         "of_before": "" if before.get("bound") else _own(before.get("interval"), unit),
         "of_after": "" if after.get("bound") else _own(after.get("value_interval"), unit),
         "value": value,
@@ -138,6 +155,18 @@ def _entry(row: Mapping[str, Any], before: Mapping[str, Any], name: str, place: 
         "order": _order(after["verdict"], value, size, towards),
         "size": size,
         "overlay": Markup(overlay(as_plot(plots.get("before")), as_plot(plots.get(name)))),
+    }
+
+
+def _beside(control: Mapping[str, Any], unit: str) -> dict[str, str]:
+    """Returns the value of the control, and the change from the run before, which includes that of more updates."""
+    change_before = control["from_before"]
+    relative, ends = bool(change_before["relative"]), change_before["interval"]
+    return {
+        "shown": _stated(control, unit),
+        "own": "" if control.get("bound") else _own(control.get("interval"), unit),
+        "change": change(change_before["difference"], unit, relative),
+        "interval": limits(ends, unit, relative, signed=True) if ends else "",
     }
 
 

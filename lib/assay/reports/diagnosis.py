@@ -7,7 +7,7 @@ text is escaped; only the drawings of sketch.py are marked safe.
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -94,9 +94,12 @@ def summarise(rows: Sequence[Measurement], suggestions: Sequence[Mapping[str, An
             f"The error on held-out examples is {number(head.value, head.unit)}"
         )  # fmt: skip
         said.append(f"{kind}{ends}.")
-    losses = sorted(_losses(found), key=lambda pair: -pair[0])[:TOLD]
-    if losses:
-        said.append("Largest bottlenecks: " + "; ".join(text for _, text in losses) + ".")
+    losses = sorted(_losses(found), key=lambda one: -one.size)
+    sure = [one.text for one in losses if one.sure][:TOLD]
+    if sure:
+        said.append("Largest bottlenecks: " + "; ".join(sure) + ".")
+    elif losses:
+        said.append("No bottleneck is certain: each could be due to chance, as its 95 % interval includes none.")
     elif found:
         said.append("No row shows a large bottleneck.")
     size, latency = found.get(("cost", "parameters")), found.get(("speed", "latency_p50"))
@@ -112,37 +115,51 @@ def summarise(rows: Sequence[Measurement], suggestions: Sequence[Mapping[str, An
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _losses(found: Mapping[tuple[str, str], Measurement]) -> list[tuple[float, str]]:
-    """Returns (loss from 0 to 1, description) of each large bottleneck."""
+class _Loss(NamedTuple):
+    """A large bottleneck."""
 
-    def value(group: str, name: str) -> float | None:
-        row = found.get((group, name))
-        return None if row is None or row.unit != "fraction" else row.value
+    size: float  # from 0 to 1
+    text: str
+    sure: bool  # whether the 95 % interval excludes that there is none
 
-    score, inside = value("generalisation", "score"), value("reasoning", "in_distribution")
-    outside, gap = value("reasoning", "out_of_distribution"), value("generalisation", "train_test_gap")
-    error, dead = value("calibration", "calibration_error"), value("optimisation health", "dead_units")
-    above = value("reasoning", "above_baseline")
-    told: list[tuple[float, str]] = []
-    if inside is not None and above is not None and above < LEARNT:
-        told.append((1 - inside, "accuracy within the trained lengths is not clearly above that of a baseline without reasoning"))
-    if inside is not None and outside is not None:
-        said = f"accuracy is {number(outside, 'fraction')} out of distribution and {number(inside, 'fraction')} in distribution"
-        told.append((inside - outside, said))
-    if gap is not None:
-        told.append((gap, f"training examples score {_points(gap)} higher than held-out ones"))  # losses below POINTS are left out
-    corrupted = [(row.value, name) for (_, name), row in found.items() if name.startswith("corruption: ") and row.unit == "fraction"]
-    if corrupted and score is not None:
-        least, name = min((one, name) for one, name in corrupted if one is not None)
+
+def _losses(found: Mapping[tuple[str, str], Measurement]) -> list[_Loss]:
+    """Returns the large bottlenecks."""
+    fractions = {key: row for key, row in found.items() if row.unit == "fraction"}
+    score, inside = fractions.get(("generalisation", "score")), fractions.get(("reasoning", "in_distribution"))
+    outside, gap = fractions.get(("reasoning", "out_of_distribution")), fractions.get(("generalisation", "train_test_gap"))
+    error, dead = fractions.get(("calibration", "calibration_error")), fractions.get(("optimisation health", "dead_units"))
+    above = fractions.get(("reasoning", "above_baseline"))
+    told: list[_Loss] = []
+    if inside and above and above.value is not None and above.value < LEARNT:
+        said = "accuracy within the trained lengths is not clearly above that of a baseline without reasoning"
+        told.append(_Loss(1 - (inside.value or 0.0), said, not inside.interval or inside.interval[1] < 1))
+    if inside and outside:
+        said = f"accuracy is {number(outside.value, 'fraction')} out of distribution and {number(inside.value, 'fraction')} in distribution"
+        told.append(_Loss(*_drop(inside, outside, said)))
+    for row, words, weight in (
+        (gap, "training examples score {} higher than held-out ones", 1.0),
+        (error, "confidence differs from accuracy by {} on average", 1.0),
+        (dead, "{} of the hidden units are dead", 0.25),  # dead units may not cost any accuracy
+    ):
+        if row and row.value is not None:
+            size = number(row.value, "fraction") if row is dead else _points(row.value)
+            told.append(_Loss(weight * row.value, words.format(size), not row.interval or row.interval[0] > 0))
+    corrupted = [(row.value or 0.0, name, row) for (_, name), row in fractions.items() if name.startswith("corruption: ")]
+    if corrupted and score:
+        least, name, row = min(corrupted, key=lambda one: one[:2])
         what = name.removeprefix("corruption: ").replace("_", " ")
-        told.append(
-            (score - least, f"accuracy drops from {number(score, 'fraction')} to {number(least, 'fraction')} under the {what} corruption")
-        )
-    if error is not None:
-        told.append((error, f"confidence differs from accuracy by {_points(error)} on average"))
-    if dead is not None:
-        told.append((dead / 4, f"{number(dead, 'fraction')} of the hidden units are dead"))  # dead units may not cost any accuracy
-    return [one for one in told if one[0] >= POINTS]
+        said = f"accuracy drops from {number(score.value, 'fraction')} to {number(least, 'fraction')} under the {what} corruption"
+        told.append(_Loss(*_drop(score, row, said)))
+    return [one for one in told if one.size >= POINTS]
+
+
+def _drop(one: Measurement, other: Measurement, text: str) -> tuple[float, str, bool]:
+    """Returns the drop from one value to another, and whether the interval of the difference excludes 0 (Newcombe 1998)."""
+    first, second = one.value or 0.0, other.value or 0.0
+    if not (one.interval and other.interval):
+        return first - second, text, True
+    return first - second, text, first - second > math.hypot(first - one.interval[0], other.interval[1] - second)
 
 
 def _sentence(text: str) -> str:

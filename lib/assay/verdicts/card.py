@@ -3,12 +3,12 @@
     build(before, {"small": after, "int8": other}, times=retime("runs/A", {...}, seconds=20))
 
     {"schema": 1, "task", "split", "quick", "level",
-     "before": about, "after": {name: about},            about: of the diagnosis, plus "workdir"
+     "before": about, "after": {name: about},            about: of the diagnosis, plus "workdir"; after: "control", see below
      "rows": [{"group", "name", "unit", "better", "margin", "relative", "timing", "fact", "how", "meaning",
                "before": {"value", "interval", "bound", "limit", "confidence", "n", "applies", "reason", "crashed", "meaning"},
                "after": {name: {"value", "value_interval", "bound", "limit", "confidence", "difference", "interval", "relative", "n",
                                 "p_value", "adjusted", "agreement", "verdict", "why", "repeats", "applies", "reason", "crashed",
-                                "meaning"}},
+                                "meaning", "control"}},
                "plots": {"before": plot or None, name: plot or None}}],
      "predictions": [{"after", "from", "number", "treatment", "rule", "row", "expects", "effect", "unit", "difference", "interval",
                       "relative", "verdict", "outcome", "why"}],
@@ -17,6 +17,10 @@
 In an entry of `after`, `interval` is that of the difference, and `n` the number of paired examples or turns. `relative` in a row means that
 the margin is a fraction of the value before; beside a difference, that the difference is a fraction. A row that applies to neither run has
 the verdict "". Values that are not finite are None.
+
+A run after may have a control: as many updates without its treatment (verdicts/control.py). The verdicts on its rows are then against the
+control, except for the rows of cost and speed, which more updates leave unchanged. `control` of an entry holds the control's value and
+interval and, as `from_before`, the difference of the run after from the run before; None if the verdict is against the run before.
 """
 
 import math
@@ -29,6 +33,7 @@ import numpy as np
 from assay.core.errors import UserError
 from assay.diagnostics.measurement import HIGHER, Measurement, inapplicable, limit, ordered, plain
 from assay.train.workdir import environment
+from assay.verdicts.control import Control, placed
 from assay.verdicts.diagnosis import Diagnosis
 from assay.verdicts.turns import CRASHED, Times
 from assay.verdicts.verdict import BETTER, LEVEL, OPEN, SAME, WORSE, Pair, Verdict, judge
@@ -37,6 +42,7 @@ SCHEMA = 1
 BEFORE = "before"  # reserved: no later run may have this name
 VERDICTS = (BETTER, WORSE, SAME, OPEN)
 TRAIN = "train"  # the one set that may differ: two models may have different training examples
+UNTRAINED = ("cost", "speed")  # groups of rows that further updates leave unchanged
 HELD, MISSED, UNSHOWN = "held", "did not hold", "not shown"
 
 
@@ -46,22 +52,34 @@ def build(
     times: Mapping[str, Times] = {},
     applied: Mapping[str, Mapping[str, Any]] = {},
     workdirs: Mapping[str, str] = {},
+    controls: Mapping[str, tuple[Control, Diagnosis | None]] = {},
 ) -> dict[str, Any]:
     """Builds the card of `before` and the later runs `afters`, by name.
 
-    `times` and `applied` (the content of applied.json) cover the runs that have them. `workdirs` covers all runs; the name "before" is that
-    of the first one. Raises UserError if two diagnoses differ in task, split, examples or vocabulary, or if only one of them is quick.
+    `times`, `applied` (the content of applied.json) and `controls` cover the runs that have them. `workdirs` covers all runs; the name
+    "before" is that of the first one. Raises UserError if two diagnoses differ in task, split, examples or vocabulary, or if only one of
+    them is quick.
     """
+    beside = {name: found for name, (_, found) in controls.items() if found is not None}
     for name, after in afters.items():
         check(before, after, name)
+        if name in beside:
+            check(before, beside[name], f"the control of {name}")
     order = _order([before, *afters.values()])
     groups = {name: examples.groups for name, examples in before.sets.items()}
-    verdicts = {}
+    verdicts, changes = {}, {}
     for name, after in afters.items():
         timed = times.get(name, Times({}, {}, {}))
         pairs = [_pair(key, before, after, timed, _differing(before, after)) for key in order]
+        if name in beside:
+            changes[name] = judge(pairs, groups, timed.changes, timed.one_program, timed.untimed)
+            differing = _differing(beside[name], after)
+            pairs = [pair if pair.group in UNTRAINED else _pair(pair[:2], beside[name], after, timed, differing) for pair in pairs]
         verdicts[name] = judge(pairs, groups, timed.changes, timed.one_program, timed.untimed)
-    rows = [_row({name: each[i] for name, each in verdicts.items()}) for i in range(len(order))]
+    rows = [
+        _row({name: each[i] for name, each in verdicts.items()}, {name: each[i] for name, each in changes.items()})
+        for i in range(len(order))
+    ]
     return {
         "schema": SCHEMA,
         "task": before.about["task"],
@@ -69,7 +87,10 @@ def build(
         "quick": before.about["quick"],
         "level": LEVEL,
         "before": _about(before, workdirs.get(BEFORE)),
-        "after": {name: _about(after, workdirs.get(name)) for name, after in afters.items()},
+        "after": {
+            name: {**_about(after, workdirs.get(name)), "control": placed(controls[name][0] if name in controls else None)}
+            for name, after in afters.items()
+        },
         "rows": rows,
         "predictions": [
             _prediction(name, said, workdirs.get(BEFORE), verdicts[name]) for name, said in applied.items() if name in verdicts
@@ -165,9 +186,12 @@ def _pair(key: tuple[str, str], before: Diagnosis, after: Diagnosis, timed: Time
     return Pair(*key, one, other)
 
 
-def _row(verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
-    """Returns a row of the card. The first run that the row applies to provides its description."""
-    first = next(iter(verdicts.values()))
+def _row(verdicts: Mapping[str, Verdict], changes: Mapping[str, Verdict]) -> dict[str, Any]:
+    """Returns a row of the card. The first run that the row applies to provides its description.
+
+    `verdicts` are against the run before, or against a control; `changes` are against the run before, for runs with a control.
+    """
+    first = next(iter({**verdicts, **changes}.values()))
     every = [first.before, *(one.after for one in verdicts.values())]
     told = next((row for row in every if row.applies), first.before)
     before = next((one.before for one in verdicts.values() if one.relative), first.before)  # the timed value, if there is one
@@ -183,7 +207,7 @@ def _row(verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
         "how": before.how or told.how,
         "meaning": told.meaning,
         "before": {**_status(before), **_value(before), "interval": _ends(before.interval), "n": before.n},
-        "after": {name: _after(one) for name, one in verdicts.items()},
+        "after": {name: {**_after(one), "control": _control(one, changes.get(name))} for name, one in verdicts.items()},
         "plots": {BEFORE: _plot(before), **{name: _plot(one.after) for name, one in verdicts.items()}},
     }
 
@@ -191,6 +215,14 @@ def _row(verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
 def _after(one: Verdict) -> dict[str, Any]:
     ends = _ends(one.after.interval)
     return {**_value(one.after), "value_interval": ends, **_evidence(one), **_status(one.after), "n": one.n or one.after.n}
+
+
+def _control(one: Verdict, change: Verdict | None) -> dict[str, Any] | None:
+    """Returns the value of the control and the change from the run before, for a verdict against a control."""
+    if change is None or one.group in UNTRAINED or not one.before.applies:
+        return None
+    from_before = {"difference": _finite(change.difference), "interval": _ends(change.interval), "relative": change.relative}
+    return {**_value(one.before), "interval": _ends(one.before.interval), "n": one.before.n, "from_before": from_before}
 
 
 def _value(row: Measurement) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from assay.core.errors import UserError
 from assay.evals.rows import RIGHT
 from assay.train.workdir import WorkDir
 from assay.verdicts.comparison import difference_over, example_groups, headline, scores
+from assay.verdicts.control import control_of
 
 
 def runs(folder: str | Path) -> list[Path]:
@@ -31,7 +32,7 @@ def recovered(teacher: str | Path, alone: str | Path, distilled: str | Path, spl
     """
     folders = (teacher, alone, distilled)
     names = _seeds(*folders)
-    most, least, own = (_every(folder, names, split) for folder in folders)
+    most, least, own = (_every([Path(folder) / name for name in names], split) for folder in folders)
     gap = float(most.mean() - least.mean())
     share = float(own.mean() - least.mean()) / gap
     residual = (own - least) - share * (most - least)
@@ -43,12 +44,17 @@ def recovered(teacher: str | Path, alone: str | Path, distilled: str | Path, spl
 def change(before: str | Path, after: str | Path, split: str = "test") -> dict[str, Any]:
     """Returns the change of the score in percentage points, paired by example and seed, with its interval over seeds and examples."""
     names = _seeds(before, after)
-    first, second = (_every(folder, names, split) for folder in (after, before))
-    right = headline(Path(before) / names[0], split) in RIGHT
-    found = difference_over(first, second, example_groups(Path(before) / names[0], split), right)
-    each = (100 * (first.mean(axis=1) - second.mean(axis=1))).tolist()
-    interval, old = [100 * found.low, 100 * found.high], 100 * float(second.mean())
-    return {"value": 100 * found.value, "interval": interval, "each": each, "n": first.shape[1], "seeds": len(each), "before": old}
+    return _change([Path(before) / name for name in names], [Path(after) / name for name in names], split)
+
+
+def effect(after: str | Path, split: str = "test") -> dict[str, Any]:
+    """Returns the change of the score from the controls of treated runs, as `change` does from the runs before.
+
+    A control was trained for as many updates without the treatments. Raises UserError if a run of the folder has none.
+    """
+    treated = runs(after)
+    controls = [_control(path) for path in treated]
+    return _change(controls, treated, split)
 
 
 def times(folder: str | Path, what: str, stage: int = -1) -> dict[str, Any]:
@@ -84,6 +90,25 @@ def _seeds(*folders: str | Path) -> list[str]:
     return common
 
 
-def _every(folder: str | Path, names: Sequence[str], split: str) -> np.ndarray:
-    """Returns the headline score of each seed and example, [seeds, examples]."""
-    return np.stack([scores(Path(folder) / name, split, headline(Path(folder) / name, split)) for name in names])
+def _control(workdir: Path) -> Path:
+    """Returns the work directory of the control of a treated run."""
+    rows = json.loads((workdir / "stages.json").read_text(encoding="utf-8"))["rows"]
+    found = control_of(workdir, rows[0]["workdir"])
+    if found is None or not found.workdir:
+        raise UserError(f"{workdir} has no control. Treat the run with assay treat, without --control=False.")
+    return Path(found.workdir)
+
+
+def _change(before: Sequence[Path], after: Sequence[Path], split: str) -> dict[str, Any]:
+    """Returns the change between runs that are paired by seed and example."""
+    first, second = (_every(paths, split) for paths in (after, before))
+    right = headline(before[0], split) in RIGHT
+    found = difference_over(first, second, example_groups(before[0], split), right)
+    each = (100 * (first.mean(axis=1) - second.mean(axis=1))).tolist()
+    interval, old = [100 * found.low, 100 * found.high], 100 * float(second.mean())
+    return {"value": 100 * found.value, "interval": interval, "each": each, "n": first.shape[1], "seeds": len(each), "before": old}
+
+
+def _every(paths: Sequence[Path], split: str) -> np.ndarray:
+    """Returns the headline score of each run and example, [runs, examples]."""
+    return np.stack([scores(path, split, headline(path, split)) for path in paths])

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.core.number import DASH, MINUS, change, limits, number, stated
+from assay.reports.card import control_told
 from assay.verdicts.card import HELD, MISSED, UNSHOWN
 from assay.verdicts.verdict import BETTER, OPEN, SAME, WORSE
 
@@ -45,6 +46,9 @@ def print_card(card: Mapping[str, Any], console: Console | None = None) -> None:
     if len(names) > 1:
         console.print(show("   ".join(f"{SIGNS[word]} {word}" for word in (BETTER, WORSE, SAME, OPEN)), "dim"))
     console.print()
+    for name in names:
+        if told := control_told(card["after"][name].get("control"), name if len(names) > 1 else ""):
+            console.print(show(told))
     for remark in _remarks(card, names):
         console.print(show(remark, "dim"))
     for name, counts in card["counts"].items():
@@ -74,7 +78,8 @@ class Shown:
 
 def _lines(card: Mapping[str, Any], name: str, show: Shown) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("row", "before", "after", "difference", "95 %", "p"):
+    controlled = any(row["after"][name].get("control") for row in card["rows"])
+    for column in ("row", "before", *(("control",) if controlled else ()), "after", "difference", "95 %", "p"):
         table.add_column(column, justify="left" if column == "row" else "right", overflow="fold")
     table.add_column("verdict", no_wrap=True, min_width=max(map(len, SIGNS)))
     for group, rows in _grouped(card["rows"]):
@@ -82,7 +87,8 @@ def _lines(card: Mapping[str, Any], name: str, show: Shown) -> Table:
         for row in rows:
             one, unit = row["after"][name], row["unit"]
             p_value = DASH if one["adjusted"] is None else "< 0.0001" if one["adjusted"] < 1e-4 else f"{one['adjusted']:.4f}"
-            cells = (_stated(row["before"], unit), _stated(one, unit), _change(one, row), _ends(one, row), p_value)
+            beside = [_stated(one["control"], unit) if one.get("control") else ""] if controlled else []
+            cells = (_stated(row["before"], unit), *beside, _stated(one, unit), _change(one, row), _ends(one, row), p_value)
             table.add_row(show(f"  {_label(row)}"), *(show(cell) for cell in cells), show(one["verdict"], STYLES[one["verdict"]]))
     return table
 

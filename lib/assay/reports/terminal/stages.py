@@ -18,12 +18,12 @@ def print_stages(found: Mapping[str, Any], console: Console | None = None) -> No
     """Prints one line per stage: its cost, its score, and whether it is faster or slower than the treated run."""
     table = Table(box=None, pad_edge=False)
     table.add_column("stage", no_wrap=True)
-    for name in (*TITLES, found["metric"], "change", "95 %"):
+    controlled = any(row.get("control") for row in found["rows"])
+    for name in (*TITLES, found["metric"], "change", "95 %", *(("control", "effect", "95 %") if controlled else ())):
         table.add_column(name, justify="right", no_wrap=True)
     first, factor = found["rows"][0], 100.0 if is_fraction("", found["metric"]) else 1.0
     for row in found["rows"]:
         price, pace = row["cost"], row["speed"]
-        span = row["difference_interval"]
         table.add_row(
             row["name"],
             f"{price['parameters']:,}",
@@ -36,12 +36,12 @@ def print_stages(found: Mapping[str, Any], console: Console | None = None) -> No
             pace["verdict"],
             f"{pace['throughput_ratio']:.2f}x",
             f"{factor * row['score']:.4g}",
-            "" if row["difference"] is None else f"{factor * row['difference']:+.2f}",
-            "" if span is None else f"{factor * span[0]:+.2f} to {factor * span[1]:+.2f}",
+            *_change(row, factor),
+            *(_beside(row.get("control"), factor) if controlled else ()),
         )
     if console is None:
         console = Console()
-        console.width = max(console.width, 170)
+        console.width = max(console.width, 210)
     console.print(table)
     console.print(_details(found["rows"]))
     slower = [row["name"] for row in found["rows"] if row["speed"]["verdict"] == "slower"]
@@ -49,7 +49,7 @@ def print_stages(found: Mapping[str, Any], console: Console | None = None) -> No
     unit = " in per cent" if factor > 1 else ""
     console.print(
         f"{found['metric']} on {found['split']}{unit}, n = {first['n']}, paired with {first['name']}. faster: for one example and for "
-        f"batches of 64; values below 1 are slower.{note}"
+        f"batches of 64; values below 1 are slower.{note}{_control(found['rows'])}"
     )
 
 
@@ -79,6 +79,25 @@ def print_fronts(found: Stages, console: Console | None = None) -> None:
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _change(row: Mapping[str, Any], factor: float) -> tuple[str, str]:
+    span = row["difference_interval"]
+    difference = "" if row["difference"] is None else f"{factor * row['difference']:+.2f}"
+    return difference, "" if span is None else f"{factor * span[0]:+.2f} to {factor * span[1]:+.2f}"
+
+
+def _beside(control: Mapping[str, Any] | None, factor: float) -> tuple[str, str, str]:
+    """Returns the score of a control, and the difference of the stage from it."""
+    return ("", "", "") if control is None else (f"{factor * control['score']:.4g}", *_change(control, factor))
+
+
+def _control(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns what the differences include, in a sentence."""
+    if any(row.get("control") for row in rows):
+        return " effect: the difference from a control, trained for as many updates without the treatments."
+    longest = max(row.get("updates", 0) for row in rows)
+    return f" change: includes the effect of {longest:,} more updates, since no control was trained." if longest else ""
 
 
 def _details(rows: Sequence[Mapping[str, Any]]) -> Table:

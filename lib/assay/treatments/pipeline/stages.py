@@ -8,6 +8,8 @@ listed before `inherit`, because they determine the shapes. In addition to its o
     steps     recovery steps; default: SHARE of the run's own steps
     rate      peak learning rate, followed by cosine decay; default: RATE times the run's own
     student   distill only: `small` or another variant of the run's config, FILE.py:variant, or `itself` for the unchanged model
+
+A stage that trains has a control, which trains as long without the treatment: more updates alone may raise a score.
 """
 
 import os
@@ -31,14 +33,14 @@ ONCE = ("init", "inherit", "distill")  # treatments that a later stage does not 
 PENALTIES = ("l1", "l2", "rate")  # select parameters by path; records that replace matrices have other paths
 RECORDS = ("quantize", "lowrank", "lora")
 TRAINED_FROM = ("ensemble", "init", "inherit")  # treatments that only a run from scratch can have
-FOLDER = "stages"
+FOLDER, CONTROL = "stages", "control"
 
 
 class Stage(NamedTuple):
     """One stage of a pipeline."""
 
     name: str  # number and treatment, such as 1_distill
-    spec: str  # the treatment spec as given
+    spec: str  # the treatment spec as given; "" for a control
     config: dict[str, Any]
     workdir: str
     experiment: str  # experiment name in the rows
@@ -85,6 +87,34 @@ def plan(workdir: str, specs: Sequence[str], target: str, overrides: Mapping[str
     if sizes and not any(stage.name.endswith("_distill") and "inherit:" not in str(stage.config["treatments"]) for stage in stages):
         raise UserError(f"a stage inherits its model unchanged: --config.{sizes[0]} can be changed for a new student of distill only.")
     return stages
+
+
+def plan_controls(workdir: str, stages: Sequence[Stage], target: str, base: Mapping[str, Any]) -> list[Stage | None]:
+    """Returns the control of each stage, or None while no stage has trained: the same updates at the same rate, without the treatments.
+
+    A control starts where its stage does, from the treated run or its last control, and sees the same batches. The control of a new student
+    is the student trained without a teacher. A stage that does not train has the control of the stage before it.
+
+    Args:
+        workdir: work directory of the finished run.
+        stages: the stages of `plan`.
+        target: work directory of the last stage; controls are in folders below it.
+        base: contents of the run's config.json.
+    """
+    before, listed = os.path.abspath(workdir), list(base["treatments"])
+    found: list[Stage | None] = []
+    for i, stage in enumerate(stages):
+        if not int(stage.config["train"]["steps"]):
+            found.append(found[-1] if found else None)
+            continue
+        if any(_name(spec) == "inherit" for spec in stage.config["treatments"]):
+            model, task, others = _kept(listed)
+            listed = [*model, f"inherit:from={written(before)}", *task, *others]
+        else:
+            listed = [spec for spec in stage.config["treatments"] if _name(spec) != "distill"]
+        before = f"{os.path.abspath(target)}/{FOLDER}/{i + 1}_{CONTROL}"
+        found.append(Stage(f"{i + 1}_{CONTROL}", "", {**stage.config, "treatments": listed}, before, stage.experiment))
+    return found
 
 
 def find_config(experiment: str) -> str:
@@ -151,11 +181,7 @@ def _recovering(
     """Returns the config of a stage that inherits the model and adds one treatment."""
     if "student" in stage and name != "distill":
         raise UserError(f"only distill has a student, but {name!r} was given one. Omit student={stage['student']} in --treat.")
-    there = [spec for spec in config["treatments"] if _name(spec) not in ONCE]
-    model = _of_model(there)
-    records = name in RECORDS or any(_name(spec) in RECORDS for spec in model)
-    left_out = (*MODEL, name, *(PENALTIES if records else ()))
-    task, others = _parted([spec for spec in there if _name(spec) not in left_out])
+    model, task, others = _kept(config["treatments"], name)
     if name == "prune" and any(pair.startswith("rewind=") for pair in options) and not any(pair.startswith("from=") for pair in options):
         options = [*options, f"from={written(before)}"]
     new = _taught_by(first, options) if name == "distill" else f"{name}:{','.join(options)}" if options else name
@@ -164,6 +190,15 @@ def _recovering(
     training = name == "quantize" and "train=true" in [pair.lower() for pair in options]
     share = SHARE["prune"] if training else SHARE.get(name, 1.0)
     return _timed(made, stage, round(share * int(own["train"]["steps"])), RATE * float(own["optimizer"]["learning_rate"]))
+
+
+def _kept(treatments: Sequence[str], name: str = "") -> tuple[list[str], list[str], list[str]]:
+    """Returns the treatments of the model, the task and all others that a stage keeps if it adds the treatment `name`."""
+    there = [spec for spec in treatments if _name(spec) not in ONCE]
+    model = _of_model(there)
+    records = name in RECORDS or any(_name(spec) in RECORDS for spec in model)
+    left_out = (*MODEL, name, *(PENALTIES if records else ()))
+    return model, *_parted([spec for spec in there if _name(spec) not in left_out])
 
 
 def _parted(specs: Sequence[str]) -> tuple[list[str], list[str]]:
