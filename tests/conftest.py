@@ -109,6 +109,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-golden", action="store_true", help="tests/train/test_golden.py writes its numbers instead of comparing them")
 
 
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls each timing undisturbed: tests of ratios run beside each other, and other work slows all models of a turn."""
+    from assay.diagnostics.cost.disturbance import Timing
+
+    monkeypatch.setattr("assay.diagnostics.cost.speed.judge", lambda alone, turns, cores: Timing({}, {}, None))
+
+
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., dict[str, Any]]:
     """`tiny("lstm", {"train.steps": "3"})`: the resolved config of experiments/reason/parity.py:lstm,tiny, with keys changed."""

@@ -364,6 +364,17 @@ def test_plans_say_steps_and_rates(teacher):
         plan(str(teacher), [], "out", {}, base)
 
 
+def test_a_disturbed_timing_prints_its_reason_and_no_ratio(small, capsys):
+    found = json.loads((small / "stages.json").read_text())
+    for row in found["rows"]:
+        assert {"alone_seconds", "turn_seconds", "others_cores", "disturbed"} == {*row["speed"]["timing"]}
+        row["speed"] |= {"latency_ratio": None, "throughput_ratio": None, "verdict": "disturbed"}
+        row["speed"]["timing"]["disturbed"] = "disturbed: other processes used 0.8 cores"
+    print_stages(found)
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Times are not compared (disturbed: other processes used 0.8 cores)" in text and " ms - disturbed - " in text
+
+
 def test_a_slower_model_is_called_slower(small, capsys):
     found = json.loads((small / "stages.json").read_text())
     found["rows"][1]["speed"]["verdict"] = "slower"

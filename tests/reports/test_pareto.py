@@ -118,6 +118,33 @@ def test_the_table_says_who_is_slower(tmp_path):
     assert [one["front_of_size"] for one in json.loads(json.dumps(as_json(found)))] == [False, False, True, True]
 
 
+def test_disturbed_latencies_are_shown_but_not_compared(tmp_path):
+    quiet, loud = write(tmp_path / "quiet"), write(tmp_path / "loud")
+    told = json.loads((loud / "stages.json").read_text())
+    for one in told["rows"]:
+        timing = {"disturbed": "disturbed: other processes used 0.8 cores"}
+        one["speed"] |= {
+            "latency_ratio": None,
+            "throughput_ratio": None,
+            "verdict": "disturbed",
+            "latency_p50_seconds": 9.0,
+            "timing": timing,
+        }
+    (loud / "stages.json").write_text(json.dumps(told))
+    found = stages_of([loud])
+    assert [one.faster for one in found.stages] == [None] * 4 and found.stages[0].latency == 9.0
+    assert fronts(found) == ([False, False, True, True], [False] * 4) and "log scale, disturbed" in pareto(found)
+    console = Console(width=160, record=True)
+    print_fronts(found, console)
+    assert len(re.findall(r"9 s +disturbed", console.export_text())) == 4
+    both = stages_of([quiet, loud]).stages
+    assert [(one.latency, one.faster, one.runs) for one in both] == [(*stage[2:], 2) for stage in STAGES.values()], "by the quiet one"
+    told["rows"][1]["speed"]["timing"]["disturbed"] = ""
+    (loud / "stages.json").write_text(json.dumps(told))
+    with pytest.raises(UserError, match="damaged"):
+        stages_of([loud])
+
+
 def test_bad_input_is_told(tmp_path):
     good = write(tmp_path / "good")
     with pytest.raises(UserError, match=r"has no stages.json.*--workdir"):

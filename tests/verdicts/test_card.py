@@ -17,6 +17,7 @@ from assay.core.errors import UserError
 from assay.core.number import DASH, MINUS
 from assay.core.paired import sign_test
 from assay.diagnostics.bring import bring
+from assay.diagnostics.cost.disturbance import judge
 from assay.diagnostics.cost.energy import joules
 from assay.diagnostics.cost.speeds import Timed, picture
 from assay.diagnostics.measurement import HIGHER, LOWER, NATS, POINT, SHARE, Measurement, Plot, inapplicable, plain, sample
@@ -291,7 +292,24 @@ def test_a_run_and_its_copy_are_one_program(tmp_path):
     assert found(card, "latency_p50", "none")["why"].startswith("not measured in turns")
 
 
-def test_those_with_checkpoints_take_turns(tmp_path, monkeypatch):
+def test_a_disturbed_timing_has_no_verdict():
+    timing = judge({"before": [1.0], "b": [1.0]}, {"before": [1.0], "b": [1.1]}, 0.8)
+    before, after = (in_turns(np.full(25, faster))._replace(timing=timing) for faster in (1.0, 3.0))
+    card = build(diagnosis(), {"b": diagnosis()}, times={"b": times(before, after)})
+    row = found(card, "latency_p50")
+    assert (row["verdict"], row["why"], row["difference"]) == (OPEN, "disturbed: other processes used 0.8 cores", None)
+    assert card["timings"]["b"] == {
+        "alone_seconds": {"before": 1.0, "b": 1.0},
+        "turn_seconds": {"before": 1.0, "b": 1.1},
+        "others_cores": 0.8,
+        "disturbed": "disturbed: other processes used 0.8 cores",
+    }
+    calm = judge({}, {}, 0.01)
+    before, after = (one._replace(timing=calm) for one in (before, after))
+    assert found(build(diagnosis(), {"b": diagnosis()}, times={"b": times(before, after)}), "latency_p50")["verdict"] == BETTER
+
+
+def test_those_with_checkpoints_take_turns(tmp_path, monkeypatch, quiet):
     """A model of fifty layers after one of a single one."""
 
     def load(path):

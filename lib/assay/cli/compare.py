@@ -57,7 +57,7 @@ from assay.verdicts.turns import CRASHED, Times, times
 from assay.verdicts.verdict import ONCE
 
 CARD, PAGE = "card.json", "card.html"
-FIRST = ""  # key of the run before; no later run has an empty name
+FIRST = cards.BEFORE  # key of the run before; no later run has this name
 SHOWN = 6  # runs that an error message lists
 
 FLAGS = flags.FlagValues()

@@ -106,7 +106,8 @@ def measured(runs: Mapping[str, str], split: str, seconds: float, controls: Mapp
     compared = {one.name: one for one in compare(pairs, first, split, metric)} if others else {}
     rows = [{"name": name, "workdir": path, **_score(path, split, metric, compared.get(name))} for name, path in runs.items()]
     rows = [{**row, "control": _beside(row["workdir"], controls.get(row["name"]), split, metric)} for row in rows]
-    return [row | {"cost": costs[row["name"]]._asdict(), "speed": speeds[row["name"]]._asdict()} for row in rows]
+    paces = {name: {**found._asdict(), "timing": found.timing.plain()} for name, found in speeds.items()}
+    return [row | {"cost": costs[row["name"]]._asdict(), "speed": paces[row["name"]]} for row in rows]
 
 
 def suggestion(source: str, number: int) -> dict[str, Any]:

@@ -12,11 +12,13 @@
                "plots": {"before": plot or None, name: plot or None}}],
      "predictions": [{"after", "from", "number", "treatment", "rule", "row", "expects", "effect", "unit", "difference", "interval",
                       "relative", "verdict", "outcome", "why"}],
+     "timings": {name: {"alone_seconds": {run: median}, "turn_seconds": {run: median}, "others_cores", "disturbed"}},
      "counts": {name: {verdict: facts}}, "environment"}          rows of one fact count once
 
 In an entry of `after`, `interval` is that of the difference, and `n` the number of paired examples or turns. `relative` in a row means that
 the margin is a fraction of the value before; beside a difference, that the difference is a fraction. A row that applies to neither run has
-the verdict "". Values that are not finite are None.
+the verdict "". Values that are not finite are None. `timings` says how the turns went: seconds of one example, and the cores that other
+processes used; a disturbed timing has a reason, and no row of it has a difference.
 
 A run after may have a control: as many updates without its treatment (verdicts/control.py). The verdicts on its rows are then against the
 control, except for the rows of cost and speed, which more updates leave unchanged. `control` of an entry holds the control's value and
@@ -95,6 +97,7 @@ def build(
         "predictions": [
             _prediction(name, said, workdirs.get(BEFORE), verdicts[name]) for name, said in applied.items() if name in verdicts
         ],
+        "timings": {name: told.timing.plain() for name, told in times.items() if told.timing is not None and name in afters},
         "counts": {name: {word: _facts(each, word) for word in VERDICTS} for name, each in verdicts.items()},
         "environment": environment(),
     }

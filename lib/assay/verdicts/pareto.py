@@ -4,6 +4,7 @@
 
 A model is on the front if no other model is at least as good in both quantities and better in one. The input is WORKDIR/stages.json, which
 the command `treat` writes. Rows of the same treatment in several work directories, such as seeds, are merged into their mean and range.
+Latencies of a disturbed timing (diagnostics/cost/disturbance.py) are shown, but not compared.
 """
 
 import json
@@ -26,7 +27,7 @@ class Stage(NamedTuple):
     interval: tuple[float, float] | None  # over examples; the range over work directories if there are several
     size: float  # bytes on disk
     latency: float  # median latency of one example, seconds
-    faster: float  # speed-up over the first stage, from interleaved measurements; below 1 is slower
+    faster: float | None  # speed-up over the first stage, from interleaved measurements; below 1 is slower; None if they were disturbed
     runs: int  # number of work directories that contain it
 
 
@@ -47,10 +48,12 @@ def front(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 
 def fronts(found: Stages) -> tuple[list[bool], list[bool]]:
-    """Returns which stages are on the fronts of size and of latency."""
+    """Returns which stages are on the fronts of size and of latency. A stage whose timing was disturbed is on no front of latency."""
     sign = -1 if found.metric in LOWER_IS_BETTER else 1
     by_size = front([(one.size, sign * one.score) for one in found.stages])
-    return by_size, front([(one.latency, sign * one.score) for one in found.stages])
+    known = [one for one in found.stages if one.faster is not None]
+    by_latency = iter(front([(one.latency, sign * one.score) for one in known]))
+    return by_size, [one.faster is not None and next(by_latency) for one in found.stages]
 
 
 def stages_of(workdirs: Sequence[str | Path]) -> Stages:
@@ -110,9 +113,10 @@ def _read(path: Path) -> dict[str, Any]:
     broken = UserError(f"{path} is damaged: every row needs a name, a score, and a size and a latency above 0. Run treat again.")
     try:
         names = [row["name"] for row in found["rows"]]
-        numbers = [(row["score"], *_cost(row)) for row in found["rows"]]
+        numbers = [(row["score"], *(number for number in _cost(row) if number is not None)) for row in found["rows"]]
         intervals = [end for row in found["rows"] for end in row["interval"] or ()]
-        whole = all(math.isfinite(number) for one in (*numbers, intervals) for number in one)
+        told = all(row["speed"]["latency_ratio"] is not None or row["speed"]["timing"]["disturbed"] for row in found["rows"])
+        whole = told and all(math.isfinite(number) for one in (*numbers, intervals) for number in one)
         if (
             not names
             or not whole
@@ -128,8 +132,8 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def _cost(row: Mapping[str, Any]) -> tuple[float, float, float]:
-    """Returns the size on disk in bytes, the latency of one example in seconds, and the speed-up over the first stage."""
+def _cost(row: Mapping[str, Any]) -> tuple[float, float, float | None]:
+    """Returns the size on disk in bytes, the latency of one example in seconds, and the speed-up over the first stage or None."""
     return row["cost"]["bytes_on_disk"], row["speed"]["latency_p50_seconds"], row["speed"]["latency_ratio"]
 
 
@@ -145,7 +149,12 @@ def _names(rows: Mapping[tuple[str, ...], Sequence[Mapping[str, Any]]]) -> dict[
 
 def _joined(name: str, rows: Sequence[Mapping[str, Any]]) -> Stage:
     scores = [row["score"] for row in rows]
-    size, latency, faster = (sum(values) / len(rows) for values in zip(*(_cost(row) for row in rows), strict=True))
+    costs = [_cost(row) for row in rows]
+    undisturbed = [cost for cost in costs if cost[2] is not None] or costs
+    size = sum(cost[0] for cost in costs) / len(costs)
+    latency = sum(cost[1] for cost in undisturbed) / len(undisturbed)
+    ratios = [cost[2] for cost in undisturbed if cost[2] is not None]
+    faster = sum(ratios) / len(ratios) if ratios else None
     interval = tuple(rows[0]["interval"]) if rows[0]["interval"] and len(rows) == 1 else None
     interval = (min(scores), max(scores)) if len(rows) > 1 else interval
     return Stage(name, sum(scores) / len(rows), interval, size, latency, faster, len(rows))

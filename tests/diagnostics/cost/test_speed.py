@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from assay.diagnostics.cost import speed as module
+from assay.diagnostics.cost.disturbance import Timing
 from assay.diagnostics.cost.speed import MANY, ONE, median_interval, speed, verdict
 from assay.models.model import Model, Output
 
@@ -34,7 +35,7 @@ def batches(width: int = WIDTH):
     return lambda rows: {"inputs": np.ones((rows, width), np.float32), "weight": np.ones(rows, np.float32)}
 
 
-def test_a_model_of_fifty_times_the_size_is_slower():
+def test_a_model_of_fifty_times_the_size_is_slower(quiet):
     found = speed({"small": (*perceptron(1), batches()), "large": (*perceptron(50), batches())}, seconds=8)
     small, large = found["small"], found["large"]
     assert list(found) == ["small", "large"]
@@ -48,28 +49,39 @@ def test_a_model_of_fifty_times_the_size_is_slower():
     assert large.latency_p50_seconds > small.latency_p50_seconds
 
 
-def test_models_take_turns(monkeypatch):
-    """A machine that slows down at every turn does so for both: the ratio of a turn does not see it."""
+def in_seven_turns(monkeypatch, cores, alone=2.5):
+    """Two models in seven turns, the second half as fast, on a machine that slows down at every turn, and the order of the calls."""
     order: list[tuple[str, int]] = []
 
     def runner(candidate):
         return module.Runner({rows: (candidate.params["name"], rows) for rows in (ONE, MANY)}, 1.0)
 
-    clock = itertools.count()
+    clock = itertools.count(-4)  # each model is timed alone in two blocks, before the turns and after them
 
     def timed(call, times):
         order.append(call)
+        now = next(clock)
         base = {"first": 1.0, "second": 2.0}[call[0]] * call[1]
-        return np.full(times, base * (1 + next(clock) // 4))
+        return np.full(times, base * (1 + now // 4 if 0 <= now < 28 else alone))
 
     monkeypatch.setattr(module, "_runner", runner)
     monkeypatch.setattr(module, "_timed", timed)
     monkeypatch.setattr(module, "_share", lambda runners, left: ({ONE: 3, MANY: 2}, 7))
+    monkeypatch.setattr(module, "others", lambda before, after: cores)
     turns: list[tuple[int, int]] = []
     found = speed(
         {name: (None, {"name": name}, {}) for name in ("first", "second")}, on_turn=lambda done, wanted: turns.append((done, wanted))
     )
-    assert order == [("first", ONE), ("first", MANY), ("second", ONE), ("second", MANY)] * 7
+    return found, order, turns
+
+
+def test_models_take_turns(monkeypatch):
+    """A machine that slows down at every turn does so for both: the ratio of a turn does not see it."""
+    found, order, turns = in_seven_turns(monkeypatch, 0.1, alone=4.0)
+    alone = [("first", ONE)] * 2 + [("second", ONE)] * 2
+    assert order == alone + [("first", ONE), ("first", MANY), ("second", ONE), ("second", MANY)] * 7 + alone
+    timing = found["second"].timing
+    assert timing == found["first"].timing == Timing({"first": 4.0, "second": 8.0}, {"first": 4.0, "second": 8.0}, 0.1)
     assert turns == [(done, 7) for done in range(1, 8)]
     assert found["second"].latency_ratio_interval == found["second"].throughput_ratio_interval == (0.5, 0.5)
     first, second = (np.array(found[name].by_turn["p50"]) for name in ("first", "second"))
@@ -81,7 +93,23 @@ def test_models_take_turns(monkeypatch):
         assert found[name].batched_examples_per_second / found["first"].batched_examples_per_second == found[name].throughput_ratio
 
 
-def test_the_seconds_are_kept():
+@pytest.mark.parametrize(
+    ("cores", "alone", "reason"),
+    [
+        (0.8, 4.0, "disturbed: other processes used 0.8 cores"),
+        (None, 2.0, "disturbed: first took 2.00 times as long in turns as alone"),
+    ],
+)
+def test_a_disturbed_timing_has_no_ratio(monkeypatch, cores, alone, reason):
+    found, _, _ = in_seven_turns(monkeypatch, cores, alone)
+    first, second = found["first"], found["second"]
+    assert (first.verdict, second.verdict, second.timing.disturbed) == ("baseline", "disturbed", reason)
+    for one in (first, second):
+        assert one.latency_ratio is one.latency_ratio_interval is one.throughput_ratio is one.throughput_ratio_interval is None
+    assert (first.latency_p50_seconds, second.latency_p50_seconds) == (4.0, 8.0), "the times stay"
+
+
+def test_the_seconds_are_kept(quiet):
     candidates = {"one": (*perceptron(2), batches()), "two": (*perceptron(2), batches())}
     start = time.perf_counter()
     found = speed(candidates, seconds=0.0)

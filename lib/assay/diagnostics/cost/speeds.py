@@ -10,6 +10,7 @@ import numpy as np
 
 from assay.core.tree import PyTree
 from assay.diagnostics.cost.costs import batch_of, cost_of
+from assay.diagnostics.cost.disturbance import Timing
 from assay.diagnostics.cost.speed import MANY, ONE, Candidate, median_interval, speed
 from assay.diagnostics.measurement import HIGHER, LOWER, SHARE, Measurement, Plot, inapplicable
 from assay.diagnostics.subject import Subject
@@ -48,6 +49,7 @@ class Timed(NamedTuple):
     turns: Mapping[str, np.ndarray]
     rows: Mapping[str, Measurement]
     failed: Exception | None = None  # error raised while decoding token by token
+    timing: Timing = Timing({}, {}, None)  # of all models that took turns
 
 
 def timed(
@@ -80,7 +82,10 @@ def timed(
         if "joules" in by and (by["joules"] > 0).all():
             turns["energy"] = by["joules"]
         rows = {row: _row(row, values, speeds[name].calls, written[name].tokens, bound, best) for row, values in turns.items()}
-        found[name] = Timed(turns, rows, written[name].error)
+        timing = speeds[name].timing
+        if timing.disturbed:
+            rows = {row: value._replace(how=f"{value.how}; {timing.disturbed}") for row, value in rows.items()}
+        found[name] = Timed(turns, rows, written[name].error, timing)
     return found
 
 

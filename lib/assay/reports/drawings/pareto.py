@@ -26,7 +26,8 @@ def pareto(found: Stages) -> str:
     factor = 1.0 if lower else 100.0
     width = (PAGE - LEFT - RIGHT - BETWEEN) / 2
     costs = ([one.size for one in found.stages], [one.latency for one in found.stages])
-    texts = ("size on disk (log scale)", "latency of one example, median (log scale)")
+    disturbed = ", disturbed" if any(one.faster is None for one in found.stages) else ""
+    texts = ("size on disk (log scale)", f"latency of one example, median (log scale{disturbed})")
 
     def draw(figure: "Figure") -> None:
         for i, (x, text, units, on) in enumerate(zip(costs, texts, (BYTES, SECONDS), fronts(found), strict=True)):

@@ -32,9 +32,9 @@ def print_stages(found: Mapping[str, Any], console: Console | None = None) -> No
             f"{first['cost']['bytes_on_disk'] / price['bytes_on_disk']:.2f}x",
             "-" if price["flops_per_example"] is None else f"{price['flops_per_example']:.3g}",
             f"{1e3 * pace['latency_p50_seconds']:.3g} ms",
-            f"{pace['latency_ratio']:.2f}x",
+            _times(pace["latency_ratio"]),
             pace["verdict"],
-            f"{pace['throughput_ratio']:.2f}x",
+            _times(pace["throughput_ratio"]),
             f"{factor * row['score']:.4g}",
             *_change(row, factor),
             *(_beside(row.get("control"), factor) if controlled else ()),
@@ -46,6 +46,9 @@ def print_stages(found: Mapping[str, Any], console: Console | None = None) -> No
     console.print(_details(found["rows"]))
     slower = [row["name"] for row in found["rows"] if row["speed"]["verdict"] == "slower"]
     note = f" Slower than {first['name']} on this device: {', '.join(slower)}." if slower else ""
+    disturbed = first["speed"].get("timing", {}).get("disturbed")
+    if disturbed:
+        note += f" Times are not compared ({disturbed}). Remove stages.json and repeat the command on a quiet machine."
     unit = " in per cent" if factor > 1 else ""
     console.print(
         f"{found['metric']} on {found['split']}{unit}, n = {first['n']}, paired with {first['name']}. faster: for one example and for "
@@ -66,7 +69,8 @@ def print_fronts(found: Stages, console: Console | None = None) -> None:
         span = DASH if one.interval is None else f"{one.interval[0]:.4f} to {one.interval[1]:.4f}"
         smaller = found.stages[0].size / one.size
         cells = [one.name, str(one.runs), f"{one.score:.4f}", span, quantity(one.size, BYTES), f"{smaller:.2f}"]
-        table.add_row(*cells, quantity(one.latency, SECONDS), f"{one.faster:.2f}{' (slower)' if one.faster < 0.995 else ''}", on)
+        faster = "disturbed" if one.faster is None else f"{one.faster:.2f}{' (slower)' if one.faster < 0.995 else ''}"
+        table.add_row(*cells, quantity(one.latency, SECONDS), faster, on)
     if console is None:
         console = Console()
         console.width = max(console.width, 140)  # a pipe has no fixed width
@@ -118,6 +122,10 @@ def _details(rows: Sequence[Mapping[str, Any]]) -> Table:
             f"{pace['batched_examples_per_second']:.4g}",
         )
     return table
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}x"
 
 
 def _bytes(size: float) -> str:
