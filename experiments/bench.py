@@ -1,4 +1,5 @@
-"""Benchmarks: ratios within one process, as medians over alternating repeats. Machine speed drifts, so only ratios are meaningful.
+"""Benchmarks: ratios as medians over alternating repeats. Machine speed drifts, so only ratios are meaningful, on the machine that the
+result names. Where other work disturbed a timing (diagnostics/cost/disturbance.py), the result says so and has no ratio.
 
     python -m experiments.bench loop --config=experiments/reason/parity.py:transformer
 
@@ -12,7 +13,6 @@ fsdp   bytes per device of a step's arguments, including parameters and optimize
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -28,6 +28,8 @@ from jax.sharding import Mesh
 from assay import config as configs
 from assay.cli.command import launch
 from assay.core.errors import UserError, unknown
+from assay.core.machine import others, used
+from assay.diagnostics.cost.disturbance import judge
 from assay.diagnostics.cost.plan import memory_on_each
 from assay.dist import launch as process
 from assay.dist.mesh import AXES
@@ -61,6 +63,7 @@ def bench_steps(measured, spec: str = ""):
 def bench_start(overrides: dict[str, str], root: str) -> dict:
     """Measures the seconds from launch to the first logged step, with a cold and a warm compilation cache."""
     found: dict[str, list[float]] = {"cold_seconds": [], "warm_seconds": []}
+    begun = used()
     assignments = [f"--config.{key}={value}" for key, value in overrides.items()]
     for turn in range(REPEATS.value):
         cache = os.path.join(root, f"cache_{turn}")
@@ -74,7 +77,8 @@ def bench_start(overrides: dict[str, str], root: str) -> dict:
                     time.sleep(0.02)
                 found[name].append(time.perf_counter() - started)
                 running.wait()
-    return {name: float(np.median(values)) for name, values in found.items()}
+    timing = judge({}, found, others(begun, used()))
+    return {**{name: float(np.median(values)) for name, values in found.items()}, "timing": timing.plain()}
 
 
 def bench_peers(overrides: dict[str, str], root: str) -> dict:
@@ -88,7 +92,7 @@ def bench_peers(overrides: dict[str, str], root: str) -> dict:
         raise UserError(f"peers takes no --config overrides and needs --peers=PYTHON. {turns.HINT}")
     turns.check(PEERS.value)
     say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
-    return {"works": [turns.compare(name, PEERS.value, REPEATS.value, say) for name in names], "processor": _processor()}
+    return {"works": [turns.compare(name, PEERS.value, REPEATS.value, say) for name in names]}
 
 
 def bench_fsdp(overrides: dict[str, str], root: str) -> dict:
@@ -105,11 +109,6 @@ def bench_fsdp(overrides: dict[str, str], root: str) -> dict:
         found.append({"devices": devices, **memory_on_each(made, mesh)})
         print(f"{devices} devices: {found[-1]}", file=sys.stderr, flush=True)
     return {"of": spec, "on_each": found}
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 BENCHES = {

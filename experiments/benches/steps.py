@@ -1,7 +1,7 @@
 """Step benchmarks: training loop vs. bare step, data loader vs. training loop, and training loop vs. a loop that fetches each loss."""
 
 import json
-import os
+import tempfile
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +18,7 @@ from assay.train.measure import labels_of
 from assay.train.step import make_step
 from assay.train.workdir import WorkDir
 from assay.treatments.pipeline.load import treatments
+from experiments.benches.turns import Taken, ratio, take
 
 WARM = 20  # warm-up steps before timing starts
 LOADER_SECONDS = 0.5  # how long a loader runs alone
@@ -30,35 +31,37 @@ def over_bare(values: Mapping[str, Any], repeats: int, steps: int, root: str) ->
     count, arguments = np.int32(block), (made.key, made.given(), made.first_batch())
     ready = [jax.device_put(made.batches(step, block), batch_sharding(mesh, steps=True)) for step in range(0, steps, block)]
     initial = _initial(made, mesh)
-    bare, whole, call = [], [], None
-    for turn in range(repeats):
-        state = initial(*arguments)
-        call = call or loop.compiled(made, mesh, state)
-        state, metrics = call(state, ready[0], count)
+    call = loop.compiled(made, mesh, initial(*arguments))
+
+    def bare() -> float:
+        state, metrics = call(initial(*arguments), ready[0], count)
         jax.block_until_ready(metrics)
         started = time.perf_counter()
         for batches in ready:
             state, metrics = call(state, batches, count)
         jax.block_until_ready(metrics)
-        bare.append((time.perf_counter() - started) / (len(ready) * block))
-        whole.append(_trained(made, root, turn))
-    return {"bare_seconds": float(np.median(bare)), "loop_seconds": float(np.median(whole)), **ratio(whole, bare)}
+        return (time.perf_counter() - started) / (len(ready) * block)
+
+    taken = take({"bare": bare, "loop": lambda: _trained(made, root)}, repeats)
+    return {"bare_seconds": _median(taken, "bare"), "loop_seconds": _median(taken, "loop"), **ratio(taken, "loop", "bare")}
 
 
 def loader(values: Mapping[str, Any], repeats: int, steps: int, root: str) -> dict[str, Any]:
     """Returns the throughput of the loader alone relative to that of training, in examples per second."""
     made = _assembled(values, WARM + steps)
     train = made.settings.train
-    alone, training = [], []
-    for turn in range(repeats):
+
+    def loading() -> float:
         made.batches(0, 1)
         started, taken = time.perf_counter(), 0
         while time.perf_counter() - started < LOADER_SECONDS:
             made.batches(taken, train.steps_per_call)
             taken += train.steps_per_call
-        alone.append(taken * train.batch_size / (time.perf_counter() - started))
-        training.append(train.batch_size / _trained(made, root, turn))
-    return {"loader_examples_per_second": float(np.median(alone)), "training": float(np.median(training)), **ratio(alone, training)}
+        return (time.perf_counter() - started) / taken
+
+    taken = take({"loader": loading, "training": lambda: _trained(made, root)}, repeats)
+    each = {side: train.batch_size / _median(taken, side) for side in ("loader", "training")}
+    return {"loader_examples_per_second": each["loader"], "training": each["training"], **ratio(taken, "training", "loader")}
 
 
 def over_fetching(values: Mapping[str, Any], repeats: int, steps: int, root: str) -> dict[str, Any]:
@@ -72,29 +75,18 @@ def over_fetching(values: Mapping[str, Any], repeats: int, steps: int, root: str
     single = _assembled({**values, "train": {**values["train"], "steps_per_call": 1}}, WARM + steps)
     arguments, initial = (made.key, made.given(), made.first_batch()), _initial(made, make_mesh(made.settings.mesh))
     step = jax.jit(make_step(made.model, made.objective, made.treatment.gradient, made.optimizer), donate_argnums=0)
-    fetching, whole = [], []
-    for turn in range(repeats):
+
+    def fetching() -> float:
         state, started = initial(*arguments), 0.0
         for taken in range(WARM + steps):
             if taken == WARM:
                 started = time.perf_counter()
             state, metrics = step(state, {name: array[0] for name, array in single.batches(taken, 1).items()})
             float(metrics["loss"])
-        fetching.append((time.perf_counter() - started) / steps)
-        whole.append(_trained(made, root, turn))
-    return {"fetching_seconds": float(np.median(fetching)), "loop_seconds": float(np.median(whole)), **ratio(fetching, whole)}
+        return (time.perf_counter() - started) / steps
 
-
-def ratio(over: list[float], under: list[float]) -> dict[str, Any]:
-    """Returns the median ratio over alternating repeats, with a bootstrap interval."""
-    ratios = np.array(over) / np.array(under)
-    medians = np.median(np.random.default_rng(0).choice(ratios, (10_000, len(ratios))), axis=1)
-    return {
-        "ratio": float(np.median(ratios)),
-        "ratio_interval": [float(np.quantile(medians, q)) for q in (0.025, 0.975)],
-        "interval_method": "bootstrap 95 % of the median over repeats",
-        "ratios": [round(float(value), 4) for value in ratios],
-    }
+    taken = take({"fetching": fetching, "loop": lambda: _trained(made, root)}, repeats)
+    return {"fetching_seconds": _median(taken, "fetching"), "loop_seconds": _median(taken, "loop"), **ratio(taken, "fetching", "loop")}
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
@@ -112,10 +104,13 @@ def _initial(made: Experiment, mesh: jax.sharding.Mesh):
     return jax.jit(made.init_state, out_shardings=shardings(jax.eval_shape(made.init_state, *arguments), mesh))
 
 
-def _trained(made: Experiment, root: str, turn: int) -> float:
+def _median(taken: Taken, side: str) -> float:
+    return float(np.median(taken.turns[side]))
+
+
+def _trained(made: Experiment, root: str) -> float:
     """Returns the seconds per step of a run, without warm-up."""
-    folder = WorkDir(os.path.join(root, f"turn_{turn}"))
-    folder.path.mkdir(parents=True)
+    folder = WorkDir(tempfile.mkdtemp(dir=root))
     loop.train(made, folder, make_mesh(made.settings.mesh), labels_of(made, ""), quiet=True)
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     lines = [line for line in lines if line["step"] >= WARM and "elapsed_seconds" in line]  # validations have separate lines

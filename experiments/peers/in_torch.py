@@ -4,6 +4,7 @@ PEERS_PYTHON experiments/peers/in_torch.py gpt_small [eager|compiled]
 """
 
 import itertools
+import os
 import sys
 
 import torch
@@ -144,7 +145,9 @@ def make(name: str):
         pictures = torch.randn(batch, 3, work["size"], work["size"]).to(memory_format=torch.channels_last)
         run = training(model, pictures, torch.randint(work["classes"], (batch,)), compiled, False)
     parameters = sum(leaf.numel() for leaf in model.parameters())
-    return run, {"parameters": parameters, "torch": torch.__version__, "threads": torch.get_num_threads(), "device": DEVICE}
+    malloc = {key: value for key, value in os.environ.items() if key.startswith("MALLOC_")}
+    facts = {"parameters": parameters, "torch": torch.__version__, "threads": torch.get_num_threads(), "device": DEVICE}
+    return run, {**facts, "malloc": malloc}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 python -m experiments.peers.ours gpt_small
 """
 
+import os
 from typing import Any
 
 import jax
@@ -100,7 +101,8 @@ def make(name: str):
     launch.start()
     work = (WORKS | ON_GPU)[name]
     run, params, operations = (decoding if work["kind"] == "decode" else training)(work)
-    return run, {"parameters": count(params), "jax": jax.__version__, "device": jax.devices()[0].device_kind, "flops": operations}
+    facts = {"parameters": count(params), "jax": jax.__version__, "device": jax.devices()[0].device_kind, "flops": operations}
+    return run, {**facts, "malloc": {key: value for key, value in os.environ.items() if key.startswith("MALLOC_")}}
 
 
 if __name__ == "__main__":

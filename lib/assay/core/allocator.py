@@ -11,6 +11,14 @@ import sys
 
 _SETTINGS = {-4: 0, -1: 2**31 - 1, -2: 64 * 2**20}  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
 _ARENAS = -8  # M_ARENA_MAX
+_VARIABLES = {-4: "MALLOC_MMAP_MAX_", -1: "MALLOC_TRIM_THRESHOLD_", -2: "MALLOC_TOP_PAD_", _ARENAS: "MALLOC_ARENA_MAX"}
+
+
+def as_environment(arenas: int = 1) -> dict[str, str]:
+    """Returns the variables that configure glibc's allocator alike in another process, such as one that is compared with this one."""
+    if os.environ.get("ASSAY_MALLOC") == "system":
+        return {}
+    return {_VARIABLES[option]: str(value) for option, value in {**_SETTINGS, _ARENAS: arenas}.items()}
 
 
 def keep_memory(arenas: int = 1) -> bool:
