@@ -69,7 +69,8 @@ def trained(after: Path) -> bool:
 def bought(about: str, before: Path, after: Path, points: float | None, smaller: float | None, fast: float | None) -> list[dict]:
     """Returns the changes from the runs in `before` to those in `after`: score in points, size on disk and speed.
 
-    Each comes with its threshold, `bar`, or None. Where the treatment trains, the score is also compared with that of its control.
+    Each comes with its threshold, `bar`, or None. Where the treatment trains, the score is also compared with that of its control. Without
+    a value, of a disturbed timing, no threshold is judged.
     """
     found = (
         ("points", points, change(before, after)),
@@ -79,7 +80,8 @@ def bought(about: str, before: Path, after: Path, points: float | None, smaller:
         ("times as fast, one example", None, times(after, "quick")),
     )
     return [
-        {"claim": f"{about}, {name}", "bar": bar, "held": None if bar is None else one["value"] >= bar, **one} for name, bar, one in found
+        {"claim": f"{about}, {name}", "bar": bar, "held": None if None in (bar, one["value"]) else one["value"] >= bar, **one}
+        for name, bar, one in found
     ]
 
 
@@ -137,7 +139,9 @@ def main(overrides: dict[str, str]) -> None:
     found = [claim for subject in wanted for claim in claims(root, subject)]
     for claim in found:
         mark = "" if claim["held"] is None else "holds" if claim["held"] else "FALLS SHORT"
-        print(f"{claim['claim']:<62} {claim['value']:>8.3f}  bar {claim['bar']}  {mark}")
+        where = f" on {', '.join(claim['machines'])}" if "machines" in claim else ""  # a ratio of times holds on its machine only
+        value = f"{'disturbed':>9}" if claim["value"] is None else f"{claim['value']:>9.3f}"
+        print(f"{claim['claim']:<62} {value}  bar {claim['bar']}  {mark}{where}")
     if OUT.value:
         commands = {folder: " ".join(words) for folder, words in COMMANDS.items()}
         result = {"claims": found, "commands": commands, "environment": environment()}

@@ -87,6 +87,20 @@ def test_ratios_are_those_of_the_last_stage(tmp_path):
     assert times(tmp_path, "fast", 1)["value"] == 1.5
 
 
+def test_a_ratio_of_times_names_its_machine_and_is_none_if_disturbed(tmp_path):
+    reason = "disturbed: other processes used 0.8 cores"
+    for seed, (processor, ratio, disturbed) in enumerate((("EPYC", 3.0, ""), ("Xeon", None, reason))):
+        path = tmp_path / f"seed_{seed}"
+        path.mkdir()
+        pace = {"throughput_ratio": ratio, "latency_ratio": ratio, "timing": {"disturbed": disturbed}}
+        told = {"rows": [{"cost": {"bytes_on_disk": 400}, "speed": pace}], "environment": {"processor": processor}}
+        (path / "stages.json").write_text(json.dumps(told))
+    found = times(tmp_path, "fast")
+    assert found["value"] is found["range"] is None and found["each"] == [3.0, None] and found["disturbed"] == [f"seed_1: {reason}"]
+    assert found["machines"] == ["EPYC", "Xeon"]
+    assert times(tmp_path, "smaller") == {"value": 1.0, "each": [1.0, 1.0], "range": [1.0, 1.0], "seeds": 2}, "a size has no machine"
+
+
 def test_what_was_not_run_is_told(tmp_path):
     with pytest.raises(UserError, match="no finished run"):
         runs(tmp_path)

@@ -14,6 +14,7 @@ import assay
 from assay.config.older import completed
 from assay.config.schema import differences
 from assay.core.errors import UserError
+from assay.core.machine import processor
 from assay.core.plain import json_text
 from assay.dist.launch import leader
 
@@ -176,11 +177,17 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Returns versions, devices, and the commit of the source if known."""
+    """Returns versions, devices, the processor, and the commit of the source if known."""
     versions = {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")}
     versions["assay"] = assay.__version__
     devices = jax.devices()
-    return {"versions": versions, "devices": f"{len(devices)} x {devices[0].device_kind}", "cores": os.cpu_count(), "commit": COMMIT}
+    return {
+        "versions": versions,
+        "devices": f"{len(devices)} x {devices[0].device_kind}",
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "commit": COMMIT,
+    }
 
 
 def _commit() -> str | None:

@@ -64,18 +64,28 @@ def times(folder: str | Path, what: str, stage: int = -1) -> dict[str, Any]:
         folder: folder of the seeds of a study.
         what: `smaller` (size on disk), `fast` (throughput in batches of 64) or `quick` (latency of one example); higher is better.
         stage: index of the row in stages.json.
+
+    A ratio of times belongs to its machine: `machines` names the processors. If the timing of a seed was disturbed, the value is None,
+    and `disturbed` lists the reasons.
     """
-    values = []
+    values, machines, disturbed = [], set(), []
     for path in sorted(Path(folder).glob("seed_*")):
-        first, *_ = rows = json.loads((path / "stages.json").read_text())["rows"]
+        told = json.loads((path / "stages.json").read_text())
+        first, *_ = rows = told["rows"]
         row = rows[stage]
+        machines.add(told.get("environment", {}).get("processor", "not recorded"))
         ratio = {
             "smaller": first["cost"]["bytes_on_disk"] / row["cost"]["bytes_on_disk"],
             "fast": row["speed"]["throughput_ratio"],
             "quick": row["speed"]["latency_ratio"],
         }
         values.append(ratio[what])
-    return {"value": float(np.mean(values)), "each": values, "range": [min(values), max(values)], "seeds": len(values)}
+        if ratio[what] is None:
+            disturbed.append(f"{path.name}: {row['speed']['timing']['disturbed']}")
+    of_times = {} if what == "smaller" else {"machines": sorted(machines), "disturbed": disturbed}
+    if disturbed:
+        return {"value": None, "each": values, "range": None, "seeds": len(values), **of_times}
+    return {"value": float(np.mean(values)), "each": values, "range": [min(values), max(values)], "seeds": len(values), **of_times}
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
