@@ -8,7 +8,7 @@
     timing.disturbed                                # "" or "disturbed: other processes used 0.8 cores"
 
 Turns cancel a slow machine only if the load slows all sides by the same factor. It does not where one side's threads wait in a loop: beside
-one busy process PyTorch was slowed elevenfold and XLA twofold, and the ratio of their turns was wrong by a factor of 5.8.
+other processes PyTorch was slowed elevenfold and XLA twofold, and a ratio of turns that is 1.05 on the quiet machine read 5.8.
 """
 
 from collections.abc import Mapping, Sequence
