@@ -14,7 +14,7 @@ import assay
 
 ROOT = Path(__file__).resolve().parents[1]
 # The examples read what those before them wrote.
-ORDER = ("run", "load", "diagnose", "suggest", "treat", "compare", "register", "Model", "Task", "Treatment")
+ORDER = ("run", "load", "diagnose", "suggest", "treat", "compare", "register", "Model", "Task", "Treatment", "from_linen")
 
 
 def test_every_name_has_a_place_and_a_docstring():

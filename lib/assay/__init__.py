@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from assay import config
     from assay.cli.api import compare, diagnose, register, run, suggest, treat
-    from assay.models.model import Model
+    from assay.models.model import Model, from_linen
     from assay.tasks.task import Task
     from assay.train.treatment import Treatment
     from assay.treatments.pipeline.load import load
 
-__all__ = ["Model", "Task", "Treatment", "compare", "config", "diagnose", "load", "register", "run", "suggest", "treat"]
+__all__ = ["Model", "Task", "Treatment", "compare", "config", "diagnose", "from_linen", "load", "register", "run", "suggest", "treat"]
 __version__ = "0.1.0"
 
 _PLACES = {  # name -> its module; "" where it is a module itself
@@ -29,6 +29,7 @@ _PLACES = {  # name -> its module; "" where it is a module itself
     "compare": "assay.cli.api",
     "config": "",
     "diagnose": "assay.cli.api",
+    "from_linen": "assay.models.model",
     "load": "assay.treatments.pipeline.load",
     "register": "assay.cli.api",
     "run": "assay.cli.api",

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from assay.config.schema import require
 from assay.core.errors import unknown
 from assay.core.tree import PyTree, floats_as, widened
-from assay.models.model import Batch, Decode, Model, Output
+from assay.models.model import STATE, Batch, Decode, Model, Output
 
 DTYPES: Mapping[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
 
@@ -51,13 +51,17 @@ def with_precision(model: Model, config: PrecisionConfig) -> Model:
 
 
 def _with_params(model: Model, dtype: Any) -> Model:
-    """Stores parameters in `dtype`; the model receives them in float32, which represents every number of a narrower type."""
+    """Stores parameters in `dtype`; the model receives them in float32, which represents every number of a narrower type.
+
+    Batch statistics stay in float32: a running average of narrower numbers stops moving.
+    """
     if dtype == jnp.float32:
         return model
     decode = model.decode
 
     def init(key: jax.Array, batch: Batch) -> PyTree:
-        return floats_as(dtype, model.init(key, batch))
+        made = model.init(key, batch)
+        return {**floats_as(dtype, made), STATE: made[STATE]} if STATE in made else floats_as(dtype, made)
 
     def apply(params: PyTree, batch: Batch, **keywords: Any) -> Output:
         return model.apply(widened(params), batch, **keywords)

@@ -1,5 +1,6 @@
 """The training step, a pure function of state and batch."""
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -53,6 +54,11 @@ def make_step(
 
         grads, aux, carried = gradient_arrow(gradient)(state.params, batch, state.key, state.step, state.carried)
         _check_carried(state.carried, carried)
+        if MODEL in carried and all(map(operator.is_, jax.tree.leaves(carried[MODEL]), jax.tree.leaves(state.carried[MODEL]))):
+            raise UserError(
+                "the model keeps batch statistics, which a treatment does not hand on: its gradient function must return the carried state "
+                "that the gradient inside it returns. Remove it from --config.treatments, or choose a model without batch statistics."
+            )
         grads, before = widened(grads), widened(state.params)  # parameters may be stored in a narrower dtype
         updates, opt_state = optimizer.update(grads, state.opt_state, before)
         params = optax.apply_updates(state.params, updates)
