@@ -123,7 +123,7 @@ def one_client(batch):
 
 
 def fed_avg(**shape: int) -> Treatment:
-    return Treatment(gradient=averaged(), sample=draw_clients(**shape), one=one_client, name="fed_avg")
+    return Treatment(gradient=averaged(), sample=draw_clients(**shape), one=one_client, unclipped=True, name="fed_avg")
 
 
 def scaffold(count: int = 6, chosen: int = 2, local: int = 2, rows: int = 3, rate: float = 0.05) -> Treatment:
@@ -132,6 +132,7 @@ def scaffold(count: int = 6, chosen: int = 2, local: int = 2, rows: int = 3, rat
         carry=carry_scaffold(count),
         sample=draw_clients(count, chosen, local, rows),
         one=one_client,
+        unclipped=True,
         name="scaffold",
     )
 

@@ -74,6 +74,12 @@ def widened(tree: PyTree) -> PyTree:
     )
 
 
+def all_finite(tree: PyTree) -> jax.Array:
+    """Returns a boolean scalar: whether every value of the tree's floating-point leaves is finite."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.array([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+
+
 def differing(first: PyTree, second: PyTree) -> str:
     """Describes the first path at which two trees differ in shape or type; returns "" if they do not. Values are not compared."""
     found = [

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from assay.reports.drawings import plots
 from assay.reports.page import template
-from assay.reports.table import DASH, UNTREATED, arrange, format_seed, format_value, is_fraction
+from assay.reports.table import DASH, NOT_PRIVATE, UNTREATED, arrange, format_seed, format_value, is_fraction
 from assay.reports.view import RunView
 
 HEADLINES = (
@@ -197,7 +197,7 @@ def _loss_figures(runs: Sequence[RunView]) -> list[Figure]:
     unit = "nats" if plain else ""  # a treatment may add a term to the cross-entropy
     faint = _faint(curves, "faint lines are the logged values")
     caption = f"Training loss{' in nats' if unit else ''}, on a logarithmic scale, against training step."
-    caption += f" Lines are geometric moving averages over up to {STEPS_AVERAGED} logged steps{faint}."
+    caption += f" Lines are geometric moving averages over up to {STEPS_AVERAGED} logged steps{faint}.{_released(runs)}"
     wide, narrow = (plots.loss_by_step(curves, unit, STEPS_AVERAGED, wide) for wide in (True, False))
     return [Figure("Loss", Markup(wide), Markup(narrow), caption)]
 
@@ -209,7 +209,8 @@ def _look_figures(runs: Sequence[RunView]) -> list[Figure]:
         return []
     caption = f"{metric.replace('_', ' ').capitalize()} in per cent, on training batches and on the split valid, against training step."
     wide, narrow = (plots.score_by_step(curves, metric, wide) for wide in (True, False))
-    return [Figure("Training progress", Markup(wide), Markup(narrow), caption + " The step axis is logarithmic.")]
+    caption += f" The step axis is logarithmic.{_released(runs)}"
+    return [Figure("Training progress", Markup(wide), Markup(narrow), caption)]
 
 
 def _gradient_figures(runs: Sequence[RunView]) -> list[Figure]:
@@ -224,11 +225,15 @@ def _gradient_figures(runs: Sequence[RunView]) -> list[Figure]:
             curves.append(plots.Curve(f"{run.label} {half}".strip(), *zip(*blocks, strict=True)))
     if not curves:
         return []
-    caption = (
-        "Norm of the gradient of each block's parameters at the first logged step, on a logarithmic scale; block 0 is next to the input."
-    )
+    caption = "Norm of the gradient of each block's parameters at the first logged step, on a logarithmic scale; block 0 is next to the input."
+    caption += _released(runs)
     wide, narrow = (plots.gradient_by_block(curves, wide) for wide in (True, False))
     return [Figure("Gradient", Markup(wide), Markup(narrow), caption)]
+
+
+def _released(runs: Sequence[RunView]) -> str:
+    """Returns the part of a caption that marks curves computed from private examples; "" if there are none."""
+    return f" {NOT_PRIVATE}" if any(line.get("private") is False for run in runs for line in run.metrics) else ""
 
 
 def _faint(curves: Sequence[plots.Curve], singles: str) -> str:

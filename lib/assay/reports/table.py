@@ -20,6 +20,7 @@ TAGS = {
 }
 DASH = "\N{EN DASH}"
 UNTREATED = ("", "none", "identity")
+NOT_PRIVATE = "private: no. Computed from private examples, outside the guarantee of differential privacy."
 
 
 class Published(NamedTuple):
@@ -146,6 +147,8 @@ def _line(row: Mapping, footnotes: dict[str, str], show_method: bool) -> Line:
     notes += format_flags(row)
     if row.get("seen_in_training") is not None:
         notes.append(f"{format_value(row['seen_in_training'], 'fraction')} of the inputs of this split also occurred in training.")
+    if row.get("private") is False:
+        notes.append(NOT_PRIVATE)
     if show_method and row["interval"] and row.get("interval_method"):
         notes.append(f"Interval: {row['interval_method']}.")
     baselines = ", ".join(f"{name} {format_value(value, unit, metric)}" for name, value in (row.get("baselines") or {}).items())

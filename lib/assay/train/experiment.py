@@ -28,6 +28,7 @@ from assay.train.state import INHERITED, TrainState, init_params, init_state
 from assay.train.treatment import Treatment, compose, links
 
 TRAINING = ("init", "objective", "gradient", "optimizer", "sample")  # links used in training only
+VALID = "valid"  # the split that early stopping chooses by
 COUNTED = 16  # number of steps over which weighted samples are averaged to count examples
 
 
@@ -41,6 +42,7 @@ class TrainConfig:
     read_threads: int  # Grain reader threads, for record files; 0 makes batches on demand, which is fastest for data in memory
     validate_every: int  # steps between validations on the split `valid`; 0 disables validation
     patience: int  # validations without improvement before stopping; the best checkpoint is restored; 0 disables early stopping
+    valid_is_public: bool  # whether `valid` has no private examples, so that a private treatment may stop early by it
 
     def __post_init__(self):
         for name in ("read_threads", "validate_every", "patience"):
@@ -136,6 +138,10 @@ class Experiment(NamedTuple):
         batch: Mapping[str, Any] = self.first_batch()
         return self.treatment.one(batch)
 
+    def releases(self, split: str) -> bool:
+        """Returns True if values of a split lie outside the guarantee of a private treatment: they depend on private examples."""
+        return self.treatment.private and (split == "train" or (split == VALID and not self.settings.train.valid_is_public))
+
     @property
     def key(self) -> jax.Array:
         return jax.random.key(self.settings.seed)
@@ -147,6 +153,7 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
     treatment = compose(treatments)
     train, model_settings = treatment.settings(settings.train, settings.model)
     settings = replace(settings, train=train, model=model_settings)
+    _check_settings(treatments, settings)
     task = treatment.task(build_task(settings.task, settings.seed))
     untreated = build_model(settings.model, task.vocabulary, settings.precision)
     untreated = replace(untreated, init=jax.jit(untreated.init, inline=True))  # traced once for all that ask for shapes or values
@@ -221,6 +228,23 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
         batch = {name: jax.ShapeDtypeStruct((1, *array.shape[1:]), array.dtype) for name, array in _widest(task, split, last).items()}
         jax.eval_shape(answer, params, batch)
     return experiment
+
+
+def _check_settings(treatments: Sequence[Treatment], settings: Settings) -> None:
+    """Raises UserError if a treatment would not be what it claims to be under these settings."""
+    norm, patience = settings.optimizer.clip_norm, settings.train.patience
+    for treatment in treatments:
+        if treatment.unclipped and norm:
+            raise UserError(
+                f"the treatment {treatment.name!r} returns no gradient, and optimizer.clip_norm={norm:g} would clip what it returns. "
+                "Set --config.optimizer.clip_norm=0."
+            )
+        if treatment.private and patience and not settings.train.valid_is_public:
+            raise UserError(
+                f"the treatment {treatment.name!r} claims differential privacy, but train.patience={patience} would choose the parameters "
+                f"by the private examples of {VALID!r}. Set --config.train.patience=0, or --config.train.valid_is_public=True if they "
+                "are public."
+            )
 
 
 def _size(sample: Sample) -> tuple[int, float]:

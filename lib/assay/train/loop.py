@@ -134,7 +134,8 @@ def train(
             origin = f"from step {begun}" if begun else "from scratch"
             print(f"{labels.experiment}: {count(state.params):,} parameters, {jax.device_count()} device(s), {origin}", file=sys.stderr)
         every = settings.train.log_every
-        with _signals() as received, logging(folder, labels.short, made.examples, every, begun, total, quiet) as log:
+        private = made.treatment.private
+        with _signals() as received, logging(folder, labels.short, made.examples, every, begun, total, quiet, private) as log:
             try:
                 state, clock = _steps(made, mesh, checkpointer, watch, state, begun, log, received, folder.profile if profile else None)
                 folder.write_json(folder.timing, clock.split())

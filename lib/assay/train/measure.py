@@ -15,6 +15,7 @@ from assay.evals.evaluate import compiled, evaluate, make_answer, size
 from assay.evals.rows import rows
 from assay.evals.vote import BEST, VOTE, key_of, make_draw, names
 from assay.models.families import label
+from assay.tasks.task import Task
 from assay.train.experiment import Experiment
 from assay.train.progress import bar
 from assay.train.workdir import WorkDir
@@ -44,12 +45,16 @@ def labels_of(made: Experiment, experiment: str) -> Labels:
 
 
 def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, labels: Labels, quiet: bool = False) -> list[dict[str, Any]]:
-    """Evaluates the configured splits, writes their predictions, and returns their rows. `params` are the model's own."""
+    """Evaluates the configured splits, writes their predictions, and returns their rows. `params` are the model's own.
+
+    Under a private treatment, rows of private examples have `"private": false`, and no row holds a statistic of the training examples.
+    """
     answer, evaluation, task = compiled(make_answer(made.model, made.task), mesh), made.settings.evaluate, made.task
     draw = None
     if evaluation.samples:
         draw = compiled(make_draw(made.model, task, evaluation.samples, evaluation.temperature), mesh)
         task = replace(task, metrics=(*task.metrics, *names(task)))
+    shown = _without_training(task) if made.treatment.private else task
     found: list[dict[str, Any]] = []
     for split in dict.fromkeys(made.task.source(name).name for name in made.settings.evaluate.splits):  # 8-9 and 8:9 name one split
         source = made.task.source(split)
@@ -63,17 +68,23 @@ def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, label
 
             records = evaluate(answer, params, made.task, split, evaluation, mesh, on_batch, draw, key_of(made.settings.seed))
         folder.write_predictions(split, records)
-        measured = rows(records, task, split, labels._asdict(), by_length=source.size is None)
+        measured = rows(records, shown, split, labels._asdict(), by_length=source.size is None)
         if draw is not None:
             drawn = f"{evaluation.samples} answers drawn at temperature {evaluation.temperature:g}"
             measured = [_said(row, drawn) if row["metric"].startswith((VOTE, BEST)) else row for row in measured]
-        if split == "iid":
+        if split == "iid" and not made.treatment.private:
             share = seen_in_training(made, records, labels.steps)
             measured = [row | {"seen_in_training": share} for row in measured]
         if made.treatment.secret:
             measured = [_said(row, f"randomness: {origin(folder.secret)}") for row in measured]
-        found += measured
+        found += [row | {"private": False} for row in measured] if made.releases(split) else measured
     return found
+
+
+def _without_training(task: Task) -> Task:
+    """Returns the task without its training split, so that rows of other splits hold no statistic of private examples."""
+    members = {name: _without_training(member) for name, member in task.members.items()}
+    return replace(task, splits=tuple(split for split in task.splits if split != "train"), members=members)
 
 
 def _said(row: dict[str, Any], text: str) -> dict[str, Any]:

@@ -5,6 +5,12 @@ A list of treatments is applied in order at each link. The training step itself 
 State that a treatment keeps from step to step besides parameters (control variates, an adversary's weights over groups) is carried. `carry`
 creates it. A gradient function takes and returns all carried state. An objective reads `params["carried"]` and returns its part in `Aux`.
 Carried state is saved with the checkpoint, but excluded from the optimizer, norms, averages and parameter counts.
+
+Under a treatment that claims differential privacy (`private`), the innermost gradient is zero where it or its loss is not finite: stopping
+at such an example would reveal that it was drawn. That gradient is of one example if the treatment takes per-example gradients. A treatment
+that clips anything larger, such as the update of a client, itself drops an update that is not finite (core/tree.py, `all_finite`). The run
+then stops only at a gradient or parameter that is not finite after the treatment's noise. What it writes about training examples is
+marked `"private": false`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +18,10 @@ from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from assay.core.errors import UserError
-from assay.core.tree import PyTree, merge
+from assay.core.tree import PyTree, all_finite, merge
 from assay.data.loader import Sample
 from assay.data.source import Source
 from assay.models.model import Batch, Model
@@ -107,6 +114,8 @@ class Treatment(NamedTuple):
     frozen: str = ""  # path regex of parameters that are read but not trained
     mixes: bool = False  # True if a row's loss or gradient depends on other rows of its batch (mixup, CORAL, batch statistics)
     per_example: bool = False  # True if the gradient function takes per-example gradients
+    private: bool = False  # True if it claims that the parameters are differentially private with respect to the training examples
+    unclipped: bool = False  # True if optimizer.clip_norm must be 0: it returns no gradient, but a pseudo-gradient (federated rounds)
     secret: bool = False  # True if noise and sampling must not be predictable from the published seed (core/secret.py)
     name: str = "unnamed"  # name in result rows and config.json
 
@@ -196,12 +205,15 @@ def compose(treatments: Sequence[Treatment]) -> Treatment:
         frozen=frozen,
         mixes=any(treatment.mixes for treatment in treatments),
         per_example=any(treatment.per_example for treatment in treatments),
+        private=any(treatment.private for treatment in treatments),
+        unclipped=any(treatment.unclipped for treatment in treatments),
         secret=any(treatment.secret for treatment in treatments),
         name=name,
     )
     acting = links(treatments)
     unchanged = {link: value for link, value in Treatment()._asdict().items() if link in LINKS and link not in acting}
-    return whole._replace(**{**arrows, **unchanged})
+    whole = whole._replace(**{**arrows, **unchanged})
+    return whole._replace(gradient=lambda gradient, outer=whole.gradient: outer(_finite(gradient))) if whole.private else whole
 
 
 def links(treatments: Sequence[Treatment]) -> dict[str, list[str]]:
@@ -209,6 +221,18 @@ def links(treatments: Sequence[Treatment]) -> dict[str, list[str]]:
     identity = Treatment()
     acting = {link: [t.name for t in treatments if getattr(t, link) is not getattr(identity, link)] for link in LINKS}
     return {link: found for link, found in acting.items() if found}
+
+
+def _finite(gradient: Gradient) -> Gradient:
+    """Returns the gradient function with zeros as gradient and metrics where the gradient or its loss is not finite."""
+
+    def bounded(params: PyTree, batch: Batch, key: jax.Array, step: jax.Array, carried: PyTree) -> tuple[PyTree, Aux, PyTree]:
+        grads, aux, carried = gradient(params, batch, key, step, carried)
+        finite = all_finite((grads, aux.sums["loss"]))
+        grads, sums = jax.tree.map(lambda leaf: jnp.where(finite, leaf, jnp.zeros_like(leaf)), (grads, dict(aux.sums)))
+        return grads, aux._replace(sums=sums), carried
+
+    return bounded
 
 
 def _check_order(treatments: Sequence[Treatment]) -> None:
