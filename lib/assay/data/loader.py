@@ -131,15 +131,29 @@ def stacked(
         indices = np.where(weight > 0, indices, indices[weight > 0][0])
     tokens = width(bucket_of(int(source.length_of(indices.reshape(-1)).max()), ends))
     own = indices[:, rows]
-    made = {**encode(source.fetch(own.reshape(-1)), tokens), "id": id_of(own.reshape(-1), source.size)}
+    made = {**encoded(source, own.reshape(-1), encode, tokens)[1], "id": id_of(own.reshape(-1), source.size)}
     batches = {name: array.reshape(*own.shape, *array.shape[1:]) for name, array in made.items()}
     if weight is not None:
         batches["weight"] = batches["weight"] * weight[:, rows].astype(batches["weight"].dtype)
     columns = {name: np.stack([one.columns[name] for one in steps])[:, rows] for name in steps[0].columns}
-    if taken := columns.keys() & batches.keys():
+    if taken := columns.keys() & batches.keys() - source.columns(own[:0].reshape(-1)).keys():
         raise ValueError(f"the sample returns the column {min(taken)!r}, which the batch already has. Rename it in Drawn.columns.")
     batches |= columns
     return batches if count == block else {name: array[np.minimum(np.arange(block), count - 1)] for name, array in batches.items()}
+
+
+def encoded(
+    source: Source, indices: np.ndarray, encode: Callable[[Examples, int], Mapping[str, np.ndarray]], tokens: int
+) -> tuple[Examples, dict[str, np.ndarray]]:
+    """Returns the examples of a split at `indices` and their batch, padded to `tokens`: the arrays of `encode` and the split's columns.
+
+    Raises ValueError for a column whose name `encode` uses.
+    """
+    examples = source.fetch(indices)
+    batch, columns = dict(encode(examples, tokens)), source.columns(indices)
+    if taken := {"id", *batch} & columns.keys():
+        raise ValueError(f"the split {source.name!r} has the column {min(taken)!r}, which its batches already have. Rename it in Source.columns.")
+    return examples, {**batch, **columns}
 
 
 def id_of(indices: np.ndarray, size: int | None = None) -> np.ndarray:

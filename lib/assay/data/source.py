@@ -42,6 +42,11 @@ def as_tokens(examples: Examples, i: int) -> dict[str, Any]:
     }
 
 
+def _no_columns(indices: np.ndarray) -> Mapping[str, np.ndarray]:
+    del indices
+    return {}
+
+
 @dataclass(frozen=True)
 class Source:
     """One split. `size` is None for an endless split."""
@@ -55,6 +60,7 @@ class Source:
     describe: Callable[[Examples, int], dict[str, Any]] = as_tokens  # (examples, i) -> input and target as shown and written
     groups: Sequence[str] | None = None  # cluster of each example of a split in memory, such as its file
     labels: Callable[[], np.ndarray] | None = None  # class of each example, [size], -1 if withheld; None without classes
+    columns: Callable[[np.ndarray], Mapping[str, np.ndarray]] = _no_columns  # indices -> further batch arrays [n, ...]: `client`, `domain`
     seed: int = field(default=0, repr=False)  # seed of random draws by treatments: the run's seed, or a secret one
 
     def indices(self, per_length: int) -> np.ndarray:
@@ -159,7 +165,7 @@ def finite(source: Source, size: int) -> Source:
     def fetch(indices: np.ndarray) -> Examples:
         return source.fetch(row_of(indices, size))._replace(id=np.asarray(indices, np.int64))
 
-    return replace(source, size=size, fetch=fetch)
+    return replace(source, size=size, fetch=fetch, columns=lambda indices: source.columns(row_of(indices, size)))
 
 
 def subset(source: Source, members: np.ndarray) -> Source:
@@ -185,6 +191,7 @@ def subset(source: Source, members: np.ndarray) -> Source:
         index_of=index_of,
         groups=None if source.groups is None else [source.groups[i] for i in chosen.tolist()],
         labels=None if labels is None else lambda: labels()[chosen],
+        columns=lambda indices: source.columns(chosen[row_of(indices, len(chosen))]),
     )
 
 

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from assay.core.tree import PyTree
+from assay.data.loader import encoded
 from assay.diagnostics.measurement import Attention
 from assay.infer.decode import free_running
 from assay.models.model import Model
@@ -26,7 +27,7 @@ def picture(model: Model, params: PyTree, task: Task) -> Attention | None:
     if lengths.min() > LENGTH or task.vocabulary.inputs == 0:
         return None
     length = int(lengths[lengths <= LENGTH].max())
-    batch = task.encode(source.fetch(indices[lengths == length][:1]), task.width(length))
+    _, batch = encoded(source, indices[lengths == length][:1], task.encode, task.width(length))
     first_output, written = task.answer_to_input, "decoder_inputs" if "decoder_inputs" in batch else "inputs"
 
     @jax.jit

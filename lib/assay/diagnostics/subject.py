@@ -19,7 +19,7 @@ import numpy as np
 
 from assay.core.errors import UserError
 from assay.core.tree import PyTree, widened
-from assay.data.loader import id_of
+from assay.data.loader import encoded, id_of
 from assay.data.source import Examples, Source, occurring, row_of
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.evals.evaluate import ASKED, Answer, EvaluateConfig, compiled, evaluate
@@ -144,9 +144,9 @@ class Subject:
         needed to fill `rows`."""
         source = limited(self.task.source(split or self.split), max(rows, 1))
         rows = rows if again else min(rows, source.size or rows)
-        examples = source.fetch(np.resize(source.indices(1), rows))
-        encoded = self.task.encode(examples, self.task.width(source.lengths[1]))
-        return {**encoded, "weight": np.ones(rows, np.float32), "id": id_of(examples.id)}
+        indices = np.resize(source.indices(1), rows)
+        examples, batch = encoded(source, indices, self.task.encode, self.task.width(source.lengths[1]))
+        return {**batch, "weight": np.ones(rows, np.float32), "id": id_of(examples.id)}
 
     def groups(self, rows: int, split: str = "") -> np.ndarray | None:
         """Returns the cluster of each example in `first`: str [n], or None."""
@@ -219,6 +219,7 @@ def limited(source: Source, examples: int, again: bool = False) -> Source:
         lengths=(int(reached.min()), int(reached.max())),
         fetch=lambda places: source.fetch(chosen[np.asarray(places) % len(chosen)]),
         length_of=lambda places: source.length_of(chosen[np.asarray(places) % len(chosen)]),
+        columns=lambda places: source.columns(chosen[np.asarray(places) % len(chosen)]),
     )
 
 

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from assay.config.schema import require
 from assay.core.tree import PyTree
-from assay.data.loader import bucket_ends, id_of
+from assay.data.loader import bucket_ends, encoded, id_of
 from assay.data.source import Examples, Source
 from assay.dist.mesh import batch_sharding, everywhere, spread
 from assay.dist.shard import on_mesh
@@ -87,8 +87,7 @@ def batches(task: Task, split: str, config: EvaluateConfig, multiple_of: int = 1
         rows = -(-min(config.batch_size, len(inside)) // multiple_of) * multiple_of
         for start in range(0, len(inside), max(rows, 1)):
             chosen = inside[start : start + rows]
-            examples = source.fetch(np.resize(chosen, rows))
-            batch = dict(task.encode(examples, task.width(high)))
+            examples, batch = encoded(source, np.resize(chosen, rows), task.encode, task.width(high))
             batch["weight"] = (np.arange(rows) < len(chosen)).astype(np.float32)
             batch["id"] = id_of(examples.id)
             yield examples, batch
@@ -106,7 +105,7 @@ def evaluate(
     key: jax.Array | None = None,
 ) -> list[dict[str, Any]]:
     """Returns one record per example: id, length, input, target, prediction (as displayed, unpadded) and scores; `group` if the split has
-    groups. Examples in which nothing is asked, such as passages without a masked token, have none.
+    groups, and `client` if it has that column. Examples in which nothing is asked, such as passages without a masked token, have none.
 
     The caller compiles `answer` with `compiled`, so that several evaluations share its programs. With `draw` (evals/vote.py, compiled
     likewise) and `key`, each record also has the scores of the sampled answers, beside those of the most likely one.
@@ -158,6 +157,7 @@ def _records(
             "id": int(examples.id[i]),
             "length": int(examples.length[i]),
             **({} if source.groups is None else {"group": source.groups[examples.id[i]]}),
+            **({} if "client" not in batch else {"client": int(batch["client"][i])}),
             **source.describe(examples, i),
             "prediction": task.read(answers[i], {name: array[i] for name, array in batch.items()}),
             "scores": {name: float(values[i]) for name, values in metrics.items()},

@@ -164,6 +164,21 @@ def from_linen(
     return Model(init, apply, Decode(init_cache, extend) if init_cache else None, module, convolves=convolves, editable=True)
 
 
+def of_client(tree: PyTree, batch: Batch) -> PyTree:
+    """Returns each row's own part of personal parameters: leaves [clients, ...] at `batch["client"]`, [rows, ...].
+
+    A client outside the tree gets NaN, so that its score is not that of another. Raises UserError if the batch does not name clients.
+    """
+    if "client" not in batch:
+        raise UserError("the model has parameters for each client, but these examples have none: the split needs a column `client`.")
+    who = batch["client"]
+
+    def own(leaf: jax.Array) -> jax.Array:
+        return jnp.take(leaf, jnp.where(who < 0, len(leaf), who), axis=0, mode="fill", fill_value=jnp.nan)
+
+    return jax.tree.map(own, tree)
+
+
 def with_heads(model: Model, heads: tuple[tuple[str, int], ...]) -> Model:
     """Returns the model with its logits split into one array per head by name: slices of the last axis.
 

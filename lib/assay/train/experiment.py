@@ -12,7 +12,7 @@ from assay.config.schema import require, typed
 from assay.core import secret
 from assay.core.errors import Inapplicable, UserError
 from assay.core.tree import PyTree
-from assay.data.loader import Sample, bucket_ends, drawn, sampler, stacked
+from assay.data.loader import Sample, bucket_ends, drawn, encoded, sampler, stacked
 from assay.data.source import Source
 from assay.dist.mesh import MeshConfig
 from assay.evals.evaluate import FORCED, EvaluateConfig, make_answer
@@ -271,4 +271,4 @@ def _training_score(task: Task) -> Score:
 
 def _widest(task: Task, split: str, last: int) -> Mapping[str, np.ndarray]:
     source = task.source(split)
-    return task.encode(source.fetch(source.index_of(np.zeros(1), last)), task.width(last))
+    return encoded(source, source.index_of(np.zeros(1), last), task.encode, task.width(last))[1]

@@ -22,6 +22,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from assay.core.errors import UserError
 from assay.core.tree import PyTree, count
+from assay.data.loader import encoded
 from assay.diagnostics.cost.flops import flops
 from assay.infer.export import export, exported_bytes
 from assay.models.model import STATE, Batch, Model
@@ -103,8 +104,8 @@ def example_batch(task: Task, split: str, rows: int) -> dict[str, np.ndarray]:
     if split == "test":
         raise UserError("cost is not measured on the split 'test', which must not influence choices. Set --split=valid, or omit it.")
     source = task.source(split)
-    examples = source.fetch(np.resize(source.indices(rows)[-rows:], rows))
-    return {**task.encode(examples, task.width(source.lengths[1])), "weight": np.ones(rows, np.float32)}
+    indices = np.resize(source.indices(rows)[-rows:], rows)
+    return {**encoded(source, indices, task.encode, task.width(source.lengths[1]))[1], "weight": np.ones(rows, np.float32)}
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ import numpy as np
 
 from assay.core.errors import Inapplicable, UserError
 from assay.core.tree import PyTree
+from assay.data.loader import encoded
 from assay.data.source import Examples
 from assay.infer.decode import written
 from assay.tasks.task import Task
@@ -177,8 +178,8 @@ def _every(task: Task) -> Iterator[tuple[Examples, Mapping[str, np.ndarray]]]:
     """Yields all training examples in batches of one size and width; the last batch is filled by repeating an example."""
     source = task.source("train")
     for start in range(0, _size(task), ROWS):
-        examples = source.fetch(np.minimum(np.arange(start, start + ROWS), _size(task) - 1))
-        yield examples, dict(task.encode(examples, task.width(source.lengths[1])))
+        indices = np.minimum(np.arange(start, start + ROWS), _size(task) - 1)
+        yield encoded(source, indices, task.encode, task.width(source.lengths[1]))
 
 
 def _size(task: Task) -> int:
