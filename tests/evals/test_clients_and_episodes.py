@@ -1,4 +1,4 @@
-"""Evaluation row by row of what is more than a row: personal models, whose rows choose their client's parameters, and episodes as examples."""
+"""Evaluation row by row of what is more than a row: personal models, whose rows choose their client's parameters, and whole episodes."""
 
 from dataclasses import replace
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -41,6 +40,23 @@ class Net(nn.Module):
         hidden = nn.Dense(WIDTH, name="up")(inputs.reshape(len(inputs), -1))
         hidden = nn.BatchNorm(use_running_average=not train, momentum=MOMENTUM, name=self.name_of_norm)(hidden)
         return nn.Dense(CLASSES, name="head")(nn.relu(hidden))
+
+
+class Stateful(nn.Module):
+    """A module without statistics that uses their name."""
+
+    @nn.compact
+    def __call__(self, batch, train: bool):
+        return nn.Dense(CLASSES, name=STATE)(batch["inputs"])
+
+
+class Counting(nn.Module):
+    """A module with a variable that nothing would update."""
+
+    @nn.compact
+    def __call__(self, batch, train: bool):
+        self.variable("memory", "calls", lambda: jnp.zeros(())).value += 1
+        return nn.Dense(CLASSES)(batch["inputs"])
 
 
 def called(module, batch, train):
@@ -144,7 +160,11 @@ def dropping(gradient):
     def each(params, batch, key, step, carried):
         rows = jax.tree.map(lambda array: array[:, None], dict(batch))
         grads, aux, _ = jax.vmap(lambda row: gradient(params, row, key, step, carried))(rows)
-        return jax.tree.map(lambda leaf: leaf.mean(axis=0), grads), jax.tree.map(lambda leaf: leaf.sum(axis=0), aux._replace(output=None)), carried
+        return (
+            jax.tree.map(lambda leaf: leaf.mean(axis=0), grads),
+            jax.tree.map(lambda leaf: leaf.sum(axis=0), aux._replace(output=None)),
+            carried,
+        )
 
     return each
 
@@ -156,14 +176,18 @@ def test_what_would_not_update_the_statistics_is_refused():
     rounds = Treatment(gradient=averaged(), sample=draw_clients(4, 2, 2, 3), one=one_client, name="rounds")
     for treated in (silent, rounds):
         made = assemble(config(), [treated])
+        step = make_step(made.model, made.objective, made.treatment.gradient, made.optimizer)
         with pytest.raises(UserError, match="keeps batch statistics, which a treatment does not hand on"):
-            jax.eval_shape(make_step(made.model, made.objective, made.treatment.gradient, made.optimizer), made.abstract(), made.first_batch())
+            jax.eval_shape(step, made.abstract(), made.first_batch())
 
 
 def test_statistics_have_a_name_and_a_precision_of_their_own():
     batch = {"inputs": np.ones((2, 3), np.float32)}
-    with pytest.raises(UserError, match="names a part of it 'state'"):
-        model_of(name_of_norm=STATE).init(jax.random.key(0), batch)
+    for named in (model_of(name_of_norm=STATE), from_linen(Stateful())):
+        with pytest.raises(UserError, match="names a part of it 'state'"):
+            jax.eval_shape(named.init, jax.random.key(0), batch)
+    with pytest.raises(UserError, match=r'other than parameters and batch_stats.*"calls" from collection "memory"'):
+        jax.eval_shape(from_linen(Counting()).init, jax.random.key(0), batch)
     narrow = with_precision(model_of(), PrecisionConfig("bfloat16", "float32", "float32"))
     params = jax.eval_shape(narrow.init, jax.random.key(0), batch)
     assert params["up"]["kernel"].dtype == jnp.bfloat16 and params[STATE]["norm"]["mean"].dtype == jnp.float32

@@ -38,7 +38,7 @@ def defaults() -> ConfigDict:
             "read_threads": 0,  # Grain read-ahead threads for record files; 0: none, the fastest for data in memory
             "validate_every": 0,  # steps between validations on the split `valid`; 0: none
             "patience": 0,  # validations without improvement before stopping; the best checkpoint is restored; 0: never stop early
-            "valid_is_public": False,  # whether the split `valid` is free of private examples; a private treatment may then stop early by it
+            "valid_is_public": False,  # True if `valid` has no private examples; a private treatment may then stop early by it
         }
     )
     config.evaluate = ConfigDict(

@@ -152,7 +152,9 @@ def encoded(
     examples = source.fetch(indices)
     batch, columns = dict(encode(examples, tokens)), source.columns(indices)
     if taken := {"id", *batch} & columns.keys():
-        raise ValueError(f"the split {source.name!r} has the column {min(taken)!r}, which its batches already have. Rename it in Source.columns.")
+        raise ValueError(
+            f"the split {source.name!r} has the column {min(taken)!r}, which its batches already have. Rename it in Source.columns."
+        )
     return examples, {**batch, **columns}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import flax.errors
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -123,7 +124,7 @@ def from_linen(
       convolves: True if the module has convolutions, which XLA:CPU computes 20 times slower inside a loop.
       method: how the module is called, such as `lambda module, batch, train: module(batch["inputs"], train=train)`.
 
-    Raises UserError if the module calls a part of it "state".
+    Raises UserError if the module calls a part of it "state", or has variables of other collections.
 
     >>> import flax.linen as nn, jax
     >>> class Net(nn.Module):
@@ -135,32 +136,34 @@ def from_linen(
     >>> params = model.init(jax.random.key(0), batch)
     >>> sorted(params["state"]["BatchNorm_0"]), model.apply(params, batch).logits.shape
     (['mean', 'var'], (4, 2))
-    >>> float(model.apply(params, batch, train=True).state["BatchNorm_0"]["var"][0])
+    >>> round(float(model.apply(params, batch, train=True).state["BatchNorm_0"]["var"][0]), 2)
     0.99
     """
 
     def init(key: jax.Array, batch: Batch) -> PyTree:
         shapes = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), dict(batch))  # parameters depend on shapes only
-        keys = rng.stream(key, "params")
-        variables = module.lazy_init(keys, shapes, False, mutable=["params", STATISTICS], **called)
+        try:
+            variables = module.lazy_init(rng.stream(key, "params"), shapes, False, method=method, mutable=["params", STATISTICS])
+        except flax.errors.ScopeCollectionNotFound as error:
+            raise UserError(
+                f"the module has variables other than parameters and {STATISTICS}, which training would not update: "
+                f"{str(error).partition(' (http')[0]} Remove them from the module."
+            ) from None
         params = variables["params"]
-        if STATISTICS not in variables:
-            return params
         if STATE in params:
-            raise UserError(f"the module names a part of it {STATE!r}, where its batch statistics are kept. Rename that part.")
-        return {**params, STATE: variables[STATISTICS]}
+            raise UserError(f"the module names a part of it {STATE!r}, a name kept for batch statistics. Rename that part.")
+        return {**params, STATE: variables[STATISTICS]} if STATISTICS in variables else params
 
     def apply(params, batch, *, key=None, train=False, edits=None) -> Output:
         rngs = {} if key is None else {"dropout": rng.stream(key, "dropout")}
         mutable = ["taps", STATISTICS] if train else ["taps"]
         with editing(edits or {}):
-            logits, variables = module.apply(_variables(params), batch, train, rngs=rngs, mutable=mutable, **called)
+            logits, variables = module.apply(_variables(params), batch, train, rngs=rngs, method=method, mutable=mutable)
         return Output(logits, recorded(variables), variables.get(STATISTICS, {}))
 
     def extend(params, cache, tokens):
-        return module.apply(_variables(params), {"inputs": tokens}, False, cache, **called)
+        return module.apply(_variables(params), {"inputs": tokens}, False, cache, method=method)
 
-    called = {} if method is None else {"method": method}
     return Model(init, apply, Decode(init_cache, extend) if init_cache else None, module, convolves=convolves, editable=True)
 
 

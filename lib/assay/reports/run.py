@@ -225,7 +225,9 @@ def _gradient_figures(runs: Sequence[RunView]) -> list[Figure]:
             curves.append(plots.Curve(f"{run.label} {half}".strip(), *zip(*blocks, strict=True)))
     if not curves:
         return []
-    caption = "Norm of the gradient of each block's parameters at the first logged step, on a logarithmic scale; block 0 is next to the input."
+    caption = (
+        "Norm of the gradient of each block's parameters at the first logged step, on a logarithmic scale; block 0 is next to the input."
+    )
     caption += _released(runs)
     wide, narrow = (plots.gradient_by_block(curves, wide) for wide in (True, False))
     return [Figure("Gradient", Markup(wide), Markup(narrow), caption)]

@@ -42,7 +42,7 @@ class TrainConfig:
     read_threads: int  # Grain reader threads, for record files; 0 makes batches on demand, which is fastest for data in memory
     validate_every: int  # steps between validations on the split `valid`; 0 disables validation
     patience: int  # validations without improvement before stopping; the best checkpoint is restored; 0 disables early stopping
-    valid_is_public: bool  # whether `valid` has no private examples, so that a private treatment may stop early by it
+    valid_is_public: bool  # True if `valid` has no private examples; a private treatment may then stop early by it
 
     def __post_init__(self):
         for name in ("read_threads", "validate_every", "patience"):
@@ -236,7 +236,7 @@ def _check_settings(treatments: Sequence[Treatment], settings: Settings) -> None
     for treatment in treatments:
         if treatment.unclipped and norm:
             raise UserError(
-                f"the treatment {treatment.name!r} returns no gradient, and optimizer.clip_norm={norm:g} would clip what it returns. "
+                f"the treatment {treatment.name!r} returns a pseudo-gradient, which optimizer.clip_norm={norm:g} would clip. "
                 "Set --config.optimizer.clip_norm=0."
             )
         if treatment.private and patience and not settings.train.valid_is_public:

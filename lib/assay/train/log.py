@@ -22,7 +22,6 @@ from assay.dist.launch import leader
 from assay.train.progress import Update, bar
 from assay.train.workdir import WorkDir
 
-
 CHECKED = ("loss", "grad_norm", "parameter_norm")
 
 
@@ -101,9 +100,7 @@ class Log:
 
 
 @contextmanager
-def logging(
-    folder: WorkDir, label: str, examples: float, every: int, begun: int, total: int, quiet: bool, private: bool
-) -> Iterator[Log]:
+def logging(folder: WorkDir, label: str, examples: float, every: int, begun: int, total: int, quiet: bool, private: bool) -> Iterator[Log]:
     """Opens the files for appending, after removing lines that lie beyond step `begun`."""
     folder.cut_metrics(begun)
     with bar(f"{label} train", total, "steps", begun, quiet) as update:

@@ -115,7 +115,7 @@ class Treatment(NamedTuple):
     mixes: bool = False  # True if a row's loss or gradient depends on other rows of its batch (mixup, CORAL, batch statistics)
     per_example: bool = False  # True if the gradient function takes per-example gradients
     private: bool = False  # True if it claims that the parameters are differentially private with respect to the training examples
-    unclipped: bool = False  # True if optimizer.clip_norm must be 0: it returns no gradient, but a pseudo-gradient (federated rounds)
+    unclipped: bool = False  # True if optimizer.clip_norm must be 0: its gradient function returns a pseudo-gradient (federated rounds)
     secret: bool = False  # True if noise and sampling must not be predictable from the published seed (core/secret.py)
     name: str = "unnamed"  # name in result rows and config.json
 
@@ -213,7 +213,8 @@ def compose(treatments: Sequence[Treatment]) -> Treatment:
     acting = links(treatments)
     unchanged = {link: value for link, value in Treatment()._asdict().items() if link in LINKS and link not in acting}
     whole = whole._replace(**{**arrows, **unchanged})
-    return whole._replace(gradient=lambda gradient, outer=whole.gradient: outer(_finite(gradient))) if whole.private else whole
+    outer = whole.gradient
+    return whole._replace(gradient=lambda gradient: outer(_finite(gradient))) if whole.private else whole
 
 
 def links(treatments: Sequence[Treatment]) -> dict[str, list[str]]:
