@@ -30,7 +30,7 @@ def of_clients(gradient, params, batch, key, step, carried, local):
         return local(gradient, params, rows, client, rng.stream(key, "client", client))
 
     found, auxes = jax.lax.map(one, dict(batch))
-    weight, sums = auxes.weight.sum(), jax.tree.map(lambda leaf: leaf.sum(), auxes.sums)
+    weight, sums = auxes.weight.sum(), jax.tree.map(lambda leaf: leaf.sum(axis=0), auxes.sums)
     return found, auxes._replace(weight=weight, sums=sums)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 GROUPS: Mapping[str, Mapping[str, Any]] = {"checkpoint": {"keep_every": 0}, "train": {"valid_is_public": False}}
 TRANSFORMER: Mapping[str, Any] = {"norm_variance": "fast", "attention_bias": "none", "mlp_bias": True, "head_bias": True}
 CONVNET: Mapping[str, Any] = {"convolution": "xla"}
+SPLIT: Mapping[str, Any] = {"stratify": False}  # of the tasks csv and tfds/NAME
 MODELS: Mapping[str, Mapping[str, Any]] = {
     "decoder": TRANSFORMER,
     "encoder": TRANSFORMER,
@@ -21,11 +22,14 @@ MODELS: Mapping[str, Mapping[str, Any]] = {
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the config with every missing key of GROUPS and MODELS set to its older meaning; keys that are present stay."""
+    """Returns the config with every missing key of GROUPS, SPLIT and MODELS set to its older meaning; keys that are present stay."""
     found = dict(config)
     for group, values in GROUPS.items():
         if isinstance(found.get(group), Mapping):
             found[group] = {**values, **found[group]}
+    task = found.get("task")
+    if isinstance(task, Mapping) and (task.get("name") == "csv" or str(task.get("name")).startswith("tfds/")):
+        found["task"] = {**SPLIT, **task}
     model = found.get("model")
     if isinstance(model, Mapping):
         found["model"] = {**MODELS.get(str(model.get("name")), {}), **model}

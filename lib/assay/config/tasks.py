@@ -25,7 +25,8 @@ def digits(**changes: Any) -> ConfigDict:
 
 def images(name: str, **changes: Any) -> ConfigDict:
     """Returns the config of `tfds/NAME`, an image data set of TFDS."""
-    return digits(**{"name": name, **changes})
+    split = {"stratify": True}  # whether valid, if the data set has none, has a tenth of each class; False: the last tenth
+    return changed({**digits(), **split, "name": name}, changes)
 
 
 def diabetes() -> ConfigDict:
@@ -54,6 +55,8 @@ def texts(name: str, **changes: Any) -> ConfigDict:
             "text": "text",  # name of the text column
             "label": "label",  # name of the label column
         }
+    if name == "csv" or name.startswith("tfds/"):
+        values |= {"stratify": True}  # whether valid has a tenth of each class's texts; False: a tenth of all texts
     return changed(values, changes)
 
 

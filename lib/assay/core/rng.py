@@ -15,7 +15,12 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 def stable_hash(name: str) -> int:
     """Returns 64 bits of BLAKE2b: the same in every process and Python version, unlike `hash`."""
-    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    return bytes_hash(name.encode("utf-8", "surrogatepass"))
+
+
+def bytes_hash(content: bytes) -> int:
+    """Returns 64 bits of BLAKE2b."""
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 def stream(key: jax.Array, name: str, step: int | jax.Array = 0) -> jax.Array:

@@ -58,7 +58,7 @@ def rows(records: Sequence[Mapping[str, Any]], task: Task, split: str, labels: M
     found = []
     for metric in task.metrics:
         beside = [cell for cell in task.published if (cell.metric, cell.split) == (metric, split) and _is_for(cell, labels)]
-        note = "; ".join(dict.fromkeys(text for text in (task.note, *(cell.note for cell in beside)) if text))
+        note = "; ".join(dict.fromkeys(text for text in (task.note, *task.notices, *(cell.note for cell in beside)) if text))
         row = {
             "experiment": labels["experiment"],
             "task": task.name,

@@ -102,6 +102,7 @@ class Task:
     answer_to_input: int = 0  # input id of output class 0, for feeding answers back
     published: tuple[Published, ...] = ()
     note: str = ""  # caveats for every row of this task
+    notices: tuple[str, ...] = ()  # what a user should know of the data (rows left out, rare classes): printed by training, noted in rows
     symbols: Sequence[str] = ()  # how input tokens are displayed; empty: as numbers
     alphabet: Alphabet | None = None  # which input ids are text; None if there are none
     classes: Sequence[Any] = ()  # names of the classes of a pooled answer

@@ -133,6 +133,8 @@ def train(
         if not quiet:
             origin = f"from step {begun}" if begun else "from scratch"
             print(f"{labels.experiment}: {count(state.params):,} parameters, {jax.device_count()} device(s), {origin}", file=sys.stderr)
+            for notice in made.task.notices:
+                print(f"note: {notice}", file=sys.stderr)
         every = settings.train.log_every
         private = made.treatment.private
         with _signals() as received, logging(folder, labels.short, made.examples, every, begun, total, quiet, private) as log:

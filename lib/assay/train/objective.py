@@ -1,12 +1,17 @@
-"""Training objectives. An objective owns parameters by name and returns a mean loss with its total weight. Accumulated batches, clients and
-shards therefore combine as weighted means."""
+"""Training objectives. An objective owns parameters by name and returns a mean loss with its total weight, or a sum of means with one each.
 
-from collections.abc import Callable, Mapping
+Parts of a batch, clients and shards therefore combine as weighted means. A loss that adds up means over different examples (labelled ones,
+all of them, their tokens) has no single weight: it lists them in `Aux.terms`, and `shares_of` weighs each part's means so that together
+they are those of the whole batch.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from assay.core import rng
 from assay.core.errors import unknown
@@ -15,15 +20,17 @@ from assay.models.model import Batch, Model, Output
 from assay.tasks.task import Score
 
 MODEL = "model"  # key under which a model's own state is carried
+Term = tuple[jax.Array, jax.Array]  # (sum, count) of one mean, both scalar
 
 
 class Aux(NamedTuple):
     """What a loss returns besides its value."""
 
     weight: jax.Array  # number of examples or tokens that the loss averages over
-    sums: Mapping[str, tuple[jax.Array, jax.Array]]  # metric -> (sum, count)
+    sums: Mapping[str, tuple[jax.Array, jax.Array]]  # metric -> (sum, count), or arrays [terms] of both for a metric that adds up means
     output: Output | None = None  # the model's output, kept inside the step to avoid a second forward pass
     carried: Mapping[str, PyTree] = {}  # new values of parts of params["carried"], by treatment name
+    terms: Sequence[Term] = ()  # means with their own counts that the loss adds up; what is left of the loss is a mean over `weight`
 
 
 @jax.tree_util.register_static
@@ -40,6 +47,35 @@ def carried_of(aux: Aux) -> Mapping[str, PyTree]:
     """Returns the state an objective hands to the next step: `aux.carried`, and the model's new state if it has one."""
     state = {} if aux.output is None else aux.output.state
     return {**aux.carried, MODEL: state} if state else aux.carried
+
+
+def mean_of(term: Term) -> jax.Array:
+    """Returns the mean of a term, 0 if it counts nothing."""
+    return term[0] / jnp.maximum(term[1], 1e-9)
+
+
+def terms_of(mean: jax.Array, aux: Aux, factor: float = 1.0) -> tuple[Term, ...]:
+    """Returns the means that add up to `factor * mean`: those of `aux.terms`, and the rest of the loss, whose count is `aux.weight`."""
+    rest = mean - sum(map(mean_of, aux.terms)) if aux.terms else mean
+    return tuple((factor * total, count) for total, count in (*aux.terms, (rest * aux.weight, aux.weight)))
+
+
+def metric_of(terms: Sequence[Term]) -> Term:
+    """Returns the entry of `Aux.sums` for a metric that is the sum of these means."""
+    if len(terms) == 1:
+        return terms[0]
+    return jnp.stack([total for total, _ in terms]), jnp.stack([count for _, count in terms])
+
+
+def shares_of(counts: Float[Array, "parts terms"]) -> tuple[Float[Array, "parts terms"], Float[Array, "parts"]]:
+    """Returns (shares, weights) by which the parts of a batch combine to the whole, for losses that add up means of different counts.
+
+    Part p takes the gradient of `sum_t shares[p, t] * mean_t`. The sum of the parts' gradients, each times `weights[p]`, is then the whole
+    batch's. The weights add up to 1, or to 0 if nothing counts.
+    """
+    of_whole = counts / jnp.maximum(counts.sum(axis=0, keepdims=True), 1e-9)
+    weights = of_whole.sum(axis=1) / jnp.maximum(of_whole.sum(), 1e-9)
+    return of_whole / jnp.maximum(weights, 1e-9)[:, None], weights
 
 
 def supervised(score: Score) -> Objective:

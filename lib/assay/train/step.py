@@ -16,9 +16,9 @@ from assay.core.tree import PyTree, differing, merge, widened
 from assay.dist.mesh import everywhere
 from assay.dist.shard import on_mesh
 from assay.models.model import Batch, Model
-from assay.train.objective import MODEL, Aux, Objective, carried_of
+from assay.train.objective import MODEL, Aux, Objective, carried_of, mean_of, metric_of, terms_of
 from assay.train.state import TrainState, with_state
-from assay.train.treatment import PART, Gradient
+from assay.train.treatment import PART, SHARES, Gradient
 
 CARRIED = "carried"  # key under which an objective finds the carried state among its parameters
 Metrics = Mapping[str, jax.Array]
@@ -35,15 +35,18 @@ def make_step(
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        def loss(params: PyTree, batch: Batch, key: jax.Array, carried: PyTree) -> tuple[jax.Array, Aux]:
+        def loss(params: PyTree, batch: Batch, key: jax.Array, carried: PyTree, shares: jax.Array | None) -> tuple[jax.Array, Aux]:
             read = with_state(merge(params, state.frozen), carried)
             mean, aux = objective.loss(model, {**read, CARRIED: carried} if carried else read, batch, key, state.step)
-            return mean, aux._replace(sums={"loss": (mean * aux.weight, aux.weight), **aux.sums})
+            terms = terms_of(mean, aux)
+            if shares is not None:
+                mean = sum(share * mean_of(term) for share, term in zip(shares, terms, strict=True))
+            return mean, aux._replace(sums={"loss": metric_of(terms), **aux.sums}, terms=terms if aux.terms else ())
 
         def gradient(params: PyTree, batch: Batch, key: jax.Array, step: jax.Array, carried: PyTree) -> tuple[PyTree, Aux, PyTree]:
-            key, rows = rng.stream(key, "step", step), {name: array for name, array in batch.items() if name != PART}
+            key, rows = rng.stream(key, "step", step), {name: array for name, array in batch.items() if name not in (PART, SHARES)}
             key = rng.stream(key, PART, batch[PART][0]) if PART in batch else key
-            grads, aux = jax.grad(loss, has_aux=True)(params, rows, key, carried)
+            grads, aux = jax.grad(loss, has_aux=True)(params, rows, key, carried, batch[SHARES][0] if SHARES in batch else None)
             found = carried_of(aux)
             if MODEL in carried and MODEL not in found:
                 raise UserError(
@@ -62,7 +65,7 @@ def make_step(
         grads, before = widened(grads), widened(state.params)  # parameters may be stored in a narrower dtype
         updates, opt_state = optimizer.update(grads, state.opt_state, before)
         params = optax.apply_updates(state.params, updates)
-        metrics = {name: total / jnp.maximum(count, 1e-9) for name, (total, count) in aux.sums.items()}
+        metrics = {name: mean_of(term).sum() for name, term in aux.sums.items()}
         metrics |= {"grad_norm": optax.tree.norm(grads), "parameter_norm": optax.tree.norm(widened(params))}
         return TrainState(state.step + 1, params, state.frozen, opt_state, state.key, carried), metrics
 

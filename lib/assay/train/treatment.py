@@ -33,6 +33,7 @@ Init = Callable[[jax.Array, Batch], PyTree]  # (key, batch) -> parameters of the
 # rng.stream(key, NAME, step). Code that takes several gradients passes a distinct key to each, such as rng.stream(key, "client", i).
 Gradient = Callable[[PyTree, Batch, jax.Array, jax.Array, PyTree], tuple[PyTree, Aux, PyTree]]
 PART = "part"  # batch column [rows] of one repeated value: parts of one batch that draw different randomness from one key
+SHARES = "shares"  # batch column [rows, terms] of one repeated row: factors of the means that the loss adds up (objective.shares_of)
 LINKS = (
     *("settings", "task", "init", "start", "inherit", "model", "objective"),
     *("gradient", "carry", "optimizer", "sample", "one", "final"),

@@ -1,14 +1,19 @@
 """Texts and their classes: no file and no text in two splits, and every fault of a CSV file told once."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from verb_server import contents, refused, verb  # noqa: F401
 
+from assay.config.older import completed
+from assay.config.tasks import images, texts
 from assay.core.errors import UserError
+from assay.core.rng import stable_hash
 from assay.data.csv import read_csv
+from assay.tasks.datasets import classify
 from assay.tasks.table import TASKS, build
 
 TEXTS, TRAIN = {**TASKS["csv"].defaults, "name": "csv"}, "train.csv"
@@ -144,6 +149,65 @@ def test_chinese_and_integer_labels(tmp_path, bom, verb):
     shown = verb("show", "--task=csv", *files, "--split=test", "--n=-1", "--format=jsonl")
     assert shown.code == 0 and [json.loads(line)["input"] for line in shown.out.splitlines()] == [f"明天 {text}" for text, _ in rows[:9]]
     assert "明天" in verb("show", "--task=csv", *files, "--split=test", "--n=1").out
+
+
+def rare(folder: Path, positive: int, negative: int) -> Path:
+    write(folder / "train.csv", [(f"text {i}", "pos") for i in range(positive)] + [(f"no {i}", "neg") for i in range(negative)])
+    return folder
+
+
+@pytest.mark.parametrize(("positive", "negative"), [(100, 10), (300, 2), (40, 60), (30, 1)])
+def test_valid_has_its_share_of_each_class(tmp_path, positive, negative):
+    task = csv(rare(tmp_path, positive, negative), test=False, stratify=True)
+    held = Counter(example["target"] for example in examples(task, "valid"))
+    for name, size in (("pos", positive), ("neg", negative)):
+        if size == 1:
+            assert held[name] == 0, "a class's only text is for training"
+        else:
+            assert max(1, 0.75 * size // 10) <= held[name] <= max(1, np.ceil(1.25 * size / 10)), held
+    again = csv(tmp_path, test=False, stratify=True)
+    assert [e["input"] for e in examples(task, "valid")] == [e["input"] for e in examples(again, "valid")], "the same in every run"
+    unequal = positive >= 5 * negative
+    assert any("imbalanced classes" in said and "'neg'" in said for said in task.notices) == unequal
+
+
+def test_valid_of_older_configs_is_what_it_was(tmp_path):
+    """A tenth of all texts by their hash, whatever their class; a config without the key means this."""
+    task = csv(rare(tmp_path, 100, 10), test=False, stratify=False)
+    held = {example["input"] for example in examples(task, "valid")}
+    assert held == {text for text in [f"text {i}" for i in range(100)] + [f"no {i}" for i in range(10)] if stable_hash(text) % 10 == 0}
+    for name, keys in (("csv", {"stratify": False}), ("tfds/mnist", {"stratify": False}), ("digits", {}), ("scan/jump", {})):
+        assert completed({"task": {"name": name}}) == {"task": {"name": name, **keys}}
+    assert texts("csv").stratify and texts("tfds/imdb_reviews").stratify and images("tfds/mnist").stratify
+    assert "stratify" not in texts("stdlib/package") and completed({"task": texts("csv").to_dict()})["task"]["stratify"]
+
+
+def test_equal_contents_stay_together_and_more_rows_keep_what_was_held_out():
+    random = np.random.default_rng(0)
+    contents = classify.hashes(f"text {i}" for i in random.integers(0, 400, 1000))
+    labels = (contents % np.uint64(3)).astype(np.int64)
+    held = classify.held_out(contents, labels)
+    train = np.setdiff1d(np.arange(1000), held)
+    assert len(held) and not np.isin(contents[held], contents[train]).any()
+    some = classify.held_out(contents[:500], labels[:500])
+    assert np.isin(some, held).mean() > 0.8
+    assert len(set(classify.hashes(["caf\u00e9", "cafe\u0301", b"a", b"b"]).tolist())) == 3
+
+
+def test_rows_that_are_left_out_are_counted_and_one_class_is_not_enough(tmp_path):
+    rows = [(f"good {i}", "pos") for i in range(40)] + [(f"bad {i}", "neg") for i in range(20)] + [("good 1", "pos")]
+    write(tmp_path / "train.csv", rows)
+    write(tmp_path / "test.csv", [*rows[35:60], ("good 0", "pos")])
+    for stratify in (True, False):
+        with pytest.raises(UserError, match=r"only the label 'pos' is left .*27 of 61 rows.*26 whose text is also in .*1 that repeat.*task\.test"):
+            csv(tmp_path, stratify=stratify)
+    write(tmp_path / "test.csv", [*rows[35:59], ("other", "pos")])
+    task = csv(tmp_path)
+    assert task.notices[0].startswith("25 of 61 rows of ") and "24 whose text is also in " in task.notices[0], task.notices
+    assert any("imbalanced" in said or "no training text of class 'neg'" in said for said in task.notices[1:])
+    assert not csv(rare(tmp_path, 40, 30), test=False).notices, "nothing is left out, nothing said"
+    with pytest.raises(UserError, match=r"1 labelled training examples .* fewer than two classes.*config\.task\.labels"):
+        csv(tmp_path, test=False, labels=1)
 
 
 GOOD = "text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(40))

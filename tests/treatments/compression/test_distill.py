@@ -15,11 +15,12 @@ from assay.core.errors import UserError
 from assay.core.tree import paths
 from assay.train import loop
 from assay.train.experiment import assemble
+from assay.train.objective import mean_of
 from assay.train.state import all_params
 from assay.train.step import make_step
-from assay.treatments.compression.distill import divergence
+from assay.treatments.compression.distill import soft_loss
 from assay.treatments.compression.match import by_example, parse_matches
-from assay.treatments.compression.teacher import mean_log_probability
+from assay.treatments.compression.teacher import mean_logits
 from assay.treatments.pipeline.load import load as open_run
 from assay.treatments.pipeline.load import rebuild, treatments
 
@@ -64,6 +65,10 @@ def losses(spec: str, specs, **changes: str) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}
 
 
+def divergence(logits, said, temperature, batch):
+    return mean_of(soft_loss(logits, said, temperature, batch))
+
+
 # -- the loss ---------------------------------------------------------------------------------------------------------------
 
 
@@ -78,11 +83,11 @@ def test_the_divergence_is_its_formula_and_zero_between_equals():
     for T in (1.0, 4.0):
         p, q = softmax(theirs, T), softmax(ours, T)
         wanted = T**2 * (p * np.log(p / q)).sum(axis=-1)[[0, 1, 3, 4]].mean()
-        said = mean_log_probability([jnp.asarray(theirs)], T)
+        said = mean_logits([jnp.asarray(theirs)], T)
         np.testing.assert_allclose(divergence(jnp.asarray(ours), (said, None), T, batch), wanted, rtol=1e-4)
         assert abs(float(divergence(jnp.asarray(theirs), (said, None), T, batch))) < 1e-5
-    both = mean_log_probability([jnp.asarray(ours), jnp.asarray(theirs)], 2.0)
-    np.testing.assert_allclose(np.exp(both), (softmax(ours, 2.0) + softmax(theirs, 2.0)) / 2, rtol=1e-4)
+    both = mean_logits([jnp.asarray(ours), jnp.asarray(theirs)], 2.0)
+    np.testing.assert_allclose(softmax(np.asarray(both), 2.0), (softmax(ours, 2.0) + softmax(theirs, 2.0)) / 2, rtol=1e-4)
 
 
 def test_a_token_that_does_not_count_teaches_nothing():
@@ -98,14 +103,14 @@ def test_a_token_that_does_not_count_teaches_nothing():
 
 def test_a_class_that_the_teacher_rules_out_adds_nothing():
     """0 log 0 is 0, and the gradient is finite: such a class has probability 0, whatever the student says."""
-    said = jax.nn.log_softmax(jnp.array([[1.0, 2.0, -jnp.inf]]))
+    said = jnp.array([[1.0, 2.0, -jnp.inf]])
     batch = {"weight": jnp.ones(1)}
 
     def loss(logits):
         return divergence(logits, (said, None), 2.0, batch)
 
     ours = jnp.array([[0.0, 1.0, -2.0]])
-    p, q = np.exp(np.asarray(said[0, :2], np.float64)), np.asarray(jax.nn.softmax(ours / 2.0)[0, :2], np.float64)
+    p, q = np.asarray(jax.nn.softmax(said / 2.0)[0, :2], np.float64), np.asarray(jax.nn.softmax(ours / 2.0)[0, :2], np.float64)
     np.testing.assert_allclose(loss(ours), 4 * (p * np.log(p / q)).sum(), rtol=1e-5)
     assert np.isfinite(jax.grad(loss)(ours)).all()
 
@@ -143,7 +148,7 @@ def test_several_teachers_are_one_mean(teachers):
     batch = made.first_batch()
     state = jax.jit(made.init_state)(made.key, {}, batch)
     ours = made.model.apply(state.params["model"], batch, key=None).logits
-    said = mean_log_probability([open_run(path)[0].apply(open_run(path)[1], batch).logits for path in (one, other)], 2.0)
+    said = mean_logits([open_run(path)[0].apply(open_run(path)[1], batch).logits for path in (one, other)], 2.0)
     np.testing.assert_allclose(found["distill"], divergence(ours, (said, None), 2.0, batch), rtol=1e-3)
 
 
@@ -324,7 +329,8 @@ def test_options_are_checked():
     for spec, words in {
         "distill": ["needs from"],
         "distill:from=": ["from="],
-        "distill:from=a,T=0": ["T=0", "above 0"],
+        "distill:from=a,T=0": ["T=0", "from 1e-06 to 1e+09"],
+        "distill:from=a,T=1e10": ["T=1e", "from 1e-06 to 1e+09"],
         "distill:from=a,hard=2": ["hard=2"],
         "distill:from=a,top=3": ["top=3", "cache"],
         "distill:from=a,cache=True,hidden=b": ["cache"],

@@ -2,11 +2,17 @@
 
 Validation examples are held out before labels are removed (`labels`), so that runs with few and with many labels use the same validation
 examples. The subset of 50 is contained in that of 100.
+
+Where a data set brings no validation split, `valid` is a tenth of each class's distinct contents, chosen by their hash: equal contents are
+never divided, and almost all of what is held out stays so when examples are added. Configs of older versions, which lack `stratify`, keep
+the split that they had.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from unicodedata import normalize
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +20,7 @@ import numpy as np
 
 from assay.config.schema import require
 from assay.core.errors import UserError
+from assay.core.rng import bytes_hash, stable_hash
 from assay.core.tree import widened
 from assay.data.source import Examples, Source
 from assay.data.split import k_fold, n_labels
@@ -22,6 +29,10 @@ from assay.tasks.task import Task, find_split, is_likeliest
 
 METRICS = ("accuracy", "f1_macro", "nll", "ece")
 SPLIT_SEED = 0  # folds and subsets are the same for all runs being compared
+VALID_ONE_IN = 10  # of the distinct contents of a class
+NEAR = 0.25  # of a class's tenth: how far its number may be from it before contents are moved
+IMBALANCE = 5  # times as many examples of the commonest class as of the rarest, from which a notice says so
+NAMED = 5  # classes that a notice names
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,7 @@ class LabelsConfig:
     folds: int  # folds of the training split for k-fold cross-validation, one of which is `valid`; 0: the data set's own, or a fixed share
     fold: int  # index of the fold used as valid, from 0
     unlabelled: bool = field(default=False, kw_only=True)  # whether training includes the other examples without labels, for a teacher
+    stratify: bool = field(default=False, kw_only=True)  # whether valid has its share of each class; False: as in older versions
 
     def __post_init__(self):
         require(self.labels >= 0, "task.labels", self.labels, "a number of examples, or 0 for all")
@@ -39,22 +51,68 @@ class LabelsConfig:
         require(0 <= self.fold < max(self.folds, 1), "task.fold", self.fold, f"from 0 to {max(self.folds, 1) - 1}")
 
 
-def chosen(config: LabelsConfig, labels: np.ndarray, valid: np.ndarray, groups: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+def hashes(contents: Iterable[str | bytes]) -> np.ndarray:
+    """Returns a 64-bit hash of each content, uint64 [n]. Texts that Unicode considers equal have one hash."""
+    return np.array([bytes_hash(one) if isinstance(one, bytes) else stable_hash(normalize("NFC", one)) for one in contents], np.uint64)
+
+
+def held_out(contents: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns the validation examples: indices among `labels` [n], stratified, by the hashes of their contents, uint64 [n].
+
+    Contents whose hash is a multiple of VALID_ONE_IN are held out. A class that is then further than NEAR from its share gives up those
+    with the largest hashes, or those with the next smallest follow. A class with a single content keeps it for training. A content with
+    several labels counts as its first.
+    """
+    _, first, unit = np.unique(contents, return_index=True, return_inverse=True)
+    held = np.zeros(len(first), bool)
+    for label in np.unique(labels[first]):
+        units = np.flatnonzero(labels[first] == label)
+        values = contents[first[units]]
+        inside = values % np.uint64(VALID_ONE_IN) == 0
+        share = len(units) / VALID_ONE_IN
+        fewest = min(max(1, math.floor((1 - NEAR) * share)), len(units) - 1)
+        most = min(max(1, math.ceil((1 + NEAR) * share)), len(units) - 1)
+        count = min(max(int(inside.sum()), fewest), most)
+        held[units[np.lexsort((values, ~inside))[:count]]] = True
+    return np.flatnonzero(held[unit])
+
+
+def notices(labels: np.ndarray, classes: Sequence[Any], what: str) -> tuple[str, ...]:
+    """Returns what is unusual about the classes of the training examples, labels [n]; `what` names an example (text, image)."""
+    sizes = np.bincount(labels, minlength=len(classes))
+    names = [repr(str(classes[i])) for i in np.flatnonzero(sizes == 0)]
+    listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    said = [f"no training {what} of class {listed}: it cannot be learned"] if names else []
+    most, least = int(sizes.argmax()), int(np.where(sizes > 0, sizes, sizes.max() + 1).argmin())
+    if sizes[most] >= IMBALANCE * sizes[least]:
+        said.append(
+            f"imbalanced classes: {sizes[most]:,} training {what}s of {str(classes[most])!r} and {sizes[least]:,} of "
+            f"{str(classes[least])!r}; accuracy says little about rare classes, f1_macro weighs all alike"
+        )
+    return tuple(said)
+
+
+def chosen(config: LabelsConfig, labels: np.ndarray, valid: np.ndarray, groups: Sequence[str] | np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Returns the indices of the training, validation and labelled training examples among `labels` [n].
 
     All training examples are `labelled` unless `config.unlabelled`. `valid` is the validation set without folds. `groups` name units that
-    stay in one fold, such as files. Raises UserError for impossible labels or folds.
+    stay in one fold, such as files. Raises UserError for impossible labels or folds, and if the labels of fewer than two classes are left.
     """
     every = np.arange(len(labels))
     try:
         if config.folds:
-            _, first, group = np.unique(every if groups is None else np.array(groups), return_index=True, return_inverse=True)
+            _, first, group = np.unique(every if groups is None else np.asarray(groups), return_index=True, return_inverse=True)
             held = k_fold(np.arange(len(first)), config.folds, SPLIT_SEED, labels[first])[config.fold].held_out
             valid = np.flatnonzero(np.isin(group, held))
         train = np.setdiff1d(every, valid)
         known = n_labels(train, labels[train], config.labels, SPLIT_SEED) if config.labels else train
     except UserError as error:
         raise UserError(f"{error} Change config.task.labels or config.task.folds.") from None
+    if len(np.unique(labels[known])) < 2:
+        raise UserError(
+            f"the {len(known):,} labelled training examples of {config.name} are of fewer than two classes, so there is nothing to tell "
+            "apart. Give it more data, or change config.task.labels or config.task.folds."
+        )
     return {"train": train if config.unlabelled else known, "valid": valid, "labelled": known}
 
 

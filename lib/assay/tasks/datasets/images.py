@@ -1,7 +1,7 @@
 """Images and their classes: `digits` (scikit-learn's 1,797 handwritten digits, 8 x 8), and any image data set of TFDS by name.
 
 digits: the documented split, the first 898 for training and the last 899 for `test`; `valid` is the last 180 of the 898. A TFDS data set
-keeps its splits; without a validation split, the last tenth of its training examples is `valid`.
+keeps its splits; without a validation split, a tenth of the training examples of each class is `valid`, chosen by their pixels.
 
 `colour`: a spurious colour, after Coloured MNIST (Arjovsky et al. 2019, arXiv 1907.02893). Grey images are coloured in one of as many hues
 as there are classes. On `train` and `valid` it is the class's hue with that probability; otherwise, and always on `test`, any hue.
@@ -24,7 +24,7 @@ from assay.tasks.datasets import classify
 from assay.tasks.task import Task
 
 DIGITS_VALID = 180  # of the 898
-VALID_SHARE = 0.1  # share of the training examples, for data sets without a validation split
+VALID_SHARE = 0.1  # share of the training examples, from their end, in configs of older versions
 PALEST = 0.2  # smallest factor on a hue's channel
 BOUNDS = Bounds(-1.0, 1.0, "black to white")  # of a pixel as a model reads it
 HIGHEST = {"digits": 16.0}  # highest grey level; 255 elsewhere
@@ -63,9 +63,13 @@ def build(config: ImagesConfig, seed: int) -> Task:
 
     @cache
     def parts() -> dict[str, np.ndarray]:
-        size = opened.size
-        held = np.arange(size - (DIGITS_VALID if name == "digits" else round(VALID_SHARE * size)), size)
-        return classify.chosen(config, columns(pool)["label"], np.zeros(0, np.int64) if own and not config.folds else held)
+        size, labels = opened.size, columns(pool)["label"]
+        if own and not config.folds:
+            return classify.chosen(config, labels, np.zeros(0, np.int64))
+        if not config.stratify:
+            return classify.chosen(config, labels, np.arange(size - (DIGITS_VALID if name == "digits" else round(VALID_SHARE * size)), size))
+        contents = classify.hashes(image.tobytes() for image in tfds.load_split(name, pool, data_dir=config.data_dir)["image"])
+        return classify.chosen(config, labels, classify.held_out(contents, labels), contents)
 
     @cache
     def source(split: str) -> Source:
@@ -81,7 +85,8 @@ def build(config: ImagesConfig, seed: int) -> Task:
     highest = HIGHEST.get(name, 255.0)
     encoding = partial(encode, highest=highest)
     made = classify.task(config.name, sources, classes, classify.knowing(encoding) if config.unlabelled else encoding)
-    made = replace(made, bounds=BOUNDS)
+    seen = classify.notices(columns(pool)["label"][parts()["train"]], classes, "image")
+    made = replace(made, bounds=BOUNDS, notices=seen)
     return replace(made, shifted="colours independent of the class") if config.colour else made
 
 

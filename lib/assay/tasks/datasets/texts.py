@@ -1,8 +1,8 @@
 """Texts and their classes: `stdlib/package` (a passage of Python's standard library -> its package), `csv` files, text data sets of TFDS.
 
 stdlib/package: split by file, so that no file is in two splits; intervals resample files. csv: training rows whose text also occurs in the
-test file are excluded. `valid` is a tenth of the distinct training texts, chosen by their content. If a text occurs in several rows, the
-first row counts.
+test file are excluded, and if a text occurs in several rows, the first row counts; training says how many rows were left out. `valid` is a
+tenth of the distinct training texts of each class, chosen by their content.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 import numpy as np
 
@@ -24,7 +25,6 @@ from assay.data.tokenizers import Tokenizer, symbols, tokenizer
 from assay.tasks.datasets import classify
 from assay.tasks.task import Task
 
-VALID_ONE_IN = 10  # of the distinct training texts
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,13 @@ def build_tfds(config: TextsConfig, seed: int) -> Task:
         if own and not config.folds:
             rows = classify.chosen(config, every.labels, np.zeros(0, np.int64))
             return {**every.parts(rows), "valid": read(own)}
-        held = np.array([i for i, text in enumerate(every.texts) if stable_hash(text) % VALID_ONE_IN == 0], np.int64)
-        return every.parts(classify.chosen(config, every.labels, held, every.groups))
+        groups: Sequence[str] | np.ndarray | None = every.groups
+        if config.stratify and groups is None:
+            groups = classify.hashes(every.texts)
+        return every.parts(classify.chosen(config, every.labels, _held(config, every), groups))
 
-    return _task(config, classes, lambda split: read(test) if split == "test" else parts()[split], bool(test))
+    made = _task(config, classes, lambda split: read(test) if split == "test" else parts()[split], bool(test))
+    return replace(made, notices=classify.notices(parts()["train"].labels, classes, "text"))
 
 
 def build_csv(config: CSVConfig, seed: int) -> Task:
@@ -107,16 +110,23 @@ def build_csv(config: CSVConfig, seed: int) -> Task:
     tested = csv.read_csv(config.test, config.text, config.label) if config.test else []
     test = Texts([row.text for row in tested], csv.class_ids(config.test, tested, classes) if tested else np.zeros(0, np.int64))
     labels = csv.class_ids(config.train, rows, classes)
-    tested_texts = set(test.texts)
-    first = sorted({row.text: i for i, row in reversed(list(enumerate(rows))) if row.text not in tested_texts}.values())
+    contents = [normalize("NFC", row.text) if config.stratify else row.text for row in rows]
+    tested_texts = {normalize("NFC", text) if config.stratify else text for text in test.texts}
+    left = [i for i, content in enumerate(contents) if content not in tested_texts]
+    first = sorted({contents[i]: i for i in reversed(left)}.values())
     if not first:
         raise UserError(f"every text of {config.train} also occurs in {config.test}, so nothing is left to train on.")
     every = Texts([rows[i].text for i in first], labels[first])
-    held = np.array([i for i, text in enumerate(every.texts) if stable_hash(text) % VALID_ONE_IN == 0], np.int64)
-    parts = every.parts(classify.chosen(config, every.labels, held))
-    if not len(parts["train"].texts):
-        raise UserError(f"{config.train} has too few distinct texts for a validation split. Give it more rows.")
-    return _task(config, classes, lambda split: test if split == "test" else parts[split], bool(tested), bool(len(parts["valid"].texts)))
+    dropped = _dropped(config, len(rows), len(left), len(first))
+    if len(np.unique(every.labels)) < 2:
+        raise UserError(
+            f"only the label {classes[int(every.labels[0])]!r} is left of {config.train}; a classifier needs at least two. {dropped}. "
+            "Change --config.task.train or --config.task.test."
+        )
+    parts = every.parts(classify.chosen(config, every.labels, _held(config, every)))
+    said = (*filter(None, [dropped]), *classify.notices(parts["train"].labels, classes, "text"))
+    made = _task(config, classes, lambda split: test if split == "test" else parts[split], bool(tested), bool(len(parts["valid"].texts)))
+    return replace(made, notices=said)
 
 
 def encode(examples: Examples, width: int) -> dict[str, np.ndarray]:
@@ -129,6 +139,19 @@ def encode(examples: Examples, width: int) -> dict[str, np.ndarray]:
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _held(config: TextsConfig, every: Texts) -> np.ndarray:
+    if config.stratify:
+        return classify.held_out(classify.hashes(every.texts), every.labels)
+    return np.array([i for i, text in enumerate(every.texts) if stable_hash(text) % classify.VALID_ONE_IN == 0], np.int64)
+
+
+def _dropped(config: CSVConfig, rows: int, left: int, distinct: int) -> str:
+    """Returns how many training rows were left out and why, or ""."""
+    reasons = [f"{rows - left:,} whose text is also in {config.test}"] if left < rows else []
+    reasons += [f"{left - distinct:,} that repeat a text"] if distinct < left else []
+    return f"{rows - distinct:,} of {rows:,} rows of {config.train} are left out: {', '.join(reasons)}" if reasons else ""
 
 
 def _task(config: TextsConfig, classes: Sequence[str], read: Callable[[str], Texts], test: bool, valid: bool = True) -> Task:

@@ -20,17 +20,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from assay.core.divergence import divergence
 from assay.core.errors import UserError
 from assay.core.tree import PyTree, widened
 from assay.models.model import Batch, Model
 from assay.tasks.task import Task
-from assay.train.objective import Aux, Objective
+from assay.train.objective import Aux, Objective, Term, mean_of, metric_of, terms_of
 from assay.train.treatment import Treatment
 from assay.treatments.compression.match import Match, check_taps, matched, parse_matches, projections, shapes_of
 from assay.treatments.compression.outputs import CLASSES, VALUES, fill, with_answers, with_outputs
-from assay.treatments.compression.teacher import check_same, mean_log_probability, teachers
+from assay.treatments.compression.teacher import check_same, mean_logits, teachers
 from assay.treatments.option import KEY, check
 from assay.treatments.runs import Runs
+
+COLDEST, HOTTEST = 1e-6, 1e9  # temperatures at which float32 holds logits / T and T^2 times their divergence
 
 
 def distill(
@@ -50,7 +53,7 @@ def distill(
     Args:
         from_: work directories of the teachers, joined by `+`.
         runs: readers of other runs.
-        T: temperature; above 0.
+        T: temperature; from 1e-6 to 1e9.
         hard: weight of the loss on the labels, in [0, 1].
         hidden: hidden states to match, `student tap->tap of the first teacher`, separated by `;`.
         attention: attention weights to match, in the same format.
@@ -61,7 +64,7 @@ def distill(
     """
     named = teachers(from_, runs)
     check(bool(named), "distill", "from", from_, "a work directory, or several joined by +")
-    check(0 < T < math.inf, "distill", "T", T, "a temperature above 0")
+    check(COLDEST <= T <= HOTTEST, "distill", "T", T, f"a temperature from {COLDEST:g} to {HOTTEST:g}")
     check(0 <= hard <= 1, "distill", "hard", hard, "a share in [0, 1]")
     check(0 <= match < math.inf, "distill", "match", match, "it must be at least 0")
     check(top >= 0, "distill", "top", top, "a number of classes, or 0 for all")
@@ -139,38 +142,36 @@ def taught(
                 f"List it before ensemble, and choose a task with one head. {KEY}"
             )
         heard = [] if cached else [teacher.model.apply(params[f"teacher_{i}"], batch) for i, teacher in enumerate(named)]
-        soft = divergence(aux.output.logits, _said(batch, heard, temperature), temperature, batch)
-        rows = row_weights(batch, aux.output.logits).sum()
-        sums = {**aux.sums, "labels": (mean * rows, rows), "distill": (soft * rows, rows)}
-        total = hard * mean + (1 - hard) * soft
+        soft = soft_loss(aux.output.logits, _said(batch, heard, temperature), temperature, batch)
+        sums = {**aux.sums, "labels": metric_of(terms_of(mean, aux)), "distill": soft}
+        total = hard * mean + (1 - hard) * mean_of(soft)
+        terms = [*terms_of(mean, aux, hard), ((1 - hard) * soft[0], soft[1])]
         if matches:
             shapes = _tap_shapes(model, params, batch)
             for i, pair in enumerate(matches):
-                value = matched(i, pair, params, batch, aux.output.taps, heard[0].taps, shapes)
-                total, sums[f"match_{i}"] = total + weight * value, (value * rows, rows)
-        return total, aux._replace(weight=rows, sums=sums)
+                found = matched(i, pair, params, batch, aux.output.taps, heard[0].taps, shapes)
+                total, sums[f"match_{i}"] = total + weight * mean_of(found), found
+                terms.append((weight * found[0], found[1]))
+        return total, aux._replace(weight=soft[1], sums=sums, terms=terms)
 
     return Objective(init, loss)
 
 
-def divergence(logits: jax.Array, said: tuple[jax.Array, jax.Array | None], temperature: float, batch: Batch) -> jax.Array:
-    """Returns the scalar T^2 KL(teacher || student at T), the weighted mean over examples or tokens; 0 if the distributions are equal.
+def soft_loss(logits: jax.Array, said: tuple[jax.Array, jax.Array | None], temperature: float, batch: Batch) -> Term:
+    """Returns T^2 KL(teacher || student at T) as a weighted sum over examples or tokens and the sum of the weights; 0 between equals.
 
     Args:
         logits: logits of the student.
-        said: log probabilities of the teacher, and their classes (None: all). Those of a subset of classes are renormalized.
+        said: logits of the teacher, and their classes (None: all). Other classes than these have probability 0.
         temperature: temperature T.
         batch: supplies the weights.
     """
     theirs, classes = said
-    ours = jax.nn.log_softmax(widened(logits) / temperature, axis=-1)
     if classes is not None:
-        ours, theirs = jnp.take_along_axis(ours, classes, axis=-1), jax.nn.log_softmax(theirs, axis=-1)
-    theirs = jax.lax.stop_gradient(theirs)
-    excluded = jnp.isneginf(theirs)  # a class that the teacher rules out, such as a masked token: 0 log 0 is 0
-    each = (jnp.exp(theirs) * jnp.where(excluded, 0.0, jnp.where(excluded, 0.0, theirs) - ours)).sum(axis=-1)
+        theirs = jnp.put_along_axis(jnp.full(logits.shape, -jnp.inf), classes, theirs, axis=-1, inplace=False)
+    each = temperature**2 * divergence(theirs / temperature, widened(logits) / temperature)
     weights = row_weights(batch, logits)
-    return temperature**2 * (each * weights).sum() / jnp.maximum(weights.sum(), 1e-9)
+    return (each * weights).sum(), weights.sum()
 
 
 def row_weights(batch: Batch, logits: jax.Array) -> jax.Array:
@@ -183,5 +184,5 @@ def row_weights(batch: Batch, logits: jax.Array) -> jax.Array:
 
 def _said(batch: Batch, heard: Sequence, temperature: float) -> tuple[jax.Array, jax.Array | None]:
     if heard:
-        return mean_log_probability([output.logits for output in heard], temperature), None
+        return mean_logits([output.logits for output in heard], temperature), None
     return widened(batch[VALUES]), batch.get(CLASSES)

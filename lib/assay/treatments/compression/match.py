@@ -18,6 +18,7 @@ from assay.core import rng
 from assay.core.errors import UserError
 from assay.core.tree import PyTree, widened
 from assay.models.model import Batch, Model
+from assay.train.objective import Term
 from assay.treatments.option import KEY, check
 
 Shapes = Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]  # tap -> its shape for a batch and for one twice as large
@@ -82,8 +83,8 @@ def matched(
     student: Mapping[str, jax.Array],
     teacher: Mapping[str, jax.Array],
     shapes: tuple[Shapes, Shapes],
-) -> jax.Array:
-    """Returns the scalar loss of pair number i. Raises UserError if two attentions differ in shape.
+) -> Term:
+    """Returns the loss of pair number i, as a sum and its count. Raises UserError if two attentions differ in shape.
 
     Args:
         i: number of the pair.
@@ -108,7 +109,7 @@ def matched(
         projected = ours @ params[f"projection_{i}"]["kernel"]
         each = jnp.square(projected - theirs).mean(axis=-1)
     weights = places(batch, each.shape[1]) * batch["weight"][:, None]
-    return (each * weights).sum() / jnp.maximum(weights.sum(), 1e-9)
+    return (each * weights).sum(), weights.sum()
 
 
 def by_example(tap: jax.Array, rows: int, once: tuple[int, ...], twice: tuple[int, ...]) -> Float[Array, "rows places features"]:

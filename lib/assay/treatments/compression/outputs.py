@@ -3,7 +3,7 @@
 The cache is in the first teacher's work directory, in `outputs/NAME/`. NAME is a hash of the teachers' checkpoints, the examples and the
 settings. Students with the same settings share it, and a teacher with a newer checkpoint gets a new one.
 
-    values.npy    float16 [examples, ..., k]: log probabilities at a temperature      classes.npy   int32: the k classes, if not all
+    values.npy    float16 [examples, ..., k]: logits at a temperature                 classes.npy   int32: the k classes, if not all
     answers.npy   int32 [examples, positions]: the classes that the teacher wrote     lengths.npy   int32 [examples]: number of them
 """
 
@@ -28,17 +28,18 @@ from assay.infer.decode import written
 from assay.tasks.task import Task
 from assay.train.progress import bar
 from assay.train.workdir import WorkDir
-from assay.treatments.compression.teacher import Teacher, mean_log_probability
+from assay.treatments.compression.teacher import Teacher, mean_logits
 from assay.treatments.option import KEY
 
 ROWS = 256  # examples per teacher batch
 VALUES, CLASSES = "teacher_values", "teacher_classes"  # batch keys
+FORMAT = "logits"  # what values.npy holds; earlier caches held log probabilities, which float16 cannot tell apart at a high temperature
 
 Answer = Callable[[Sequence[PyTree], Any], Mapping[str, jax.Array]]  # (params of each teacher, batch) -> arrays by file name
 
 
 def with_outputs(task: Task, named: Sequence[Teacher], temperature: float, top: int) -> Task:
-    """Returns the task with the teachers' log probabilities in its batches.
+    """Returns the task with the teachers' logits (`mean_logits`) in its batches.
 
     They are zeros until the cache is written; no training step uses those.
     """
@@ -107,7 +108,7 @@ def fill(task: Task, named: Sequence[Teacher], temperature: float, top: int, seq
 def _saying(named: Sequence[Teacher], temperature: float, top: int) -> Answer:
     def answer(params: Sequence[PyTree], batch: Any) -> Mapping[str, jax.Array]:
         logits = [teacher.model.apply(one, batch).logits for teacher, one in zip(named, params, strict=True)]
-        found = mean_log_probability(logits, temperature)
+        found = mean_logits(logits, temperature)
         if not top:
             return {"values.npy": found}
         return dict(zip(("values.npy", "classes.npy"), jax.lax.top_k(found, min(top, found.shape[-1])), strict=True))
@@ -140,7 +141,7 @@ def _end(task: Task) -> int:
 
 def _folder(task: Task, named: Sequence[Teacher], temperature: float, top: int, sequence: bool) -> Path:
     source = task.source("train")
-    said = [task.name, temperature, top, sequence, *((str(WorkDir(one.workdir).path), one.checkpoint()) for one in named)]
+    said = [task.name, temperature, top, sequence or FORMAT, *((str(WorkDir(one.workdir).path), one.checkpoint()) for one in named)]
     whole = hashlib.blake2b(json.dumps(said).encode(), digest_size=8)
     whole.update(source.fetch(np.arange(source.size or 0)).input.tobytes())
     return WorkDir(named[0].workdir).path / "outputs" / whole.hexdigest()

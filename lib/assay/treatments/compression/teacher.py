@@ -9,8 +9,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
+from assay.core.divergence import mean_log_ratio
 from assay.core.errors import UserError
 from assay.core.tree import PyTree, widened
 from assay.models.model import Model
@@ -75,10 +75,11 @@ def check_same(teacher: Teacher, task: Task) -> None:
         raise UserError(f"the teacher {teacher.workdir} has no checkpoint. Train it first, or name another with distill:from=WORKDIR.")
 
 
-def mean_log_probability(logits: Sequence[jax.Array], temperature: float) -> jax.Array:
-    """Returns log(mean over teachers of softmax(logits / temperature))."""
-    each = jnp.stack([jax.nn.log_softmax(widened(one) / temperature, axis=-1) for one in logits])
-    return jax.nn.logsumexp(each, axis=0) - jnp.log(len(logits))
+def mean_logits(logits: Sequence[jax.Array], temperature: float) -> jax.Array:
+    """Returns logits whose softmax at the temperature is the mean over teachers of softmax(logits / temperature), 0 for a class that has
+    its share of a uniform distribution.
+    """
+    return temperature * mean_log_ratio([widened(one) / temperature for one in logits])
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

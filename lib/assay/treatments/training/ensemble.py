@@ -111,9 +111,9 @@ def taught_apart(objective: Objective, members: int, combine: str = "outputs") -
             return mean, aux._replace(output=None, carried=changed)
 
         losses, aux = jax.vmap(of, in_axes=(0, axes))(_keys(key, members), dict(params))
-        mean, total = losses.mean(), losses.sum()
-        sums = jax.tree.map(lambda leaf: leaf.sum(), aux.sums)
-        return total + jax.lax.stop_gradient(mean - total), Aux(aux.weight.mean(), sums, carried=aux.carried)
+        sums = jax.tree.map(lambda leaf: leaf.sum(axis=0), aux.sums)
+        terms = [(_mean_with_gradients_of_sum(totals), counts.mean()) for totals, counts in aux.terms]
+        return _mean_with_gradients_of_sum(losses), Aux(aux.weight.mean(), sums, carried=aux.carried, terms=terms)
 
     return Objective(init, loss)
 
@@ -150,6 +150,12 @@ def _decode(decode: Decode, one: Callable[[PyTree], bool], each: Callable[..., A
         return combine(logits), cache
 
     return Decode(init_cache, extend)
+
+
+def _mean_with_gradients_of_sum(values: jax.Array) -> jax.Array:
+    """Returns the mean over members, with each member's own gradient."""
+    total = values.sum()
+    return total + jax.lax.stop_gradient(values.mean() - total)
 
 
 def _keys(key: jax.Array, members: int) -> jax.Array:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from assay.core.errors import UserError
 from assay.core.tree import PyTree, widened
 from assay.models.model import Batch, Model
-from assay.train.objective import Aux, Objective
+from assay.train.objective import Aux, Objective, mean_of, metric_of, terms_of
 from assay.train.treatment import Treatment
 from assay.treatments.option import KEY, check
 
@@ -31,7 +31,7 @@ def smooth(share: float = 0.1) -> Treatment:
 
 
 def smoothed(objective: Objective, share: float) -> Objective:
-    """Returns the objective with smoothed labels. Both terms are means over the same tokens or examples.
+    """Returns the objective with smoothed labels. The uniform part is a mean over the tokens or examples that have a label.
 
     Raises UserError for regression, and if no logits reach this treatment.
     """
@@ -49,8 +49,8 @@ def smoothed(objective: Objective, share: float) -> Objective:
         rows = batch["weight"] * batch.get("labelled", 1.0)  # an example without a label has none to smooth
         weights = rows if logits.ndim == 2 else batch["mask"] * rows[:, None]
         everywhere = -jax.nn.log_softmax(widened(logits), axis=-1).mean(axis=-1)
-        uniform = (everywhere * weights).sum() / jnp.maximum(weights.sum(), 1e-9)
-        sums = {**aux.sums, "cross_entropy": (mean * aux.weight, aux.weight)}
-        return (1 - share) * mean + share * uniform, aux._replace(sums=sums)
+        uniform = share * (everywhere * weights).sum(), weights.sum()
+        sums = {**aux.sums, "cross_entropy": metric_of(terms_of(mean, aux))}
+        return (1 - share) * mean + mean_of(uniform), aux._replace(sums=sums, terms=(*terms_of(mean, aux, 1 - share), uniform))
 
     return replace(objective, loss=loss)
