@@ -46,6 +46,13 @@ MISTAKES = {
     "not a number": ([TINY, "--config.optimizer.learning_rate=nan"], ["config.optimizer.learning_rate=nan", "finite"]),
     "no batch": ([TINY, "--config.train.batch_size=0"], ["config.train.batch_size=0", "at least 1"]),
     "negative seed": ([TINY, "--config.seed=-1"], ["config.seed=-1", "non-negative"]),
+    "a batch beyond memory": ([TINY, "--config.train.batch_size=4e9"], ["config.train.batch_size=4000000000", "at most 16,777,216"]),
+    "more steps than numbers": ([TINY, "--config.train.steps=3e9"], ["config.train.steps=3000000000", "at most 2,147,483,647"]),
+    "a decay without end": ([TINY, "--config.optimizer.decay_steps=3e9"], ["optimizer.decay_steps=3000000000", "at most 2,147,483,647"]),
+    "a warmup beyond the decay": (
+        [TINY, "--config.optimizer=schedule:cosine,warmup_steps:10,decay_steps:10"],
+        ["config.optimizer.warmup_steps=10", "config.optimizer.decay_steps=10", "rate would be 0"],
+    ),
     "model": (
         [TINY, "--config.model.name=grue"],
         ["'grue'", "'gru'?", "decoder, encoder", "--config.model.name"],

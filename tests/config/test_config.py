@@ -26,6 +26,8 @@ def make() -> ConfigDict:
         ("train.fast", "true", True),
         ("train.splits", "iid,41-500", ("iid", "41-500")),
         ("train.splits", "('valid',)", ("valid",)),
+        ("train.splits", "('valid')", ("valid",)),
+        ("train.splits", "['valid', 'iid']", ("valid", "iid")),
         ("train.splits", "", ()),
     ],
 )

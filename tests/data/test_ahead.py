@@ -29,3 +29,18 @@ def test_a_failure_while_reading_is_not_lost():
 
     with pytest.raises(OSError, match="no such record"):
         list(ahead([(0, 1)], make, 2))
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_the_calls_of_a_long_run_are_never_all_listed(threads):
+    """Of two thousand million steps only those are asked for that are made, and a few ahead."""
+    asked = []
+
+    def calls():
+        for step in range(2**31):
+            asked.append(step)
+            yield step, 1
+
+    found = ahead(calls(), lambda step, count: step, threads)
+    assert [next(found) for _ in range(5)] == [0, 1, 2, 3, 4]
+    assert len(asked) <= (5 if not threads else 10_000)

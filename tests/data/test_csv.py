@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assay.core.errors import UserError
-from assay.data.csv import Row, class_ids, classes_of, read_csv
+from assay.data.csv import Keys, Row, class_ids, classes_of, read_csv
 
 
 def write(tmp_path, content: bytes):
@@ -55,7 +56,6 @@ def test_what_a_file_says(tmp_path, content, rows):
         (b"text,label\nok,a\nx\0,b\n", "line 3: a NUL byte at offset 17"),
         ("text,label\nx,a\n".encode("utf-16"), "save it as UTF-8"),
         (b"text,label\nx, \n", "line 2: the label (column 'label') is empty"),
-        (b"text,label\n" + b"x" * (csv.field_size_limit() + 1) + b",a\n", "line 2: field larger than field limit"),
     ],
 )
 def test_a_bad_file_is_named_by_line_and_reason(tmp_path, content, told):
@@ -79,6 +79,42 @@ def test_classes_are_sorted_as_numbers_where_all_are_integers():
     assert classes_of(rows("10", "9", "x")) == ("10", "9", "x")
     assert class_ids("f", rows("10", "-1"), ("-1", "9", "10")).tolist() == [2, 0]
     assert class_ids("f", [], ("a",)).dtype == np.int64
+
+
+def test_labels_that_unicode_considers_equal_are_one_class():
+    rows = [Row("a", "caf\u00e9", 2), Row("b", "cafe\u0301", 3), Row("c", "tea", 4)]
+    classes = classes_of(rows)
+    assert classes == ("caf\u00e9", "tea") and class_ids("f", rows, classes).tolist() == [0, 0, 1]
+    assert classes_of(rows[1:]) == ("cafe\u0301", "tea"), "the only spelling stays as it is"
+    assert class_ids("f", rows[:1], classes_of(rows[1:])).tolist() == [0]
+
+
+def test_a_long_field_is_read_and_the_limit_of_the_process_stays(tmp_path):
+    before = csv.field_size_limit()
+    (row,) = read_csv(write(tmp_path, b"text,label\n" + b"x" * 200_000 + b",a\n"))
+    assert len(row.text) == 200_000 and csv.field_size_limit() == before
+
+
+def test_a_pipe_is_read_where_once_is_enough_and_refused_where_not():
+    def pipe() -> str:
+        read, wrote = os.pipe()
+        os.write(wrote, b"text\nhello\n")
+        os.close(wrote)
+        return f"/dev/fd/{read}"
+
+    assert read_csv(pipe(), "text", "", Keys("--input", "--column", once=True)) == [Row("hello", "", 2)]
+    with pytest.raises(UserError, match=r"a pipe or a device.*several times.*config\.task\.train"):
+        read_csv(pipe(), "text", "")
+
+
+def test_a_home_folder_is_found_and_messages_name_the_keys_they_are_given(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path, b"text,label\nhello,a\n")
+    assert read_csv("~/train.csv") == [Row("hello", "a", 2)]
+    for path, column, words in (("~/none.csv", "text", "Set --input"), ("~/train.csv", "passage", "with --column")):
+        with pytest.raises(UserError, match=words) as told:
+            read_csv(path, column, "", Keys("--input", "--column"))
+        assert "config" not in str(told.value)
 
 
 def test_a_label_that_training_lacks_is_named_with_its_line():

@@ -100,6 +100,13 @@ def folder(tmp_path_factory):
     return str(path)
 
 
+def test_pixels_of_other_types_than_bytes_are_refused_as_what_they_are(tmp_path, monkeypatch):
+    make = fake("deep", "1.0.0", {"image": F.Image(shape=(4, 4, 1), dtype=np.uint16)}, lambda i: {"image": picture(i, (4, 4, 1))}, None)
+    monkeypatch.setattr(reading, "_builder", lambda name, data_dir: make(data_dir=data_dir, file_format="array_record"))
+    with pytest.raises(UserError, match="pixels of type uint16, but only 8-bit pixels"):
+        open_split("deep", "train", data_dir=str(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
 def test_images_by_name(folder, name):
     split = open_split(f"tfds/{name}", "train", data_dir=folder, also=("id",) if name == "cifar10" else ())

@@ -10,6 +10,11 @@ from assay.train import workdir
 from assay.train.workdir import write_text
 
 
+def test_a_folder_below_home_is_not_one_named_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert workdir.WorkDir("~/runs/a").path == tmp_path / "runs" / "a" == workdir.WorkDir(Path("~/runs/a")).path
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "folder" / "report.html"
     write_text(path, "old \u2013 page")

@@ -55,7 +55,8 @@ def run(
     made = configs.override(loaded, {key: _text(value) for key, value in overrides.items()})
     name = configs.experiment_name(config) if isinstance(config, str) else ""
     applied = named(made.treatments) if treatments is None else treatments
-    results = loop.run(made, str(workdir), applied, name, quiet)
+    source = configs.source_of(config) if isinstance(config, str) else ""
+    results = loop.run(made, str(workdir), applied, name, quiet, source=source)
     if treatments is None and not WorkDir(workdir).report.exists():
         report(workdir)
     return list(results["rows"])

@@ -4,6 +4,7 @@ Exit codes: 0 success; 1 another process of the run has died; 2 a mistake that t
 traceback; 128 + n stopped by signal n.
 """
 
+import io
 import os
 import sys
 import textwrap
@@ -14,6 +15,7 @@ from absl import app, flags
 from assay.core.errors import Alone, SaveError, Terminated, UserError
 
 OVERRIDE = "--config."
+PATHS = ("workdir", "from", "before", "after", "out", "input", "readme", "config", "copy", "treat")  # flags whose values may start with ~
 SHARED = {  # flags of every verb; environment variables pass them to assay.dist.launch
     "coordinator": "Address HOST:PORT of process 0 of a run in several processes; auto detects it under Slurm, on TPUs and so on.",
     "processes": "Number of processes of the run.",
@@ -61,6 +63,9 @@ def launch(
       given: the verb's own flags. Each verb of the package has its own, so that one process can import all of them.
     """
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal or pipe may not have every character
     given.unparse_flags()
     for name, about in SHARED.items():
         if name not in given:
@@ -75,6 +80,10 @@ def launch(
         rest, overrides = split_overrides(arguments)
         left = flags.FLAGS(rest)[1:]
         given.mark_as_parsed()
+        for name in PATHS:
+            if name in given and given[name].value:
+                value = given[name].value
+                given[name].value = [*map(os.path.expanduser, value)] if isinstance(value, list) else os.path.expanduser(value)
         if subjects and (not left or left[0] not in subjects):
             raise UserError(f"expected one of {', '.join(subjects)} first, got {left[0] if left else 'nothing'!r}. See --help.")
         subject, left = left[: len(subjects[:1])], left[len(subjects[:1]) :]
@@ -112,9 +121,9 @@ def launch(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
-        if not any(sign in str(error) for sign in ("RESOURCE_EXHAUSTED", "Out of memory")):  # XLA's words
-            raise
-        told = str(error).splitlines()[0]
+        if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in ("RESOURCE_EXHAUSTED", "Out of memory")):
+            raise  # neither Python's nor XLA's
+        told = (str(error) or "no memory is left").splitlines()[0].rstrip(".")
         print(f"error: not enough memory ({told}). Reduce --config.train.batch_size or the sizes in --config.model.", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

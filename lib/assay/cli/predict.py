@@ -5,9 +5,10 @@
     assay predict --workdir=runs/package --input=new.csv --column=passage
 
 Prints one JSON object per line: {"id", "text", "label", "probabilities": {label: probability}}. Writes no files. --input
-is a CSV file with a header. --column names the column of texts; by default it is the column that the run was trained on.
+is a CSV file with a header, or a pipe. --column names the column of texts; by default it is the column that the run was trained on.
 """
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from assay.cli.command import launch
 from assay.core.errors import UserError
 from assay.core.plain import json_text
 from assay.core.tree import PyTree
-from assay.data.csv import read_csv
+from assay.data.csv import Keys, read_csv
 from assay.dist import launch as processes
 from assay.models.model import Batch, Model
 from assay.tasks.task import Task
@@ -52,9 +53,10 @@ def predict(workdir: str | Path, texts: Sequence[str], file: str, column: str, b
     wanted = [*texts]
     if file:
         column = column or WorkDir(workdir).read_config()["task"].get("text", "text")
-        wanted += [row.text for row in read_csv(file, column, "")]
+        wanted += [row.text for row in read_csv(file, column, "", Keys("--input", "--column", once=True))]
+    escaped = not (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
     for line in answers(model, params, task, wanted, batch_size):
-        print(json_text(line, ensure_ascii=False).encode("utf-8", "backslashreplace").decode())  # half a character is \udc80, as in JSON
+        print(json_text(line, ensure_ascii=escaped).encode("utf-8", "backslashreplace").decode())  # half a character is \udc80, as in JSON
 
 
 def answers(model: Model, params: PyTree, task: Task, texts: Sequence[str], batch_size: int = 256) -> Iterator[dict[str, Any]]:

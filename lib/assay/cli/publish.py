@@ -16,6 +16,7 @@ from typing import Any
 from absl import flags
 
 from assay.cli.command import launch
+from assay.config.reproduce import training_command
 from assay.config.suites import PLANNED
 from assay.core.errors import UserError
 from assay.core.plain import json_text
@@ -24,7 +25,7 @@ from assay.reports.results import MARKS, tables
 from assay.reports.run import look_curves
 from assay.reports.table import DASH, format_n, format_seed, format_value
 from assay.reports.view import read_run
-from assay.train.workdir import write_text
+from assay.train.workdir import WorkDir, write_text
 
 DRAWN = ("answer_accuracy", "token_accuracy", "exact_match")  # the first of these that a study has
 
@@ -64,8 +65,7 @@ def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
         raise UserError(f"no results.json in {workdir}. Set --workdir to the folder of a finished study.")
     results = json.loads(path.read_text())
     rows = [{key: value for key, value in row.items() if key != "by_length"} for row in results["rows"]]
-    experiments = sorted({row["experiment"] for row in rows})  # the command of a single run follows from its config
-    command = results.get("command") or f"assay train --config=experiments/{experiments[0].replace(':', '.py:')} --workdir=W"
+    command = results.get("command") or training_command(WorkDir(workdir).read_config(), "W")  # a study's results say theirs
     head = json_text({"command": command, "environment": results["environment"]}, indent=1).removesuffix("\n}")
     body = ",\n".join(f"  {json_text(row)}" for row in rows)  # one line per row takes a third of the size of one line per value
     curves, metric = look_curves(

@@ -12,6 +12,7 @@ files of `assay train`. WORKDIR/results.json and WORKDIR/report.html hold the jo
 to complete a study: finished runs are skipped, and stopped runs resume.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -60,14 +61,14 @@ def study(specs: Sequence[str], seeds: Sequence[int], overrides: Mapping[str, st
             planned.append((spec, name, config, treatments(config.treatments), root / name / f"seed_{seed}"))
     views = []
     for spec, name, config, treated, path in planned:
-        loop.run(config, str(path), treated, configs.experiment_name(spec))
+        loop.run(config, str(path), treated, configs.experiment_name(spec), source=configs.source_of(spec))
         views.append(read_run(path, name))
     views = _with_picture(views, [path for *_, path in planned])
     means = mean_rows([row for view in views for row in view.rows])
     shown = views + [RunView(name, {}, [row for row in means if label(row["experiment"]) == name], [], {}) for name in names if means]
     rows = [row for view in views for row in view.rows] + means
-    command = " ".join(
-        ["assay study", *(f"--config={spec}" for spec in specs), f"--seeds={seeds_text(seeds)}"]
+    command = shlex.join(
+        ["assay", "study", *(f"--config={spec}" for spec in specs), f"--seeds={seeds_text(seeds)}"]
         + [f"--config.{key}={value}" for key, value in overrides.items()]
         + [f"--workdir={workdir}"]
     )

@@ -6,6 +6,7 @@ expected time of a run is its estimate, scaled by the median ratio of measured t
 """
 
 import re
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -62,8 +63,8 @@ def run(
             raise UserError(f"--config.{key} cannot be changed for a suite: {FIXED[key]}. Omit it, or run one config with --config.")
     planned = [(entry, seed, folder_of(root, entry, seed)) for seed in seeds for entry in entries]
     there = [_is_there(path, entry, {**overrides, "seed": str(seed)}) for entry, seed, path in planned]  # before the first run starts
-    command = " ".join(
-        [f"assay study --suite={name}", *([f"--budget={budget}"] if budget else []), f"--seeds={seeds_text(seeds)}"]
+    command = shlex.join(
+        ["assay", "study", f"--suite={name}", *([f"--budget={budget}"] if budget else []), f"--seeds={seeds_text(seeds)}"]
         + [f"--config.{key}={value}" for key, value in overrides.items()]
         + [f"--workdir={workdir}"]
     )

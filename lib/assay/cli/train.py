@@ -23,12 +23,14 @@ from absl import flags
 
 from assay import config as configs
 from assay.cli.command import launch
+from assay.config.reproduce import training_command
 from assay.diagnostics.attention import picture
 from assay.dist.launch import leader
 from assay.reports.run import render
 from assay.reports.terminal.run import print_table
 from assay.reports.view import read_run
 from assay.train import loop
+from assay.train.treatment import links
 from assay.train.workdir import WorkDir, write_text
 from assay.treatments.pipeline.load import load, treatments
 
@@ -61,7 +63,16 @@ def run(
     folder = WorkDir(workdir)
     folder.check_parts()
     before, missing = folder.results.stat().st_mtime_ns if folder.results.exists() else None, not folder.report.exists()
-    loop.run(config, str(workdir), treatments(config.treatments), configs.experiment_name(spec), quiet, from_step, profile)
+    loop.run(
+        config,
+        str(workdir),
+        treatments(config.treatments),
+        configs.experiment_name(spec),
+        quiet,
+        from_step,
+        profile,
+        configs.source_of(spec),
+    )
     if missing or folder.results.stat().st_mtime_ns != before:  # in every process: together they compute the attention picture
         report(workdir)
     if summary and not quiet and leader():
@@ -77,10 +88,18 @@ def report(workdir: str | Path, command: str = "") -> None:
     """Writes report.html of one run, with the `command` that reproduces it. Empty: the command that trains its config."""
     folder = WorkDir(workdir)
     view = read_run(workdir)
-    if not command:
-        command = f"assay train --config=experiments/{view.config['experiment'].replace(':', '.py:')} --workdir={workdir}"
+    command = command or command_of(workdir)
     view = view._replace(attention=picture(*load(workdir)))
     write_text(folder.report, render([view], view.config["experiment"], command))
+
+
+def command_of(workdir: str | Path) -> str:
+    """Returns the command that trains the run of a work directory again, with a comment on what no command can say."""
+    written = WorkDir(workdir).read_config()
+    command = training_command(written, str(workdir))
+    if links(treatments(written["treatments"])) != written["composition"]:
+        command += "  # with the treatments that were passed to assay.run"
+    return command
 
 
 def main(overrides: dict[str, str]) -> None:

@@ -22,6 +22,7 @@ and its predicted effect. Run the same command again to resume a stopped pipelin
 import json
 import math
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -183,7 +184,7 @@ def _treat_run(
     _check_place([*stages, *several.values()])
     words = [f"--from={source}", *(f"--treat={spec}" for spec in specs), *(f"--config.{key}={value}" for key, value in overrides.items())]
     words += [] if control else ["--control=False"]
-    command = " ".join(["assay treat", *words, f"--workdir={workdir}"])
+    command = shlex.join(["assay", "treat", *words, f"--workdir={workdir}"])
     path, renewed = Path(workdir) / STAGES, False
     for arm, listed in (("stage", stages), ("control", list(several.values()))):
         took_over = os.path.abspath(source)

@@ -7,7 +7,7 @@ config = assay.config.load("parity:lstm")                      a file's config, 
 """
 
 from assay.config.decoders import gpt, llama
-from assay.config.files import experiment_name, find, load, pipeline, shipped
+from assay.config.files import experiment_name, find, load, pipeline, shipped, source_of
 from assay.config.generated import chomsky, reasoning
 from assay.config.groups import changed, defaults, variant
 from assay.config.models import cnn, memory_rnn, mlp, ngram, recurrent, resnet, transformer
@@ -43,6 +43,7 @@ __all__ = [
     "resnet",
     "shipped",
     "sized",
+    "source_of",
     "span",
     "texts",
     "to_dict",

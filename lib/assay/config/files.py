@@ -53,6 +53,11 @@ def experiment_name(spec: str) -> str:
     return f"{name}:{variant}" if variant else name
 
 
+def source_of(spec: str) -> str:
+    """Returns the spec if its file is the user's own, and "" for a config that ships with the package, which its name finds anywhere."""
+    return "" if find(spec).resolve().is_relative_to(shipped().resolve()) else spec
+
+
 def find(spec: str) -> Path:
     """Returns the file of `FILE.py[:variant]` or `NAME[:variant]`. The user's own files take precedence over those of the package.
 

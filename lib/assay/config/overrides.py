@@ -32,8 +32,34 @@ def override(config: ConfigDict, assignments: Mapping[str, str]) -> ConfigDict:
         if isinstance(value, ConfigDict):
             override(config, _group(key, text, value))
         else:
-            node[parents[-1]] = _parse(text, value, key)
+            node[parents[-1]] = parse(text, value, key)
     return config
+
+
+def parse(text: str, current: Any, key: str) -> Any:
+    """Returns the value that a text means where the current value is of that type. Raises UserError for invalid text."""
+    wanted = type(current).__name__
+    try:
+        if isinstance(current, bool):
+            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        if isinstance(current, int):
+            number = float(text) if "e" in text.lower() else int(text)
+            if number != int(number):
+                raise ValueError
+            return int(number)
+        if isinstance(current, float):
+            return float(text)
+        if isinstance(current, (tuple, list)):
+            wanted = "comma-separated list"
+            if text.startswith(("(", "[")):
+                listed = ast.literal_eval(text)
+                return tuple(listed) if isinstance(listed, (tuple, list)) else (listed,)  # ('iid') is a string in parentheses
+            parts = [part.strip() for part in text.split(",") if part.strip()]
+            numbers = bool(current) and all(isinstance(item, (int, float)) for item in current)
+            return tuple(ast.literal_eval(part) for part in parts) if numbers else tuple(parts)
+    except (ValueError, KeyError, SyntaxError, OverflowError, TypeError):
+        raise UserError(f"--config.{key}={text}: expected {wanted} (current value: {current!r}).") from None
+    return text
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
@@ -64,27 +90,3 @@ def _group(key: str, text: str, group: ConfigDict) -> dict[str, str]:
             f"--config.{key} is a group: set one of its keys ({keys}), or several, each once, as --config.{key}={some}. Got {text!r}."
         )
     return {f"{key}.{name}": value for name, _, value in parts}
-
-
-def _parse(text: str, current: Any, key: str) -> Any:
-    wanted = type(current).__name__
-    try:
-        if isinstance(current, bool):
-            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-        if isinstance(current, int):
-            number = float(text) if "e" in text.lower() else int(text)
-            if number != int(number):
-                raise ValueError
-            return int(number)
-        if isinstance(current, float):
-            return float(text)
-        if isinstance(current, (tuple, list)):
-            wanted = "comma-separated list"
-            if text.startswith(("(", "[")):
-                return tuple(ast.literal_eval(text))
-            parts = [part.strip() for part in text.split(",") if part.strip()]
-            numbers = bool(current) and all(isinstance(item, (int, float)) for item in current)
-            return tuple(ast.literal_eval(part) for part in parts) if numbers else tuple(parts)
-    except (ValueError, KeyError, SyntaxError, OverflowError, TypeError):
-        raise UserError(f"--config.{key}={text}: expected {wanted} (current value: {current!r}).") from None
-    return text

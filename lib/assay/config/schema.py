@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from assay.core.errors import UserError
 
 LARGEST = 2**53  # largest magnitude of an integer
+LAST_STEP = 2**31 - 1  # largest number of a step: steps are int32 on devices
 LONGEST = 100_000  # tokens; upper limit of a range of lengths
 
 

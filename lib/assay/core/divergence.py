@@ -49,7 +49,9 @@ def log_ratio(logits: Float[Array, "*rows classes"]) -> Float[Array, "*rows clas
     """Returns log(classes * softmax(logits)): log probabilities relative to uniform ones, accurate near 0."""
     below = logits - logits.max(axis=-1, keepdims=True)
     near = below.min(axis=-1, keepdims=True) > -NEAR
-    level = jnp.where(near, jnp.log1p(jnp.expm1(below).mean(axis=-1, keepdims=True)), _log_sum(below)[..., None] - jnp.log(logits.shape[-1]))
+    level = jnp.where(
+        near, jnp.log1p(jnp.expm1(below).mean(axis=-1, keepdims=True)), _log_sum(below)[..., None] - jnp.log(logits.shape[-1])
+    )
     return below - level
 
 

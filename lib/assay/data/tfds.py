@@ -85,8 +85,13 @@ def open_split(
         raise UserError(
             f"the images of {name} differ in size ({shape}), but a batch needs one size. Choose another data set with config.task.name."
         )
-    itemsize = np.dtype(builder.info.features[source_key].np_dtype).itemsize if kind == "image" else 1
-    nbytes = size * int(np.prod(shape)) * itemsize if kind == "image" else int(part.num_bytes)
+    pixel = np.dtype(builder.info.features[source_key].np_dtype if kind == "image" else np.uint8)
+    if pixel != np.uint8:
+        raise UserError(
+            f"the images of {name} have pixels of type {pixel}, but only 8-bit pixels (uint8) can be read. Choose another data set with "
+            "config.task.name."
+        )
+    nbytes = size * int(np.prod(shape)) if kind == "image" else int(part.num_bytes)
     classes = tuple(builder.info.features[label_key].names) if label_key else ()
 
     def read(indices: np.ndarray) -> Columns:

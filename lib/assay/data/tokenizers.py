@@ -297,7 +297,7 @@ def _plain(text: str) -> str:
 
 def _read(file: str) -> str:
     try:
-        content = Path(file).read_text(encoding="utf-8")
+        content = Path(file).expanduser().read_text(encoding="utf-8")
         library().Tokenizer.from_str(content)
     except UserError:
         raise

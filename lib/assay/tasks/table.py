@@ -19,7 +19,7 @@ from assay.tasks.task import Task
 LABELS = {"labels": 0, "folds": 0, "fold": 0}
 IMAGES = {**LABELS, "data_dir": "", "colour": 0.0}
 TEXTS = {**LABELS, "data_dir": "", "tokenizer": "bytes", "tokenizer_size": 8192, "tokenizer_file": "", "max_length": 512}
-FILES = {"train": "", "test": "", "text": "text", "label": "label"}
+FILES = {"train": "", "test": "", "text": "text", "label": "label", "stratify": True}
 LANGUAGE = {"tokenizer": "bytes", "tokenizer_size": 8192, "window": 256, "context": 128, "bytes": 0}
 MULTI = {"members": ("chomsky/parity_check", "chomsky/cycle_navigation"), "weights": (1.0, 1.0), "shared": CHOMSKY}
 LABELLED = ("train", "valid", "test")
@@ -70,7 +70,13 @@ TASKS: dict[str, Entry] = {
     **_entries("synthetic/", chain, chain.ChainConfig),
     "csv": Entry(texts.CSVConfig, texts.build_csv, {**TEXTS, **FILES}, LABELLED, "a text -> its label"),
     "gym/": Entry(gym.GymConfig, gym.build, gym.DEFAULTS, gym.SPLITS, gym.ABOUT),
-    "tfds/": Entry(tfds_task.TFDSConfig, tfds_task.build, TEXTS, LABELLED, "an image or a text of TensorFlow Datasets -> its class"),
+    "tfds/": Entry(
+        tfds_task.TFDSConfig,
+        tfds_task.build,
+        {**TEXTS, "stratify": True},
+        LABELLED,
+        "an image or a text of TensorFlow Datasets -> its class",
+    ),
 }
 
 

@@ -19,6 +19,7 @@ import jax
 
 KINDS = ("compile", "input", "compute", "host", "save")
 TRACED_FROM, TRACED = 3, 8  # index of the first traced call, and number of traced calls
+FULL = TRACED_FROM + TRACED  # calls of which a run has enough to trace its middle
 
 
 class Clock:

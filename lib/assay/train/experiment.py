@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import optax
 
-from assay.config.schema import require, typed
+from assay.config.schema import LAST_STEP, require, typed
 from assay.core import secret
 from assay.core.errors import Inapplicable, UserError
 from assay.core.tree import PyTree
@@ -29,6 +29,7 @@ from assay.train.treatment import Treatment, compose, links
 
 TRAINING = ("init", "objective", "gradient", "optimizer", "sample")  # links used in training only
 VALID = "valid"  # the split that early stopping chooses by
+LARGEST_BATCH = 2**24  # examples; the numbers of more would fill the host's memory before anything is said
 COUNTED = 16  # number of steps over which weighted samples are averaged to count examples
 
 
@@ -51,6 +52,8 @@ class TrainConfig:
         require(self.steps >= 0, "train.steps", self.steps, "it must be at least 0")
         for name in ("batch_size", "buckets", "steps_per_call", "log_every"):
             require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "it must be at least 1")
+        for name, most in (("steps", LAST_STEP), ("steps_per_call", LAST_STEP), ("batch_size", LARGEST_BATCH)):
+            require(getattr(self, name) <= most, f"train.{name}", getattr(self, name), f"it must be at most {most:,}")
 
 
 @dataclass(frozen=True)

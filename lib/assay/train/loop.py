@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,11 @@ from assay.dist.mesh import check_divides, global_batch, make_mesh, own_rows, sp
 from assay.dist.shard import place, shardings
 from assay.evals.evaluate import batches
 from assay.train.checkpoint import Checkpointer, rewind
-from assay.train.clock import Clock, tracing
+from assay.train.clock import FULL, Clock, tracing
 from assay.train.experiment import Experiment, assemble
 from assay.train.log import Log, logging
 from assay.train.measure import Labels, labels_of, measure
-from assay.train.optim import ENDLESS
+from assay.train.optim import ENDLESS, check_schedule
 from assay.train.state import TrainState, all_params, final_params
 from assay.train.step import Metrics, Steps, make_call, make_step
 from assay.train.treatment import Treatment, links
@@ -49,12 +50,14 @@ def run(
     quiet: bool = False,
     from_step: int | None = None,
     profile: bool = False,
+    source: str = "",
 ) -> dict[str, Any]:
     """Trains as far as needed, evaluates, and returns results.json. A finished run is only read.
 
     Args:
         from_step: checkpoint to resume from instead of the newest; newer ones are moved to `set_aside/`.
         profile: writes a trace of some steps.
+        source: the user's own config file with its variant, for the command that trains the run again; "" for one of the package.
 
     Raises UserError for what the user can fix, if possible before anything is written, and Terminated after a signal.
     """
@@ -69,9 +72,12 @@ def run(
     full = {"experiment": labels.experiment, "composition": links(treatments), **resolved}
     if made.task.data:
         full["data"] = made.task.data
+    if source:
+        full["source"] = source
     finished = folder.finished(full)
     if finished and from_step is None:
         return finished
+    check_schedule(made.settings.optimizer)
     if made.treatment.finished and made.treatment.inherit is None:
         raise UserError(
             f"{made.treatment.name} applies to a trained model. Apply it to a finished run with assay treat, or list "
@@ -223,7 +229,7 @@ def _steps(
     rows = own_rows(made.rows, mesh)
     make = made.batches if rows == slice(0, made.rows) else partial(made.batches, rows=rows)
     heard, pending = launch.hearing(), None
-    calls = _calls(begun, train.steps, train.steps_per_call, lambda step: min(watch.until(step), saving.until(step)))
+    calls = partial(_calls, begun, train.steps, train.steps_per_call, lambda step: min(watch.until(step), saving.until(step)))
     clock = Clock()
 
     def logged(first: int, count: int, metrics: Metrics) -> None:
@@ -232,8 +238,8 @@ def _steps(
         log.add(first, count, metrics, train.steps)
         clock.charge("host")
 
-    with tracing(profile, len(calls)) as trace:
-        for (step, taken), stacked in zip(calls, ahead(calls, make, train.read_threads), strict=True):
+    with tracing(profile, sum(1 for _ in islice(calls(), FULL))) as trace:
+        for (step, taken), stacked in zip(calls(), ahead(calls(), make, train.read_threads), strict=True):
             clock.charge("input")
             trace.before(clock.calls)
             state, metrics = call(state, global_batch(stacked, mesh, made.rows), np.int32(taken))
@@ -259,14 +265,12 @@ def _steps(
     return state, clock
 
 
-def _calls(begun: int, total: int, block: int, until: Callable[[int], int]) -> list[Call]:
-    """Returns (first step, steps) of each compiled call. Calls end at block ends, at the end of training, and `until(step)` later."""
-    calls = []
+def _calls(begun: int, total: int, block: int, until: Callable[[int], int]) -> Iterator[Call]:
+    """Yields (first step, steps) of each compiled call. Calls end at block ends, at the end of training, and `until(step)` later."""
     while begun < total:
         taken = min(block - begun % block, total - begun, until(begun))
-        calls.append((begun, taken))
+        yield begun, taken
         begun += taken
-    return calls
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import jax
 import optax
 import optax.contrib
 
-from assay.config.schema import require
+from assay.config.schema import LAST_STEP, require
 from assay.core.errors import UserError, unknown
 from assay.core.tree import PyTree, map_with_path, select
 
@@ -44,6 +44,18 @@ class OptimizerConfig:
         require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "it must be above 0")
         for name in ("warmup_steps", "decay_steps", "weight_decay", "clip_norm"):
             require(getattr(self, name) >= 0, f"optimizer.{name}", getattr(self, name), "it must be at least 0")
+        for name in ("warmup_steps", "decay_steps"):
+            require(getattr(self, name) <= LAST_STEP, f"optimizer.{name}", getattr(self, name), f"it must be at most {LAST_STEP:,}")
+
+
+def check_schedule(config: OptimizerConfig) -> None:
+    """Raises UserError if a schedule has decayed to 0 before its warmup ends. Called before training; a finished run may be read."""
+    if config.decay_steps and config.schedule not in ENDLESS and config.warmup_steps >= config.decay_steps:
+        raise UserError(
+            f"config.optimizer.warmup_steps={config.warmup_steps} leaves no steps for the {config.schedule} decay, which ends at step "
+            f"config.optimizer.decay_steps={config.decay_steps}, warmup included: the rate would be 0 from then on. Lower warmup_steps, "
+            "or raise decay_steps."
+        )
 
 
 def adafactor() -> optax.GradientTransformation:

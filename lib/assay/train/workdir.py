@@ -12,20 +12,22 @@ import jax
 
 import assay
 from assay.config.older import completed
+from assay.config.reproduce import BESIDES
 from assay.config.schema import differences
 from assay.core.errors import UserError
 from assay.core.machine import processor
 from assay.core.plain import json_text
 from assay.dist.launch import leader
 
-EXTRA = ("experiment", "composition", "data")  # keys of config.json besides those of the config
+EXTRA = BESIDES
+NAMES = ("experiment", "source")  # keys that say where the config came from, and may differ between equal runs
 
 
 class WorkDir:
     """Work directory of one run."""
 
     def __init__(self, path: str | Path):
-        self.path = Path(path).absolute()
+        self.path = Path(path).expanduser().absolute()
         self.config, self.results, self.metrics = (self.path / name for name in ("config.json", "results.json", "metrics.jsonl"))
         self.checkpoints, self.best, self.set_aside = (self.path / name for name in ("checkpoints", "best", "set_aside"))
         self.timing, self.profile = self.path / "timing.json", self.path / "profile"
@@ -38,9 +40,7 @@ class WorkDir:
     def check(self, config: Mapping[str, Any], free: Sequence[str]) -> None:
         """Creates the folder if it does not exist; an existing run may differ only in the keys `free`. Raises UserError."""
         if self.config.exists():
-            changed = {
-                key: pair for key, pair in differences(self.read_config(), config).items() if not _is_free(key, (*free, "experiment"))
-            }
+            changed = {key: pair for key, pair in differences(self.read_config(), config).items() if not _is_free(key, (*free, *NAMES))}
             if "data" in changed:
                 raise self.other_data()
             if changed:
@@ -84,7 +84,7 @@ class WorkDir:
         """Returns results.json of a run that finished with exactly this config, else None."""
         if not (self.results.exists() and self.config.exists()):
             return None
-        return None if {*differences(self.read_config(), config)} - {"experiment"} else self.read_results()
+        return None if {*differences(self.read_config(), config)}.difference(NAMES) else self.read_results()
 
     def write_results(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         results = {"schema": 1, "rows": list(rows), "environment": environment()}

@@ -199,7 +199,9 @@ def test_rows_that_are_left_out_are_counted_and_one_class_is_not_enough(tmp_path
     write(tmp_path / "train.csv", rows)
     write(tmp_path / "test.csv", [*rows[35:60], ("good 0", "pos")])
     for stratify in (True, False):
-        with pytest.raises(UserError, match=r"only the label 'pos' is left .*27 of 61 rows.*26 whose text is also in .*1 that repeat.*task\.test"):
+        with pytest.raises(
+            UserError, match=r"only the label 'pos' is left .*27 of 61 rows.*26 whose text is also in .*1 that repeat.*task\.test"
+        ):
             csv(tmp_path, stratify=stratify)
     write(tmp_path / "test.csv", [*rows[35:59], ("other", "pos")])
     task = csv(tmp_path)

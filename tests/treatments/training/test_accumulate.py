@@ -93,7 +93,13 @@ def stepped(listed, batch, *arrows):
 
 @pytest.mark.parametrize(
     ("name", "tokens", "nested"),
-    [("plain", False, (2, 4)), ("distill", False, (4,)), ("distill", True, (2, 4)), ("smooth, match, l2", True, (8,)), ("distill, smooth, ensemble", False, (2,))],
+    [
+        ("plain", False, (2, 4)),
+        ("distill", False, (4,)),
+        ("distill", True, (2, 4)),
+        ("smooth, match, l2", True, (8,)),
+        ("distill, smooth, ensemble", False, (2,)),
+    ],
 )
 def test_parts_are_the_whole_batch_for_any_sum_of_means(name, tokens, nested):
     batch = a_batch(tokens)

@@ -92,7 +92,9 @@ def notices(labels: np.ndarray, classes: Sequence[Any], what: str) -> tuple[str,
     return tuple(said)
 
 
-def chosen(config: LabelsConfig, labels: np.ndarray, valid: np.ndarray, groups: Sequence[str] | np.ndarray | None = None) -> dict[str, np.ndarray]:
+def chosen(
+    config: LabelsConfig, labels: np.ndarray, valid: np.ndarray, groups: Sequence[str] | np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """Returns the indices of the training, validation and labelled training examples among `labels` [n].
 
     All training examples are `labelled` unless `config.unlabelled`. `valid` is the validation set without folds. `groups` name units that

@@ -67,7 +67,9 @@ def build(config: ImagesConfig, seed: int) -> Task:
         if own and not config.folds:
             return classify.chosen(config, labels, np.zeros(0, np.int64))
         if not config.stratify:
-            return classify.chosen(config, labels, np.arange(size - (DIGITS_VALID if name == "digits" else round(VALID_SHARE * size)), size))
+            return classify.chosen(
+                config, labels, np.arange(size - (DIGITS_VALID if name == "digits" else round(VALID_SHARE * size)), size)
+            )
         contents = classify.hashes(image.tobytes() for image in tfds.load_split(name, pool, data_dir=config.data_dir)["image"])
         return classify.chosen(config, labels, classify.held_out(contents, labels), contents)
 

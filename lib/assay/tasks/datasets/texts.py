@@ -26,7 +26,6 @@ from assay.tasks.datasets import classify
 from assay.tasks.task import Task
 
 
-
 @dataclass(frozen=True)
 class TextsConfig(classify.LabelsConfig):
     data_dir: str  # TFDS's folder; "": $TFDS_DATA_DIR, else ~/tensorflow_datasets

@@ -23,6 +23,8 @@ from assay.train.workdir import EXTRA, WorkDir
 from assay.treatments.runs import Runs
 from assay.treatments.table import build
 
+FILES = {"csv": ("train", "test")}  # task -> keys that name files of the user, besides the tokenizer's
+
 
 def treatments(specs: Sequence[str]) -> list[Treatment]:
     """Builds the treatments listed in a config; other runs are read with the functions of this file. Raises UserError for a bad spec."""
@@ -65,6 +67,7 @@ def rebuild(
             raise UserError(f"{workdir} holds a {kind}, not a run. Set --workdir to one of its runs: {runs}.")
     written = folder.read_config()
     config = {key: value for key, value in written.items() if key not in EXTRA}
+    _check_files(workdir, config["task"])
     treated = treatments(config["treatments"]) if treated is None else treated
     check_composition(workdir, treated, written)
     for group, values in (changes or {}).items():
@@ -124,6 +127,17 @@ def restore(made: Experiment, workdir: str | Path, step: int | None = None) -> T
         if step is None:
             raise nothing
         return checkpointer.restore(step, place(made.abstract(), make_mesh(MeshConfig(-1, 1, 1))))[0]
+
+
+def _check_files(workdir: str | Path, task: Mapping[str, Any]) -> None:
+    """Raises UserError if a file that the run was trained on is gone. Its labels and its tokenizer are read from it again."""
+    for key in (*FILES.get(str(task.get("name")), ()), "tokenizer_file"):
+        named = task.get(key)
+        if isinstance(named, str) and named and not Path(named).expanduser().exists():
+            raise UserError(
+                f"{workdir} was trained on {named} (config.task.{key}), which does not exist (seen from {Path.cwd()}). Put it back, "
+                "or start from the folder in which the run was trained: a run reads its labels and tokens from its files."
+            )
 
 
 RUNS = Runs(load, rebuild, early, check_early)
