@@ -11,7 +11,7 @@ from assay.cli import train
 from assay.cli.command import split_overrides
 from assay.config.files import shipped
 
-ROWS = "".join(f"{'good fine nice'.split()[i % 3]} {i},pos\nbad ugly sad {i},neg\n" for i in range(20))
+ROWS = "".join(f"{('good', 'fine', 'nice')[i % 3]} {i},pos\nbad ugly sad {i},neg\n" for i in range(20))
 CONFIG = """
 from assay.config import texts
 from experiments.text.bilstm_classifier import get_config as shipped
@@ -60,8 +60,9 @@ def test_a_run_with_files_treatments_and_a_seed_comes_back(tmp_path, monkeypatch
 
 
 def test_treatments_that_no_command_can_name_are_told(tmp_path):
-    path = str(shipped() / "reason" / "parity.py")
+    spec = f"{shipped() / 'reason' / 'parity.py'}:lstm,tiny"
+    changes = {"train.steps": 0, "evaluate.splits": "iid", "evaluate.per_length": 1}
     half = assay.Treatment(objective=lambda objective: objective, name="nothing much")
-    assay.run(f"{path}:lstm,tiny", tmp_path / "run", {"train.steps": 0, "evaluate.splits": "iid", "evaluate.per_length": 1}, treatments=[half])
+    assay.run(spec, tmp_path / "run", changes, treatments=[half])
     command = train.command_of(tmp_path / "run")
     assert command.endswith("# with the treatments that were passed to assay.run") and "--config.train.steps=0" in command

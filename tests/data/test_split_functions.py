@@ -191,6 +191,12 @@ def test_impossible_clients_are_named():
         clients(INDICES, LABELS, 100, 0.001, 0)
 
 
+def test_equal_shares_serve_as_many_clients_as_there_are_examples():
+    for labels in (np.arange(718) % 10, np.arange(718), np.repeat([0, 1], [1, 717])):
+        assert {len(one) for one in clients(np.arange(718), labels, 718, float("inf"), 0)} == {1}
+        assert {len(one) for one in clients(np.arange(718), labels, 300, float("inf"), 0, 2)} == {2, 3}
+
+
 @pytest.mark.parametrize("concentration", [0.1, 1.0, float("inf")])
 def test_many_clients_of_a_small_set_are_all_served(concentration):
     """A hundred clients of 718 examples have fewer of each class than one, and every class is rounded from an offset of its own."""

@@ -81,9 +81,9 @@ def launch(
         left = flags.FLAGS(rest)[1:]
         given.mark_as_parsed()
         for name in PATHS:
-            if name in given and given[name].value:
-                value = given[name].value
-                given[name].value = [*map(os.path.expanduser, value)] if isinstance(value, list) else os.path.expanduser(value)
+            value = given[name].value if name in given else None
+            if value:
+                given[name].value = [os.path.expanduser(one) for one in value] if isinstance(value, list) else os.path.expanduser(value)
         if subjects and (not left or left[0] not in subjects):
             raise UserError(f"expected one of {', '.join(subjects)} first, got {left[0] if left else 'nothing'!r}. See --help.")
         subject, left = left[: len(subjects[:1])], left[len(subjects[:1]) :]

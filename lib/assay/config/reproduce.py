@@ -26,7 +26,7 @@ def training_command(written: Mapping[str, Any], workdir: str) -> str:
     name, _, variant = str(written["experiment"]).partition(":")
     source = str(written.get("source") or f"experiments/{name}.py{':' if variant else ''}{variant}")
     wanted = {key: value for key, value in written.items() if key not in BESIDES}
-    words, remark = [], ""
+    words: list[str] = []
     try:
         words, left = assignments(load(source), wanted)
         remark = f"  # the config file has no {', '.join(left)}, as the run had" if left else ""

@@ -133,10 +133,11 @@ def episodes(
 def clients(indices: Indices, labels: Labels, count: int, concentration: float, seed: int, smallest: int = 1) -> list[Chosen]:
     """Splits examples over federated clients with label skew: symmetric Dirichlet shares per class (Yurochkin et al. 2019).
 
-    Each index has one client. Low concentration gives few classes per client; infinite concentration gives equal shares. A class is divided
-    by systematic sampling from a random offset per class: each client's count is its share rounded down or up. Small shares of several
-    classes thus add up. Shares are redrawn until each client has `smallest` examples. If no draw succeeds, the best one is used, and
-    small clients receive examples of the largest, at most a twentieth of all examples.
+    Each index has one client. Low concentration gives few classes per client; infinite concentration gives equal shares, so that clients
+    differ by at most one example, in total and in each class. Otherwise a class is divided by systematic sampling from a random offset per
+    class: each client's count is its share rounded down or up. Small shares of several classes thus add up. Shares are redrawn until each
+    client has `smallest` examples. If no draw succeeds, the best one is used, and small clients receive examples of the largest, at most a
+    twentieth of all examples.
     """
     if count < 1 or not concentration > 0 or smallest * count > len(indices):
         raise UserError(
@@ -145,6 +146,8 @@ def clients(indices: Indices, labels: Labels, count: int, concentration: float, 
         )
     number = _numbers(labels, indices)
     order, starts, sizes = _by_class(number, _keys(indices, seed, "clients"))
+    if math.isinf(concentration):  # dealt class by class without restarting, as in k_fold
+        return [np.sort(indices[order[i::count]]) for i in range(count)]
     rank = np.arange(len(indices)) - np.repeat(starts, sizes)
     best, fewest = None, len(indices) * MOVED
     for attempt in range(ATTEMPTS):
@@ -229,8 +232,6 @@ def _distinct(keys: np.ndarray, slot: str, count: int, sizes: np.ndarray) -> np.
 
 def _dirichlet(keys: np.ndarray, count: int, concentration: float) -> np.ndarray:
     """Returns Dirichlet shares [keys, count] by Gamma(a) = Gamma(a + 1) U^(1 / a), in logs: at low concentration most underflow floats."""
-    if math.isinf(concentration):
-        return np.full((len(keys), count), 1 / count)
     from scipy.special import gammaincinv  # slow to import
 
     first, second = ((integers(keys, slot, count, 2**32) + 0.5) / 2**32 for slot in ("gamma", "power"))

@@ -330,7 +330,7 @@ def test_options_are_checked():
         "distill": ["needs from"],
         "distill:from=": ["from="],
         "distill:from=a,T=0": ["T=0", "from 1e-06 to 1e+09"],
-        "distill:from=a,T=1e10": ["T=1e", "from 1e-06 to 1e+09"],
+        "distill:from=a,T=1e10": ["T=10000000000", "from 1e-06 to 1e+09"],
         "distill:from=a,hard=2": ["hard=2"],
         "distill:from=a,top=3": ["top=3", "cache"],
         "distill:from=a,cache=True,hidden=b": ["cache"],

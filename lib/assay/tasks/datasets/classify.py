@@ -80,7 +80,7 @@ def held_out(contents: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def notices(labels: np.ndarray, classes: Sequence[Any], what: str) -> tuple[str, ...]:
     """Returns what is unusual about the classes of the training examples, labels [n]; `what` names an example (text, image)."""
     sizes = np.bincount(labels, minlength=len(classes))
-    names = [repr(str(classes[i])) for i in np.flatnonzero(sizes == 0)]
+    names = [repr(str(classes[i])) for i in np.flatnonzero(sizes == 0).tolist()]
     listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
     said = [f"no training {what} of class {listed}: it cannot be learned"] if names else []
     most, least = int(sizes.argmax()), int(np.where(sizes > 0, sizes, sizes.max() + 1).argmin())
