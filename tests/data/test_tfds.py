@@ -17,6 +17,7 @@ from assay.core.errors import UserError
 from assay.data import tfds as reading
 from assay.data import tfds_prepare
 from assay.data.tfds import features_of, library, load_split, open_split, split_sizes
+from assay.tasks.table import TASKS, build
 
 tfds = library()
 COUNTS = {"train": 24, "test": 10}
@@ -313,3 +314,15 @@ def test_reading_never_imports_tensorflow(folder):
     run = subprocess.run([sys.executable, "-c", READ, folder], capture_output=True, text=True)
     assert run.returncode == 0 and run.stdout.split() == ["mnist", "24", "imdb_reviews", "24"], run.stderr
     assert run.stderr == ""
+
+
+def test_valid_of_images_has_each_class_and_older_configs_keep_their_last_tenth(folder):
+    """24 pictures of ten classes, two or three of each; equal pictures are never divided."""
+    keys = {**TASKS["tfds/"].defaults, "name": "tfds/mnist", "data_dir": folder}
+    task, older = build(keys, 0), build({**keys, "stratify": False}, 0)
+    train, valid = (task.source(split).labels() for split in ("train", "valid"))
+    assert sorted(valid.tolist()) == list(range(10)) and len(train) == 14
+    assert len(older.source("valid").labels()) == 2 and len(older.source("train").labels()) == 22
+    assert older.source("valid").labels().tolist() == load_split("mnist", "train", data_dir=folder)["label"][-2:].tolist()
+    held = [build({**keys, "folds": 2, "fold": fold}, 0).source("valid").labels().tolist() for fold in (0, 1)]
+    assert sorted(held[0] + held[1]) == sorted([*train.tolist(), *valid.tolist()]) and set(held[0]) == set(range(10))

@@ -15,6 +15,7 @@ from assay.core.rng import stable_hash
 from assay.data.csv import read_csv
 from assay.tasks.datasets import classify
 from assay.tasks.table import TASKS, build
+from assay.treatments.pipeline.load import _check_files
 
 TEXTS, TRAIN = {**TASKS["csv"].defaults, "name": "csv"}, "train.csv"
 
@@ -164,7 +165,7 @@ def test_valid_has_its_share_of_each_class(tmp_path, positive, negative):
         if size == 1:
             assert held[name] == 0, "a class's only text is for training"
         else:
-            assert max(1, 0.75 * size // 10) <= held[name] <= max(1, np.ceil(1.25 * size / 10)), held
+            assert max(1, 0.5 * size // 10) <= held[name] <= max(1, np.ceil(1.5 * size / 10)), held
     again = csv(tmp_path, test=False, stratify=True)
     assert [e["input"] for e in examples(task, "valid")] == [e["input"] for e in examples(again, "valid")], "the same in every run"
     unequal = positive >= 5 * negative
@@ -292,3 +293,15 @@ def test_a_run_knows_the_data_that_it_was_trained_on(verb, tmp_path):
     refused(verb("main", *arguments), "training data", "--workdir")
     refused(verb("predict", f"--workdir={tmp_path / 'run'}", "--text=cats"), "training data", "have changed")
     assert contents(tmp_path / "run") == before
+
+
+def test_a_run_whose_files_are_gone_names_them_and_no_flag(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    task = {"name": "csv", "train": "~/train.csv", "test": "", "tokenizer_file": ""}
+    with pytest.raises(UserError, match=r"runs/a was trained on ~/train\.csv \(config\.task\.train\), which does not exist") as told:
+        _check_files("runs/a", task)
+    assert "--config" not in str(told.value)
+    write(tmp_path / "train.csv", [("a", "b")])
+    _check_files("runs/a", task)
+    with pytest.raises(UserError, match=r"config\.task\.tokenizer_file"):
+        _check_files("runs/a", {"name": "stdlib/lm", "tokenizer_file": str(tmp_path / "none.json")})
