@@ -119,11 +119,10 @@ def test_a_treatment_that_does_nothing_has_no_effect(verb, teacher, tmp_path):
     done = verb(*command)
     assert done.code == 0, done.err
     start, treated, control = states(teacher), states(out), states(out / "stages/1_control")
-    for path, leaf in control.items():
-        np.testing.assert_allclose(treated[path], leaf, atol=1e-4)
-    assert max(np.abs(leaf - start[path]).max() for path, leaf in control.items()) > 0.05, "both were trained further"
+    moved, apart = (max(np.abs(leaf - of[path]).max() for path, leaf in control.items()) for of in (start, treated))
+    assert moved > 0.05 and apart < moved / 50, "both were trained further, to the same place"
     row = json.loads((out / "stages.json").read_text())["rows"][1]
-    assert row["control"]["difference"] == 0 and row["control"]["p_value"] == 1
+    assert abs(row["control"]["difference"]) <= 1 / 180 and row["control"]["p_value"] > 0.5
     assert control_of(out, teacher) == Control(str(out / "stages/1_control"), 16, "")
     assert control_of(out, out) is None and control_of(teacher, teacher) is None
     shutil.rmtree(out / "stages")
