@@ -22,6 +22,7 @@ from assay.config.files import load
 from assay.tasks.table import TASKS
 from assay.train import loop
 from assay.train.state import all_params
+from assay.train.workdir import EXTRA
 from assay.treatments.pipeline.load import rebuild, restore
 
 ROOT = Path(__file__).parents[1]
@@ -114,7 +115,7 @@ def test_the_schema_of_every_row(study):
             assert row["interval"] is None or (len(row["interval"]) == 2 and row["interval"][0] <= row["value"] <= row["interval"][1])
             assert all(length.isdigit() and 0 <= value <= 1 for length, value in row["by_length"].items())
             for cell in row["published"]:
-                assert cell.keys() == {"value", "spread", "statistic", "source", "tag"} and cell["statistic"] in ("max", "mean")
+                assert cell.keys() == {"value", "spread", "range", "statistic", "source", "tag", "protocol"} and cell["statistic"] in ("max", "mean")
     for (variant, seed), results in zip(RUNS, single, strict=True):
         assert [(row["split"], row["metric"]) for row in results["rows"]] == [
             (split, name) for split in SPLITS for name in METRICS[variant]
@@ -217,7 +218,7 @@ def test_a_loaded_model_gives_the_stored_predictions(study):
 
 def test_config_json_is_enough_to_run_again(study, tmp_path):
     run = path_of(study, "tiny", 1)
-    config = {key: value for key, value in read(run / "config.json").items() if key not in ("experiment", "composition")}
+    config = {key: value for key, value in read(run / "config.json").items() if key not in EXTRA}
     assert config.keys() == set(load(f"{ROOT}/{CONFIG}:tiny").keys())
     again = loop.run(config, str(tmp_path), [], "reason/parity:tiny", quiet=True)
     assert again["rows"] == read(run / "results.json")["rows"]

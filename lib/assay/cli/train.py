@@ -16,6 +16,7 @@ checkpoint and stop. --from_step=STEP resumes from an older checkpoint, for exam
 Newer checkpoints are moved to set_aside/.
 """
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from assay.reports.run import render
 from assay.reports.terminal.run import print_table
 from assay.reports.view import read_run
 from assay.train import loop
-from assay.train.workdir import WorkDir, write_text
+from assay.train.workdir import OVERRIDES, WorkDir, write_text
 from assay.treatments.pipeline.load import load, treatments
 
 FLAGS = flags.FlagValues()
@@ -61,7 +62,7 @@ def run(
     folder = WorkDir(workdir)
     folder.check_parts()
     before, missing = folder.results.stat().st_mtime_ns if folder.results.exists() else None, not folder.report.exists()
-    loop.run(config, str(workdir), treatments(config.treatments), configs.experiment_name(spec), quiet, from_step, profile)
+    loop.run(config, str(workdir), treatments(config.treatments), configs.experiment_name(spec), quiet, from_step, profile, overrides)
     if missing or folder.results.stat().st_mtime_ns != before:  # in every process: together they compute the attention picture
         report(workdir)
     if summary and not quiet and leader():
@@ -78,7 +79,10 @@ def report(workdir: str | Path, command: str = "") -> None:
     folder = WorkDir(workdir)
     view = read_run(workdir)
     if not command:
-        command = f"assay train --config=experiments/{view.config['experiment'].replace(':', '.py:')} --workdir={workdir}"
+        changed = [f"--config.{key}={shlex.quote(text)}" for key, text in view.config.get(OVERRIDES, {}).items()]
+        seed = [f"--config.seed={view.config['seed']}"] if view.config["seed"] else []
+        words = [f"--config=experiments/{view.config['experiment'].replace(':', '.py:')}", *changed, *seed, f"--workdir={workdir}"]
+        command = " ".join(["assay train", *words])
     view = view._replace(attention=picture(*load(workdir)))
     write_text(folder.report, render([view], view.config["experiment"], command))
 

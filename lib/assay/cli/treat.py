@@ -198,7 +198,8 @@ def _run(stage: Stage, number: int, of: int, command: str, source: str, measured
     print(f"stage {number} of {of}: {stage.spec}", file=sys.stderr)
     if changed:
         measured_in.unlink(missing_ok=True)
-    loop.run(stage.config, stage.workdir, treatments(stage.config["treatments"]), stage.experiment, from_step=0 if changed else None)
+    treated = treatments(stage.config["treatments"])
+    loop.run(stage.config, stage.workdir, treated, stage.experiment, from_step=0 if changed else None, overrides=stage.overrides)
     WorkDir.write_json(took, {"from": source, "checkpoint": kept})
     renewed = folder.results.stat().st_mtime_ns != stamp
     if renewed or not folder.report.exists():

@@ -36,7 +36,7 @@ from assay.train.state import TrainState, all_params, final_params
 from assay.train.step import Metrics, Steps, make_call, make_step
 from assay.train.treatment import Treatment, links
 from assay.train.watch import Watch, watching
-from assay.train.workdir import WorkDir
+from assay.train.workdir import OVERRIDES, WorkDir
 
 FREE = ("checkpoint", "evaluate", "train.log_every", "mesh", "model.remat", "model.scan")  # keys that may change when a run resumes
 
@@ -49,12 +49,15 @@ def run(
     quiet: bool = False,
     from_step: int | None = None,
     profile: bool = False,
+    overrides: Mapping[str, str] = {},
 ) -> dict[str, Any]:
     """Trains as far as needed, evaluates, and returns results.json. A finished run is only read.
 
     Args:
         from_step: checkpoint to resume from instead of the newest; newer ones are moved to `set_aside/`.
         profile: writes a trace of some steps.
+        overrides: the keys of the config file that the command changed, with their texts. They are only recorded, in config.json and in
+            the rows; the seed is not.
 
     Raises UserError for what the user can fix, if possible before anything is written, and Terminated after a signal.
     """
@@ -64,9 +67,11 @@ def run(
     made = assemble(resolved, treatments)
     mesh = make_mesh(made.settings.mesh)
     _check_rows(made, mesh)
-    folder, labels = WorkDir(workdir), labels_of(made, experiment)
+    folder, labels = WorkDir(workdir), labels_of(made, experiment, {key: text for key, text in overrides.items() if key != "seed"})
     folder.check_parts()
     full = {"experiment": labels.experiment, "composition": links(treatments), **resolved}
+    if labels.overrides:
+        full[OVERRIDES] = dict(labels.overrides)
     if made.task.data:
         full["data"] = made.task.data
     finished = folder.finished(full)

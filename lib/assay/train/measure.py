@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 from jax.sharding import Mesh
 
 from assay.core.secret import origin
@@ -15,11 +16,16 @@ from assay.evals.evaluate import compiled, evaluate, make_answer, size
 from assay.evals.rows import rows
 from assay.evals.vote import BEST, VOTE, key_of, make_draw, names
 from assay.models.families import label
+from assay.tasks.task import Task
 from assay.train.experiment import Experiment
 from assay.train.progress import bar
 from assay.train.workdir import WorkDir
 
 SEEN_STEPS = 20_000  # training steps redrawn to count how many test inputs occurred in training
+PART = 4096  # training examples fetched at a time for it
+NOT_TESTED = ("train", "valid")
+UNSEEN = "-unseen"  # ends the name of a split's rows over inputs that training never had
+UNSEEN_NOTE = "over the examples whose inputs never occurred in training"
 
 
 class Labels(NamedTuple):
@@ -31,16 +37,19 @@ class Labels(NamedTuple):
     seed: int
     steps: int
     settings: Mapping[str, Any] = MappingProxyType({})  # config.model
+    overrides: Mapping[str, str] = MappingProxyType({})  # keys that the command changed, except the seed
 
     @property
     def short(self) -> str:
         return self.experiment.rpartition(":")[2] or self.model
 
 
-def labels_of(made: Experiment, experiment: str) -> Labels:
+def labels_of(made: Experiment, experiment: str, overrides: Mapping[str, str] = MappingProxyType({})) -> Labels:
+    """Returns the labels of a run; `overrides` are the keys of its config file that the command changed."""
     settings = made.settings
     model = dict(settings.model)
-    return Labels(experiment or made.task.name, label(model), made.treatment.name, settings.seed, settings.train.steps, model)
+    name = experiment or made.task.name
+    return Labels(name, label(model), made.treatment.name, settings.seed, settings.train.steps, model, dict(overrides))
 
 
 def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, labels: Labels, quiet: bool = False) -> list[dict[str, Any]]:
@@ -67,9 +76,13 @@ def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, label
         if draw is not None:
             drawn = f"{evaluation.samples} answers drawn at temperature {evaluation.temperature:g}"
             measured = [_said(row, drawn) if row["metric"].startswith((VOTE, BEST)) else row for row in measured]
-        if split == "iid":
-            share = seen_in_training(made, records, labels.steps)
-            measured = [row | {"seen_in_training": share} for row in measured]
+        seen = seen_in_training(made, split, records, labels.steps)
+        if seen is not None:
+            measured = [row | {"seen_in_training": float(seen.mean())} for row in measured]
+        if seen is not None and seen.any() and split != "iid":  # among the trained lengths, short inputs inevitably collide
+            measured = [row | {"published": []} for row in measured]
+            unseen = [record for record, known in zip(records, seen, strict=True) if not known]
+            measured += [_said(row, UNSEEN_NOTE) | {"seen_in_training": 0.0} for row in unseen_rows(unseen, task, split, labels)]
         if made.treatment.secret:
             measured = [_said(row, f"randomness: {origin(folder.secret)}") for row in measured]
         found += measured
@@ -81,10 +94,28 @@ def _said(row: dict[str, Any], text: str) -> dict[str, Any]:
     return row | {"note": "; ".join(part for part in (text, row.get("note", "")) if part)}
 
 
-def seen_in_training(made: Experiment, records: Sequence[Mapping[str, Any]], steps: int) -> float:
-    """Returns the fraction of records whose input occurred in the first `steps` training steps (at most SEEN_STEPS).
+def unseen_rows(records: Sequence[Mapping[str, Any]], task: Task, split: str, labels: Labels) -> list[dict[str, Any]]:
+    """Returns the rows over records whose inputs never occurred in training, as those of a split of its own; none without records."""
+    return rows(records, task, f"{split}{UNSEEN}", labels._asdict(), by_length=False) if records else []
 
-    Short strings inevitably collide.
+
+def seen_in_training(made: Experiment, split: str, records: Sequence[Mapping[str, Any]], steps: int) -> np.ndarray | None:
+    """Returns which records have an input that occurred in training, bool [records]; None where it is not counted.
+
+    It is counted for the trained lengths of unlimited splits, over the first `steps` training steps (at most SEEN_STEPS), and for every
+    finite test split of token sequences, over all examples of a finite training split.
     """
+    source = made.task.source(split)
+    if split in NOT_TESTED or not records or (source.size is None and split != "iid"):
+        return None
+    inputs = [record["input"] for record in records]
+    if source.size is not None:
+        examples = source.fetch(np.array([record["id"] for record in records]))
+        if examples.input.ndim != 2 or not np.issubdtype(examples.input.dtype, np.integer):
+            return None
+        inputs = [row[:length] for row, length in zip(examples.input, examples.input_length, strict=True)]
+    if source.size is not None and made.source.size is not None:
+        every = np.arange(made.source.size)
+        return occurring(inputs, made.source, np.array_split(every, -(-len(every) // PART)))
     parts = (counted(made.sample, step) for step in range(min(steps, SEEN_STEPS)))
-    return float(occurring([record["input"] for record in records], made.source, parts).mean())
+    return occurring(inputs, made.source, parts)
