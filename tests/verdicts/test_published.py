@@ -16,7 +16,15 @@ def cell(value=0.9, statistic="mean", models=("lstm",), split="41-500", **more):
 
 
 def row(value, seed=0, split="41-500", width=0.01, treatment="none", **more):
-    made = {"experiment": "e", "task": "t", "model": "lstm", "treatment": treatment, "split": split, "metric": "answer_accuracy", "steps": 10}
+    made = {
+        "experiment": "e",
+        "task": "t",
+        "model": "lstm",
+        "treatment": treatment,
+        "split": split,
+        "metric": "answer_accuracy",
+        "steps": 10,
+    }
     made |= {"value": value, "unit": "fraction", "n": 400, "seed": seed, "published": [], "baselines": {"chance": 0.5}}
     return made | {"interval": [max(value - width, 0.0), min(value + width, 1.0)], "interval_method": "Wilson"} | more
 
@@ -159,7 +167,12 @@ def test_a_range_holds_our_whole_interval():
 
 
 def test_a_run_stands_beside_the_cells_that_it_fits_or_the_nearest():
-    cells = [cell(models=TRANSFORMERS, needs=PLAIN), cell(models=TRANSFORMERS, needs={**PLAIN, "model.loops": (6,)}), cell(), cell(split="40-256")]
+    cells = [
+        cell(models=TRANSFORMERS, needs=PLAIN),
+        cell(models=TRANSFORMERS, needs={**PLAIN, "model.loops": (6,)}),
+        cell(),
+        cell(split="40-256"),
+    ]
     plain, hybrid = ours(config=DECODER), ours(config={**DECODER, "model": {**DECODER["model"], "mixers": ["lstm"]}})
     lstm, nearer = ours(), ours(split="40-256")
     assert beside(cells, [plain, hybrid, lstm, nearer]) == [[plain, hybrid], [], [lstm], [nearer]], "a split has its own cells"

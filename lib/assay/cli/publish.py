@@ -26,6 +26,7 @@ from assay.reports.results import MARKS, tables
 from assay.reports.run import look_curves
 from assay.reports.table import DASH, format_n, format_seed, format_value
 from assay.reports.view import read_run
+from assay.tasks.published import value_text
 from assay.train.workdir import EXTRA, write_text
 
 LISTED = ("configs", "seen_in_training", "rows", "looks")  # parts of a result file with one line per entry
@@ -124,9 +125,9 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def _published(cell: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    spread = f" ± {100 * cell['spread']:.1f}" if cell["spread"] is not None else ""
     kind = "best" if cell["statistic"] == "max" else "mean"
-    return f"{100 * cell['value']:.1f}{spread} % ({kind}; {cell['source']}) [{cell['tag']}]"
+    value = value_text(cell["value"], cell["spread"], cell.get("range"))
+    return f"{value} ({kind}; {cell['source']}) [{cell['tag']}]"
 
 
 def _picture(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from assay.reports.table import DASH, format_value
+from assay.reports.table import DASH, format_overrides, format_value
 from assay.tasks.cells import cells
 from assay.tasks.published import TAGS, Published, protocol_text, value_text
 from assay.verdicts.published import (
@@ -25,7 +25,7 @@ from assay.verdicts.published import (
     compared,
     judged,
 )
-from assay.verdicts.result_file import ResultFile, overrides_text, read
+from assay.verdicts.result_file import ResultFile, read
 
 COLUMNS = ("published model", "tested on", "published", "protocol", "ours", "verdict", "from")
 TRAINED = "trained lengths"  # the split `iid`
@@ -100,7 +100,7 @@ def published_of(files: Sequence[ResultFile]) -> dict[tuple[str, ...], str]:
             for cell, ours, verdict in each:
                 if ours is not None:
                     row = ours.rows[0]
-                    key = (ours.file, ours.task, row["experiment"], row["treatment"], overrides_text(row), ours.split, ours.metric)
+                    key = (ours.file, ours.task, row["experiment"], row["treatment"], format_overrides(row), ours.split, ours.metric)
                     found.setdefault(key, []).append(_short(cell, verdict))
     return {key: "; ".join(dict.fromkeys(texts)) for key, texts in found.items()}
 
@@ -135,7 +135,7 @@ def _run(ours: Ours) -> str:
     row = ours.rows[0]
     name = row["experiment"].rpartition("/")[2]
     treated = f" + {ours.treatment}" if ours.treatment != "none" else ""
-    changed = overrides_text(row)
+    changed = format_overrides(row)
     return f"`{name}{treated}`" + (f" with `{changed}`" if changed else "")
 
 

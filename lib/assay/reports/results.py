@@ -16,8 +16,8 @@ from typing import Any
 
 from assay.evals.rows import RIGHT, averaged
 from assay.reports.cells import published_of
-from assay.reports.table import DASH, format_flags, format_learned, format_n, format_seed, format_value
-from assay.verdicts.result_file import overrides_text, read
+from assay.reports.table import DASH, format_flags, format_learned, format_n, format_overrides, format_seed, format_value
+from assay.verdicts.result_file import read
 
 Row = Mapping[str, Any]
 Key = tuple[str, ...]
@@ -68,7 +68,7 @@ def lines(rows: Sequence[Row], cited: Mapping[Key, str] = {}, chosen: Mapping[st
     """
     runs: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        runs.setdefault((row["task"], row["experiment"], row["treatment"], overrides_text(row)), []).append(row)
+        runs.setdefault((row["task"], row["experiment"], row["treatment"], format_overrides(row)), []).append(row)
     for (task, experiment, treatment, changed), group in runs.items():
         several = any(not isinstance(row["seed"], int) for row in group)
         shown = [row for row in group if not (several and isinstance(row["seed"], int))]
@@ -90,7 +90,7 @@ def lines(rows: Sequence[Row], cited: Mapping[Key, str] = {}, chosen: Mapping[st
 
 def key_of(row: Row) -> Key:
     """Returns task, experiment, treatment, overrides, split and metric of a row."""
-    return row["task"], row["experiment"], row["treatment"], overrides_text(row), row["split"], row["metric"]
+    return row["task"], row["experiment"], row["treatment"], format_overrides(row), row["split"], row["metric"]
 
 
 def metrics(rows: Sequence[Row], cited: Mapping[Key, str] = {}) -> list[str]:

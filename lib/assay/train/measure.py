@@ -10,8 +10,8 @@ from jax.sharding import Mesh
 
 from assay.core.secret import origin
 from assay.core.tree import PyTree
-from assay.data.loader import counted
-from assay.data.source import occurring
+from assay.data.loader import Sample, counted
+from assay.data.source import Source, occurring
 from assay.evals.evaluate import compiled, evaluate, make_answer, size
 from assay.evals.rows import rows
 from assay.evals.vote import BEST, VOTE, key_of, make_draw, names
@@ -76,13 +76,9 @@ def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, label
         if draw is not None:
             drawn = f"{evaluation.samples} answers drawn at temperature {evaluation.temperature:g}"
             measured = [_said(row, drawn) if row["metric"].startswith((VOTE, BEST)) else row for row in measured]
-        seen = seen_in_training(made, split, records, labels.steps)
+        seen = seen_in_training(made.task, made.source, made.sample, split, records, labels.steps)
         if seen is not None:
-            measured = [row | {"seen_in_training": float(seen.mean())} for row in measured]
-        if seen is not None and seen.any() and split != "iid":  # among the trained lengths, short inputs inevitably collide
-            measured = [row | {"published": []} for row in measured]
-            unseen = [record for record, known in zip(records, seen, strict=True) if not known]
-            measured += [_said(row, UNSEEN_NOTE) | {"seen_in_training": 0.0} for row in unseen_rows(unseen, task, split, labels)]
+            measured = with_seen(measured, records, seen, task, split, labels)
         if made.treatment.secret:
             measured = [_said(row, f"randomness: {origin(folder.secret)}") for row in measured]
         found += measured
@@ -94,18 +90,31 @@ def _said(row: dict[str, Any], text: str) -> dict[str, Any]:
     return row | {"note": "; ".join(part for part in (text, row.get("note", "")) if part)}
 
 
-def unseen_rows(records: Sequence[Mapping[str, Any]], task: Task, split: str, labels: Labels) -> list[dict[str, Any]]:
-    """Returns the rows over records whose inputs never occurred in training, as those of a split of its own; none without records."""
-    return rows(records, task, f"{split}{UNSEEN}", labels._asdict(), by_length=False) if records else []
+def with_seen(
+    measured: Sequence[dict[str, Any]], records: Sequence[Mapping[str, Any]], seen: np.ndarray, task: Task, split: str, labels: Labels
+) -> list[dict[str, Any]]:
+    """Returns the rows of a split with the share of its inputs that occurred in training, `seen`.
+
+    If some test inputs did, no published cell stands beside the rows, and the examples whose inputs never did have rows of their own, as a
+    split `NAME-unseen`. Among the trained lengths of unlimited splits, short inputs inevitably collide, which changes nothing.
+    """
+    found = [row | {"seen_in_training": float(seen.mean())} for row in measured]
+    if split == "iid" or not seen.any():
+        return found
+    unseen = [record for record, known in zip(records, seen, strict=True) if not known]
+    own = rows(unseen, task, f"{split}{UNSEEN}", labels._asdict(), by_length=False) if unseen else []
+    return [row | {"published": []} for row in found] + [_said(row, UNSEEN_NOTE) | {"seen_in_training": 0.0} for row in own]
 
 
-def seen_in_training(made: Experiment, split: str, records: Sequence[Mapping[str, Any]], steps: int) -> np.ndarray | None:
+def seen_in_training(
+    task: Task, trained: Source, sample: Sample, split: str, records: Sequence[Mapping[str, Any]], steps: int
+) -> np.ndarray | None:
     """Returns which records have an input that occurred in training, bool [records]; None where it is not counted.
 
     It is counted for the trained lengths of unlimited splits, over the first `steps` training steps (at most SEEN_STEPS), and for every
-    finite test split of token sequences, over all examples of a finite training split.
+    finite test split of token sequences, over all examples of a finite training split. `trained` is that split as training uses it.
     """
-    source = made.task.source(split)
+    source = task.source(split)
     if split in NOT_TESTED or not records or (source.size is None and split != "iid"):
         return None
     inputs = [record["input"] for record in records]
@@ -113,9 +122,9 @@ def seen_in_training(made: Experiment, split: str, records: Sequence[Mapping[str
         examples = source.fetch(np.array([record["id"] for record in records]))
         if examples.input.ndim != 2 or not np.issubdtype(examples.input.dtype, np.integer):
             return None
-        inputs = [row[:length] for row, length in zip(examples.input, examples.input_length, strict=True)]
-    if source.size is not None and made.source.size is not None:
-        every = np.arange(made.source.size)
-        return occurring(inputs, made.source, np.array_split(every, -(-len(every) // PART)))
-    parts = (counted(made.sample, step) for step in range(min(steps, SEEN_STEPS)))
-    return occurring(inputs, made.source, parts)
+        inputs = [row[:length].tolist() for row, length in zip(examples.input, examples.input_length, strict=True)]
+    if source.size is not None and trained.size is not None:
+        every = np.arange(trained.size)
+        return occurring(inputs, trained, np.array_split(every, -(-len(every) // PART)))
+    parts = (counted(sample, step) for step in range(min(steps, SEEN_STEPS)))
+    return occurring(inputs, trained, parts)

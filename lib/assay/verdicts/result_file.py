@@ -15,8 +15,6 @@ from typing import Any, NamedTuple
 from assay.verdicts.published import Ours, runs_of
 
 FLAG = "--config."
-COLUMNS = ("task.name", "treatments", "train.steps")  # keys that a table shows in columns of their own
-UNTRAINED = ("evaluate", "checkpoint", "mesh")  # groups that do not change what is trained; n shows the number of examples
 
 
 class ResultFile(NamedTuple):
@@ -58,9 +56,3 @@ def overrides_of(command: str) -> dict[str, str]:
     """Returns the keys that a command changes with --config.KEY=VALUE, except the seed."""
     pairs = [word.removeprefix(FLAG).partition("=") for word in shlex.split(command) if word.startswith(FLAG)]
     return {key: text for key, _, text in pairs if key != "seed"}
-
-
-def overrides_text(row: Mapping[str, Any]) -> str:
-    """Formats the overrides of a row that change its training and that no column shows, such as `model.dropout=0.2`; or ""."""
-    changed = (row.get("overrides") or {}).items()
-    return " ".join(f"{key}={text}" for key, text in changed if key not in COLUMNS and key.partition(".")[0] not in UNTRAINED)
