@@ -60,6 +60,19 @@ def test_what_a_run_saw_of_valid_as_it_learnt_is_kept_and_drawn(tmp_path):
     assert not (tmp_path / "out" / "plain_steps.svg").exists() and "looks" not in json.loads((tmp_path / "out" / "plain.json").read_text())
 
 
+def test_a_file_holds_the_config_of_each_experiment_and_the_command_of_a_single_run(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    config = {"experiment": "reason/parity:lstm", "composition": {}, "seed": 3, "overrides": {"model.width": "8"}, "model": {"width": 8}}
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "results.json").write_text(json.dumps({"schema": 1, "environment": {}, "rows": [row("test", overrides={"model.width": "8"})]}))
+    publish(run, "single", tmp_path / "out")
+    kept = json.loads((tmp_path / "out" / "single.json").read_text())
+    assert kept["configs"] == {"reason/parity:lstm": {"model": {"width": 8}}}, "without what differs between seeds"
+    assert kept["command"] == "assay train --config=experiments/reason/parity.py:lstm --config.model.width=8 --config.seed=3 --workdir=W"
+    assert kept["rows"][0]["overrides"] == {"model.width": "8"}
+
+
 def test_one_line_a_task_run_and_metric():
     mean = row(value=0.75, seed=[0, 1], best=0.9, published=[CELL])
     single = [row("iid", value=1.0), row(value=0.6), row(value=0.9, seed=1), row(metric="nll", unit="nats", seed=1)]

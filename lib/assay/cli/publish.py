@@ -17,6 +17,7 @@ from typing import Any
 from absl import flags
 
 from assay.cli.command import launch
+from assay.cli.train import command_of
 from assay.config.suites import PLANNED
 from assay.core.errors import UserError
 from assay.core.plain import json_text
@@ -69,12 +70,12 @@ def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
         raise UserError(f"no results.json in {workdir}. Set --workdir to the folder of a finished study.")
     results = json.loads(path.read_text())
     rows = [{key: value for key, value in row.items() if key != "by_length"} for row in results["rows"]]
-    experiments = sorted({row["experiment"] for row in rows})  # the command of a single run follows from its config
-    command = results.get("command") or f"assay train --config=experiments/{experiments[0].replace(':', '.py:')} --workdir=W"
     runs = [read_run(run) for run in sorted(one.parent for one in Path(workdir).rglob("config.json")) if (run / path.name).exists()]
     curves, metric = look_curves(runs)
+    command = results.get("command") or command_of(runs[0].config if runs else rows[0], "W")
     found: dict[str, Any] = {"command": command, "environment": results["environment"]}
-    if configs := {run.config["experiment"]: _resolved(run.config) for run in runs if "experiment" in run.config}:
+    configs = {run.config["experiment"]: _resolved(run.config) for run in reversed(runs) if "experiment" in run.config}
+    if configs:  # of a pipeline, that of its last stage, whose folder comes first
         found["configs"] = configs
     looks = [{"run": curve.label, "step": curve.x, metric: curve.y} for curve in curves if "valid" in curve.label]
     write_text(Path(folder) / f"{name}.json", written({**found, "rows": rows, **({"looks": looks} if looks else {})}))

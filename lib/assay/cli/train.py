@@ -19,6 +19,7 @@ Newer checkpoints are moved to set_aside/.
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -74,15 +75,21 @@ def run(
             print("no step was taken, so no trace was written. Choose a new --workdir, or set --from_step.")
 
 
+def command_of(config: Mapping[str, Any], workdir: str) -> str:
+    """Returns the command that trains a run again, from its config.json."""
+    changed = [f"--config.{key}={shlex.quote(text)}" for key, text in config.get(OVERRIDES, {}).items()]
+    seed = [f"--config.seed={config['seed']}"] if config.get("seed") else []
+    return " ".join(
+        ["assay train", f"--config=experiments/{config['experiment'].replace(':', '.py:')}", *changed, *seed, f"--workdir={workdir}"]
+    )
+
+
 def report(workdir: str | Path, command: str = "") -> None:
     """Writes report.html of one run, with the `command` that reproduces it. Empty: the command that trains its config."""
     folder = WorkDir(workdir)
     view = read_run(workdir)
     if not command:
-        changed = [f"--config.{key}={shlex.quote(text)}" for key, text in view.config.get(OVERRIDES, {}).items()]
-        seed = [f"--config.seed={view.config['seed']}"] if view.config["seed"] else []
-        words = [f"--config=experiments/{view.config['experiment'].replace(':', '.py:')}", *changed, *seed, f"--workdir={workdir}"]
-        command = " ".join(["assay train", *words])
+        command = command_of(view.config, str(workdir))
     view = view._replace(attention=picture(*load(workdir)))
     write_text(folder.report, render([view], view.config["experiment"], command))
 
