@@ -151,7 +151,7 @@ def test_every_difference_of_protocol_is_printed():
         "schedule cosine (not stated)",
         "mean of 3 seeds (published mean of 5 runs, each the best validation accuracy)",
         "the value at the last update",
-        "another split",
+        "published: another split",
         "chosen on test: model.width",
     )
     same = Protocol(stated={"model.width": (64,), "model.depth": (1, 2), "train.steps": (10,), "train.batch_size": (128,)})

@@ -36,7 +36,7 @@ INTRODUCTION = """\
 Each published value ("cell") stands beside our runs of the same model on the same data and lengths. The verdict follows from the committed
 rows by these rules. A cell with several runs counts by the best verdict; the notes under each table list every run. A maximum is compared
 with our best of at least 3 seeds, and a mean with our mean. Fewer updates, other sizes, batches, schedules and curricula do not make a run
-incomparable: they are printed as differences. What a source does not say is "not stated".
+incomparable: they are printed as differences. What was not read in the source is "not stated".
 
 | verdict | cells | rule | which |
 |---|---|---|---|

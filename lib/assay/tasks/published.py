@@ -73,8 +73,8 @@ _FACTS: Mapping[str, str] = {
     "train.steps": "{} updates",
     "train.batch_size": "batches of {}",
 }
-_EXPECTED = {"model.depth": "layers", "model.width": "width", "train.steps": "updates", "train.batch_size": "batch size"}
-_POSITIONED = {"model.positions": "positions"}  # the same, of Transformers: listed as not stated where they are not
+_EXPECTED = {"model.depth": "layers", "model.width": "width", "train.steps": "updates", "train.batch_size": "batch size"}  # or "not stated"
+_ATTENDING = {"model.window": "attention", "model.positions": "positions"}  # the same, of Transformers
 
 
 def lists(value: Any) -> Any:
@@ -114,10 +114,11 @@ def statistic_text(cell: Published) -> str:
 def protocol_text(cell: Published) -> str:
     """Describes the protocol of a cell in one line: model, attention, sizes, updates, batch, training lengths, statistic, data."""
     protocol = cell.protocol
-    wanted = _EXPECTED | (_POSITIONED if "model.mixers" in cell.needs else {})
+    wanted = _EXPECTED | (_ATTENDING if "model.mixers" in cell.needs else {})
     facts = [text.format(_listed(protocol.stated[key])) for key, text in _FACTS.items() if key in protocol.stated]
-    missing = [name for key, name in wanted.items() if key not in protocol.stated and key not in cell.needs]
-    attention = ["full attention"] if "model.window" in cell.needs else []
+    known = {*protocol.stated, *(key for key in cell.needs if key != "model.window")}  # a window is refused also where the source is silent
+    missing = [name for key, name in wanted.items() if key not in known]
+    attention = ["full attention"] if protocol.stated.get("model.window") == (0,) else []
     lengths = [f"trained on {protocol.trained}" if protocol.trained else f"training lengths {UNSTATED}"]
     parts = [protocol.model or "/".join(cell.models), *attention, *facts, *lengths, statistic_text(cell), protocol.data]
     return "; ".join(filter(None, parts)) + (f"; {UNSTATED}: {', '.join(missing)}" if missing else "")

@@ -163,7 +163,7 @@ def differences(cell: Published, ours: Ours) -> tuple[str, ...]:
     if cell.protocol.chosen:
         found.append("the value at the last update")
     if cell.protocol.data:
-        found.append(cell.protocol.data)
+        found.append(f"published: {cell.protocol.data}")
     if ours.chosen_on_test:
         found.append(f"chosen on test: {ours.chosen_on_test}")
     return tuple(found)

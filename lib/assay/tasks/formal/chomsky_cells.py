@@ -35,6 +35,7 @@ STACK: Families = ("stack_rnn",)
 TRANSFORMER: Families = TRANSFORMERS
 ENCODER = {
     "model.name": ("encoder",),
+    "model.window": (0,),
     "model.depth": (5,),
     "model.width": (64,),
     "model.heads": (8,),
