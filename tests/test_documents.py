@@ -12,6 +12,7 @@ from assay.cli.main import ALIASES, VERBS
 from assay.cli.publish import render
 from assay.config.files import load
 from assay.config.suites import PLANNED
+from assay.reports.cells import page as page_of_cells
 from assay.reports.results import MARKS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,7 +22,7 @@ PAGES = (
     "WORKSPACE_NOTES.md",
     "lib/assay/README.md",
     "experiments/README.md",
-    *(f"experiments/results/{name}.md" for name in ("README", "benchmarks")),
+    *(f"experiments/results/{name}.md" for name in ("README", "CELLS", "benchmarks")),
 )
 LARGEST = {"README.md": 12_500, "WORKSPACE_NOTES.md": 15_000, "lib/assay/README.md": 6_000}  # bytes: a page that is read in one go
 COMMAND = re.compile(r"(?:^|`|srun )((?:assay|python -m experiments\.)[ \w][^`\n]*)", re.MULTILINE)
@@ -86,6 +87,11 @@ def test_examples_in_python_compile(page):
 def test_pages_stay_short(page):
     size = (ROOT / page).stat().st_size
     assert size <= LARGEST[page], f"{page} has {size} bytes: move what is reference to a page of its own"
+
+
+def test_published_values_are_compared_with_the_committed_files():
+    """Where this fails, write it: assay publish --cells=experiments/results/CELLS.md"""
+    assert (RESULTS / "CELLS.md").read_text() == page_of_cells(RESULTS)
 
 
 def test_tables_are_those_of_the_committed_files(tmp_path):

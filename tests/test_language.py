@@ -48,7 +48,7 @@ def files() -> list[Path]:
     """Returns every file to scan."""
     library, experiments = ROOT / "lib" / "assay", ROOT / "experiments"
     pages = [ROOT / "README.md", ROOT / "WORKSPACE_NOTES.md", library / "README.md", experiments / "README.md"]
-    pages += [experiments / "results" / name for name in ("README.md", "benchmarks.md")]
+    pages += [experiments / "results" / name for name in ("README.md", "CELLS.md", "benchmarks.md")]
     code = [*library.rglob("*.py"), *experiments.glob("*.py"), *experiments.glob("*/*.py")]
     every = [*pages, *code, *library.rglob("*.j2"), *(ROOT / "colab").glob("*.ipynb")]
     assert every, "nothing is scanned"

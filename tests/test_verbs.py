@@ -22,6 +22,7 @@ from assay.config.files import load
 from assay.tasks.table import TASKS
 from assay.train import loop
 from assay.train.state import all_params
+from assay.train.workdir import EXTRA
 from assay.treatments.pipeline.load import rebuild, restore
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +31,7 @@ VARIANTS, SEEDS, SPLITS = ("tiny", "scratchpad,tiny"), (0, 1), ("iid", "9-16")
 METRICS = {"tiny": ("answer_accuracy",), "scratchpad,tiny": ("answer_accuracy", "token_accuracy", "exact_match")}
 STUDY = ["experiments.study", *(f"--config={CONFIG}:{variant}" for variant in VARIANTS), "--seeds=0:1"]
 RUNS = [(variant, seed) for variant in VARIANTS for seed in SEEDS]
+CELL = {"value", "spread", "range", "statistic", "source", "tag", "protocol"}  # keys of a published value
 ROW = {
     "experiment": str,
     "task": str,
@@ -114,7 +116,10 @@ def test_the_schema_of_every_row(study):
             assert row["interval"] is None or (len(row["interval"]) == 2 and row["interval"][0] <= row["value"] <= row["interval"][1])
             assert all(length.isdigit() and 0 <= value <= 1 for length, value in row["by_length"].items())
             for cell in row["published"]:
-                assert cell.keys() == {"value", "spread", "statistic", "source", "tag"} and cell["statistic"] in ("max", "mean")
+                assert cell.keys() == CELL and cell["statistic"] in (
+                    "max",
+                    "mean",
+                )
     for (variant, seed), results in zip(RUNS, single, strict=True):
         assert [(row["split"], row["metric"]) for row in results["rows"]] == [
             (split, name) for split in SPLITS for name in METRICS[variant]
@@ -217,7 +222,7 @@ def test_a_loaded_model_gives_the_stored_predictions(study):
 
 def test_config_json_is_enough_to_run_again(study, tmp_path):
     run = path_of(study, "tiny", 1)
-    config = {key: value for key, value in read(run / "config.json").items() if key not in ("experiment", "composition")}
+    config = {key: value for key, value in read(run / "config.json").items() if key not in EXTRA}
     assert config.keys() == set(load(f"{ROOT}/{CONFIG}:tiny").keys())
     again = loop.run(config, str(tmp_path), [], "reason/parity:tiny", quiet=True)
     assert again["rows"] == read(run / "results.json")["rows"]
@@ -242,7 +247,11 @@ def test_a_run_of_no_steps_is_the_untrained_model(tmp_path, capsys):
     changes = {"train.steps": "0", "evaluate.splits": "iid", "evaluate.per_length": "1"}
     train(f"{ROOT}/{CONFIG}:tiny", changes, tmp_path / "run", quiet=True)
     assert {row["steps"] for row in read(tmp_path / "run" / "results.json")["rows"]} == {0}
-    assert (tmp_path / "run" / "report.html").exists()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert all(f"--config.{key}={text}" in page for key, text in changes.items()), "the command that repeats it"
+    assert all(row["overrides"] == changes for row in read(tmp_path / "run" / "results.json")["rows"])
+    evaluate(tmp_path / "run", ["valid"], [], {}, {})
+    assert {row["split"] for row in read(tmp_path / "run" / "results.json")["rows"] if row["overrides"] == changes} == {"iid", "valid"}
 
 
 def _records(path: Path) -> list[bytes]:

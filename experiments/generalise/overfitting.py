@@ -15,7 +15,8 @@ Variants:  none            a CNN that memorizes its 200 images
            tiny            a few steps; also with a variant: `l1,tiny`
 Cost:      two CPU cores, per seed: less than 1 min, the ensemble 2 min
 Expected:  test accuracy, mean of 5 seeds, and its paired difference to `none` (0.912; training 1.00): augment 0.945 (+0.033), dropout 0.927
-           (+0.015), early_stopping 0.898 (-0.014, worse); inconclusive: l2 0.914, l1, ensemble and kfold 0.913, average 0.911
+           (+0.015); inconclusive: early_stopping 0.898 (-0.014, -0.028 to 0.001), l2 0.914, l1, ensemble and kfold 0.913,
+           average 0.911
 Reference: Goodfellow et al. 2016, "Deep Learning", chapter 7
 """
 

@@ -2,7 +2,8 @@
 
 Command:   assay study --config=experiments/reason/chomsky.py:lstm --config=experiments/reason/chomsky.py:transformer \\
                --config=experiments/reason/chomsky.py:attention_lstm --seeds=0:4 --workdir=runs/chomsky
-           --config.task.name=chomsky/reverse_string selects another task, and so on
+           --config.task.name=chomsky/reverse_string selects another task, and so on; --config.evaluate.splits=iid,40-256,41-500
+           also evaluates the lengths of the other published means
 Variants:  lstm             an LSTM of width 64
            stack_rnn        a stack-augmented RNN
            transformer      a causal Transformer of 5 blocks, rotary positions

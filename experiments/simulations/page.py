@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assay.core.stats import at_least
+from assay.verdicts.result_file import commit_text
 from assay.verdicts.verdict import LEVEL
 
 
@@ -39,7 +40,8 @@ def page(found: Mapping[str, Any]) -> str:
         "",
         "**" + ("Every verdict keeps what it promises." if not found["missed"] else f"{len(found['missed'])} bars are missed.") + "**",
         "Simulated models whose truth is known, judged by the functions that make every card, comparison and interval: "
-        f"`{found['command']}`, commit `{(found['environment'].get('commit') or '')[:7]}`. Parentheses: exact 95 % intervals of the share.",
+        f"`{found['command']}`, commit `{commit_text(found['environment'].get('commit'))}`. "
+        "Parentheses: exact 95 % intervals of the share.",
         *(f"- {one}" for one in found["missed"]),
     ]
     titles = {

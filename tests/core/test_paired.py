@@ -241,3 +241,10 @@ def test_a_wider_interval_of_more_confidence():
         assert ends[2].low < ends[1].low < ends[0].low < ends[0].high < ends[1].high < ends[2].high
     right = of(np.arange(80) < 60)
     assert interval_of(mean, right, right=SCORE, confidence=0.99)[1:] == pytest.approx(wilson(0.75, 80, 2.5758293))
+
+
+def test_a_difference_of_fractions_ends_in_its_range():
+    nearly = [of(np.r_[np.full(20, 0.99), 0.4]), of(np.zeros(21))]
+    assert difference_of(mean, *nearly, bounded=True).high == 1.0
+    assert difference_of(mean, *nearly[::-1], bounded=True).low == -1.0
+    assert difference_of(mean, *nearly).high > 1.0, "of values without bounds"

@@ -117,3 +117,10 @@ def test_exact_bounds_hold_as_often_as_they_say():
         found = one_sided("mean", {"test/score": (random.random(100) < 0.97).astype(float)}, "lower", right=("score",))
         held += found.low <= 0.97
     assert held / 2000 >= 0.95
+
+
+def test_the_worst_group_of_fractions_ends_in_their_range():
+    columns = {"test/score": np.array([1.0, 0.4, 1.0, 0.9, 1.0, 1.0]), "test/group": np.repeat([0, 1], 3)}
+    free, clipped = (statistic_interval("worst_group", columns, bounded=bounded) for bounded in (False, True))
+    assert free.low < 0 and free.high > 1, "Student's interval of three values"
+    assert (clipped.low, clipped.high, clipped.value) == (0.0, 1.0, free.value)

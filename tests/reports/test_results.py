@@ -6,7 +6,7 @@ import pytest
 
 from assay.cli.publish import publish, render
 from assay.core.errors import UserError
-from assay.reports.results import EACH, FITTED, MARKS, NOT_RUN, lines, tables
+from assay.reports.results import EACH, FITTED, MARKS, NOT_RUN, key_of, lines, seen, tables
 from assay.reports.table import DASH
 
 CELL = {"value": 0.52, "spread": None, "statistic": "max", "source": "a paper", "tag": "V2"}
@@ -60,11 +60,25 @@ def test_what_a_run_saw_of_valid_as_it_learnt_is_kept_and_drawn(tmp_path):
     assert not (tmp_path / "out" / "plain_steps.svg").exists() and "looks" not in json.loads((tmp_path / "out" / "plain.json").read_text())
 
 
+def test_a_file_holds_the_config_of_each_experiment_and_the_command_of_a_single_run(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    config = {"experiment": "reason/parity:lstm", "composition": {}, "seed": 3, "overrides": {"model.width": "8"}, "model": {"width": 8}}
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "results.json").write_text(json.dumps({"schema": 1, "environment": {}, "rows": [row("test", overrides={"model.width": "8"})]}))
+    publish(run, "single", tmp_path / "out")
+    kept = json.loads((tmp_path / "out" / "single.json").read_text())
+    assert kept["configs"] == {"reason/parity:lstm": {"model": {"width": 8}}}, "without what differs between seeds"
+    assert kept["command"] == "assay train --config=experiments/reason/parity.py:lstm --config.model.width=8 --config.seed=3 --workdir=W"
+    assert kept["rows"][0]["overrides"] == {"model.width": "8"}
+
+
 def test_one_line_a_task_run_and_metric():
     mean = row(value=0.75, seed=[0, 1], best=0.9, published=[CELL])
     single = [row("iid", value=1.0), row(value=0.6), row(value=0.9, seed=1), row(metric="nll", unit="nats", seed=1)]
     rows = [*single, row("iid", value=0.99, seed=[0, 1]), mean, row("501-1000", value=0.55, seed=[0, 1])]
-    ((area, line),) = lines([*rows, row(metric="nll", value=0.3, unit="nats", seed=[0, 1])])
+    cited = {key_of(mean): "52.0 % best [V2]: missed", key_of(row("iid")): "60.0 % mean [V]: near"}
+    ((area, line),) = lines([*rows, row(metric="nll", value=0.3, unit="nats", seed=[0, 1])], cited)
     cells = line.split(" | ")
     assert area == "reason" and cells[:3] == ["chomsky/parity_check", "parity:lstm", "answer_accuracy"]
     assert cells[3] == "99.00 %", "the mean over seeds on the trained lengths"
@@ -72,12 +86,33 @@ def test_one_line_a_task_run_and_metric():
     assert first == f"41-500: **75.00 %** (74.00 % {DASH} 76.00 %; each 60.00, 90.00; 3,680 x 2 seeds)" and second.startswith(
         "501-1000: **55.00 %**"
     )
-    assert cells[6] == "1,000" and cells[7] == "41-500: 52.0 % best [V2]"
+    assert cells[6] == "1,000" and cells[7] == "trained lengths: 60.0 % mean [V]: near<br>41-500: 52.0 % best [V2]: missed"
 
 
 def test_a_treatment_stands_beside_its_run():
     rows = [row(), row(treatment="curriculum"), row(treatment="curriculum", split="501-1000")]
     assert [line.split(" | ")[1] for _, line in lines(rows)] == ["parity:lstm", "parity:lstm<br>+ curriculum"]
+
+
+def test_runs_of_one_config_are_told_apart_by_their_overrides():
+    kept = {"task.name": "scan/turn_left", "evaluate.per_length": "4"}
+    rows = [row(overrides=kept), row(overrides={**kept, "model.dropout": "0.2"})]
+    runs = [line.split(" | ")[1] for _, line in lines(rows, chosen={"reason/parity:lstm": "model.dropout"})]
+    assert runs == ["parity:lstm<br>chosen on test: model.dropout", "parity:lstm<br>model.dropout=0.2<br>chosen on test: model.dropout"]
+
+
+@pytest.mark.parametrize(
+    ("value", "share", "told"),
+    [
+        (0.9614, 0.4346, "43.5 % of the inputs occurred in training, at least 93.2 % right of the others"),
+        (0.6182, 0.9321, "93.2 % of the inputs occurred in training"),
+        (0.9, 0.0, ""),
+        (0.9, None, ""),
+    ],
+)
+def test_the_share_of_test_inputs_in_training_stands_in_a_row(value, share, told):
+    assert seen(row("test", "exact_match", value, seen_in_training=share)) == told
+    assert seen(row("iid", value=value, seen_in_training=share)) == "", "short inputs of the trained lengths inevitably collide"
 
 
 def test_many_seeds_are_told_by_the_best():
@@ -101,7 +136,8 @@ def test_what_was_planned_and_has_no_file_is_marked(tmp_path):
 
 
 def test_what_is_cited_is_shown_and_exact_match_always():
-    shown = [line.split(" | ")[2] for _, line in lines([row(metric="token_accuracy", published=[CELL]), row(), row(metric="exact_match")])]
+    rows = [row(metric="token_accuracy"), row(), row(metric="exact_match")]
+    shown = [line.split(" | ")[2] for _, line in lines(rows, {key_of(rows[0]): "52.0 % best [V2]: missed"})]
     assert shown == ["token_accuracy", "exact_match"]
     assert not list(lines([row("train"), row("valid")])), "no test, no line"
     ((_, line),) = lines([row("iid"), row("train")])

@@ -1,13 +1,15 @@
 """Files of a work directory appear whole or not at all."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from assay.core.errors import UserError
 from assay.train import workdir
-from assay.train.workdir import write_text
+from assay.train.workdir import UNCOMMITTED, commit_of, cores, write_text
 
 
 def test_a_folder_below_home_is_not_one_named_tilde(tmp_path, monkeypatch):
@@ -36,3 +38,39 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_text_that_utf8_cannot_hold_does_not_lose_the_file(tmp_path):
     write_text(tmp_path / "page", "a\ud800b")
     assert (tmp_path / "page").read_text(encoding="utf-8") == "a?b"
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_a_commit_says_whether_the_source_has_changed_since(tmp_path):
+    def git(*words):
+        subprocess.run(["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", *words], check=True, capture_output=True)
+
+    assert commit_of(tmp_path) is None, "no checkout"
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "a.py").write_text("a = 1")
+    (tmp_path / "notes.md").write_text("a")
+    git("init", "-b", "main")
+    git("add", ".")
+    git("commit", "-m", "first")
+    commit = commit_of(tmp_path / "lib")
+    assert commit is not None and len(commit) == 40 and not commit.endswith(UNCOMMITTED)
+    (tmp_path / "notes.md").write_text("b")
+    (tmp_path / "experiments" / "results").mkdir(parents=True)
+    (tmp_path / "experiments" / "results" / "new.json").write_text("{}")
+    assert commit_of(tmp_path / "lib") == commit, "neither notes nor results change a run"
+    (tmp_path / "experiments" / "new.py").write_text("b = 1")
+    assert commit_of(tmp_path) == f"{commit} + uncommitted changes"
+    (tmp_path / "experiments" / "new.py").unlink()
+    (tmp_path / "lib" / "a.py").write_text("a = 2")
+    assert commit_of(tmp_path) == commit + UNCOMMITTED
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_cores_are_those_that_the_process_may_use():
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        assert cores() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert cores() == len(allowed)

@@ -66,8 +66,9 @@ def test_home_is_meant_by_its_sign(here, monkeypatch):
 
 def test_a_pipeline_names_its_own_run(tiny, here):
     """Where `runs/c` exists too, its weights would otherwise teach, while config.json says `runs/c++`."""
-    base = {**tiny("lstm"), "experiment": "reason/parity:lstm,tiny"}
+    base = {**tiny("lstm"), "experiment": "reason/parity:lstm,tiny", "overrides": {"model.width": "8"}}
     stages = plan("runs/c++", ["distill:student=itself", "prune:sparsity=0.5,rewind=1"], "runs/a,b/out", {}, base)
+    assert [stage.overrides for stage in stages] == [{"model.width": "8"}] * 2 and "overrides" not in stages[0].config
     first, second = ([spec for spec in stage.config["treatments"] if "from=" in spec] for stage in stages)
     teacher, inherited = (next(spec for spec in first if spec.startswith(name)) for name in ("distill", "inherit"))
     assert folders(parse("distill", distill, teacher.partition(":")[2])["from_"]) == (str(here / "runs/c++"),)

@@ -52,11 +52,12 @@ def run(
     ('chomsky/parity_check', 'iid', 16)
     """
     loaded = configs.load(config) if isinstance(config, str) else config
-    made = configs.override(loaded, {key: _text(value) for key, value in overrides.items()})
+    changed = {key: _text(value) for key, value in overrides.items()}
+    made = configs.override(loaded, changed)
     name = configs.experiment_name(config) if isinstance(config, str) else ""
     applied = named(made.treatments) if treatments is None else treatments
     source = configs.source_of(config) if isinstance(config, str) else ""
-    results = loop.run(made, str(workdir), applied, name, quiet, source=source)
+    results = loop.run(made, str(workdir), applied, name, quiet, source=source, overrides=changed)
     if treatments is None and not WorkDir(workdir).report.exists():
         report(workdir)
     return list(results["rows"])

@@ -45,7 +45,7 @@ from assay.reports.terminal.comparison import print_comparison
 from assay.reports.terminal.stages import print_fronts
 from assay.train.checkpoint import fingerprint
 from assay.train.progress import bar
-from assay.train.workdir import NAMES, WorkDir, check_writable, write_text
+from assay.train.workdir import TOLD, WorkDir, check_writable, write_text
 from assay.treatments.pipeline.load import load
 from assay.verdicts import card as cards
 from assay.verdicts.comparison import as_json, compare, runs_of
@@ -186,7 +186,7 @@ def one_program(before: str | Path, after: str | Path) -> bool:
     kept = fingerprint(before)
     if not kept or kept != fingerprint(after):
         return False
-    return not {*config_differences(WorkDir(before).read_config(), WorkDir(after).read_config())}.difference(NAMES)
+    return not {*config_differences(WorkDir(before).read_config(), WorkDir(after).read_config())}.difference(TOLD)
 
 
 OF_CARDS, OF_SCORES = ("before", "after", "out", "seconds"), ("workdir", "baseline", "split", "metric", "format", "plot", "pareto")

@@ -24,7 +24,7 @@ from assay.reports.terminal.run import print_table
 from assay.reports.view import read_run
 from assay.train.measure import labels_of, measure
 from assay.train.state import final_params
-from assay.train.workdir import WorkDir
+from assay.train.workdir import OVERRIDES, WorkDir
 from assay.treatments.pipeline.load import rebuild, restore
 
 FLAGS = flags.FlagValues()
@@ -68,7 +68,8 @@ def evaluate(
     except UserError as error:  # here its keys are flags
         raise UserError(str(error).replace("--config.evaluate.splits", "--lengths").replace("--config.evaluate.", "--")) from None
     state = restore(made, workdir)
-    labels = labels_of(made, folder.read_config()["experiment"])._replace(steps=int(state.step))
+    written = folder.read_config()
+    labels = labels_of(made, written["experiment"], written.get(OVERRIDES, {}))._replace(steps=int(state.step))
     rows = measure(made, folder, final_params(state, made.treatment)["model"], make_mesh(MeshConfig(-1, 1, 1)), labels)
     replaced = {row["split"] for row in rows}
     folder.write_results([*(row for row in before if row["split"] not in replaced), *rows])

@@ -3,6 +3,7 @@
     assay publish --workdir=runs/demo --name=parity_demo
     assay publish --workdir=runs/demo --name=parity_demo --out=results
     assay publish --readme=experiments/results/README.md      (updates the tables of all published results in that page)
+    assay publish --cells=experiments/results/CELLS.md        (compares all results with published ones, in that page)
 
 Writes NAME.json to --out, NAME.svg if there are scores by length, and NAME_steps.svg if there are validations.
 """
@@ -20,13 +21,16 @@ from assay.config.reproduce import training_command
 from assay.config.suites import PLANNED
 from assay.core.errors import UserError
 from assay.core.plain import json_text
+from assay.reports import cells
 from assay.reports.drawings.plots import Curve, accuracy_by_length, score_by_step, standalone
 from assay.reports.results import MARKS, tables
 from assay.reports.run import look_curves
 from assay.reports.table import DASH, format_n, format_seed, format_value
 from assay.reports.view import read_run
-from assay.train.workdir import WorkDir, write_text
+from assay.tasks.published import value_text
+from assay.train.workdir import EXTRA, write_text
 
+LISTED = ("configs", "seen_in_training", "rows", "looks")  # parts of a result file with one line per entry
 DRAWN = ("answer_accuracy", "token_accuracy", "exact_match")  # the first of these that a study has
 
 
@@ -36,6 +40,7 @@ NAME = flags.DEFINE_string("name", "", "Name of the files, without extension.", 
 README = flags.DEFINE_string(
     "readme", "", "Markdown page whose tables of results are rewritten from the files in --out.", flag_values=FLAGS
 )
+CELLS = flags.DEFINE_string("cells", "", "Markdown page of every published value, written from the files in --out.", flag_values=FLAGS)
 OUT = flags.DEFINE_string("out", "experiments/results", "Folder of the published files.", flag_values=FLAGS)
 
 
@@ -65,23 +70,41 @@ def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
         raise UserError(f"no results.json in {workdir}. Set --workdir to the folder of a finished study.")
     results = json.loads(path.read_text())
     rows = [{key: value for key, value in row.items() if key != "by_length"} for row in results["rows"]]
-    command = results.get("command") or training_command(WorkDir(workdir).read_config(), "W")  # a study's results say theirs
-    head = json_text({"command": command, "environment": results["environment"]}, indent=1).removesuffix("\n}")
-    body = ",\n".join(f"  {json_text(row)}" for row in rows)  # one line per row takes a third of the size of one line per value
-    curves, metric = look_curves(
-        [read_run(run) for run in sorted(one.parent for one in Path(workdir).rglob("config.json")) if (run / path.name).exists()]
-    )
-    looks = ",\n".join(
-        f"  {json_text({'run': curve.label, 'step': curve.x, metric: curve.y})}" for curve in curves if "valid" in curve.label
-    )
-    tail = f' ],\n "looks": [\n{looks}\n' if looks else ""
-    write_text(Path(folder) / f"{name}.json", f'{head},\n "rows": [\n{body}\n{tail} ]\n}}\n')
+    runs = [read_run(run) for run in sorted(one.parent for one in Path(workdir).rglob("config.json")) if (run / path.name).exists()]
+    curves, metric = look_curves(runs)
+    command = results.get("command") or training_command(runs[0].config if runs else rows[0], "W")  # a study's results say theirs
+    found: dict[str, Any] = {"command": command, "environment": results["environment"]}
+    configs = {run.config["experiment"]: _resolved(run.config) for run in reversed(runs) if "experiment" in run.config}
+    if configs:  # of a pipeline, that of its last stage, whose folder comes first
+        found["configs"] = configs
+    looks = [{"run": curve.label, "step": curve.x, metric: curve.y} for curve in curves if "valid" in curve.label]
+    write_text(Path(folder) / f"{name}.json", written({**found, "rows": rows, **({"looks": looks} if looks else {})}))
     if curves:
         write_text(Path(folder) / f"{name}_steps.svg", standalone(score_by_step(curves, metric)))
     drawn = [row for row in results["rows"] if row.get("by_length")]
     if drawn:
         write_text(Path(folder) / f"{name}.svg", _picture(drawn))
     return markdown(rows)
+
+
+def written(results: Mapping[str, Any]) -> str:
+    """Returns the text of a result file: one line per row, config and curve, a third of the size of one line per value."""
+    parts = []
+    for key, value in results.items():
+        if key in LISTED and isinstance(value, Mapping):
+            lines = ",\n".join(f"  {json_text(name)}: {json_text(one)}" for name, one in value.items())
+            parts.append(f" {json_text(key)}: {{\n{lines}\n }}")
+        elif key in LISTED:
+            lines = ",\n".join(f"  {json_text(one)}" for one in value)
+            parts.append(f" {json_text(key)}: [\n{lines}\n ]")
+        else:
+            parts.append(json_text({key: value}, indent=1).removeprefix("{\n").removesuffix("\n}"))
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _resolved(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the config of a run without what differs between its seeds or says where it came from."""
+    return {key: value for key, value in config.items() if key not in (*EXTRA, "seed")}
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -103,9 +126,9 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def _published(cell: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    spread = f" ± {100 * cell['spread']:.1f}" if cell["spread"] is not None else ""
     kind = "best" if cell["statistic"] == "max" else "mean"
-    return f"{100 * cell['value']:.1f}{spread} % ({kind}; {cell['source']}) [{cell['tag']}]"
+    value = value_text(cell["value"], cell["spread"], cell.get("range"))
+    return f"{value} ({kind}; {cell['source']}) [{cell['tag']}]"
 
 
 def _picture(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -129,13 +152,16 @@ def _picture(rows: Sequence[Mapping[str, Any]]) -> str:
 def main(overrides: dict[str, str]) -> None:
     if overrides:
         raise UserError("publish takes no --config overrides, since it reads the files of a study.")
-    if not (WORKDIR.value and NAME.value) and not README.value:
-        raise UserError("nothing to publish: give --workdir and --name of a study, or --readme=experiments/results/README.md.")
+    if not (WORKDIR.value and NAME.value) and not README.value and not CELLS.value:
+        several = "--workdir and --name of a study, --readme=experiments/results/README.md, or --cells=FILE.md"
+        raise UserError(f"nothing to publish: give {several}.")
     if WORKDIR.value or NAME.value:
         print(publish(WORKDIR.value, NAME.value, OUT.value))
     if README.value:
         planned = [(task, f"{experiment}:{name}") for tasks, experiment, variants in PLANNED for task in tasks for name in variants]
         render(README.value, OUT.value, planned)
+    if CELLS.value:
+        write_text(Path(CELLS.value), cells.page(Path(OUT.value)))
 
 
 def start() -> None:

@@ -61,7 +61,7 @@ def study(specs: Sequence[str], seeds: Sequence[int], overrides: Mapping[str, st
             planned.append((spec, name, config, treatments(config.treatments), root / name / f"seed_{seed}"))
     views = []
     for spec, name, config, treated, path in planned:
-        loop.run(config, str(path), treated, configs.experiment_name(spec), source=configs.source_of(spec))
+        loop.run(config, str(path), treated, configs.experiment_name(spec), source=configs.source_of(spec), overrides=overrides)
         views.append(read_run(path, name))
     views = _with_picture(views, [path for *_, path in planned])
     means = mean_rows([row for view in views for row in view.rows])

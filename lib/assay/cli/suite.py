@@ -24,7 +24,7 @@ from assay.reports.grid import Cell, headline, render
 from assay.reports.view import read_run
 from assay.train.experiment import assemble
 from assay.train.loop import FREE
-from assay.train.workdir import WorkDir, write_text
+from assay.train.workdir import EXTRA, WorkDir, write_text
 from assay.treatments.pipeline.load import treatments
 
 FIXED = {  # keys that identify a cell of the grid
@@ -118,8 +118,7 @@ def _is_there(path: Path, entry: Entry, overrides: Mapping[str, str]) -> bool:
         return False
     kept = folder.read_config()
     asked: dict[str, Any] = {
-        **{key: kept[key] for key in ("composition", "data") if key in kept},
-        "experiment": kept["experiment"],
+        **{key: kept[key] for key in EXTRA if key in kept},
         **config,
     }
     folder.check(asked, FREE)

@@ -72,6 +72,7 @@ def run(
         from_step,
         profile,
         configs.source_of(spec),
+        overrides,
     )
     if missing or folder.results.stat().st_mtime_ns != before:  # in every process: together they compute the attention picture
         report(workdir)

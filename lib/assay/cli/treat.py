@@ -227,7 +227,8 @@ def _run(stage: Stage, command: str, source: str, measured_in: Path) -> bool:
     changed = took.exists() and json.loads(took.read_text()) != {"from": source, "checkpoint": kept}
     if changed:
         measured_in.unlink(missing_ok=True)
-    loop.run(stage.config, stage.workdir, treatments(stage.config["treatments"]), stage.experiment, from_step=0 if changed else None)
+    treated = treatments(stage.config["treatments"])
+    loop.run(stage.config, stage.workdir, treated, stage.experiment, from_step=0 if changed else None, overrides=stage.overrides)
     WorkDir.write_json(took, {"from": source, "checkpoint": kept})
     renewed = folder.results.stat().st_mtime_ns != stamp
     if renewed or not folder.report.exists():

@@ -15,7 +15,7 @@ from assay.config.overrides import parse
 from assay.config.schema import differences, to_dict
 from assay.core.errors import UserError
 
-BESIDES = ("experiment", "composition", "data", "source")  # keys of config.json that are not of the config
+BESIDES = ("experiment", "composition", "data", "source", "overrides")  # keys of config.json that are not of the config
 
 
 def training_command(written: Mapping[str, Any], workdir: str) -> str:

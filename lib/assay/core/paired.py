@@ -123,9 +123,9 @@ def difference_of(
         only_first, only_second = discordant(own, other)
         return Difference(value, *agresti_min(only_first, only_second, len(own)), mcnemar(only_first, only_second))
     delta = np.asarray(own, np.float64) - other
-    found = units_of(delta, group)
-    largest = 1.0 if bounded or _is_right(key, right) else float(np.abs(delta).max())
-    return Difference(value, *_spread_out(difference_interval(found, largest)), flip_test(found.total, seed, flips))
+    found, fractions = units_of(delta, group), bounded or _is_right(key, right)
+    ends = _spread_out(difference_interval(found, 1.0 if fractions else float(np.abs(delta).max())))
+    return Difference(value, *(_possible(ends) if fractions else ends), flip_test(found.total, seed, flips))
 
 
 def swap_test(
@@ -279,6 +279,11 @@ def _drawn(units: Mapping[str, _Units], generator: np.random.Generator) -> dict[
 def _few(units: Mapping[str, _Units], groups: Mapping[str, Together]) -> bool:
     """Returns True if a set has too few units for an interval."""
     return any(len(unit.sizes) < (LEAST if groups.get(name) is None else LEAST_GROUPS) for name, unit in units.items())
+
+
+def _possible(ends: tuple[float, float]) -> tuple[float, float]:
+    """Clips the interval of a difference of two fractions to its range; NaN stays."""
+    return float(np.clip(ends[0], -1.0, 1.0)), float(np.clip(ends[1], -1.0, 1.0))
 
 
 def _spread_out(ends: tuple[float, float]) -> tuple[float, float]:

@@ -35,7 +35,7 @@ def two_levels(
     Args:
         delta: difference of each seed and example.
         groups: the group of each example, resampled together.
-        largest: the largest possible difference of one example, as in `difference_interval`.
+        largest: the largest possible difference of one example, as in `difference_interval`; no end lies beyond it. 0: unknown.
         confidence: of the interval.
         weights: the number of tokens that each score is a mean of.
 
@@ -71,4 +71,7 @@ def two_levels(
 
     error = math.sqrt(variance)
     half = float(stdtrit(freedom, (1 + confidence) / 2)) * error
-    return Difference(value, value - half, value + half, max(exact, float(2 * stdtr(freedom, -abs(value) / error))))
+    low, high = value - half, value + half
+    if largest > 0:  # a difference of fractions
+        low, high = max(low, -largest), min(high, largest)
+    return Difference(value, low, high, max(exact, float(2 * stdtr(freedom, -abs(value) / error))))

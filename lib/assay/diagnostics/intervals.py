@@ -42,13 +42,14 @@ def statistic_interval(
     Args:
         groups: clusters of each set, which are resampled together.
         right: WHAT of the columns with right (1) or wrong (0) answers.
-        bounded: whether the values of a mean lie in [0, 1].
+        bounded: whether the values of a mean, or of the worst of several, lie in [0, 1]; then the ends do, too.
 
     Unknown ends are NaN; ends that too few examples leave unbounded are infinite.
     """
     own, statistic = INTERVALS.get(name.partition(":")[0]), statistic_of(name)
     if own is not None:
-        return own(statistic, columns, groups, right, confidence)
+        found = own(statistic, columns, groups, right, confidence)
+        return found._replace(low=max(found.low, 0.0), high=min(found.high, 1.0)) if bounded and own is _of_worst else found
     return interval_of(statistic, columns, groups, right=right, bounded=bounded, confidence=confidence)
 
 

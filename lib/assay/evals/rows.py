@@ -15,13 +15,14 @@ from assay.core.means import Units, caution, mean_interval, ratio_units, shares_
 from assay.core.stats import bootstrap, over_seeds, wilson
 from assay.evals.evaluate import FORCED
 from assay.evals.summary import SUMMARIES
-from assay.tasks.task import Published, Task
+from assay.tasks.published import is_beside, shown
+from assay.tasks.task import Task
 
 WILSON = "value: mean over lengths; interval: Wilson 95 % over examples"
 WILSON_EXAMPLES = "value: mean over examples; interval: Wilson 95 % over examples"
 INTERVAL = "value: {value}; interval: {how} 95 % over {units}"
 NO_INTERVAL = "value: of all examples together"
-SAME = ("experiment", "task", "model", "treatment", "split", "metric")  # keys shared by the runs of a mean
+SAME = ("experiment", "task", "model", "treatment", "overrides", "split", "metric")  # keys shared by the runs of a mean
 BOUNDS = {"fraction": (0.0, 1.0), "BLEU": (0.0, 100.0)}  # range of a unit's values
 STUDENT = "value: mean over seeds; interval: Student t 95 % over seeds"
 RANGE = "value: mean over seeds; interval: from the lowest to the highest end of the seeds' own intervals"
@@ -49,16 +50,17 @@ def headline_of(names: Iterable[str]) -> str:
 def rows(records: Sequence[Mapping[str, Any]], task: Task, split: str, labels: Mapping[str, Any], by_length: bool) -> list[dict[str, Any]]:
     """Returns one row per metric.
 
-    `labels` holds experiment, model, treatment, seed, steps and `settings`, the keys of the model. With `by_length`, all lengths have equal
-    weight.
+    `labels` holds experiment, model, treatment, seed, steps, `settings` (the keys of the model) and `overrides`. With `by_length`, all
+    lengths have equal weight.
     """
     if task.members:
         of = {name: [record for record in records if record["task"] == name] for name in task.members}
         return [row for name, member in task.members.items() if of[name] for row in rows(of[name], member, split, labels, by_length)]
+    settings = labels.get("settings", {})
     found = []
     for metric in task.metrics:
-        beside = [cell for cell in task.published if (cell.metric, cell.split) == (metric, split) and _is_for(cell, labels)]
-        note = "; ".join(dict.fromkeys(text for text in (task.note, *task.notices, *(cell.note for cell in beside)) if text))
+        family = settings.get("name", labels["model"])
+        beside = [cell for cell in task.published if (cell.metric, cell.split) == (metric, split) and is_beside(cell, family, settings)]
         row = {
             "experiment": labels["experiment"],
             "task": task.name,
@@ -70,10 +72,12 @@ def rows(records: Sequence[Mapping[str, Any]], task: Task, split: str, labels: M
             "n": len(records),
             "seed": labels["seed"],
             "steps": labels["steps"],
-            "published": [{name: getattr(cell, name) for name in ("value", "spread", "statistic", "source", "tag")} for cell in beside],
+            "published": [shown(cell) for cell in beside],
             "baselines": baselines(records, task, metric),
         }
-        if note:
+        if labels.get("overrides"):
+            row["overrides"] = dict(labels["overrides"])
+        if note := "; ".join(dict.fromkeys(text for text in (task.note, *task.notices) if text)):
             row["note"] = note
         if constant := constant_share(records):
             row["constant"] = constant
@@ -98,18 +102,16 @@ def at_chance(row: Mapping[str, Any]) -> bool:
     return bool(known) and accuracy and row["value"] is not None and row["value"] <= max(known) + NEAR
 
 
-def _is_for(cell: Published, labels: Mapping[str, Any]) -> bool:
-    """Returns True if a cell belongs to the run's family, and to its settings where both name them."""
-    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in labels.get("settings", {}).items()}
-    family = settings.get("name", labels["model"])
-    return family in cell.models and all(settings[key] in allowed for key, allowed in cell.model.items() if key in settings)
+def same(row: Mapping[str, Any]) -> tuple:
+    """Returns what the rows of several seeds of one run share."""
+    return tuple(tuple(sorted((row.get(key) or {}).items())) if key == "overrides" else row[key] for key in SAME)
 
 
 def mean_rows(every: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Averages the rows of several seeds: one mean per group of rows that differ only in the seed. Groups with one seed give none."""
     groups: dict[tuple, list[Mapping[str, Any]]] = {}
     for row in every:
-        groups.setdefault(tuple(row[key] for key in SAME), []).append(row)
+        groups.setdefault(same(row), []).append(row)
     means = []
     for group in groups.values():
         if len(group) < 2:
@@ -135,6 +137,14 @@ def mean_rows(every: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             mean["by_length"] = {length: float(np.mean([row["by_length"][length] for row in group])) for length in mean["by_length"]}
         means.append(mean)
     return means
+
+
+def averaged(every: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Returns the rows of single seeds and their means as this version makes them, in place of the means of the version that wrote them."""
+    single = [{**row, "at_chance": True} if at_chance(row) else row for row in every if isinstance(row["seed"], int)]
+    means = {same(row): row for row in mean_rows(single)}
+    own = iter(single)
+    return [next(own) if isinstance(row["seed"], int) else means.get(same(row), row) for row in every]
 
 
 def _over_seeds(group: Sequence[Mapping[str, Any]]) -> list[float] | None:

@@ -14,6 +14,7 @@ from assay.evals.rows import mean_rows
 from assay.reports.drawings.plots import Curve, accuracy_by_length
 from assay.reports.page import template
 from assay.reports.table import DASH, format_seed
+from assay.tasks.published import value_text
 
 WIDTH, HEIGHT = 100.0, 40.0  # of the curve in a cell, in viewBox units
 CURVE_POINTS = 60  # maximum points of the curve in a cell; neighbours are averaged
@@ -118,4 +119,4 @@ def _section(task: str, cells: Sequence[Cell]) -> dict[str, Any] | None:
 
 def _published(cell: Mapping[str, Any], model: str) -> str:
     kind = "best" if cell["statistic"] == "max" else "mean"
-    return f"{100 * cell['value']:.1f} % ({kind}, {model}; {cell['source']}) [{cell['tag']}]"
+    return f"{value_text(cell['value'], cell['spread'], cell.get('range'))} ({kind}, {model}; {cell['source']}) [{cell['tag']}]"

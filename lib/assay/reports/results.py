@@ -9,16 +9,18 @@ the accuracy beyond them, or alone if nothing else was evaluated. A model that d
 fitted", because its test accuracy is not informative. Planned runs without a file are listed last and marked "not run".
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from assay.evals.rows import SAME, at_chance, mean_rows
-from assay.reports.table import DASH, format_flags, format_learned, format_n, format_seed, format_value
+from assay.evals.rows import RIGHT, averaged
+from assay.reports.cells import published_of
+from assay.reports.table import DASH, format_flags, format_learned, format_n, format_overrides, format_seed, format_value
+from assay.verdicts.result_file import read
 
 Row = Mapping[str, Any]
+Key = tuple[str, ...]
 
 MARKS = ("<!-- results -->", "<!-- /results -->")
 TEST = "test (95 % interval; n)"
@@ -36,12 +38,14 @@ def tables(folder: Path, planned: Sequence[tuple[str, str]] = (), beside: Path =
     """Returns one table per area of the experiments, under its heading. Links to the files are relative to the folder `beside`."""
     areas: dict[str, list[str]] = {}
     have: set[tuple[str, str]] = set()
-    for path in sorted(folder.glob("*.json")):
-        results = json.loads(path.read_text(encoding="utf-8"))
-        have |= {(row["task"], row["experiment"]) for row in results.get("rows", ())}
-        link = os.path.relpath(path, beside).replace(os.sep, "/")
-        made = f"[{path.stem}]({link}), `{(results.get('environment', {}).get('commit') or '')[:7]}`"
-        for area, line in lines(averaged(results.get("rows", ()))):
+    files = [read(path) for path in sorted(folder.glob("*.json"))]
+    cited = published_of(files)
+    for file in files:
+        have |= {(row["task"], row["experiment"]) for row in file.rows}
+        link = os.path.relpath(folder / f"{file.name}.json", beside).replace(os.sep, "/")
+        made = f"[{file.name}]({link}), `{file.commit}`"
+        of = {key[1:]: text for key, text in cited.items() if key[0] == file.name}
+        for area, line in lines(averaged(file.rows), of, file.chosen):
             areas.setdefault(area, []).append(f"| {line} | {made} |")
     missing: dict[tuple[str, str], list[str]] = {}
     for task, experiment in planned:
@@ -57,42 +61,42 @@ def tables(folder: Path, planned: Sequence[tuple[str, str]] = (), beside: Path =
     return "\n\n".join("\n".join([f"### {AREAS.get(area, area.capitalize())}\n\n{head}", *areas[area]]) for area in known)
 
 
-def averaged(rows: Sequence[Row]) -> list[Row]:
-    """Returns the rows of single seeds and their means as this version makes them, in place of the means of the version that wrote them."""
-    single = [{**row, "at_chance": True} if at_chance(row) else row for row in rows if isinstance(row["seed"], int)]
-    means = {_same(row): row for row in mean_rows(single)}
-    own = iter(single)
-    return [next(own) if isinstance(row["seed"], int) else means.get(_same(row), row) for row in rows]
+def lines(rows: Sequence[Row], cited: Mapping[Key, str] = {}, chosen: Mapping[str, str] = {}) -> Iterator[tuple[str, str]]:
+    """Yields (area, all cells but the last) for each displayed task, run, treatment, overrides and metric.
 
-
-def lines(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
-    """Yields (area, all cells but the last) for each displayed task, run, treatment and metric."""
-    runs: dict[tuple[str, str, str], list[Row]] = {}
+    `cited` says what each row reproduces, by `key_of`; `chosen` holds the settings of experiments that were chosen by test scores.
+    """
+    runs: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        runs.setdefault((row["task"], row["experiment"], row["treatment"]), []).append(row)
-    for (task, experiment, treatment), group in runs.items():
+        runs.setdefault((row["task"], row["experiment"], row["treatment"], format_overrides(row)), []).append(row)
+    for (task, experiment, treatment, changed), group in runs.items():
         several = any(not isinstance(row["seed"], int) for row in group)
         shown = [row for row in group if not (several and isinstance(row["seed"], int))]
         single = [row for row in group if several and isinstance(row["seed"], int)]
         area, _, name = experiment.partition("/")
-        for metric in metrics(shown):
+        said = [changed, f"chosen on test: {chosen[experiment]}" if experiment in chosen else ""]
+        run = "<br>".join([name if treatment == "none" else f"{name}<br>+ {treatment}", *filter(None, said)])
+        for metric in metrics(shown, cited):
             own = [row for row in shown if row["metric"] == metric]
             tests = [row for row in own if row["split"] not in NOT_TESTS] or [row for row in own if row["split"] == "iid"]
             if tests:
                 trained = next((fitted(row) for row in own if row["split"] == "iid"), DASH)
                 seeds, updates = format_seed(tests[0]["seed"]), f"{tests[0]['steps']:,}"
-                published = "<br>".join(filter(None, (_published(row) for row in tests))) or DASH
+                beside = [(row["split"], cited.get(key_of(row))) for row in own if row["split"] not in ("train", "valid")]
+                published = "<br>".join(f"{'trained lengths' if split == 'iid' else split}: {text}" for split, text in beside if text)
                 told = "<br>".join(tested(row, each(row, single)) for row in tests)
-                run = name if treatment == "none" else f"{name}<br>+ {treatment}"
-                cells = (task, run, metric, trained, told, seeds, updates, published)
-                yield area, " | ".join(cells)
+                yield area, " | ".join((task, run, metric, trained, told, seeds, updates, published or DASH))
 
 
-def metrics(rows: Sequence[Row]) -> list[str]:
+def key_of(row: Row) -> Key:
+    """Returns task, experiment, treatment, overrides, split and metric of a row."""
+    return row["task"], row["experiment"], row["treatment"], format_overrides(row), row["split"], row["metric"]
+
+
+def metrics(rows: Sequence[Row], cited: Mapping[Key, str] = {}) -> list[str]:
     """Returns the metrics with published values, or else the first headline metric; and those that are always shown."""
     have = dict.fromkeys(row["metric"] for row in rows)
-    cited = {row["metric"] for row in rows if row["published"]}
-    told = cited or {next((metric for metric in HEADLINES if metric in have), None)}
+    told = {row["metric"] for row in rows if key_of(row) in cited} or {next((metric for metric in HEADLINES if metric in have), None)}
     return [metric for metric in have if metric in told or metric in ALWAYS]
 
 
@@ -115,8 +119,18 @@ def tested(row: Row, seeds: Sequence[Row] = ()) -> str:
     if seeds:
         best = f"each {', '.join(_plain(one, one['value']).removesuffix(' %') for one in seeds)}"
     flags = [flag.partition(":")[0] for flag in format_flags(row)]
-    told = "; ".join(part for part in (ends, best, format_learned(row), *flags, format_n(row)) if part)
+    told = "; ".join(part for part in (ends, best, format_learned(row), *flags, seen(row), format_n(row)) if part)
     return f"{row['split']}: **{value(row)}** ({told})"
+
+
+def seen(row: Row) -> str:
+    """Returns the share of test inputs that training had, and the least accuracy on the others: all of that share may be right."""
+    share = row.get("seen_in_training")
+    if not share or row["split"] == "iid":
+        return ""
+    told = f"{100 * share:.1f} % of the inputs occurred in training"
+    least = (row["value"] - share) / (1 - share) if row["metric"] in RIGHT and share < 1 else 0.0
+    return f"{told}, at least {100 * least:.1f} % right of the others" if least > 0 else told
 
 
 def value(row: Row) -> str:
@@ -126,17 +140,5 @@ def value(row: Row) -> str:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _same(row: Row) -> tuple:
-    return tuple(row[key] for key in SAME)
-
-
 def _plain(row: Row, number: float) -> str:
     return format_value(number, row["unit"], row["metric"], plain=True)
-
-
-def _published(row: Row) -> str:
-    """Returns published values with their tags; the result file lists the sources."""
-    cells = "; ".join(
-        f"{100 * cell['value']:.1f} % {'best' if cell['statistic'] == 'max' else 'mean'} [{cell['tag']}]" for cell in row["published"]
-    )
-    return f"{row['split']}: {cells}" if cells else ""

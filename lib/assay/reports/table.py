@@ -11,13 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from assay.reports.view import RunView
+from assay.tasks.published import TAGS, value_text
 
 FRACTIONS = ("accuracy", "token_accuracy", "answer_accuracy", "exact_match", "f1_macro", "f1_micro", "ece")
-TAGS = {
-    "V": "read in the paper or its repository",
-    "V2": "read in a document that quotes the paper",
-    "bound": "the source gives only a range",
-}
+COLUMNS = ("task.name", "treatments", "train.steps")  # overrides that a table shows in columns of their own
+UNTRAINED = ("evaluate", "checkpoint", "mesh")  # groups that do not change what is trained; n shows the number of examples
 DASH = "\N{EN DASH}"
 UNTREATED = ("", "none", "identity")
 NOT_PRIVATE = "private: no. Computed from private examples, outside the guarantee of differential privacy."
@@ -126,6 +124,12 @@ def format_learned(row: Mapping) -> str:
     return "" if row.get("learned") is None else f"{row['learned']} of {len(row['seed'])} learned"
 
 
+def format_overrides(row: Mapping) -> str:
+    """Formats the overrides of a row that change its training and that no column shows, such as `model.dropout=0.2`; or ""."""
+    changed = (row.get("overrides") or {}).items()
+    return " ".join(f"{key}={text}" for key, text in changed if key not in COLUMNS and key.partition(".")[0] not in UNTRAINED)
+
+
 def format_flags(row: Mapping) -> list[str]:
     """Formats what makes a score uninformative: `constant answer (99.9 % of the examples)`, `at chance`."""
     constant = [f"constant answer ({100 * row['constant']:.1f} % of the examples)"] if row.get("constant") else []
@@ -136,7 +140,8 @@ def _row_facts(row: Mapping) -> tuple[tuple[str, str], ...]:
     treatment = str(row["treatment"] or "none")
     steps = "not trained" if row["steps"] is None else f"{row['steps']:,}"
     pairs = {"experiment": row["experiment"], "task": row["task"], "model": row["model"], "treatment": treatment, "steps": steps}
-    return tuple((name, str(value)) for name, value in pairs.items())
+    changed = format_overrides(row)
+    return tuple((name, str(value)) for name, value in (pairs | ({"overrides": changed} if changed else {})).items())
 
 
 def _line(row: Mapping, footnotes: dict[str, str], show_method: bool) -> Line:
@@ -162,9 +167,9 @@ def _line(row: Mapping, footnotes: dict[str, str], show_method: bool) -> Line:
 
 
 def _published(cell: Mapping, unit: str, metric: str, footnotes: dict[str, str]) -> Published:
-    letter = _letter(cell["source"], footnotes)
+    letter = _letter("; ".join(filter(None, (cell["source"], cell.get("protocol")))), footnotes)
     if cell["tag"] == "bound" or cell["value"] is None:
-        return Published("a range", cell["tag"], letter)
+        return Published(value_text(None, range=cell["range"]) if cell.get("range") else "a range", cell["tag"], letter)
     value = _short(format_value(cell["value"], unit, metric))
     if cell.get("spread") is not None:
         value = f"{value.removesuffix(' %')} ± {_short(format_value(cell['spread'], unit, metric))}"

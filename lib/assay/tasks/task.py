@@ -3,8 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,34 +15,10 @@ from assay.data.source import Examples, Source
 from assay.models.model import Batch, Output, Vocabulary
 from assay.tasks.bounds import Bounds
 from assay.tasks.evidence import Evidence, of_classes
+from assay.tasks.published import Published
 
 # (output, batch) -> (loss per example, its weight, metrics per example). Training and every evaluation share it.
 Score = Callable[[Output, Batch], tuple[jax.Array, jax.Array, Mapping[str, jax.Array]]]
-
-
-TRANSFORMERS = ("decoder", "encoder")  # model families that published Transformer results are compared with
-PLAIN: Mapping[str, tuple[Any, ...]] = {  # required values of config.model for that comparison: a plain Transformer
-    "mixers": (("attention",),),
-    "attention_weights": ("softmax",),
-    "gate": (False,),
-    "loops": (1,),
-    "test_loops": (0, 1),
-}
-
-
-class Published(NamedTuple):
-    """Published result as a fraction, with its source. It is shown beside the families in `models`."""
-
-    models: tuple[str, ...]
-    split: str
-    metric: str
-    value: float
-    spread: float | None
-    statistic: str  # "max" | "mean"
-    source: str
-    tag: str  # "V": read in the paper or its repository; "V2": read in the document that the source names
-    note: str = ""  # caveats for a comparison with our results
-    model: Mapping[str, tuple[Any, ...]] = MappingProxyType({})  # keys of config.model -> values of runs that it is shown beside
 
 
 def find_split(sources: Mapping[str, Any], name: str) -> Any:

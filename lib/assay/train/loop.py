@@ -37,7 +37,7 @@ from assay.train.state import TrainState, all_params, final_params
 from assay.train.step import Metrics, Steps, make_call, make_step
 from assay.train.treatment import Treatment, links
 from assay.train.watch import Watch, watching
-from assay.train.workdir import WorkDir
+from assay.train.workdir import OVERRIDES, WorkDir
 
 FREE = ("checkpoint", "evaluate", "train.log_every", "mesh", "model.remat", "model.scan")  # keys that may change when a run resumes
 
@@ -51,6 +51,7 @@ def run(
     from_step: int | None = None,
     profile: bool = False,
     source: str = "",
+    overrides: Mapping[str, str] = {},
 ) -> dict[str, Any]:
     """Trains as far as needed, evaluates, and returns results.json. A finished run is only read.
 
@@ -58,6 +59,8 @@ def run(
         from_step: checkpoint to resume from instead of the newest; newer ones are moved to `set_aside/`.
         profile: writes a trace of some steps.
         source: the user's own config file with its variant, for the command that trains the run again; "" for one of the package.
+        overrides: the keys of the config file that the command changed, with their texts. They are only recorded, in config.json and in
+            the rows; the seed is not.
 
     Raises UserError for what the user can fix, if possible before anything is written, and Terminated after a signal.
     """
@@ -67,9 +70,11 @@ def run(
     made = assemble(resolved, treatments)
     mesh = make_mesh(made.settings.mesh)
     _check_rows(made, mesh)
-    folder, labels = WorkDir(workdir), labels_of(made, experiment)
+    folder, labels = WorkDir(workdir), labels_of(made, experiment, {key: text for key, text in overrides.items() if key != "seed"})
     folder.check_parts()
     full = {"experiment": labels.experiment, "composition": links(treatments), **resolved}
+    if labels.overrides:
+        full[OVERRIDES] = dict(labels.overrides)
     if made.task.data:
         full["data"] = made.task.data
     if source:

@@ -5,12 +5,13 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 from jax.sharding import Mesh
 
 from assay.core.secret import origin
 from assay.core.tree import PyTree
-from assay.data.loader import counted
-from assay.data.source import occurring
+from assay.data.loader import Sample, counted
+from assay.data.source import Source, occurring
 from assay.evals.evaluate import compiled, evaluate, make_answer, size
 from assay.evals.rows import rows
 from assay.evals.vote import BEST, VOTE, key_of, make_draw, names
@@ -21,6 +22,10 @@ from assay.train.progress import bar
 from assay.train.workdir import WorkDir
 
 SEEN_STEPS = 20_000  # training steps redrawn to count how many test inputs occurred in training
+PART = 4096  # training examples fetched at a time for it
+NOT_TESTED = ("train", "valid")
+UNSEEN = "-unseen"  # ends the name of a split's rows over inputs that training never had
+UNSEEN_NOTE = "over the examples whose inputs never occurred in training"
 
 
 class Labels(NamedTuple):
@@ -32,16 +37,19 @@ class Labels(NamedTuple):
     seed: int
     steps: int
     settings: Mapping[str, Any] = MappingProxyType({})  # config.model
+    overrides: Mapping[str, str] = MappingProxyType({})  # keys that the command changed, except the seed
 
     @property
     def short(self) -> str:
         return self.experiment.rpartition(":")[2] or self.model
 
 
-def labels_of(made: Experiment, experiment: str) -> Labels:
+def labels_of(made: Experiment, experiment: str, overrides: Mapping[str, str] = MappingProxyType({})) -> Labels:
+    """Returns the labels of a run; `overrides` are the keys of its config file that the command changed."""
     settings = made.settings
     model = dict(settings.model)
-    return Labels(experiment or made.task.name, label(model), made.treatment.name, settings.seed, settings.train.steps, model)
+    name = experiment or made.task.name
+    return Labels(name, label(model), made.treatment.name, settings.seed, settings.train.steps, model, dict(overrides))
 
 
 def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, labels: Labels, quiet: bool = False) -> list[dict[str, Any]]:
@@ -72,9 +80,11 @@ def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, label
         if draw is not None:
             drawn = f"{evaluation.samples} answers drawn at temperature {evaluation.temperature:g}"
             measured = [_said(row, drawn) if row["metric"].startswith((VOTE, BEST)) else row for row in measured]
-        if split == "iid" and not made.treatment.private:
-            share = seen_in_training(made, records, labels.steps)
-            measured = [row | {"seen_in_training": share} for row in measured]
+        seen = None
+        if not made.treatment.private:
+            seen = seen_in_training(made.task, made.source, made.sample, split, records, labels.steps)
+        if seen is not None:
+            measured = with_seen(measured, records, seen, task, split, labels)
         if made.treatment.secret:
             measured = [_said(row, f"randomness: {origin(folder.secret)}") for row in measured]
         found += [row | {"private": False} for row in measured] if made.releases(split) else measured
@@ -92,10 +102,41 @@ def _said(row: dict[str, Any], text: str) -> dict[str, Any]:
     return row | {"note": "; ".join(part for part in (text, row.get("note", "")) if part)}
 
 
-def seen_in_training(made: Experiment, records: Sequence[Mapping[str, Any]], steps: int) -> float:
-    """Returns the fraction of records whose input occurred in the first `steps` training steps (at most SEEN_STEPS).
+def with_seen(
+    measured: Sequence[dict[str, Any]], records: Sequence[Mapping[str, Any]], seen: np.ndarray, task: Task, split: str, labels: Labels
+) -> list[dict[str, Any]]:
+    """Returns the rows of a split with the share of its inputs that occurred in training, `seen`.
 
-    Short strings inevitably collide.
+    If some test inputs did, no published cell stands beside the rows, and the examples whose inputs never did have rows of their own, as a
+    split `NAME-unseen`. Among the trained lengths of unlimited splits, short inputs inevitably collide, which changes nothing.
     """
-    parts = (counted(made.sample, step) for step in range(min(steps, SEEN_STEPS)))
-    return float(occurring([record["input"] for record in records], made.source, parts).mean())
+    found = [row | {"seen_in_training": float(seen.mean())} for row in measured]
+    if split == "iid" or not seen.any():
+        return found
+    unseen = [record for record, known in zip(records, seen, strict=True) if not known]
+    own = rows(unseen, task, f"{split}{UNSEEN}", labels._asdict(), by_length=False) if unseen else []
+    return [row | {"published": []} for row in found] + [_said(row, UNSEEN_NOTE) | {"seen_in_training": 0.0} for row in own]
+
+
+def seen_in_training(
+    task: Task, trained: Source, sample: Sample, split: str, records: Sequence[Mapping[str, Any]], steps: int
+) -> np.ndarray | None:
+    """Returns which records have an input that occurred in training, bool [records]; None where it is not counted.
+
+    It is counted for the trained lengths of unlimited splits, over the first `steps` training steps (at most SEEN_STEPS), and for every
+    finite test split of token sequences, over all examples of a finite training split. `trained` is that split as training uses it.
+    """
+    source = task.source(split)
+    if split in NOT_TESTED or not records or (source.size is None and split != "iid"):
+        return None
+    inputs = [record["input"] for record in records]
+    if source.size is not None:
+        examples = source.fetch(np.array([record["id"] for record in records]))
+        if examples.input.ndim != 2 or not np.issubdtype(examples.input.dtype, np.integer):
+            return None
+        inputs = [row[:length].tolist() for row, length in zip(examples.input, examples.input_length, strict=True)]
+    if source.size is not None and trained.size is not None:
+        every = np.arange(trained.size)
+        return occurring(inputs, trained, np.array_split(every, -(-len(every) // PART)))
+    parts = (counted(sample, step) for step in range(min(steps, SEEN_STEPS)))
+    return occurring(inputs, trained, parts)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
@@ -19,8 +20,11 @@ from assay.core.machine import processor
 from assay.core.plain import json_text
 from assay.dist.launch import leader
 
+OVERRIDES = "overrides"  # in config.json: the keys that the command changed, with their texts
 EXTRA = BESIDES
-NAMES = ("experiment", "source")  # keys that say where the config came from, and may differ between equal runs
+UNCOMMITTED = " + uncommitted changes"  # follows a commit
+SOURCE = ("lib", "experiments", ":!experiments/results")  # what a run depends on, as git names it
+TOLD = ("experiment", "source", OVERRIDES)  # of these, the ones that do not change what is computed
 
 
 class WorkDir:
@@ -40,7 +44,7 @@ class WorkDir:
     def check(self, config: Mapping[str, Any], free: Sequence[str]) -> None:
         """Creates the folder if it does not exist; an existing run may differ only in the keys `free`. Raises UserError."""
         if self.config.exists():
-            changed = {key: pair for key, pair in differences(self.read_config(), config).items() if not _is_free(key, (*free, *NAMES))}
+            changed = {key: pair for key, pair in differences(self.read_config(), config).items() if not _is_free(key, (*free, *TOLD))}
             if "data" in changed:
                 raise self.other_data()
             if changed:
@@ -84,7 +88,8 @@ class WorkDir:
         """Returns results.json of a run that finished with exactly this config, else None."""
         if not (self.results.exists() and self.config.exists()):
             return None
-        return None if {*differences(self.read_config(), config)}.difference(NAMES) else self.read_results()
+        changed = [key for key in differences(self.read_config(), config) if not _is_free(key, TOLD)]
+        return None if changed else self.read_results()
 
     def write_results(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         results = {"schema": 1, "rows": list(rows), "environment": environment()}
@@ -177,7 +182,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Returns versions, devices, the processor, and the commit of the source if known."""
+    """Returns versions, devices, the processor and the cores that this process may use, and the commit of the source if known."""
     versions = {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")}
     versions["assay"] = assay.__version__
     devices = jax.devices()
@@ -185,25 +190,45 @@ def environment() -> dict[str, Any]:
         "versions": versions,
         "devices": f"{len(devices)} x {devices[0].device_kind}",
         "processor": processor(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "commit": COMMIT,
     }
 
 
-def _commit() -> str | None:
-    """Reads HEAD of the checkout that holds this file, without running git."""
-    for folder in Path(__file__).resolve().parents:
-        head = folder / ".git" / "HEAD"
-        if head.is_file():
-            text = head.read_text().strip()
-            if not text.startswith("ref: "):
-                return text
-            reference = folder / ".git" / text.removeprefix("ref: ")
-            return reference.read_text().strip() if reference.is_file() else None
-    return None
+def cores() -> int | None:
+    """Returns the number of CPU cores that this process may use: it changes how XLA splits sums, and so the last bits of results."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-COMMIT = _commit()  # read at import: commits made during the run do not matter
+def commit_of(folder: Path) -> str | None:
+    """Returns the commit of the checkout that holds a folder, with ` + uncommitted changes` if files of the source differ from it.
+
+    None outside a checkout. Without git the changes are unknown, and only the commit is returned.
+    """
+    root = next((one for one in (folder, *folder.parents) if (one / ".git" / "HEAD").is_file()), None)
+    head = None if root is None else _head(root)
+    return head if root is None or head is None or not _is_changed(root) else head + UNCOMMITTED
+
+
+def _is_changed(root: Path) -> bool:
+    command = ["git", "-C", str(root), "--no-optional-locks", "status", "--porcelain", "--", *SOURCE]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return found.returncode == 0 and bool(found.stdout.strip())
+
+
+def _head(root: Path) -> str | None:
+    """Reads HEAD of a checkout, without running git; None if its branch has no file."""
+    text = (root / ".git" / "HEAD").read_text().strip()
+    if not text.startswith("ref: "):
+        return text
+    reference = root / ".git" / text.removeprefix("ref: ")
+    return reference.read_text().strip() if reference.is_file() else None
+
+
+COMMIT = commit_of(Path(__file__).resolve().parent)  # read at import: commits and edits made during the run do not matter
 
 
 def _is_free(key: str, free: Sequence[str]) -> bool:

@@ -151,7 +151,11 @@ def test_published_cells():
     }
     for direction in DIRECTIONS:
         for cell in task(direction).published:
-            assert (cell.tag, cell.metric, cell.statistic) == ("V", "answer_accuracy", "mean") and "Table 1" in cell.source and cell.note
+            assert (
+                (cell.tag, cell.metric, cell.statistic) == ("V", "answer_accuracy", "mean")
+                and "Table 1" in cell.source
+                and cell.protocol.model
+            )
             assert cell.split in ctl.SPLITS
 
 

@@ -10,6 +10,7 @@ from assay.data.recombine import exchangeable, exchanges, filled, substitutions,
 from assay.data.source import Examples, in_memory
 from assay.tasks.composition.scan import ACTIONS, WORDS, pairs, split
 from assay.tasks.table import TASKS, build
+from assay.train.measure import seen_in_training
 from assay.treatments.pipeline.load import treatments
 from assay.treatments.reasoning.recombine import as_pairs, recombine, recombined
 
@@ -106,6 +107,10 @@ def test_only_training_is_changed():
     treated = recombine().task(task)
     np.testing.assert_array_equal(treated.source("test").fetch(np.arange(50)).input, task.source("test").fetch(np.arange(50)).input)
     assert treated.source("train") is treated.source("train"), "made once"
+    test = treated.source("test")
+    records = [{"id": i, "input": "as text"} for i in range(test.size)]
+    seen = seen_in_training(treated, treated.source("train"), np.atleast_1d, "test", records, 1)
+    assert (int(seen.sum()), test.size) == (3349, 7706), "test commands among the recombined ones"
 
 
 @pytest.mark.parametrize(

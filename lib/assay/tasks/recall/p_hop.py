@@ -26,8 +26,9 @@ from assay.core.rng import integers
 from assay.data.source import Source, generated
 from assay.models.model import Vocabulary
 from assay.tasks.lengths import SPLIT_KEY
+from assay.tasks.published import PLAIN, Protocol, Published
 from assay.tasks.sequence import answer_inside, last_token, score_tokens
-from assay.tasks.task import PLAIN, Published, Task
+from assay.tasks.task import Task
 
 SHARED_BELOW = 10  # an eighth of 2**10 strings is enough to draw from
 METRICS = ("answer_accuracy",)
@@ -111,7 +112,17 @@ def shortest(hops: int) -> int:
 # Table 1: layers, loops, and the accuracies at 16 and 32 hops.
 
 PAPER = "Saunshi et al. 2025 (arXiv 2502.17416), Table 1, ({depth} x {loops})"
-NOTE = "published: width 128, 8 heads, 200,000 updates of 256 examples, 4 million training examples, Adafactor"
+DATA = "4,000,000 training examples, ours unlimited"
+STATED = {
+    "model.width": (128,),
+    "model.heads": (8,),
+    "model.mlp": (512,),
+    "optimizer.name": ("adafactor",),
+    "optimizer.learning_rate": (1e-3,),
+    "train.steps": (200_000,),
+    "train.batch_size": (256,),
+}
+LENGTH, ALPHABET = 256, 4
 HOPS = (16, 32)
 _CELLS: dict[tuple[int, int], tuple[float, float]] = {
     (6, 1): (0.999, 0.996),
@@ -126,13 +137,22 @@ _CELLS: dict[tuple[int, int], tuple[float, float]] = {
 
 def published(config: PHopConfig) -> tuple[Published, ...]:
     """Returns the published cells of this setting; empty except for the paper's own settings."""
-    if (config.length, config.alphabet) != (256, 4) or config.hops not in HOPS:
+    if (config.length, config.alphabet) != (LENGTH, ALPHABET) or config.hops not in HOPS:
         return ()
+    return cells(config.hops)
+
+
+def cells(hops: int) -> tuple[Published, ...]:
+    """Returns the published cells of 16 or 32 hops."""
     found = []
+    data = {"task.length": (LENGTH,), "task.alphabet": (ALPHABET,), "task.hops": (hops,)}
     for (depth, loops), values in _CELLS.items():
-        value, source = values[HOPS.index(config.hops)], PAPER.format(depth=depth, loops=loops)
-        settings = {**PLAIN, "depth": (depth,), "loops": (loops,), "test_loops": (0, loops), "positions": ("rotary",), "randomised": (0,)}
-        found.append(Published(("decoder",), "iid", METRICS[0], value, None, "mean", source, "V", NOTE, settings))
+        value, source = values[HOPS.index(hops)], PAPER.format(depth=depth, loops=loops)
+        model = {"model.depth": (depth,), "model.loops": (loops,), "model.test_loops": (0, loops)}
+        needs = {**data, **PLAIN, **model, "model.positions": ("rotary",), "model.randomised": (0,)}
+        words = f"Transformer decoder, {depth} block{'s' if depth > 1 else ''} {f'applied {loops} times' if loops > 1 else 'applied once'}"
+        protocol = Protocol(f"{words}, rotary positions", f"{hops} hops in {LENGTH} tokens", data=DATA, stated=STATED)
+        found.append(Published(("decoder",), "iid", METRICS[0], value, None, "mean", source, "V", needs=needs, protocol=protocol))
     return tuple(found)
 
 

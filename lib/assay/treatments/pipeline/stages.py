@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from assay import config as configs
 from assay.core.errors import UserError, unknown
-from assay.train.workdir import EXTRA
+from assay.train.workdir import EXTRA, OVERRIDES
 from assay.treatments.folder import folders, pieces, written
 from assay.treatments.table import FACTORIES
 
@@ -44,6 +44,7 @@ class Stage(NamedTuple):
     config: dict[str, Any]
     workdir: str
     experiment: str  # experiment name in the rows
+    overrides: Mapping[str, str]  # keys of the config file that the run's or this command changed
 
 
 def plan(workdir: str, specs: Sequence[str], target: str, overrides: Mapping[str, str], base: Mapping[str, Any]) -> list[Stage]:
@@ -82,7 +83,8 @@ def plan(workdir: str, specs: Sequence[str], target: str, overrides: Mapping[str
         wanted = {key: value for key, value in overrides.items() if fresh or key not in sizes}
         config = configs.to_dict(configs.override(configs.locked(config), wanted))
         own = config if fresh else own
-        stages.append(Stage(f"{i + 1}_{name}", spec, config, folder, base["experiment"]))
+        changed = {**({} if fresh else base.get(OVERRIDES, {})), **wanted}
+        stages.append(Stage(f"{i + 1}_{name}", spec, config, folder, base["experiment"], changed))
         before = folder
     if sizes and not any(stage.name.endswith("_distill") and "inherit:" not in str(stage.config["treatments"]) for stage in stages):
         raise UserError(f"a stage inherits its model unchanged: --config.{sizes[0]} can be changed for a new student of distill only.")
@@ -113,7 +115,7 @@ def plan_controls(workdir: str, stages: Sequence[Stage], target: str, base: Mapp
         else:
             listed = [spec for spec in stage.config["treatments"] if _name(spec) != "distill"]
         before = f"{os.path.abspath(target)}/{FOLDER}/{i + 1}_{CONTROL}"
-        found.append(Stage(f"{i + 1}_{CONTROL}", "", {**stage.config, "treatments": listed}, before, stage.experiment))
+        found.append(Stage(f"{i + 1}_{CONTROL}", "", {**stage.config, "treatments": listed}, before, stage.experiment, stage.overrides))
     return found
 
 
