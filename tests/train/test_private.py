@@ -21,7 +21,7 @@ from assay.train import loop
 from assay.train.experiment import assemble
 from assay.train.log import logging
 from assay.train.measure import labels_of, measure
-from assay.train.objective import supervised
+from assay.train.objective import Aux, supervised
 from assay.train.state import init_state
 from assay.train.step import make_step
 from assay.train.treatment import Treatment, compose
@@ -74,6 +74,18 @@ def test_an_example_that_is_not_finite_is_zero_under_a_private_treatment(what, b
     assert np.isfinite(float(metrics["loss"]))
     plain, _ = step_of(Treatment(gradient=clipped_rows, per_example=True), batch)
     assert not bool(all_finite(plain.params)), "without the claim it reaches the parameters, and the run stops"
+
+
+@pytest.mark.parametrize(("loss", "slope"), [(np.inf, 1.0), (1.0, np.nan), (1.0, 1.0)])
+def test_a_loss_or_a_gradient_that_is_not_finite_is_zero_below_the_treatment(loss, slope):
+    def plain(*given):
+        del given
+        one = jnp.ones(())
+        return {"w": jnp.array([1.0, slope])}, Aux(one, {"loss": (one * loss, one), "accuracy": (one, one)}), {}
+
+    grads, aux, _ = compose([Treatment(private=True)]).gradient(plain)({}, {}, KEY, jnp.int32(0), {})
+    kept = float(np.isfinite([loss, slope]).all())
+    assert grads["w"].tolist() == [kept, kept] and aux.sums == {"loss": (kept, kept), "accuracy": (kept, kept)}
 
 
 def test_finite_examples_and_treatments_without_the_claim_change_no_bit():
