@@ -61,11 +61,6 @@ COMMANDS = {  # folder -> the command that creates it
 }
 
 
-def trained(after: Path) -> bool:
-    """Returns True if the stages of the runs in `after` train, and so have controls."""
-    return any(path.is_dir() for path in after.glob("seed_*/stages/*_control"))
-
-
 def bought(about: str, before: Path, after: Path, points: float | None, smaller: float | None, fast: float | None) -> list[dict]:
     """Returns the changes from the runs in `before` to those in `after`: score in points, size on disk and speed.
 
@@ -74,7 +69,7 @@ def bought(about: str, before: Path, after: Path, points: float | None, smaller:
     """
     found = (
         ("points", points, change(before, after)),
-        *((("points, from the control", None, effect(after)),) if trained(after) else ()),
+        *((("points, from the control", None, effect(after)),) if any(after.glob("seed_*/stages/*_control")) else ()),
         ("times smaller", smaller, times(after, "smaller")),
         ("times as fast, batches of 64", fast, times(after, "fast")),
         ("times as fast, one example", None, times(after, "quick")),

@@ -35,10 +35,24 @@ def training_command(written: Mapping[str, Any], workdir: str) -> str:
     return shlex.join(["assay", "train", f"--config={source}", *words, f"--workdir={workdir}"]) + remark
 
 
+def changed_keys(config: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, str]:
+    """Returns the overrides of a command with their values as `config` has them, so that two spellings of a value are one. The seed is left
+    out."""
+    found = {}
+    for key, given in overrides.items():
+        value: Any = config
+        for part in key.split("."):
+            value = value[part]
+        found[key] = given if isinstance(value, Mapping) else ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return {key: text for key, text in found.items() if key != "seed"}
+
+
 def assignments(base: ConfigDict, wanted: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Returns (overrides, keys): the overrides that turn `base` into `wanted`, and keys for which there is none."""
     words, left = [], []
     for key, (_, value) in differences(to_dict(base), wanted).items():
+        if not _has(wanted, key):  # of a later version than the run
+            continue
         text = _text(base, key, value)
         if text is None:
             left.append(key)
@@ -48,6 +62,11 @@ def assignments(base: ConfigDict, wanted: Mapping[str, Any]) -> tuple[list[str],
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _has(config: Mapping[str, Any], key: str) -> bool:
+    name, _, rest = key.partition(".")
+    return name in config and (not rest or (isinstance(config[name], Mapping) and _has(config[name], rest)))
 
 
 def _text(base: ConfigDict, key: str, value: Any) -> str | None:

@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
+from assay.config.reproduce import changed_keys
 from assay.config.schema import to_dict
 from assay.core import secret
 from assay.core.errors import Terminated, UserError
@@ -70,7 +71,7 @@ def run(
     made = assemble(resolved, treatments)
     mesh = make_mesh(made.settings.mesh)
     _check_rows(made, mesh)
-    folder, labels = WorkDir(workdir), labels_of(made, experiment, {key: text for key, text in overrides.items() if key != "seed"})
+    folder, labels = WorkDir(workdir), labels_of(made, experiment, changed_keys(resolved, overrides))
     folder.check_parts()
     full = {"experiment": labels.experiment, "composition": links(treatments), **resolved}
     if labels.overrides:
