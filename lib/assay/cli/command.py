@@ -4,6 +4,7 @@ Exit codes: 0 success; 1 another process of the run has died; 2 a mistake that t
 traceback; 128 + n stopped by signal n.
 """
 
+import io
 import os
 import sys
 import textwrap
@@ -73,7 +74,7 @@ def launch(
             print(f"{usage.strip()}\n\nFlags:\n{_described(given)}")
             sys.exit(0)
         rest, overrides = split_overrides(arguments)
-        left = flags.FLAGS(rest)[1:]
+        left = _parsed(rest)[1:]
         given.mark_as_parsed()
         if subjects and (not left or left[0] not in subjects):
             raise UserError(f"expected one of {', '.join(subjects)} first, got {left[0] if left else 'nothing'!r}. See --help.")
@@ -89,6 +90,9 @@ def launch(
         main(overrides, *subject)
         return list(arguments[:1])
 
+    for stream in (sys.stdout, sys.stderr):  # names of files, and texts of data, may hold what the terminal's encoding does not
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app.run(lambda _: None, flags_parser=parse)
     except SaveError as error:
@@ -111,11 +115,21 @@ def launch(
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except Exception as error:
-        if not any(sign in str(error) for sign in ("RESOURCE_EXHAUSTED", "Out of memory")):  # XLA's words
+    except OSError as error:
+        if error.filename is None:
             raise
-        told = str(error).splitlines()[0]
-        print(f"error: not enough memory ({told}). Reduce --config.train.batch_size or the sizes in --config.model.", file=sys.stderr)
+        print(f"error: {os.fspath(error.filename)!r} cannot be used: {error.strerror or error}. Give another path.", file=sys.stderr)
+        sys.exit(2)
+    except Exception as error:
+        if not isinstance(error, MemoryError) and not any(
+            sign in str(error) for sign in ("RESOURCE_EXHAUSTED", "Out of memory")
+        ):  # XLA's words
+            raise
+        told = next(iter(str(error).splitlines()), "the system gives no more")
+        print(
+            f"error: not enough memory ({told}). Reduce --config.train.batch_size, the sizes in --config.model, or those in --config.task.",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
@@ -126,6 +140,19 @@ def launch(
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _parsed(arguments: Sequence[str]) -> list[str]:
+    """Returns what absl's flags leave of a command line. Raises UserError for a --flagfile that cannot be read."""
+    for argument in arguments:
+        if argument.lstrip("-").startswith("flagfile=") and argument.startswith("-"):
+            path = os.path.expanduser(argument.partition("=")[2])
+            if os.path.exists(path) and not os.path.isfile(path):
+                raise UserError(f"--flagfile={path} is not a regular file. It holds flags, one a line.")
+    try:
+        return flags.FLAGS(arguments)
+    except UnicodeDecodeError as error:
+        raise UserError(f"the file of --flagfile is not text ({error}). It holds flags, one a line.") from None
 
 
 def _described(given: flags.FlagValues) -> str:

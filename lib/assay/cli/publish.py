@@ -7,7 +7,6 @@
 Writes NAME.json to --out, NAME.svg if there are scores by length, and NAME_steps.svg if there are validations.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,9 +17,10 @@ from absl import flags
 from assay.cli.command import launch
 from assay.config.suites import PLANNED
 from assay.core.errors import UserError
+from assay.core.file import read_text
 from assay.core.plain import json_text
 from assay.reports.drawings.plots import Curve, accuracy_by_length, score_by_step, standalone
-from assay.reports.results import MARKS, tables
+from assay.reports.results import MARKS, published, tables
 from assay.reports.run import look_curves
 from assay.reports.table import DASH, format_n, format_seed, format_value
 from assay.reports.view import read_run
@@ -44,7 +44,10 @@ def render(readme: str | Path, folder: str | Path, planned: Sequence[tuple[str, 
     path = Path(readme)
     if not path.is_file():
         raise UserError(f"no file {str(readme)!r} to update. Set --readme.")
-    before, start, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
+    try:
+        before, start, rest = read_text(path).partition(MARKS[0])
+    except ValueError as error:
+        raise UserError(f"{readme} is not text ({error}). Set --readme to a Markdown page.") from None
     _, end, after = rest.partition(MARKS[1])
     if not (start and end):
         raise UserError(f"{readme} has no {MARKS[0]} and {MARKS[1]} to write between.")
@@ -62,11 +65,13 @@ def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
     path = Path(workdir) / "results.json"
     if not path.exists():
         raise UserError(f"no results.json in {workdir}. Set --workdir to the folder of a finished study.")
-    results = json.loads(path.read_text())
+    results = published(path)
+    if not results.get("rows"):
+        raise UserError(f"{path} has no rows to publish. Set --workdir to the folder of a finished study.")
     rows = [{key: value for key, value in row.items() if key != "by_length"} for row in results["rows"]]
     experiments = sorted({row["experiment"] for row in rows})  # the command of a single run follows from its config
     command = results.get("command") or f"assay train --config=experiments/{experiments[0].replace(':', '.py:')} --workdir=W"
-    head = json_text({"command": command, "environment": results["environment"]}, indent=1).removesuffix("\n}")
+    head = json_text({"command": command, "environment": results.get("environment", {})}, indent=1).removesuffix("\n}")
     body = ",\n".join(f"  {json_text(row)}" for row in rows)  # one line per row takes a third of the size of one line per value
     curves, metric = look_curves(
         [read_run(run) for run in sorted(one.parent for one in Path(workdir).rglob("config.json")) if (run / path.name).exists()]

@@ -16,7 +16,6 @@ WORKDIR/stages.json and WORKDIR/pareto.svg compare the stages. With --apply, WOR
 and its predicted effect. Run the same command again to resume a stopped pipeline.
 """
 
-import json
 import math
 import os
 import sys
@@ -30,6 +29,7 @@ from assay.cli.command import launch
 from assay.cli.train import report
 from assay.config.files import pipeline
 from assay.core.errors import UserError
+from assay.core.file import read_json
 from assay.diagnostics.cost.cost import cost, example_batch
 from assay.diagnostics.cost.speed import MANY, ONE, speed
 from assay.dist.launch import leader
@@ -45,7 +45,7 @@ from assay.treatments.pipeline.load import load, rebuild, treatments
 from assay.treatments.pipeline.stages import Stage, plan
 from assay.verdicts.comparison import Comparison, compare, headline, scores
 from assay.verdicts.diagnosis import read
-from assay.verdicts.pareto import stages_of
+from assay.verdicts.pareto import read_stages, stages_of
 
 STAGES, PICTURE, TAKEN = "stages.json", "pareto.svg", "taken_over.json"  # the last: the checkpoint that a stage starts from
 APPLIED = "applied.json"  # in a treated run: {"from": WORKDIR, "suggestion": {...}}, to compare its diagnosis with the prediction
@@ -176,7 +176,7 @@ def _treat_run(source: str, specs: Sequence[str], workdir: str, overrides: Mappi
         if leader():
             write_text(Path(workdir) / PICTURE, standalone(pareto(stages_of([workdir]))))
     if summary and leader():
-        print_stages(json.loads(path.read_text()))
+        print_stages(read_stages(path))
         print(f"stages: {path}\npicture: {Path(workdir) / PICTURE}\nreport: {WorkDir(workdir).report}")
 
 
@@ -194,7 +194,7 @@ def _run(stage: Stage, number: int, of: int, command: str, source: str, measured
     folder = WorkDir(stage.workdir)
     stamp = folder.results.stat().st_mtime_ns if folder.results.exists() else None
     took, kept = folder.path / TAKEN, fingerprint(source)
-    changed = took.exists() and json.loads(took.read_text()) != {"from": source, "checkpoint": kept}
+    changed = took.exists() and _taken(took) != {"from": source, "checkpoint": kept}
     print(f"stage {number} of {of}: {stage.spec}", file=sys.stderr)
     if changed:
         measured_in.unlink(missing_ok=True)
@@ -205,6 +205,14 @@ def _run(stage: Stage, number: int, of: int, command: str, source: str, measured
         measured_in.unlink(missing_ok=True)
         report(stage.workdir, command)
     return renewed
+
+
+def _taken(path: Path) -> Any:
+    """Returns what a stage noted about the checkpoint that it started from. Raises UserError."""
+    try:
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}. Choose another --workdir.") from None
 
 
 def _split(source: str, results: Mapping[str, Any]) -> str:

@@ -9,13 +9,15 @@ the accuracy beyond them, or alone if nothing else was evaluated. A model that d
 fitted", because its test accuracy is not informative. Planned runs without a file are listed last and marked "not run".
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from assay.core.errors import UserError
+from assay.core.file import read_json
 from assay.evals.rows import SAME, at_chance, mean_rows
+from assay.evals.written import wrong_row
 from assay.reports.table import DASH, format_flags, format_learned, format_n, format_seed, format_value
 
 Row = Mapping[str, Any]
@@ -37,10 +39,10 @@ def tables(folder: Path, planned: Sequence[tuple[str, str]] = (), beside: Path =
     areas: dict[str, list[str]] = {}
     have: set[tuple[str, str]] = set()
     for path in sorted(folder.glob("*.json")):
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = published(path)
         have |= {(row["task"], row["experiment"]) for row in results.get("rows", ())}
         link = os.path.relpath(path, beside).replace(os.sep, "/")
-        made = f"[{path.stem}]({link}), `{(results.get('environment', {}).get('commit') or '')[:7]}`"
+        made = f"[{path.stem}]({link}), `{str(results.get('environment', {}).get('commit') or '')[:7]}`"
         for area, line in lines(averaged(results.get("rows", ()))):
             areas.setdefault(area, []).append(f"| {line} | {made} |")
     missing: dict[tuple[str, str], list[str]] = {}
@@ -55,6 +57,21 @@ def tables(folder: Path, planned: Sequence[tuple[str, str]] = (), beside: Path =
     head = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
     known = [area for area in AREAS if area in areas] + sorted(area for area in areas if area not in AREAS)
     return "\n\n".join("\n".join([f"### {AREAS.get(area, area.capitalize())}\n\n{head}", *areas[area]]) for area in known)
+
+
+def published(path: Path) -> dict[str, Any]:
+    """Reads results.json of a study, or a file that `publish` wrote. Raises UserError."""
+    try:
+        found = read_json(path)
+        parts = isinstance(found, dict) and isinstance(found.get("rows", []), list) and isinstance(found.get("environment", {}), dict)
+        wrong = wrong_row(found.get("rows", [])) if parts else "it needs rows and an environment"
+        if parts and not wrong and not isinstance(found.get("command", ""), str):
+            wrong = "its command is not text"
+    except (OSError, ValueError) as error:
+        wrong = str(error)
+    if wrong:
+        raise UserError(f"{path} is damaged: {wrong}. Write it again, or remove it.")
+    return found
 
 
 def averaged(rows: Sequence[Row]) -> list[Row]:

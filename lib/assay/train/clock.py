@@ -19,6 +19,7 @@ import jax
 
 KINDS = ("compile", "input", "compute", "host", "save")
 TRACED_FROM, TRACED = 3, 8  # index of the first traced call, and number of traced calls
+ENOUGH = TRACED_FROM + TRACED  # calls from which their number makes no difference
 
 
 class Clock:
@@ -65,7 +66,7 @@ class Trace:
 
 @contextmanager
 def tracing(folder: Path | None, calls: int) -> Iterator[Trace]:
-    """Yields a Trace for a run of `calls` calls and stops it at the end; `folder=None` disables tracing."""
+    """Yields a Trace for a run of `calls` calls, or ENOUGH of them, and stops it at the end; `folder=None` disables tracing."""
     trace = Trace(folder, calls)
     try:
         yield trace

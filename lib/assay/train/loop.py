@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import islice, tee
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,15 @@ from assay.config.schema import to_dict
 from assay.core import secret
 from assay.core.errors import Terminated, UserError
 from assay.core.lock import locked
-from assay.core.tree import count
+from assay.core.tree import count, size_in_bytes
 from assay.data.ahead import Call, ahead
 from assay.dist import launch
+from assay.dist.memory import check_fits
 from assay.dist.mesh import check_divides, global_batch, make_mesh, own_rows, spread
 from assay.dist.shard import place, shardings
 from assay.evals.evaluate import batches
 from assay.train.checkpoint import Checkpointer, rewind
-from assay.train.clock import Clock, tracing
+from assay.train.clock import ENOUGH, Clock, tracing
 from assay.train.experiment import Experiment, assemble
 from assay.train.log import Log, logging
 from assay.train.measure import Labels, labels_of, measure
@@ -78,6 +80,7 @@ def run(
             "inherit:from=WORKDIR before it in --config.treatments."
         )
     made.treatment.prepare()
+    _check_memory(made)
     found = secret.read(folder.path) if made.treatment.secret else None
     if made.treatment.secret:
         secret.check(folder.secret, found, begun=folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()))
@@ -184,6 +187,15 @@ def _check_rows(made: Experiment, mesh: Mesh | AbstractMesh) -> None:
         )
 
 
+def _check_memory(made: Experiment) -> None:
+    """Raises UserError if state and gradients exceed the memory of a machine without accelerators. Accelerators refuse by themselves."""
+    if jax.default_backend() == "cpu":
+        state = made.abstract()
+        needed = sum(map(size_in_bytes, (state.params, state.params, state.frozen, state.opt_state)))
+        what = "parameters, gradients and optimizer state"
+        check_fits(needed // jax.process_count(), what, "the sizes in --config.model, or choose another --config.optimizer.name")
+
+
 def _fitted(made: Experiment, state: TrainState) -> TrainState:
     """Fits a counting model in one pass over all training examples. With several processes, each counts all of them."""
     assert made.model.fit is not None
@@ -220,7 +232,8 @@ def _steps(
     rows = own_rows(made.rows, mesh)
     make = made.batches if rows == slice(0, made.rows) else partial(made.batches, rows=rows)
     heard, pending = launch.hearing(), None
-    calls = _calls(begun, train.steps, train.steps_per_call, lambda step: min(watch.until(step), saving.until(step)))
+    until = lambda step: min(watch.until(step), saving.until(step))  # noqa: E731
+    calls, read, first = tee(_calls(begun, train.steps, train.steps_per_call, until), 3)
     clock = Clock()
 
     def logged(first: int, count: int, metrics: Metrics) -> None:
@@ -229,8 +242,8 @@ def _steps(
         log.add(first, count, metrics, train.steps)
         clock.charge("host")
 
-    with tracing(profile, len(calls)) as trace:
-        for (step, taken), stacked in zip(calls, ahead(calls, make, train.read_threads), strict=True):
+    with tracing(profile, len(list(islice(first, ENOUGH)))) as trace:
+        for (step, taken), stacked in zip(calls, ahead(read, make, train.read_threads), strict=True):
             clock.charge("input")
             trace.before(clock.calls)
             state, metrics = call(state, global_batch(stacked, mesh, made.rows), np.int32(taken))
@@ -256,14 +269,12 @@ def _steps(
     return state, clock
 
 
-def _calls(begun: int, total: int, block: int, until: Callable[[int], int]) -> list[Call]:
-    """Returns (first step, steps) of each compiled call. Calls end at block ends, at the end of training, and `until(step)` later."""
-    calls = []
+def _calls(begun: int, total: int, block: int, until: Callable[[int], int]) -> Iterator[Call]:
+    """Yields (first step, steps) of each compiled call. Calls end at block ends, at the end of training, and `until(step)` later."""
     while begun < total:
         taken = min(block - begun % block, total - begun, until(begun))
-        calls.append((begun, taken))
+        yield begun, taken
         begun += taken
-    return calls
 
 
 @contextmanager
