@@ -22,7 +22,7 @@ def run(tmp_path_factory):
         keys(config)
     for verb in VERBS:
         names(verb)
-    with running(folder, 2.0, READY) as run:
+    with running(folder, 0.5, READY) as run:
         yield run
     if (folder / "box" / "locked").exists():
         (folder / "box" / "locked").chmod(0o700)

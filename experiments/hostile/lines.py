@@ -26,7 +26,7 @@ CONFIGS = (
     "cnn_digits:tiny",
     "reason/scan:lstm,tiny",
 )
-SMALL = ("--config.train.steps=2", "--config.evaluate.splits=iid", "--config.evaluate.per_length=1")
+SMALL = ("--config.train.steps=2", "--config.evaluate.splits=valid", "--config.evaluate.per_length=1")
 NEW = f"--workdir={BOX}/new"
 CALLS = {  # of each verb: the words of a valid call
     "train": [("--config={config}", NEW, *SMALL)],

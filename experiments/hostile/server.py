@@ -21,12 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from assay.cli.main import VERBS
-from experiments.hostile.verdict import STOPPED
+from experiments.hostile.verdict import MARK, STOPPED
 
 WAIT = 20.0  # seconds by the clock after which a command is stopped too
 IDLE = 0.02  # a stopped command that computed for a smaller share of its time has waited for something
 MEMORY = 8 << 30  # bytes that the process may allocate
 ENVIRONMENT = ("ASSAY_COORDINATOR", "ASSAY_PROCESSES", "ASSAY_PROCESS")
+
+
+AGAIN = 5.0  # seconds after which a command that goes on is stopped again
+MARKED: list[Path] = []  # the file that says so
 
 
 class Stop(BaseException):
@@ -49,6 +53,7 @@ def serve(root: Path, seconds: float, run: Path | None) -> None:
     _ = tensorflow_datasets.features
     for verb in VERBS:
         importlib.import_module(f"assay.cli.{verb}")
+    MARKED.append(root / MARK)
     made = root / "made"
     if os.environ.get("DEV_MADE") and not made.exists():
         shutil.copytree(os.environ["DEV_MADE"], made)
@@ -98,20 +103,21 @@ def _run(root: Path, verb: str, words: Any, seconds: float, expected: int | None
     known, began, computed = set(flags.FLAGS), time.monotonic(), time.process_time()
     sys.argv = [f"assay {verb}", *words]
     for clock, limit in ((signal.ITIMER_PROF, seconds), (signal.ITIMER_REAL, max(WAIT, seconds))):
-        signal.setitimer(clock, limit, 1.0)
+        signal.setitimer(clock, limit, AGAIN)
+    (root / MARK).unlink(missing_ok=True)
     try:
         importlib.import_module(f"assay.cli.{verb}").start()
         code = 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
-    except Stop:
-        code = STOPPED
     except BaseException:
         traceback.print_exc()
         code = 1
     finally:
         for clock in (signal.ITIMER_PROF, signal.ITIMER_REAL):
             signal.setitimer(clock, 0.0)
+    if (root / MARK).exists():  # however the exception came through
+        code = STOPPED
     sys.stdout.flush()
     sys.stderr.flush()
     for name in set(flags.FLAGS) - known:
@@ -132,6 +138,7 @@ def _over(number: int, frame: Any) -> None:
     if callable(handler):
         handler(signal.SIGTERM, frame)
     else:
+        MARKED[0].touch()
         raise Stop
 
 

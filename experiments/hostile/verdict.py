@@ -19,6 +19,7 @@ from experiments.hostile.lines import Line
 
 ROOT = Path(__file__).resolve().parents[2]
 STOPPED = 900  # exit code of a command that the server has stopped
+MARK = "stopped"  # file of a server that has stopped the present command
 SIGNALLED = 128 + 15
 MEASURING = ("diagnose", "compare")  # verbs that exit with 1 if a row could not be measured, and say which
 NAMED = re.compile(r"--\w|config\b|/|'|\"|\.json|\.csv|\.py")
@@ -104,7 +105,7 @@ def running(folder: Path, seconds: float, ready: Path | None = None) -> Iterator
             said = json.loads(answer)
             return End(**{**said, "left": tuple(said["left"])})
         err = (folder / "err").read_text(errors="replace") + (folder / "faults").read_text(errors="replace")
-        code = one.poll() if heard else None
+        code = STOPPED if heard and (folder / MARK).exists() else one.poll() if heard else None
         stop()
         return End(code if code is not None else -9, "", err, limit, (), not heard)
 

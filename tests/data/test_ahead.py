@@ -4,7 +4,9 @@ import threading
 
 import pytest
 
+from assay.data import ahead as module
 from assay.data.ahead import ahead
+from assay.train.loop import _calls
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3])
@@ -29,3 +31,11 @@ def test_a_failure_while_reading_is_not_lost():
 
     with pytest.raises(OSError, match="no such record"):
         list(ahead([(0, 1)], make, 2))
+
+
+def test_calls_without_end_are_made_as_they_are_needed(monkeypatch):
+    monkeypatch.setattr(module, "PART", 3)
+    endless = _calls(7, 2**31 - 1, 10, lambda step: 1 << 30)
+    found = ahead(endless, lambda start, count: (start, count), 2)
+    assert [next(found) for _ in range(7)] == [(7, 3), *((step, 10) for step in range(10, 70, 10))]
+    assert next(endless)[0] < 200, "no more than a few parts were asked for"

@@ -31,3 +31,14 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_text_that_utf8_cannot_hold_does_not_lose_the_file(tmp_path):
     write_text(tmp_path / "page", "a\ud800b")
     assert (tmp_path / "page").read_text(encoding="utf-8") == "a?b"
+
+
+@pytest.mark.parametrize(("name", "told"), [("pipe", "not a regular file"), ("null", "not a regular file"), ("folder", "a folder")])
+def test_what_is_no_file_is_not_replaced(tmp_path, name, told):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to(os.devnull)
+    (tmp_path / "folder").mkdir()
+    before = (tmp_path / name).stat().st_ino
+    with pytest.raises(UserError, match=f"cannot write .*{name}: it is {told}"):
+        write_text(tmp_path / name, "text")
+    assert (tmp_path / name).stat().st_ino == before and sorted(os.listdir(tmp_path)) == ["folder", "null", "pipe"]
