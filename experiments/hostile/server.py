@@ -29,7 +29,7 @@ MEMORY = 8 << 30  # bytes that the process may allocate
 ENVIRONMENT = ("ASSAY_COORDINATOR", "ASSAY_PROCESSES", "ASSAY_PROCESS")
 
 
-AGAIN = 5.0  # seconds after which a command that goes on is stopped again
+AGAIN = 5.0  # seconds after which a command that still runs is stopped again
 MARKED: list[Path] = []  # the file that says so
 
 

@@ -31,7 +31,7 @@ def read_run(path: str | os.PathLike, label: str | None = None) -> RunView:
     again = "Train it again in another --workdir."
     if results.get("schema") != 1:
         raise UserError(f"{path / 'results.json'} has schema {results.get('schema')!r}; known: 1. {again}")
-    rows, environment = results.get("rows"), results.get("environment")
+    rows, environment = results.get("rows"), results.get("environment", {})
     wrong = wrong_row(rows) if isinstance(rows, list) and isinstance(environment, dict) else "it needs rows and an environment"
     if wrong:
         raise UserError(f"{path / 'results.json'} is damaged: {wrong}. {again}")

@@ -3,6 +3,7 @@
 Runs are paired by seed and example, and intervals are over both; over examples alone where there is a single seed.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from assay.core.errors import UserError
 from assay.evals.rows import RIGHT
 from assay.train.workdir import WorkDir
 from assay.verdicts.comparison import difference_over, example_groups, headline, scores
-from assay.verdicts.pareto import read_stages
 
 
 def runs(folder: str | Path) -> list[Path]:
@@ -61,7 +61,7 @@ def times(folder: str | Path, what: str, stage: int = -1) -> dict[str, Any]:
     """
     values = []
     for path in sorted(Path(folder).glob("seed_*")):
-        first, *_ = rows = read_stages(path / "stages.json")["rows"]
+        first, *_ = rows = json.loads((path / "stages.json").read_text())["rows"]
         row = rows[stage]
         ratio = {
             "smaller": first["cost"]["bytes_on_disk"] / row["cost"]["bytes_on_disk"],
