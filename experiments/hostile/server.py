@@ -27,8 +27,6 @@ WAIT = 20.0  # seconds by the clock after which a command is stopped too
 IDLE = 0.02  # a stopped command that computed for a smaller share of its time has waited for something
 MEMORY = 8 << 30  # bytes that the process may allocate
 ENVIRONMENT = ("ASSAY_COORDINATOR", "ASSAY_PROCESSES", "ASSAY_PROCESS")
-
-
 AGAIN = 5.0  # seconds after which a command that still runs is stopped again
 MARKED: list[Path] = []  # the file that says so
 
@@ -55,8 +53,6 @@ def serve(root: Path, seconds: float, run: Path | None) -> None:
         importlib.import_module(f"assay.cli.{verb}")
     MARKED.append(root / MARK)
     made = root / "made"
-    if os.environ.get("DEV_MADE") and not made.exists():
-        shutil.copytree(os.environ["DEV_MADE"], made)
     if not made.exists():
         from experiments.hostile.box import template
 

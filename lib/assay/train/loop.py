@@ -232,8 +232,8 @@ def _steps(
     rows = own_rows(made.rows, mesh)
     make = made.batches if rows == slice(0, made.rows) else partial(made.batches, rows=rows)
     heard, pending = launch.hearing(), None
-    until = lambda step: min(watch.until(step), saving.until(step))  # noqa: E731
-    calls, read, first = tee(_calls(begun, train.steps, train.steps_per_call, until), 3)
+    every = partial(_calls, begun, train.steps, train.steps_per_call, lambda step: min(watch.until(step), saving.until(step)))
+    calls, read = tee(every())
     clock = Clock()
 
     def logged(first: int, count: int, metrics: Metrics) -> None:
@@ -242,7 +242,7 @@ def _steps(
         log.add(first, count, metrics, train.steps)
         clock.charge("host")
 
-    with tracing(profile, len(list(islice(first, ENOUGH)))) as trace:
+    with tracing(profile, len(list(islice(every(), ENOUGH)))) as trace:
         for (step, taken), stacked in zip(calls, ahead(read, make, train.read_threads), strict=True):
             clock.charge("input")
             trace.before(clock.calls)
