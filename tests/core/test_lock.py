@@ -1,5 +1,6 @@
 """One process writes to a folder at a time: the second one is told, and a process that was killed holds nothing."""
 
+import os
 import subprocess
 import sys
 import time
@@ -55,3 +56,9 @@ def test_a_folder_is_taken_as_soon_as_it_is_free(tmp_path):
         raise AssertionError("it was never free")
     other.communicate()
     assert other.returncode == 0
+
+
+def test_a_lock_that_is_no_file_is_told(tmp_path):
+    os.mkfifo(tmp_path / NAME)
+    with pytest.raises(UserError, match=r"\.lock is not a file\. Remove it, or choose another --workdir"), locked(tmp_path):
+        raise AssertionError("nothing is held")

@@ -135,6 +135,7 @@ def test_two_processes_count_ngrams(tmp_path):
         (["--processes=two", "--", "true"], "--processes='two'"),
         (["--processes=2"], "after --"),
         (["--processes=2", "--devices=-1", "--", "true"], "--devices=-1"),
+        (["--processes=9007199254740992", "--", "true"], "at most 256"),
         (["--processes=2", "--", "no_such_program"], "no_such_program"),
         (["--config.mesh=data:2", "--", "true"], "before the command"),
     ],

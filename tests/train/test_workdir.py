@@ -74,3 +74,14 @@ def test_cores_are_those_that_the_process_may_use():
     finally:
         os.sched_setaffinity(0, allowed)
     assert cores() == len(allowed)
+
+
+@pytest.mark.parametrize(("name", "told"), [("pipe", "not a regular file"), ("null", "not a regular file"), ("folder", "a folder")])
+def test_what_is_no_file_is_not_replaced(tmp_path, name, told):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to(os.devnull)
+    (tmp_path / "folder").mkdir()
+    before = (tmp_path / name).stat().st_ino
+    with pytest.raises(UserError, match=f"cannot write .*{name}: it is {told}"):
+        write_text(tmp_path / name, "text")
+    assert (tmp_path / name).stat().st_ino == before and sorted(os.listdir(tmp_path)) == ["folder", "null", "pipe"]

@@ -78,7 +78,7 @@ def launch(
             print(f"{usage.strip()}\n\nFlags:\n{_described(given)}")
             sys.exit(0)
         rest, overrides = split_overrides(arguments)
-        left = flags.FLAGS(rest)[1:]
+        left = _parsed(rest)[1:]
         given.mark_as_parsed()
         for name in PATHS:
             value = given[name].value if name in given else None
@@ -98,6 +98,9 @@ def launch(
         main(overrides, *subject)
         return list(arguments[:1])
 
+    for stream in (sys.stdout, sys.stderr):  # names of files, and texts of data, may hold what the terminal's encoding does not
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app.run(lambda _: None, flags_parser=parse)
     except SaveError as error:
@@ -120,11 +123,19 @@ def launch(
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {os.fspath(error.filename)!r} cannot be used: {error.strerror or error}. Give another path.", file=sys.stderr)
+        sys.exit(2)
     except Exception as error:
         if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in ("RESOURCE_EXHAUSTED", "Out of memory")):
             raise  # neither Python's nor XLA's
-        told = (str(error) or "no memory is left").splitlines()[0].rstrip(".")
-        print(f"error: not enough memory ({told}). Reduce --config.train.batch_size or the sizes in --config.model.", file=sys.stderr)
+        told = next(iter(str(error).splitlines()), "the system gives no more").rstrip(".")
+        print(
+            f"error: not enough memory ({told}). Reduce --config.train.batch_size, the sizes in --config.model, or those in --config.task.",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
@@ -135,6 +146,19 @@ def launch(
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _parsed(arguments: Sequence[str]) -> list[str]:
+    """Returns what absl's flags leave of a command line. Raises UserError for a --flagfile that cannot be read."""
+    for argument in arguments:
+        if argument.lstrip("-").startswith("flagfile=") and argument.startswith("-"):
+            path = os.path.expanduser(argument.partition("=")[2])
+            if os.path.exists(path) and not os.path.isfile(path):
+                raise UserError(f"--flagfile={path} is not a regular file. It holds flags, one a line.")
+    try:
+        return flags.FLAGS(arguments)
+    except UnicodeDecodeError as error:
+        raise UserError(f"the file of --flagfile is not text ({error}). It holds flags, one a line.") from None
 
 
 def _described(given: flags.FlagValues) -> str:

@@ -18,7 +18,6 @@ work directories, such as folds, count as one run with their mean score. --metri
 comparison, and writes the picture of the Pareto fronts to WORKDIR/pareto.svg or --plot.
 """
 
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -32,6 +31,7 @@ from assay.cli.diagnose import diagnose
 from assay.cli.treat import APPLIED
 from assay.config.schema import differences as config_differences
 from assay.core.errors import UserError
+from assay.core.file import read_json
 from assay.core.plain import json_text
 from assay.diagnostics.cost.speeds import Timed, timed
 from assay.diagnostics.subject import Subject, held_out
@@ -288,7 +288,7 @@ def _applied(workdir: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        said = read_json(path)
         if not {"row", "expects"} <= set(said["suggestion"]) or not isinstance(said["from"], str):
             raise ValueError("it lacks a row or its expected change")
         return dict(said)

@@ -26,6 +26,7 @@ from absl import flags
 
 from assay.cli.command import launch
 from assay.core.errors import UserError
+from assay.core.file import parse_json, read_text
 from assay.core.tree import PyTree
 from assay.data.loader import counted
 from assay.diagnostics.measurement import Measurement
@@ -203,10 +204,10 @@ def _notes(folder: WorkDir, step: int) -> list[str]:
 def _history(folder: WorkDir) -> list[dict[str, Any]]:
     """Returns the complete lines of metrics.jsonl."""
     found = []
-    if folder.metrics.exists():
-        for line in folder.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
+    if folder.metrics.is_file():
+        for line in read_text(folder.metrics, "replace").splitlines():
             try:
-                found.append(json.loads(line))
+                found.append(parse_json(line))
             except ValueError:
                 break
     return [line for line in found if isinstance(line, dict) and "step" in line]

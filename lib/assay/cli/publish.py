@@ -8,7 +8,6 @@
 Writes NAME.json to --out, NAME.svg if there are scores by length, and NAME_steps.svg if there are validations.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from assay.cli.command import launch
 from assay.config.reproduce import training_command
 from assay.config.suites import PLANNED
 from assay.core.errors import UserError
+from assay.core.file import read_text
 from assay.core.plain import json_text
 from assay.reports import cells
 from assay.reports.drawings.plots import Curve, accuracy_by_length, score_by_step, standalone
@@ -29,6 +29,7 @@ from assay.reports.table import DASH, format_n, format_seed, format_value
 from assay.reports.view import read_run
 from assay.tasks.published import value_text
 from assay.train.workdir import EXTRA, write_text
+from assay.verdicts.result_file import read_results
 
 LISTED = ("configs", "seen_in_training", "rows", "looks")  # parts of a result file with one line per entry
 DRAWN = ("answer_accuracy", "token_accuracy", "exact_match")  # the first of these that a study has
@@ -50,7 +51,10 @@ def render(readme: str | Path, folder: str | Path, planned: Sequence[tuple[str, 
     path = Path(readme)
     if not path.is_file():
         raise UserError(f"no file {str(readme)!r} to update. Set --readme.")
-    before, start, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
+    try:
+        before, start, rest = read_text(path).partition(MARKS[0])
+    except ValueError as error:
+        raise UserError(f"{readme} is not text ({error}). Set --readme to a Markdown page.") from None
     _, end, after = rest.partition(MARKS[1])
     if not (start and end):
         raise UserError(f"{readme} has no {MARKS[0]} and {MARKS[1]} to write between.")
@@ -68,12 +72,14 @@ def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
     path = Path(workdir) / "results.json"
     if not path.exists():
         raise UserError(f"no results.json in {workdir}. Set --workdir to the folder of a finished study.")
-    results = json.loads(path.read_text())
+    results = read_results(path)
+    if not results.get("rows"):
+        raise UserError(f"{path} has no rows to publish. Set --workdir to the folder of a finished study.")
     rows = [{key: value for key, value in row.items() if key != "by_length"} for row in results["rows"]]
     runs = [read_run(run) for run in sorted(one.parent for one in Path(workdir).rglob("config.json")) if (run / path.name).exists()]
     curves, metric = look_curves(runs)
     command = results.get("command") or training_command(runs[0].config if runs else rows[0], "W")  # a study's results say theirs
-    found: dict[str, Any] = {"command": command, "environment": results["environment"]}
+    found: dict[str, Any] = {"command": command, "environment": results.get("environment", {})}
     configs = {run.config["experiment"]: _resolved(run.config) for run in reversed(runs) if "experiment" in run.config}
     if configs:  # of a pipeline, that of its last stage, whose folder comes first
         found["configs"] = configs

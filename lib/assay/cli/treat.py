@@ -19,7 +19,6 @@ WORKDIR/stages.json and WORKDIR/pareto.svg compare the stages. With --apply, WOR
 and its predicted effect. Run the same command again to resume a stopped pipeline.
 """
 
-import json
 import math
 import os
 import shlex
@@ -34,6 +33,7 @@ from assay.cli.command import launch
 from assay.cli.train import report
 from assay.config.files import pipeline
 from assay.core.errors import UserError
+from assay.core.file import read_json
 from assay.diagnostics.cost.cost import cost, example_batch
 from assay.diagnostics.cost.speed import MANY, ONE, speed
 from assay.dist.launch import leader
@@ -49,7 +49,7 @@ from assay.treatments.pipeline.load import load, rebuild, treatments
 from assay.treatments.pipeline.stages import Stage, plan, plan_controls
 from assay.verdicts.comparison import Comparison, compare, headline, scores
 from assay.verdicts.diagnosis import read
-from assay.verdicts.pareto import stages_of
+from assay.verdicts.pareto import read_stages, stages_of
 
 STAGES, PICTURE, TAKEN = "stages.json", "pareto.svg", "taken_over.json"  # the last: the checkpoint that a stage starts from
 APPLIED = "applied.json"  # in a treated run: {"from": WORKDIR, "suggestion": {...}}, to compare its diagnosis with the prediction
@@ -206,7 +206,7 @@ def _treat_run(
         if leader():
             write_text(Path(workdir) / PICTURE, standalone(pareto(stages_of([workdir]))))
     if summary and leader():
-        print_stages(json.loads(path.read_text()))
+        print_stages(read_stages(path))
         print(f"stages: {path}\npicture: {Path(workdir) / PICTURE}\nreport: {WorkDir(workdir).report}")
 
 
@@ -224,7 +224,7 @@ def _run(stage: Stage, command: str, source: str, measured_in: Path) -> bool:
     folder = WorkDir(stage.workdir)
     stamp = folder.results.stat().st_mtime_ns if folder.results.exists() else None
     took, kept = folder.path / TAKEN, fingerprint(source)
-    changed = took.exists() and json.loads(took.read_text()) != {"from": source, "checkpoint": kept}
+    changed = took.exists() and _taken(took) != {"from": source, "checkpoint": kept}
     if changed:
         measured_in.unlink(missing_ok=True)
     treated = treatments(stage.config["treatments"])
@@ -235,6 +235,14 @@ def _run(stage: Stage, command: str, source: str, measured_in: Path) -> bool:
         measured_in.unlink(missing_ok=True)
         report(stage.workdir, command)
     return renewed
+
+
+def _taken(path: Path) -> Any:
+    """Returns what a stage noted about the checkpoint that it started from. Raises UserError."""
+    try:
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}. Choose another --workdir.") from None
 
 
 def _split(source: str, results: Mapping[str, Any]) -> str:

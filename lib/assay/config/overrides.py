@@ -57,7 +57,7 @@ def parse(text: str, current: Any, key: str) -> Any:
             parts = [part.strip() for part in text.split(",") if part.strip()]
             numbers = bool(current) and all(isinstance(item, (int, float)) for item in current)
             return tuple(ast.literal_eval(part) for part in parts) if numbers else tuple(parts)
-    except (ValueError, KeyError, SyntaxError, OverflowError, TypeError):
+    except (ValueError, KeyError, SyntaxError, OverflowError, TypeError, MemoryError, RecursionError):  # the last two: from ast
         raise UserError(f"--config.{key}={text}: expected {wanted} (current value: {current!r}).") from None
     return text
 

@@ -44,6 +44,8 @@ def _taken(folder: Path):
     if fcntl is None:
         return None
     path = folder / NAME
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a file. Remove it, or choose another --workdir.")
     while True:
         file = path.open("a+")
         try:

@@ -10,7 +10,6 @@ as `origin` reports. A JAX key has 64 bits, and so has any key derived from a se
 """
 
 import hashlib
-import json
 import os
 import secrets
 import stat
@@ -20,6 +19,7 @@ import jax
 import numpy as np
 
 from assay.core.errors import UserError
+from assay.core.file import read_json, read_text
 
 VARIABLE, FILE = "ASSAY_SECRET", "ASSAY_SECRET_FILE"
 SHORTEST = 16  # characters
@@ -74,7 +74,7 @@ def check(path: Path, secret: bytes | None, begun: bool) -> None:
     if secret is None:
         raise UserError(f"{path.parent} was started with a secret, which is not set. Set {VARIABLE}, or {FILE} to its file.")
     try:
-        kept = json.loads(path.read_text())
+        kept = read_json(path)
         same = secrets.compare_digest(_fingerprint(secret, bytes.fromhex(kept["salt"])), kept["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read: {error}. Start from scratch with another --workdir.") from None
@@ -100,7 +100,7 @@ def _of_file(path: Path, workdir: Path | None) -> str:
     try:
         whole = path.resolve(strict=True)
         mode = stat.S_IMODE(whole.stat().st_mode)
-        text = whole.read_text()
+        text = read_text(whole)
     except (OSError, ValueError) as error:
         raise UserError(f"the file of {FILE}, {path}, cannot be read: {error}. Choose another file, or set {VARIABLE}.") from None
     if mode & 0o077:

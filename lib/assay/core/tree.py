@@ -1,5 +1,6 @@
 """Trees addressed by path. A parameter is always named by its path string, such as `model/block_0/attention/query/kernel`."""
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -95,9 +96,9 @@ def differing(first: PyTree, second: PyTree) -> str:
 
 def count(tree: PyTree) -> int:
     """Returns the number of elements in the tree."""
-    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
 def size_in_bytes(tree: PyTree) -> int:
     """Returns the size of all leaves in bytes, as NumPy would store them."""
-    return sum(int(np.prod(leaf.shape)) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))
+    return sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))

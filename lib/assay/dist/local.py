@@ -18,6 +18,7 @@ from typing import IO
 from assay.core.errors import UserError
 from assay.dist.launch import COORDINATOR, PROCESS, PROCESSES
 
+MOST = 256  # processes, and devices of each
 LINGER_SECONDS = 5.0  # time the others have to exit on their own after one has failed
 KILL_SECONDS = 10.0  # time between SIGTERM and SIGKILL
 
@@ -30,8 +31,10 @@ def run(command: Sequence[str], processes: int, devices: int) -> int:
     """
     if processes < 1:
         raise UserError(f"--processes={processes} is not possible: it must be at least 1.")
-    if devices < 0:
-        raise UserError(f"--devices={devices} is not possible: give a number of devices, or 0 for the existing ones.")
+    if processes > MOST:
+        raise UserError(f"--processes={processes} is not possible: one machine runs at most {MOST:,}.")
+    if not 0 <= devices <= MOST:
+        raise UserError(f"--devices={devices} is not possible: give a number of devices up to {MOST:,}, or 0 for the existing ones.")
     if not command:
         raise UserError("no command to run. Write it after --, as in: assay launch --processes=2 -- assay train --config=...")
     environment = {**os.environ, COORDINATOR: f"127.0.0.1:{_free_port()}", PROCESSES: str(processes)}

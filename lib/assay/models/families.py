@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from assay.config.schema import typed
+from assay.config.schema import require, typed
 from assay.core.errors import UserError, unknown
 from assay.models.convnet import CNNConfig, ResNetConfig, cnn, resnet
 from assay.models.mlp import MLPConfig, mlp
@@ -14,6 +14,9 @@ from assay.models.precision import DTYPES, PrecisionConfig, with_precision
 from assay.models.recurrent import RecurrentConfig, StackRNNConfig, recurrent
 from assay.models.transformer import TransformerConfig, decoder, encoder, encoder_decoder
 from assay.nn.mixer import ATTENTION, LOCAL
+
+LARGEST = 2**31 - 1  # of a size
+UNROLLED, MOST_BLOCKS = ("depth", "loops", "test_loops"), 10_000  # blocks are traced one by one
 
 
 class Family(NamedTuple):
@@ -54,6 +57,10 @@ def build(config: Mapping[str, Any], vocabulary: Vocabulary, precision: Precisio
     family = FAMILIES[name]
     try:
         settings = typed(family.config, values, "model")
+        for key, value in vars(settings).items():
+            for size in value if isinstance(value, tuple) else (value,):
+                most = MOST_BLOCKS if key in UNROLLED else LARGEST
+                require(not isinstance(size, int) or size <= most, f"model.{key}", value, f"it may be at most {most:,}")
     except UserError as error:
         raise UserError(f"{error} (These are the keys of the family {name!r}; --config.model.name selects the family.)") from None
 

@@ -202,7 +202,7 @@ def fingerprint(workdir: str | Path) -> str:
     if not steps:
         return ""
     sealed = folder / str(max(steps)) / "seal.json"
-    whole = hashlib.blake2b(sealed.read_bytes() if sealed.exists() else b"", digest_size=8)
+    whole = hashlib.blake2b(sealed.read_bytes() if sealed.is_file() else b"", digest_size=8)
     return f"{max(steps)}-{whole.hexdigest()}"
 
 

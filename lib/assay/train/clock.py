@@ -66,7 +66,7 @@ class Trace:
 
 @contextmanager
 def tracing(folder: Path | None, calls: int) -> Iterator[Trace]:
-    """Yields a Trace for a run of `calls` calls and stops it at the end; `folder=None` disables tracing."""
+    """Yields a Trace for a run of `calls` calls, or ENOUGH of them, and stops it at the end; `folder=None` disables tracing."""
     trace = Trace(folder, calls)
     try:
         yield trace

@@ -14,6 +14,7 @@ from assay.core.errors import Inapplicable, UserError
 from assay.core.tree import PyTree
 from assay.data.loader import Sample, bucket_ends, drawn, encoded, sampler, stacked
 from assay.data.source import Source
+from assay.dist.memory import check_fits
 from assay.dist.mesh import MeshConfig
 from assay.evals.evaluate import FORCED, EvaluateConfig, make_answer
 from assay.models.families import build as build_model
@@ -30,6 +31,7 @@ from assay.train.treatment import Treatment, compose, links
 TRAINING = ("init", "objective", "gradient", "optimizer", "sample")  # links used in training only
 VALID = "valid"  # the split that early stopping chooses by
 LARGEST_BATCH = 2**24  # examples; the numbers of more would fill the host's memory before anything is said
+RECORD_BYTES = 256  # of an evaluated example, at least
 COUNTED = 16  # number of steps over which weighted samples are averaged to count examples
 
 
@@ -49,7 +51,7 @@ class TrainConfig:
         for name in ("read_threads", "validate_every", "patience"):
             require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "it must be at least 0")
         require(not self.patience or self.validate_every > 0, "train.patience", self.patience, "it requires train.validate_every above 0")
-        require(self.steps >= 0, "train.steps", self.steps, "it must be at least 0")
+        require(0 <= self.steps < 2**31, "train.steps", self.steps, "it must be at least 0 and below 2147483648")
         for name in ("batch_size", "buckets", "steps_per_call", "log_every"):
             require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "it must be at least 1")
         for name, most in (("steps", LAST_STEP), ("steps_per_call", LAST_STEP), ("batch_size", LARGEST_BATCH)):
@@ -180,6 +182,7 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
     source = replace(task.source("train"), seed=seed)
     ends = bucket_ends(source.lengths, train.buckets)
     schedule = make_schedule(settings.optimizer, train.steps)
+    _check_rows(task, settings)
     sample = treatment.sample(sampler(source, seed, train.batch_size, ends, train.steps_per_call), source)
     rows, examples = _size(sample)
     experiment = Experiment(
@@ -257,6 +260,18 @@ def _size(sample: Sample) -> tuple[int, float]:
         return len(first.indices), float(first.indices.size)
     found = [drawn(sample(step)) for step in range(COUNTED)]
     return len(first.indices), float(np.mean([one.indices.size if one.weight is None else np.count_nonzero(one.weight) for one in found]))
+
+
+def _check_rows(task: Task, settings: Settings) -> None:
+    """Raises UserError if the examples of a compiled call, or the records of an endless split, exceed the memory of the machine."""
+    train, evaluate = settings.train, settings.evaluate
+    row = _widest(task, "train", task.source("train").lengths[1])
+    needed = train.batch_size * train.steps_per_call * (8 + sum(array.nbytes for array in row.values()))  # 8: an index
+    check_fits(needed, "the examples of a call", "--config.train.batch_size or --config.train.steps_per_call")
+    for source in (task.source(split) for split in evaluate.splits):
+        if source.size is None:
+            records = evaluate.per_length * (source.lengths[1] - source.lengths[0] + 1) * RECORD_BYTES
+            check_fits(records, f"the records of the split {source.name!r}", "--config.evaluate.per_length")
 
 
 def _training_score(task: Task) -> Score:

@@ -22,9 +22,10 @@ from assay.config.schema import to_dict
 from assay.core import secret
 from assay.core.errors import Terminated, UserError
 from assay.core.lock import locked
-from assay.core.tree import count
+from assay.core.tree import count, size_in_bytes
 from assay.data.ahead import Call, ahead
 from assay.dist import launch
+from assay.dist.memory import check_fits
 from assay.dist.mesh import check_divides, global_batch, make_mesh, own_rows, spread
 from assay.dist.shard import place, shardings
 from assay.evals.evaluate import batches
@@ -90,6 +91,7 @@ def run(
             "inherit:from=WORKDIR before it in --config.treatments."
         )
     made.treatment.prepare()
+    _check_memory(made)
     found = secret.read(folder.path) if made.treatment.secret else None
     if made.treatment.secret:
         secret.check(folder.secret, found, begun=folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()))
@@ -197,6 +199,15 @@ def _check_rows(made: Experiment, mesh: Mesh | AbstractMesh) -> None:
             f"{made.treatment.name} draws {made.rows} rows per step (such as clients), which cannot be divided over {parts} devices. "
             f"Make it a multiple of {parts} in --config.treatments, or change --config.mesh.data."
         )
+
+
+def _check_memory(made: Experiment) -> None:
+    """Raises UserError if state and gradients exceed the memory of a machine without accelerators. Accelerators refuse by themselves."""
+    if jax.default_backend() == "cpu":
+        state = made.abstract()
+        needed = sum(map(size_in_bytes, (state.params, state.params, state.frozen, state.opt_state)))
+        what = "parameters, gradients and optimizer state"
+        check_fits(needed // jax.process_count(), what, "the sizes in --config.model, or choose another --config.optimizer.name")
 
 
 def _fitted(made: Experiment, state: TrainState) -> TrainState:

@@ -39,7 +39,7 @@ class OptimizerConfig:
             raise unknown("schedule", self.schedule, SCHEDULES, "--config.optimizer.schedule")
         try:
             re.compile(self.decay_paths)
-        except re.error as error:
+        except (re.error, RecursionError, OverflowError) as error:
             raise UserError(f"config.optimizer.decay_paths={self.decay_paths!r} is not a valid regular expression: {error}.") from None
         require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "it must be above 0")
         for name in ("warmup_steps", "decay_steps", "weight_decay", "clip_norm"):

@@ -10,6 +10,8 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
+from assay.core.file import read_json
+
 SEAL = "seal.json"
 
 
@@ -32,7 +34,7 @@ def damage(folder: Path) -> str:
     if links:
         return f"it contains a symbolic link, {links[0].name}, which is not followed"
     try:
-        found = json.loads((folder / SEAL).read_text())
+        found = read_json(folder / SEAL)
         files = found["files"]
         if found["hash"] != _of(files):
             raise ValueError

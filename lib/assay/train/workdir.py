@@ -1,6 +1,5 @@
 """Files of a work directory other than checkpoints: the public interface for scripts. Writes are atomic; reads validate the contents."""
 
-import json
 import os
 import subprocess
 import tempfile
@@ -16,9 +15,11 @@ from assay.config.older import completed
 from assay.config.reproduce import BESIDES
 from assay.config.schema import differences
 from assay.core.errors import UserError
+from assay.core.file import parse_json, read_json, read_text
 from assay.core.machine import processor
 from assay.core.plain import json_text
 from assay.dist.launch import leader
+from assay.evals.written import wrong_row
 
 OVERRIDES = "overrides"  # in config.json: the keys that the command changed, with their texts
 EXTRA = BESIDES
@@ -82,7 +83,10 @@ class WorkDir:
 
     def read_results(self) -> dict[str, Any]:
         hint = "A run writes it when it finishes. Run the same command again to finish the run."
-        return self._read(self.results, hint, {"schema": int, "rows": list, "environment": dict})
+        found = self._read(self.results, hint, {"schema": int, "rows": list, "environment": dict})
+        if wrong := wrong_row(found["rows"]):
+            raise UserError(f"{self.results} is damaged: {wrong}. Choose another --workdir.")
+        return found
 
     def finished(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
         """Returns results.json of a run that finished with exactly this config, else None."""
@@ -104,9 +108,9 @@ class WorkDir:
         if not self.metrics.exists():
             return
         kept = []
-        for line in self.metrics.read_text(errors="replace").splitlines():
+        for line in read_text(self.metrics, "replace").splitlines():
             try:
-                if json.loads(line)["step"] <= step:
+                if parse_json(line)["step"] <= step:
                     kept.append(line + "\n")
             except (ValueError, KeyError, TypeError):
                 break
@@ -133,7 +137,7 @@ class WorkDir:
 
     def _read(self, path: Path, hint: str, parts: Mapping[str, type]) -> dict[str, Any]:
         try:
-            found = json.loads(path.read_text())
+            found = read_json(path)
         except FileNotFoundError:
             raise UserError(f"no {path.name} in {path.parent}. {hint}") from None
         except (OSError, ValueError) as error:
@@ -169,6 +173,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
+    if path.exists() and not path.is_file():  # a device would be replaced by a file, a folder cannot be
+        raise OSError("it is a folder" if path.is_dir() else "it is not a regular file")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

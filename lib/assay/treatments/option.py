@@ -49,7 +49,7 @@ def pattern(name: str, option: str, text: str) -> re.Pattern[str]:
     """Compiles a path regex. Raises UserError if it is invalid."""
     try:
         return re.compile(text)
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise UserError(f"the treatment {name!r} has {option}={text}, which is not a regular expression: {error}. {KEY}") from None
 
 

@@ -16,12 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from assay.core.errors import UserError, unknown
+from assay.core.file import parse_json, read_text
 from assay.core.means import difference_interval, units_of
 from assay.core.paired import difference_of, flip_test, mean
 from assay.core.plain import number_of
 from assay.core.seeds import two_levels
 from assay.core.stats import Difference, holm
 from assay.evals.rows import LOWER_IS_BETTER, RIGHT, headline_of
+from assay.evals.written import wrong_record
 from assay.train.workdir import WorkDir
 from assay.verdicts.verdict import LEVEL
 
@@ -189,8 +191,21 @@ def _records(path: Path, split: str) -> list[dict[str, Any]]:
     if not file.exists():
         there = ", ".join(sorted(other.stem for other in file.parent.glob("*.jsonl"))) or "none"
         raise UserError(f"{path} has no predictions of {split!r} (it has {there}). Choose another --split, or evaluate it.")
-    records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    try:
+        records = [parse_json(line) for line in read_text(file).splitlines()]
+        wrong = next((f"line {number}: {told}" for number, one in enumerate(records, 1) if (told := wrong_record(one))), "")
+        wrong = wrong or ("" if records else "it is empty") or ("" if _alike(records) else "its lines have different scores")
+    except (OSError, ValueError) as error:
+        wrong = str(error)
+    if wrong:
+        raise UserError(f"{file} is damaged: {wrong}. Evaluate it again: assay evaluate --workdir={path} --split={split}")
     return sorted(records, key=lambda record: record["id"])
+
+
+def _alike(records: Sequence[Mapping[str, Any]]) -> bool:
+    """Returns True if all records have the same scores, and groups if the first has one."""
+    first = records[0]
+    return all(record["scores"].keys() == first["scores"].keys() and ("group" in record) == ("group" in first) for record in records)
 
 
 def headline(path: Path, split: str) -> str:

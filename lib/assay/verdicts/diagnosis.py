@@ -11,24 +11,34 @@ the split that the rows are measured on.
 
 import hashlib
 import io
-import json
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from assay.core.errors import UserError
+from assay.core.file import read_bytes, read_json
 from assay.diagnostics.measurement import Measurement, Plot, plain
 from assay.diagnostics.subject import Subject
+from assay.evals.written import a_count, a_number, a_number_or_none, a_text, ends
 
 SCHEMA = 1
 ROWS, COLUMNS, PAGE = "diagnosis.json", "diagnosis.npz", "diagnosis.html"
 ABOUT = ("task", "experiment", "model", "treatments", "split", "quick", "checkpoint", "vocabulary", "environment")  # keys that a card reads
 UNSAID = ("columns", "ids", "groups", "plot")  # fields of a measurement that are stored elsewhere or in another form
+
+
+FIELDS: Mapping[str, Callable[[Any], bool]] = {  # what the fields of a row may be
+    **dict.fromkeys(
+        ("group", "name", "unit", "how", "meaning", "reason", "better", "statistic", "measures", "bound", "caution", "fact"), a_text
+    ),
+    **dict.fromkeys(("applies", "timing", "relative", "exact", "crashed"), lambda value: isinstance(value, bool)),
+    **{"value": a_number_or_none, "n": a_count, "interval": ends, "margin": a_number, "confidence": a_number},
+}
 
 
 class ExampleSet(NamedTuple):
@@ -52,7 +62,7 @@ def read(workdir: str | Path) -> Diagnosis:
     path = Path(workdir) / ROWS
     again = f"Diagnose it: assay diagnose --workdir={workdir}"
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        said = read_json(path)
         schema = said.get("schema")
     except FileNotFoundError:
         raise UserError(f"no {ROWS} in {workdir}. {again}") from None
@@ -63,7 +73,7 @@ def read(workdir: str | Path) -> Diagnosis:
     if schema != SCHEMA:
         raise UserError(f"{path} has schema {schema}, but this version reads {SCHEMA}. {again}")
     try:
-        packed = path.with_name(COLUMNS).read_bytes()
+        packed = read_bytes(path.with_name(COLUMNS))
         if hashlib.sha256(packed).hexdigest()[:32] != said["columns"]:
             raise ValueError(f"{COLUMNS} does not match its hash")
         with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
@@ -78,6 +88,11 @@ def read(workdir: str | Path) -> Diagnosis:
         missing = [key for key in ABOUT if key not in about]
         if missing:
             raise KeyError(missing[0])
+        if not all(
+            isinstance(one["number"], int) and isinstance(one["treatment"], str) and isinstance(one["rule"], str)
+            for one in said["suggestions"]
+        ):
+            raise ValueError("a suggestion has no number, treatment or rule")
         return Diagnosis(about, rows, sets, said["suggestions"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} or {COLUMNS} beside it is damaged ({type(error).__name__}: {error}). {again}") from None
@@ -114,6 +129,8 @@ def as_json(row: Measurement) -> dict[str, Any]:
 
 
 def _as_row(said: Mapping[str, Any], kept: Mapping[str, np.ndarray]) -> Measurement:
+    if wrong := next((name for name, rule in FIELDS.items() if name in said and not rule(said[name])), ""):
+        raise ValueError(f"the {wrong} of a row is {said[wrong]!r}")
     columns = {name: kept[f"{said['group']}/{said['name']}|{name}"] for name in said["columns"]}
     plot = None if said["plot"] is None else Plot(**said["plot"])
     interval = None if said["interval"] is None else tuple(_end(said["interval"], side) for side in (0, 1))

@@ -7,13 +7,13 @@ the command `treat` writes. Rows of the same treatment in several work directori
 Latencies of a disturbed timing (diagnostics/cost/disturbance.py) are shown, but not compared.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from assay.core.errors import UserError
+from assay.core.file import read_json
 from assay.evals.rows import LOWER_IS_BETTER
 
 SCHEMA = 1
@@ -62,7 +62,7 @@ def stages_of(workdirs: Sequence[str | Path]) -> Stages:
     Raises UserError if a stages.json is missing or damaged, or differs in task, metric or split.
     """
     folders = [folder for workdir in workdirs for folder in _seeds(Path(workdir))]
-    every = [(folder, _read(folder / "stages.json")) for folder in folders]
+    every = [(folder, read_stages(folder / "stages.json")) for folder in folders]
     first, told = every[0]
     for workdir, other in every[1:]:
         for key in ("task", "metric", "split"):
@@ -92,18 +92,10 @@ def as_json(found: Stages) -> list[dict[str, Any]]:
     ]
 
 
-# -- private --------------------------------------------------------------------------------------------------------------
-
-
-def _seeds(folder: Path) -> list[Path]:
-    """Returns the folder itself, or the folders of its seeds."""
-    each = sorted(path.parent for path in folder.glob("seed_*/stages.json"))
-    return each if each and not (folder / "stages.json").exists() else [folder]
-
-
-def _read(path: Path) -> dict[str, Any]:
+def read_stages(path: Path) -> dict[str, Any]:
+    """Reads stages.json. Raises UserError if it is missing or damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except FileNotFoundError:
         raise UserError(f"{path.parent} has no {path.name}: assay treat writes it. Choose another --workdir.") from None
     except (OSError, ValueError) as error:
@@ -130,6 +122,15 @@ def _read(path: Path) -> dict[str, Any]:
     if len(set(names)) < len(names):
         raise UserError(f"{path} has duplicate row names among {', '.join(names)}. Run treat again.")
     return found
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _seeds(folder: Path) -> list[Path]:
+    """Returns the folder itself, or the folders of its seeds."""
+    each = sorted(path.parent for path in folder.glob("seed_*/stages.json"))
+    return each if each and not (folder / "stages.json").exists() else [folder]
 
 
 def _cost(row: Mapping[str, Any]) -> tuple[float, float, float | None]:

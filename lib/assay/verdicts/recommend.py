@@ -8,7 +8,6 @@ The list is ordered by potential gain, so no rule takes precedence as such. Rows
 diagnosis can thus check it.
 """
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from assay.core.errors import UserError
+from assay.core.file import parse_json, read_text
 from assay.diagnostics.measurement import Measurement
 from assay.train.experiment import Experiment
 from assay.train.workdir import WorkDir
@@ -105,9 +105,9 @@ def facts_of(made: Experiment) -> Facts:
 def late_loss(path: Path) -> float:
     """Returns the median over the last quarter of the logged training losses, excluding penalties; 0 if none are logged."""
     found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+    for line in read_text(path, "replace").splitlines() if path.is_file() else ():
         try:
-            said = json.loads(line)
+            said = parse_json(line)
             found.append(float(said["loss"]) - sum(float(said.get(penalty, 0.0)) for penalty in ("l1", "l2")))
         except (ValueError, KeyError, TypeError, AttributeError):  # a validation record, or a line truncated by an interruption
             continue

@@ -6,12 +6,14 @@
 `recovered`          how a key was obtained that the version which wrote the rows did not record
 """
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from assay.core.errors import UserError
+from assay.core.file import read_json
+from assay.evals.written import wrong_row
 from assay.verdicts.published import Ours, runs_of
 
 FLAG = "--config."
@@ -34,8 +36,8 @@ class ResultFile(NamedTuple):
 
 
 def read(path: Path) -> ResultFile:
-    """Reads a result file; one without rows has none."""
-    found = json.loads(path.read_text(encoding="utf-8"))
+    """Reads a result file; one without rows has none. Raises UserError if it is damaged."""
+    found = read_results(path)
     command, seen = found.get("command") or "", found.get("seen_in_training", {})
     given = {"overrides": changed} if (changed := overrides_of(command)) else {}
     rows = []
@@ -44,6 +46,21 @@ def read(path: Path) -> ResultFile:
         rows.append({**given, **({} if share is None else {"seen_in_training": share}), **row})
     commit = commit_text(found.get("environment", {}).get("commit"))
     return ResultFile(path.stem, command, commit, rows, found.get("configs", {}), found.get("chosen_on_test", {}))
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Reads results.json of a study, or a file that `publish` wrote. Raises UserError."""
+    try:
+        found = read_json(path)
+        parts = isinstance(found, dict) and isinstance(found.get("rows", []), list) and isinstance(found.get("environment", {}), dict)
+        wrong = wrong_row(found.get("rows", [])) if parts else "it needs rows and an environment"
+        if parts and not wrong and not isinstance(found.get("command", ""), str):
+            wrong = "its command is not text"
+    except (OSError, ValueError) as error:
+        wrong = str(error)
+    if wrong:
+        raise UserError(f"{path} is damaged: {wrong}. Write it again, or remove it.")
+    return found
 
 
 def commit_text(commit: str | None) -> str:
