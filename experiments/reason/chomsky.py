@@ -5,6 +5,7 @@ Command:   assay study --config=experiments/reason/chomsky.py:lstm --config=expe
            --config.task.name=chomsky/reverse_string selects another task, and so on; --config.evaluate.splits=iid,40-256,41-500
            also evaluates the lengths of the other published means
 Variants:  lstm             an LSTM of width 64
+           rnn              an RNN of width 64
            stack_rnn        a stack-augmented RNN
            transformer      a causal Transformer of 5 blocks, rotary positions
            none, sinusoidal, alibi, relative   the same with other positions; relative is Transformer-XL's
@@ -15,7 +16,7 @@ Variants:  lstm             an LSTM of width 64
            attention_network     attention to the last 2 tokens, then interconnected automata; for modular arithmetic
            attention_pushdown    the same with a stack of their states
            tiny             a few steps; also with a variant: `transformer,tiny`
-Cost:      two CPU cores, per seed and task: lstm, attention_lstm and attention_automaton 2 min, stack_rnn 10 min, attention_queue and
+Cost:      two CPU cores, per seed and task: lstm, rnn, attention_lstm and attention_automaton 2 min, stack_rnn 10 min, attention_queue and
            attention_pushdown 15 min, attention_stack, attention_network and a Transformer 20 min
 Expected:  accuracy at 41-500. lstm generalizes on parity and even pairs (1.00), but not on cycle navigation (.38) or modular arithmetic
            (.52), which it fits on 1-40 (.98, .95; three seeds); with a cosine schedule and a curriculum over 12,000 updates it reaches
@@ -33,6 +34,7 @@ from assay.config import chomsky, defaults, memory_rnn, recurrent, sized, transf
 POSITIONS = {"transformer": "rotary", "none": "none", "sinusoidal": "sinusoidal", "alibi": "alibi", "relative": "transformer_xl"}
 VARIANTS = (
     "lstm",
+    "rnn",
     "stack_rnn",
     *POSITIONS,
     "attention_lstm",
@@ -45,6 +47,7 @@ VARIANTS = (
 HYBRID = {"depth": 2, "width": 64, "heads": 4, "kv_heads": 4, "mlp": 128, "window": 16}
 MODELS = {
     "lstm": lambda: recurrent("lstm", width=64),
+    "rnn": lambda: recurrent("rnn", width=64),
     "stack_rnn": lambda: memory_rnn("stack_rnn", width=64),
     "attention_lstm": lambda: transformer("decoder", mixers=("attention", "lstm"), **HYBRID),
     "attention_stack": lambda: transformer("decoder", mixers=("attention", "stack_rnn"), **HYBRID),
@@ -54,7 +57,7 @@ MODELS = {
     "attention_network": lambda: transformer("decoder", mixers=("attention", "automata_network"), **HYBRID | {"window": 2}),
     "attention_pushdown": lambda: transformer("decoder", mixers=("attention", "pushdown"), **HYBRID | {"window": 2}),
 }
-STEPS = {"lstm": 4000, "attention_lstm": 4000, "attention_automaton": 600, "attention_network": 16_000}  # the others: 6000
+STEPS = {"lstm": 4000, "rnn": 4000, "attention_lstm": 4000, "attention_automaton": 600, "attention_network": 16_000}  # the others: 6000
 
 
 @sized
@@ -70,6 +73,8 @@ def get_config(given: str = "") -> ConfigDict:
     config.train.update({"steps": STEPS.get(name, 6000), "batch_size": 128, "buckets": 2, "log_every": 20})
     config.evaluate.update({"splits": ("iid", "41-500", "501-1000"), "per_length": 8})
     config.checkpoint.every = 1000
+    if name == "rnn":
+        config.optimizer.learning_rate = 1e-3
     if name in POSITIONS:
         config.optimizer.update({"learning_rate": 5e-4, "schedule": "cosine"})
     if name in ("attention_queue", "attention_network"):

@@ -1,0 +1,97 @@
+"""Runs the studies whose results stand beside published values, cheapest first, and updates the pages that compare them.
+
+    python -m experiments.cells --workdir=runs/cells                    (all; repeat the command to resume after an interruption)
+    python -m experiments.cells --workdir=runs/cells --only=reverse     (those whose name contains a word)
+    python -m experiments.cells --list                                  (names, commands and expected core-minutes)
+
+A finished study is published to --out, whose README.md and CELLS.md are then rendered again. Settings differ from the published ones in
+updates and width, as CELLS.md prints beside each value; none was chosen on test inputs.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import flags
+
+from assay.cli.command import launch
+from assay.core.errors import UserError, unknown
+
+FLAGS = flags.FlagValues()
+WORKDIR = flags.DEFINE_string("workdir", "runs/cells", "Folder for all studies.", flag_values=FLAGS)
+OUT = flags.DEFINE_string("out", "experiments/results", "Folder of the published files.", flag_values=FLAGS)
+ONLY = flags.DEFINE_string("only", "", "Part of the names of the studies to run. Default: all.", flag_values=FLAGS)
+LIST = flags.DEFINE_bool("list", False, "Only print the studies.", flag_values=FLAGS)
+
+MEMORY = ("reverse_string", "stack_manipulation", "odds_first", "duplicate_string")
+REGULAR = ("parity_check", "even_pairs", "modular_arithmetic", "cycle_navigation")
+
+
+class Study(NamedTuple):
+    """A study of one variant of experiments/reason/chomsky.py on one task."""
+
+    name: str  # of the published file
+    variant: str
+    seeds: str
+    minutes: float  # of one core, for all seeds
+    overrides: dict[str, str]
+
+    @property
+    def words(self) -> list[str]:
+        """Arguments of `assay study`, without the work directory."""
+        changed = [f"--config.{key}={value}" for key, value in self.overrides.items()]
+        return [f"--config=experiments/reason/chomsky.py:{self.variant}", f"--seeds={self.seeds}", *changed]
+
+
+def study(task: str, variant: str, seeds: str, minutes: float, **overrides: str) -> Study:
+    """Returns the study of a task such as `parity_check`; keys of `overrides` have `__` in place of the dot."""
+    changed = {key.replace("__", "."): value for key, value in overrides.items()}
+    given = {"task.name": f"chomsky/{task}", "evaluate.splits": "iid,40-256,41-500", "evaluate.per_length": "4", **changed}
+    return Study(f"cells_{task}_{variant}", variant, seeds, minutes, given)
+
+
+STUDIES = (
+    *(study(task, variant, "0:2", 9) for task in MEMORY for variant in ("lstm", "rnn")),
+    *(study(task, "rnn", "0:2", 8) for task in REGULAR[:2]),
+    *(study(task, "lstm", "0:4", 12) for task in REGULAR[:2]),
+    *(study(task, "stack_rnn", "0:2", 35) for task in (*MEMORY[:2], *REGULAR[:2])),
+    *(study(task, "lstm", "0:4", 60, train__steps="20000", optimizer__schedule="cosine") for task in REGULAR[2:]),
+    *(study(task, "rnn", "0:2", 30, train__steps="20000", optimizer__schedule="cosine") for task in REGULAR[2:]),
+    *(study(task, "stack_rnn", "0:2", 120, train__steps="20000", optimizer__schedule="cosine") for task in REGULAR[2:]),
+)
+
+
+def main(overrides: dict[str, str]) -> None:
+    if overrides:
+        raise UserError("cells takes no --config overrides: its studies are fixed.")
+    chosen = [one for one in STUDIES if ONLY.value in one.name]
+    if not chosen:
+        raise unknown("study", ONLY.value, [one.name for one in STUDIES], "--only")
+    for one in chosen:
+        if LIST.value:
+            print(f"{one.name}: about {one.minutes:.0f} min\n    assay study {' '.join(one.words)}")
+            continue
+        print(f"-- {one.name}: about {one.minutes:.0f} min", file=sys.stderr)
+        workdir = Path(WORKDIR.value) / one.name
+        _run("study", *one.words, f"--workdir={workdir}")
+        _run("publish", f"--workdir={workdir}", f"--name={one.name}", f"--out={OUT.value}")
+        _run("publish", f"--out={OUT.value}", f"--readme={OUT.value}/README.md")
+        _run("publish", f"--out={OUT.value}", f"--cells={OUT.value}/CELLS.md")
+
+
+def start() -> None:
+    """Runs the script from the command line."""
+    launch(main, __doc__, given=FLAGS)
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _run(verb: str, *words: str) -> None:
+    if subprocess.run([sys.executable, "-m", "assay", verb, *words]).returncode:
+        raise UserError(f"assay {verb} {' '.join(words)} failed; see its message above. Repeat this command to resume.")
+
+
+if __name__ == "__main__":
+    start()
