@@ -7,9 +7,9 @@ import pytest
 
 from assay.core.errors import UserError
 from assay.evals.written import wrong_line, wrong_record, wrong_row
-from assay.reports.results import published
 from assay.train.workdir import WorkDir
 from assay.verdicts.comparison import scores
+from assay.verdicts.result_file import read_results
 
 OLDER = Path(__file__).parents[1] / "older" / "run"
 RESULTS = sorted((Path(__file__).parents[2] / "experiments" / "results").glob("*.json"))
@@ -49,7 +49,8 @@ def test_records_and_lines():
     assert wrong_record({"id": 0, "target": [1], "scores": {"accuracy": 1.0}}) == ""
     assert wrong_record({"id": 0, "target": [1], "scores": {}}) == "it has no valid 'scores'"
     assert wrong_record([1]) == "it is not an object"
-    assert wrong_line({"step": 3, "loss": None}) == ""
+    assert wrong_line({"step": 3, "loss": None}) == "" and wrong_line({"step": 3, "loss": 1.0, "private": False}) == ""
+    assert wrong_line({"step": 3, "loss": 1.0, "private": 1.0}) == "it has no valid 'private'"
     assert wrong_line({"step": 3, "loss": "x"}) == "it has no valid 'loss'"
     assert wrong_line({"loss": 1.0}) == "it has no valid 'step'"
 
@@ -57,7 +58,7 @@ def test_records_and_lines():
 def test_readers_name_the_file(tmp_path):
     run = WorkDir(tmp_path)
     run.results.write_text(json.dumps({"schema": 1, "rows": [ROW | {"n": None}], "environment": {}}))
-    for read in (run.read_results, lambda: published(run.results)):
+    for read in (run.read_results, lambda: read_results(run.results)):
         with pytest.raises(UserError, match=r"results\.json is damaged: row 1 has no valid 'n'"):
             read()
     run.write_predictions("iid", [{"id": 0, "target": [1], "scores": {"accuracy": 1.0}}, {"id": 1}])

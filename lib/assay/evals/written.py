@@ -53,7 +53,7 @@ def scores(value: Any) -> bool:
     return isinstance(value, dict) and bool(value) and all(map(a_number_or_none, value.values()))
 
 
-CELL: Mapping[str, Rule] = {"value": a_number, "spread": a_number_or_none, "statistic": a_text, "source": a_text, "tag": a_text}
+CELL: Mapping[str, Rule] = {"value": a_number_or_none, "spread": a_number_or_none, "statistic": a_text, "source": a_text, "tag": a_text}
 ROW: Mapping[str, Rule] = {
     **dict.fromkeys(("experiment", "task", "model", "treatment", "split", "metric", "unit", "interval_method"), a_text),
     **{"value": a_number_or_none, "interval": ends, "n": a_count, "seed": seed, "steps": a_count_or_none, "published": cells},
@@ -87,7 +87,8 @@ def wrong_line(line: Any) -> str:
     """Describes what is wrong with a line of metrics, or ""."""
     if not isinstance(line, dict):
         return "it is not an object"
-    wrong = next((name for name, value in line.items() if not a_number_or_none(value)), "")
+    marks = {"private": lambda value: value is False}  # of a run whose treatment claims privacy
+    wrong = next((name for name, value in line.items() if not marks.get(name, a_number_or_none)(value)), "")
     wrong = wrong or ("" if a_count(line.get("step")) else "step")
     return f"it has no valid {wrong!r}" if wrong else ""
 
