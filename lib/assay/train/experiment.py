@@ -48,10 +48,9 @@ class TrainConfig:
     valid_is_public: bool  # True if `valid` has no private examples; a private treatment may then stop early by it
 
     def __post_init__(self):
-        for name in ("read_threads", "validate_every", "patience"):
+        for name in ("steps", "read_threads", "validate_every", "patience"):
             require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "it must be at least 0")
         require(not self.patience or self.validate_every > 0, "train.patience", self.patience, "it requires train.validate_every above 0")
-        require(0 <= self.steps < 2**31, "train.steps", self.steps, "it must be at least 0 and below 2147483648")
         for name in ("batch_size", "buckets", "steps_per_call", "log_every"):
             require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "it must be at least 1")
         for name, most in (("steps", LAST_STEP), ("steps_per_call", LAST_STEP), ("batch_size", LARGEST_BATCH)):
