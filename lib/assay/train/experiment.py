@@ -45,7 +45,7 @@ class TrainConfig:
     read_threads: int  # Grain reader threads, for record files; 0 makes batches on demand, which is fastest for data in memory
     validate_every: int  # steps between validations on the split `valid`; 0 disables validation
     patience: int  # validations without improvement before stopping; the best checkpoint is restored; 0 disables early stopping
-    valid_is_public: bool  # True if `valid` has no private examples; a private treatment may then stop early by it
+    valid_is_public: bool = False  # True if `valid` has no private examples; a private treatment may then stop early by it
 
     def __post_init__(self):
         for name in ("steps", "read_threads", "validate_every", "patience"):
