@@ -40,12 +40,15 @@ from experiments.benches import steps
 from experiments.peers import turns
 from experiments.peers.works import ON_GPU, WORKS
 
-CONFIG = flags.DEFINE_string("config", "experiments/reason/parity.py:transformer", "FILE.py:variant to measure.")
-REPEATS = flags.DEFINE_integer("repeats", 7, "Number of alternating repeats.", lower_bound=1)
-STEPS = flags.DEFINE_integer("steps", 150, "Steps per repeat.", lower_bound=20)
-PEERS = flags.DEFINE_string("peers", "", "peers: Python interpreter with PyTorch and transformers (experiments/peers/requirements.txt).")
-PEER_WORKS = flags.DEFINE_string("works", "", "peers: comma-separated workloads; empty: all.")
-OUT = flags.DEFINE_string("out", "", "JSON file for the result; if empty, it is only printed.")
+FLAGS = flags.FlagValues()
+CONFIG = flags.DEFINE_string("config", "experiments/reason/parity.py:transformer", "FILE.py:variant to measure.", flag_values=FLAGS)
+REPEATS = flags.DEFINE_integer("repeats", 7, "Number of alternating repeats.", lower_bound=1, flag_values=FLAGS)
+STEPS = flags.DEFINE_integer("steps", 150, "Steps per repeat.", lower_bound=20, flag_values=FLAGS)
+PEERS = flags.DEFINE_string(
+    "peers", "", "peers: Python interpreter with PyTorch and transformers (experiments/peers/requirements.txt).", flag_values=FLAGS
+)
+PEER_WORKS = flags.DEFINE_string("works", "", "peers: comma-separated workloads; empty: all.", flag_values=FLAGS)
+OUT = flags.DEFINE_string("out", "", "JSON file for the result; if empty, it is only printed.", flag_values=FLAGS)
 
 DEVICES = (1, 2, 4, 8)
 
@@ -137,4 +140,4 @@ def main(overrides: dict[str, str], subject: str) -> None:
 
 
 if __name__ == "__main__":
-    launch(main, __doc__, subjects=tuple(BENCHES))
+    launch(main, __doc__, given=FLAGS, subjects=tuple(BENCHES))

@@ -20,9 +20,10 @@ from assay.core.errors import UserError, unknown
 from assay.train.workdir import environment, write_text
 from assay.verdicts.claims import change, effect, recovered, times
 
-WORKDIR = flags.DEFINE_string("workdir", "", "Folder for all runs.")
-ONLY = flags.DEFINE_string("only", "", "Subject to run: digits, passages or scan; empty: all.")
-OUT = flags.DEFINE_string("out", "", "JSON file for the claims; if empty, they are only printed.")
+FLAGS = flags.FlagValues()
+WORKDIR = flags.DEFINE_string("workdir", "", "Folder for all runs.", flag_values=FLAGS)
+ONLY = flags.DEFINE_string("only", "", "Subject to run: digits, passages or scan; empty: all.", flag_values=FLAGS)
+OUT = flags.DEFINE_string("out", "", "JSON file for the claims; if empty, they are only printed.", flag_values=FLAGS)
 
 TAUGHT = "student=experiments/compress/{}.py:alone,T=1,hard=0.1"
 UNLABELLED = "--config.task.unlabelled=True"
@@ -144,4 +145,4 @@ def main(overrides: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    launch(main, __doc__, required=("workdir",))
+    launch(main, __doc__, given=FLAGS, required=("workdir",))

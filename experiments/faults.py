@@ -23,10 +23,11 @@ from assay.train.workdir import environment, write_text
 from experiments.benches.kills import kills
 from experiments.benches.saves import memory
 
-CYCLES = flags.DEFINE_integer("cycles", 50, "kills: number of kills.", lower_bound=1)
-SAVES = flags.DEFINE_integer("saves", 300, "memory: number of checkpoints.", lower_bound=40)
-SEED = flags.DEFINE_integer("seed", 0, "kills: seed of the moments.", lower_bound=0)
-OUT = flags.DEFINE_string("out", "", "JSON file for the result; if empty, it is only printed.")
+FLAGS = flags.FlagValues()
+CYCLES = flags.DEFINE_integer("cycles", 50, "kills: number of kills.", lower_bound=1, flag_values=FLAGS)
+SAVES = flags.DEFINE_integer("saves", 300, "memory: number of checkpoints.", lower_bound=40, flag_values=FLAGS)
+SEED = flags.DEFINE_integer("seed", 0, "kills: seed of the moments.", lower_bound=0, flag_values=FLAGS)
+OUT = flags.DEFINE_string("out", "", "JSON file for the result; if empty, it is only printed.", flag_values=FLAGS)
 
 
 def main(overrides: dict[str, str], subject: str) -> None:
@@ -47,4 +48,4 @@ def main(overrides: dict[str, str], subject: str) -> None:
 
 
 if __name__ == "__main__":
-    launch(main, __doc__, subjects=("kills", "memory"))
+    launch(main, __doc__, given=FLAGS, subjects=("kills", "memory"))

@@ -21,7 +21,8 @@ from assay.cli.command import launch
 from assay.core.errors import UserError
 from assay.train.workdir import environment, write_text
 
-OUT = flags.DEFINE_string("out", "", "JSON file for the result; empty: print only.")
+FLAGS = flags.FlagValues()
+OUT = flags.DEFINE_string("out", "", "JSON file for the result; empty: print only.", flag_values=FLAGS)
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN = ("jax", "flax", "numpy", "protobuf", "orbax-checkpoint", "tensorflow-cpu")
 
@@ -70,4 +71,4 @@ def main(overrides: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    launch(main, __doc__)
+    launch(main, __doc__, given=FLAGS)

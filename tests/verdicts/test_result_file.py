@@ -8,7 +8,18 @@ COMMAND = "assay study --config=scan:lstm --seeds=0 --config.task.name=scan/jump
 
 
 def test_rows_have_the_overrides_of_the_command_and_the_shares_of_the_file(tmp_path):
-    row = {"experiment": "reason/scan:lstm", "split": "test", "value": 0.5}
+    words = dict.fromkeys(("task", "model", "treatment", "metric", "unit", "interval_method"), "x")
+    row = {
+        **words,
+        "experiment": "reason/scan:lstm",
+        "split": "test",
+        "value": 0.5,
+        "interval": None,
+        "n": 1,
+        "seed": 0,
+        "steps": 1,
+        "published": [],
+    }
     rows = [row, {**row, "split": "valid"}, {**row, "overrides": {"train.steps": "5"}, "seen_in_training": 0.1}]
     found = {"command": COMMAND, "environment": {"commit": "0123456789abc + uncommitted changes"}, "rows": rows}
     (tmp_path / "a.json").write_text(json.dumps({**found, "seen_in_training": {"reason/scan:lstm": {"test": 0.4}}}))
