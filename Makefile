@@ -6,9 +6,9 @@ QUICK := tests/train/test_laws.py tests/test_contract.py tests/test_floors.py te
 
 .PHONY: demo test quick lint clean
 
-# The same updates and examples for all three models: enough for the LSTM to learn strings of 1-16 bits.
-DEMO := --config.task.lengths=1:16 --config.train.steps=400 --config.train.batch_size=64 \
-	--config.evaluate.splits=iid,17-160 --config.evaluate.per_length=4
+# The same updates and examples for all three models: enough for the LSTM to learn strings of 1-20 bits.
+DEMO := --config.task.lengths=1:20 --config.train.steps=600 --config.train.batch_size=64 \
+	--config.evaluate.splits=iid,21-200 --config.evaluate.per_length=4
 
 demo: $(VENV)/core  ## Parity Check with length generalization: trains three models, diagnoses and treats the one that fails, and compares
 	$(BIN)/assay study --workdir=runs/demo --seeds=0 $(DEMO) \
@@ -17,7 +17,7 @@ demo: $(VENV)/core  ## Parity Check with length generalization: trains three mod
 		--config=experiments/reason/parity.py:scratchpad
 	$(BIN)/assay diagnose --quick --workdir=runs/demo/transformer/seed_0
 	$(BIN)/assay treat --from=runs/demo/transformer/seed_0 --apply=1 --workdir=runs/demo/treated \
-		--seconds=3 --config.evaluate.splits=iid --config.train.steps=200
+		--seconds=3 --config.evaluate.splits=iid --config.train.steps=300
 	$(BIN)/assay compare --before=runs/demo/transformer/seed_0 --after=runs/demo/treated --seconds=6
 
 test: $(VENV)/test  ## every test, and the ten slowest

@@ -107,7 +107,7 @@ def card_of(before: str, afters: Sequence[str], seconds: float) -> dict[str, Any
         cards.check(first, found[name], name)  # before the next run is diagnosed
     workdirs = dict(zip(names, afters, strict=True))
     controls = {name: one for name, path in workdirs.items() if (one := control_of(path, before))}
-    beside = {name: (one, diagnosed(one.workdir, quick) if one.workdir else None) for name, one in controls.items()}
+    beside = {name: (one, _of_control(one.workdir, quick) if one.workdir else None) for name, one in controls.items()}
     applied = {name: said for name, path in workdirs.items() if (said := _applied(path))}
     return cards.build(first, found, retime(before, workdirs, seconds), applied, {cards.BEFORE: before, **workdirs}, beside)
 
@@ -226,6 +226,14 @@ def start() -> None:
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _of_control(workdir: str, quick: bool) -> Diagnosis:
+    """Returns the rows of a control that verdicts are against: without those of cost and speed, unless it has been diagnosed."""
+    if (Path(workdir) / ROWS).exists():
+        return diagnosed(workdir, quick)
+    print(f"diagnosing {workdir}", file=sys.stderr)
+    return diagnose(workdir, quick, cards.UNTRAINED)
 
 
 def _card() -> None:

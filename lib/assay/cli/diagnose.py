@@ -15,7 +15,7 @@ import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,11 @@ WORKDIR = flags.DEFINE_string("workdir", "", "Work directory of a finished run."
 QUICK = flags.DEFINE_bool("quick", False, "Use fewer examples and less time: half a minute instead of up to three.", flag_values=FLAGS)
 
 
-def diagnose(workdir: str | Path, quick: bool = False) -> Diagnosis:
-    """Measures a run, and writes the diagnosis to its folder. Raises UserError if there is no checkpoint."""
+def diagnose(workdir: str | Path, quick: bool = False, spared: Collection[str] = ()) -> Diagnosis:
+    """Measures a run, and writes the diagnosis to its folder. Raises UserError if there is no checkpoint.
+
+    Without the groups `spared` and without suggestions it is only returned, since the file of a run holds all of them.
+    """
     made, folder = rebuild(workdir), WorkDir(workdir)
     state = restore(made, workdir)
     examples, seconds = FEW if quick else FULL
@@ -64,10 +67,11 @@ def diagnose(workdir: str | Path, quick: bool = False) -> Diagnosis:
         made.model, params, made.task, held_out(made.task), examples, _history(folder), _begun(made), seconds, run=run, again=again(workdir)
     )
     check_writable(workdir)
-    with bar("diagnosis", len(DIAGNOSTICS) + 1, "parts") as update:
-        rows = examine(subject, on_done=lambda done, name: update(done, {}))
-        update(len(DIAGNOSTICS), {})
-        suggestions, failed = _suggestions(workdir, subject, rows)
+    names = [name for name, one in DIAGNOSTICS.items() if one.group not in spared]
+    with bar("diagnosis", len(names) + 1, "parts") as update:
+        rows = examine(subject, names, on_done=lambda done, name: update(done, {}))
+        update(len(names), {})
+        suggestions, failed = ([], []) if spared else _suggestions(workdir, subject, rows)
     about = {
         "schema": SCHEMA,
         "task": made.task.name,
@@ -83,7 +87,8 @@ def diagnose(workdir: str | Path, quick: bool = False) -> Diagnosis:
         "environment": environment(),
     }
     found = Diagnosis(about, rows, example_sets(subject, rows), suggestions)
-    write(found, workdir)
+    if not spared:
+        write(found, workdir)
     return found
 
 
