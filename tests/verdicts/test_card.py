@@ -461,6 +461,27 @@ def test_the_card_of_folders(folders):
         card_of(str(folders / "a"), [str(folders / "b")], 1.0)
 
 
+def test_the_card_of_a_treated_run_finds_its_control(folders, monkeypatch):
+    """It is measured without times, and read where it has been diagnosed."""
+    control = folders / "b" / "stages" / "1_control"
+    control.mkdir(parents=True)
+    (control / "results.json").write_text("{}")
+    rows = [{"workdir": str(folders / "a")}, {"updates": 9, "control": {"workdir": "stages/1_control"}}]
+    (folders / "b" / "stages.json").write_text(json.dumps({"rows": rows}))
+    made = []
+
+    def diagnose(workdir, quick, spared=()):
+        made.append((workdir, spared))
+        return diagnosis(LOST)
+
+    monkeypatch.setattr("assay.cli.compare.diagnose", diagnose)
+    card = card_of(str(folders / "a"), [str(folders / "b")], 1.0)
+    assert made == [(str(control), ("cost", "speed"))] and card["after"]["b"]["control"]["updates"] == 9
+    assert found(card, "score")["difference"] == 0 and found(card, "score")["control"]["value"] == pytest.approx(LOST.mean())
+    write(diagnosis(LOST), control)
+    assert card_of(str(folders / "a"), [str(folders / "b")], 1.0)["rows"] == card["rows"] and len(made) == 1
+
+
 def test_other_tasks_are_told_before_a_diagnosis(tmp_path):
     a, b = (run_folder(tmp_path / name, task={"name": name}) for name in ("digits", "mnist"))
     with pytest.raises(UserError, match="different tasks: 'digits' before, and 'mnist' in mnist"):
