@@ -21,12 +21,8 @@ FILES = (
 DAMAGES = ("whole", "empty", "cut", "binary", "deep", "null", "list", "object", "gone", "folder", "pipe", "loop", "value", "value", "value")
 DEEP = "[" * 100_000
 JSON_VALUES: tuple[Any, ...] = (None, True, -1, 0, 1e308, 10**30, "", "x", "../../x", "\ud800", [], {}, [[]], {"a": 1}, [None])
-CONFIG = '''"""A config of one's own."""
-
-
-def get_config(variant):
-    raise RuntimeError("two\\nlines")
-'''
+MAKER = "get" + "_config"  # in two parts, so that this file is not taken for a config
+CONFIG = f'"""A config of one\'s own."""\n\n\ndef {MAKER}(variant):\n    raise RuntimeError("two\\\\nlines")\n'
 
 
 def template(folder: Path, call: Callable[..., Any], run: Path | None = None) -> None:
@@ -52,7 +48,7 @@ def fill(box: Path, made: Path, damage: Sequence[Any]) -> None:
     (box / "file").write_text("--config.seed=1\nstray\n")
     (box / "binary").write_bytes(bytes(range(256)))
     (box / "binary.py").write_bytes(bytes(range(256)))
-    (box / "broken.py").write_text("def get_config(:\n")
+    (box / "broken.py").write_text(f"def {MAKER}(:\n")
     (box / "mine.py").write_text(CONFIG)
     os.mkfifo(box / "pipe")
     for name, target in (("loop", "loop"), ("null", "/dev/null"), ("full", "/dev/full"), ("memory", "/proc/self/mem")):
