@@ -22,7 +22,7 @@ DAMAGES = ("whole", "empty", "cut", "binary", "deep", "null", "list", "object", 
 DEEP = "[" * 100_000
 JSON_VALUES: tuple[Any, ...] = (None, True, -1, 0, 1e308, 10**30, "", "x", "../../x", "\ud800", [], {}, [[]], {"a": 1}, [None])
 MAKER = "get" + "_config"  # in two parts, so that this file is not taken for a config
-CONFIG = f'"""A config of one\'s own."""\n\n\ndef {MAKER}(variant):\n    raise RuntimeError("two\\\\nlines")\n'
+CONFIG = f'"""A config of one\'s own."""\n\n\ndef {MAKER}(variant):\n    raise RuntimeError("two\\nlines")\n'
 
 
 def template(folder: Path, call: Callable[..., Any], run: Path | None = None) -> None:
