@@ -1,6 +1,7 @@
 """The documents: links lead somewhere, commands parse, tables of results are those of the committed files, the README stays short."""
 
 import importlib
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -106,3 +107,8 @@ def test_tables_are_those_of_the_committed_files(tmp_path):
     planned = [(task, f"{experiment}:{name}") for tasks, experiment, variants in PLANNED for task in tasks for name in variants]
     render(page, tmp_path, planned)
     assert page.read_text() == text
+
+
+def test_no_published_command_names_a_folder_of_a_machine():
+    for path in RESULTS.glob("*.json"):
+        assert "=/" not in json.loads(path.read_text()).get("command", ""), path

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from assay.cli.publish import publish, render
+from assay.cli.publish import placeless, publish, render
 from assay.core.errors import UserError
 from assay.reports.results import EACH, FITTED, MARKS, NOT_RUN, key_of, lines, seen, tables
 from assay.reports.table import DASH
@@ -71,6 +71,12 @@ def test_a_file_holds_the_config_of_each_experiment_and_the_command_of_a_single_
     assert kept["configs"] == {"reason/parity:lstm": {"model": {"width": 8}}}, "without what differs between seeds"
     assert kept["command"] == "assay train --config=experiments/reason/parity.py:lstm --config.model.width=8 --config.seed=3 --workdir=W"
     assert kept["rows"][0]["overrides"] == {"model.width": "8"}
+
+
+def test_a_published_command_has_no_folder_of_a_machine():
+    assert placeless("assay study --config=a:b --workdir=/home/me/runs/cells/x") == "assay study --config=a:b --workdir=runs/x"
+    kept = "assay study --config=a:b --workdir=runs/demo"
+    assert placeless(kept) == kept
 
 
 def test_one_line_a_task_run_and_metric():

@@ -79,7 +79,7 @@ def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
     runs = [read_run(run) for run in sorted(one.parent for one in Path(workdir).rglob("config.json")) if (run / path.name).exists()]
     curves, metric = look_curves(runs)
     command = results.get("command") or training_command(runs[0].config if runs else rows[0], "W")  # a study's results say theirs
-    found: dict[str, Any] = {"command": command, "environment": results.get("environment", {})}
+    found: dict[str, Any] = {"command": placeless(command), "environment": results.get("environment", {})}
     configs = {run.config["experiment"]: _resolved(run.config) for run in reversed(runs) if "experiment" in run.config}
     if configs:  # of a pipeline, that of its last stage, whose folder comes first
         found["configs"] = configs
@@ -91,6 +91,11 @@ def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
     if drawn:
         write_text(Path(folder) / f"{name}.svg", _picture(drawn))
     return markdown(rows)
+
+
+def placeless(command: str) -> str:
+    """Returns a command without the folder of this machine: an absolute work directory becomes `runs/` and its last part."""
+    return re.sub(r"(--workdir=)['\"]?/(?:[^'\"\s]*/)?([^'\"\s/]+)/*['\"]?", r"\1runs/\2", command)
 
 
 def written(results: Mapping[str, Any]) -> str:
