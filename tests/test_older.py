@@ -19,12 +19,20 @@ import pytest
 import assay
 from assay.cli.evaluate import evaluate
 from assay.config.older import completed
+from assay.core.errors import UserError
 from assay.train.workdir import WorkDir
 
 OLDER = Path(__file__).parent / "older"
 EXPECTED = json.loads((OLDER / "expected.json").read_text())
 SPEC = "parity:transformer,tiny"
-CHANGES = {"treatments": "scratchpad,average", "model.width": 8, "checkpoint.keep": 1, "evaluate.splits": "iid", "evaluate.per_length": 1}
+CHANGES = {
+    "treatments": "scratchpad,average",
+    "model.width": 8,
+    "model.window": 80,  # the config file's value when that version trained the run
+    "checkpoint.keep": 1,
+    "evaluate.splits": "iid",
+    "evaluate.per_length": 1,
+}
 
 
 @pytest.fixture
@@ -57,6 +65,12 @@ def test_a_finished_run_of_an_older_version_is_only_read(run):
     before = (run / "results.json").stat().st_mtime_ns
     rows = assay.run(SPEC, run, {**CHANGES, "train.steps": 4})
     assert rows == WorkDir(run).read_results()["rows"] and (run / "results.json").stat().st_mtime_ns == before
+
+
+def test_a_default_that_changed_since_is_named(run):
+    changes = {key: value for key, value in CHANGES.items() if key != "model.window"}
+    with pytest.raises(UserError, match="config.model.window: 80 in the run, 0 requested\nTo resume it, set these keys back"):
+        assay.run(SPEC, run, changes)
 
 
 def test_keys_that_are_there_stay():

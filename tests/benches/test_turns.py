@@ -17,7 +17,8 @@ from experiments.peers import table, turns
 
 ROOT = Path(__file__).resolve().parents[2]
 REASON = "disturbed: other processes used 0.8 cores"
-WORKER = "from experiments.peers.serve import serve; serve(lambda name: (lambda count: None, {'malloc': {}}))"
+SERVE = f"import sys; sys.path.insert(0, {str(ROOT / 'experiments' / 'peers')!r}); from serve import serve; "  # no package but Python's
+WORKER = SERVE + "serve(lambda name: (lambda count: None, {'malloc': {}}))"
 
 
 def sides(order: list[str], **seconds: list[float]):

@@ -30,6 +30,8 @@ def test_rows_have_the_overrides_of_the_command_and_the_shares_of_the_file(tmp_p
     assert [one.get("seen_in_training") for one in read_back.rows] == [0.4, None, 0.1]
 
 
-def test_a_seed_is_no_override():
+def test_a_row_records_no_key_that_leaves_its_number_alone():
+    left = "--config.checkpoint.every=8 --config.checkpoint=keep:1 --config.train.log_every=1"
+    assert overrides_of(f"assay train --config=a:b {left} --config.train.steps=9 --workdir=W") == {"train.steps": "9"}
     assert overrides_of("assay train --config=a:b --config.seed=3 --workdir=W") == {}
     assert commit_text(None) == "" and commit_text("0123456789") == "0123456"

@@ -10,6 +10,13 @@ from ml_collections import ConfigDict
 from assay.config.schema import flat
 from assay.core.errors import UserError
 
+UNRECORDED = ("seed", "checkpoint", "train.log_every", "train.read_threads")  # a row has its seed; the others change no number
+
+
+def recorded(assignments: Mapping[str, str]) -> dict[str, str]:
+    """Returns the assignments that a row records: those that can change its number."""
+    return {key: text for key, text in assignments.items() if key not in UNRECORDED and key.split(".")[0] not in UNRECORDED}
+
 
 def locked(values: Mapping[str, Any]) -> ConfigDict:
     """Returns a locked ConfigDict of plain data, such as the contents of a config.json."""

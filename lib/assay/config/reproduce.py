@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from assay.config.files import load
-from assay.config.overrides import parse
+from assay.config.overrides import parse, recorded
 from assay.config.schema import differences, to_dict
 from assay.core.errors import UserError
 
@@ -36,15 +36,14 @@ def training_command(written: Mapping[str, Any], workdir: str) -> str:
 
 
 def changed_keys(config: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, str]:
-    """Returns the overrides of a command with their values as `config` has them, so that two spellings of a value are one. The seed is left
-    out."""
+    """Returns the overrides that a row records, with their values as `config` has them, so that two spellings of a value are one."""
     found = {}
-    for key, given in overrides.items():
+    for key, given in recorded(overrides).items():
         value: Any = config
         for part in key.split("."):
             value = value[part]
         found[key] = given if isinstance(value, Mapping) else ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-    return {key: text for key, text in found.items() if key != "seed"}
+    return found
 
 
 def assignments(base: ConfigDict, wanted: Mapping[str, Any]) -> tuple[list[str], list[str]]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from assay.config.overrides import recorded
 from assay.core.errors import UserError
 from assay.core.file import read_json
 from assay.evals.written import wrong_row
@@ -70,6 +71,6 @@ def commit_text(commit: str | None) -> str:
 
 
 def overrides_of(command: str) -> dict[str, str]:
-    """Returns the keys that a command changes with --config.KEY=VALUE, except the seed."""
+    """Returns the keys that a command changes with --config.KEY=VALUE and that a row records."""
     pairs = [word.removeprefix(FLAG).partition("=") for word in shlex.split(command) if word.startswith(FLAG)]
-    return {key: text for key, _, text in pairs if key != "seed"}
+    return recorded({key: text for key, _, text in pairs})
