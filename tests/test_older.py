@@ -69,7 +69,7 @@ def test_a_finished_run_of_an_older_version_is_only_read(run):
 
 def test_a_default_that_changed_since_is_named(run):
     changes = {key: value for key, value in CHANGES.items() if key != "model.window"}
-    with pytest.raises(UserError, match="config.model.window: 80 in the run, 0 requested\nTo resume it, set these keys back"):
+    with pytest.raises(UserError, match=r"config\.model\.window: 80 in the run, 0 requested"):
         assay.run(SPEC, run, changes)
 
 
