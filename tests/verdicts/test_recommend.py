@@ -103,6 +103,8 @@ def test_longer_inputs():
     assert suggest(rows(values), TOKENS._replace(states=True, updates=300))[0]["treatment"] == "scratchpad:rate=0.002,steps=600"
     sums = TOKENS._replace(places=9, steps=True, lengths=(3, 8))
     assert [one["treatment"].partition(":")[0] for one in suggest(rows(values), sums)][:2] == ["couple", "reverse"]
+    copies = suggest(rows(values), TOKENS._replace(places=40, farthest=500))
+    assert copies[0]["treatment"] == "couple:span=504", "positions of all evaluated lengths are trained"
     assert suggest(rows(values | {"reasoning/out_of_distribution": 0.95}), TOKENS) == []
     guess = suggest(rows(values | {"reasoning/in_distribution": 0.51, "reasoning/above_baseline": 0.01}), TOKENS._replace(states=True))
     assert guess[0]["rule"].startswith("not learnt") and guess[0]["row"] == "reasoning/in_distribution"

@@ -17,7 +17,9 @@ import numpy as np
 
 from assay.core.errors import UserError
 from assay.core.file import parse_json, read_text
+from assay.data.source import Source
 from assay.diagnostics.measurement import Measurement
+from assay.tasks.task import Task
 from assay.train.experiment import Experiment
 from assay.train.workdir import WorkDir
 from assay.treatments.pipeline.check import check_stage
@@ -82,10 +84,6 @@ def facts_of(made: Experiment) -> Facts:
     """Returns the facts of an assembled run."""
     task, batch, source = made.task, made.seen_at_once(), made.source
     pictures = task.vocabulary.inputs == 0 and batch["inputs"].ndim == 4
-    places = 0
-    if task.couples is not None:
-        last = source.lengths[1]
-        places = int(task.couples(source.fetch(source.index_of(np.zeros(1), last)), task.width(last)).max(initial=0))
     texts = task.alphabet is not None and task.vocabulary.pooled
     return Facts(
         kind="images" if pictures else "text" if texts else "tokens" if task.vocabulary.inputs else "numbers",
@@ -96,7 +94,8 @@ def facts_of(made: Experiment) -> Facts:
         states=task.states is not None,
         steps=bool(task.free_running),
         outputs=task.vocabulary.outputs,
-        places=places,
+        places=_highest_place(task, source),
+        farthest=max((_highest_place(task, task.source(split)) for split in made.settings.evaluate.splits), default=0),
         lengths=source.lengths,
         updates=made.settings.train.steps,
     )
@@ -133,3 +132,11 @@ def _there(spec: str, facts: Facts) -> bool:
     """Returns True if the run has the treatment; `augment` specs list only what they add, so they are never excluded."""
     name = spec.partition(":")[0]
     return name != "augment" and any(one.partition(":")[0] == name for one in facts.treatments)
+
+
+def _highest_place(task: Task, source: Source) -> int:
+    """Returns the highest position id of the longest examples of a split; 0 if the task couples no positions."""
+    if task.couples is None:
+        return 0
+    last = source.lengths[1]
+    return int(task.couples(source.fetch(source.index_of(np.zeros(1), last)), task.width(last)).max(initial=0))

@@ -49,7 +49,8 @@ class Facts(NamedTuple):
     states: bool = False  # whether the task has a running state that determines the answer
     steps: bool = False  # whether the model generates its answer token by token
     outputs: int = 2  # number of output classes
-    places: int = 0  # highest coupled position; 0: the task does not couple positions
+    places: int = 0  # highest coupled position in training; 0: the task does not couple positions
+    farthest: int = 0  # highest coupled position in the evaluated splits
     lengths: tuple[int, int] = (1, 1)  # range of training lengths
     updates: int = 0  # training steps
     loss: float = 0.0  # median over the last quarter of training, in nats
@@ -359,7 +360,7 @@ def _of_steps(facts: Facts) -> Iterator[tuple[str, float]]:
         yield "scratchpad", 0.1
         yield "supervise", 0.02
     if facts.places:
-        yield f"couple:span={max(64, 4 * facts.places + 4)}", 0.05
+        yield f"couple:span={max(64, 4 * facts.places + 4, facts.farthest + 4)}", 0.05
     if facts.steps:
         yield "reverse", 0.02
         yield "recombine:of=phrases", 0.02

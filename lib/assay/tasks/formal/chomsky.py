@@ -10,6 +10,7 @@ from functools import partial
 
 from assay.config.schema import require, span
 from assay.tasks.formal.chomsky_cells import TRAINED, cells
+from assay.tasks.formal.chomsky_places import couples_of
 from assay.tasks.formal.chomsky_rules import RULES
 from assay.tasks.lengths import by_length
 from assay.tasks.sequence import answer_after, score_tokens, vocabulary
@@ -56,6 +57,7 @@ def build(config: ChomskyConfig, seed: int) -> Task:
         symbols=SYMBOLS.get(name, ()),
         classes=("0", "1", "END") if name in WITH_END else (),
         states=rule.states,
+        couples=couples_of(name, config.convention),
     )
 
 

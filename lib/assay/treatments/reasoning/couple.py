@@ -1,7 +1,7 @@
 """Position coupling (Cho et al. 2024, arXiv 2405.20671): tokens that belong together share a position id.
 
 In an addition, digits of the same significance in both operands and in the sum share an id. A rule learned on short numbers then transfers
-to long ones.
+to long ones. Where an answer copies its input (reversed, twice, odd positions first), a token and its copy share an id.
 
     --config.treatments=reverse,couple:span=64
 
@@ -51,7 +51,8 @@ def with_places(task: Task, span: int) -> Task:
     if couples is None:
         raise Inapplicable(
             f"the treatment 'couple' does not apply to {task.name}: the task does not define which tokens share a position. It applies to "
-            f"addition with --config.task.pad=True. {KEY} Or choose another --config.task.name."
+            "addition with --config.task.pad=True, chomsky/reverse_string, chomsky/duplicate_string and chomsky/odds_first. "
+            f"{KEY} Or choose another --config.task.name."
         )
 
     def encode_coupled(examples: Examples, width: int) -> Mapping[str, np.ndarray]:
