@@ -25,14 +25,16 @@ ONLY = flags.DEFINE_string("only", "", "Part of the names of the studies to run.
 LIST = flags.DEFINE_bool("list", False, "Only print the studies.", flag_values=FLAGS)
 
 MEMORY = ("reverse_string", "stack_manipulation", "odds_first", "duplicate_string")
+COPIES = ("reverse_string", "duplicate_string", "odds_first")
+STATES = ("parity_check", "cycle_navigation")
 REGULAR = ("parity_check", "even_pairs", "modular_arithmetic", "cycle_navigation")
 
 
 class Study(NamedTuple):
-    """A study of one variant of experiments/reason/chomsky.py on one task."""
+    """A study of one variant on one task."""
 
     name: str  # of the published file
-    variant: str
+    variant: str  # of experiments/reason/chomsky.py, or FILE:VARIANT of another file there
     seeds: str
     minutes: float  # of one core, for all seeds
     overrides: dict[str, str]
@@ -41,17 +43,26 @@ class Study(NamedTuple):
     def words(self) -> list[str]:
         """Arguments of `assay study`, without the work directory."""
         changed = [f"--config.{key}={value}" for key, value in self.overrides.items()]
-        return [f"--config=experiments/reason/chomsky.py:{self.variant}", f"--seeds={self.seeds}", *changed]
+        file, _, variant = self.variant.rpartition(":")
+        return [f"--config=experiments/reason/{file or 'chomsky'}.py:{variant}", f"--seeds={self.seeds}", *changed]
 
 
 def study(task: str, variant: str, seeds: str, minutes: float, **overrides: str) -> Study:
     """Returns the study of a task such as `parity_check`; keys of `overrides` have `__` in place of the dot."""
     changed = {key.replace("__", "."): value for key, value in overrides.items()}
     given = {"task.name": f"chomsky/{task}", "evaluate.splits": "iid,40-256,41-500", "evaluate.per_length": "4", **changed}
-    return Study(f"cells_{task}_{variant}", variant, seeds, minutes, given)
+    return Study(f"cells_{task}_{variant.rpartition(':')[2]}", variant, seeds, minutes, given)
+
+
+def coupled(task: str) -> Study:
+    """Returns the study of a task whose answers copy the input, with shared positions; 504 are as many as length 500 needs."""
+    found = study(task, "sinusoidal", "0:2", 40, model__depth="2", train__steps="2000", treatments="couple:span=504")
+    return found._replace(name=f"cells_{task}_couple")
 
 
 STUDIES = (
+    *(study(task, "parity:scratchpad", "0:2", 45) for task in STATES),
+    *map(coupled, COPIES),
     *(study(task, variant, "0:2", 9) for task in MEMORY for variant in ("lstm", "rnn")),
     *(study(task, "rnn", "0:2", 8) for task in REGULAR[:2]),
     *(study(task, "lstm", "0:4", 12) for task in REGULAR[:2]),

@@ -5,7 +5,7 @@ import pytest
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from assay.core.errors import UserError
-from assay.data.split import clients, episodes, group_split, k_fold, label_fraction, labels_per_class, n_labels, shuffled
+from assay.data.split import episodes, group_split, k_fold, label_fraction, labels_per_class, n_labels, shuffled
 
 N = 203
 RANDOM = np.random.default_rng(0)
@@ -155,59 +155,3 @@ def test_small_classes_are_left_out_and_too_few_are_an_error():
     for arguments, match in (((4, least, 1), "3 have them"), ((0, 1, 1), "0 ways"), ((2, 0, 1), "0 shots"), ((2, 1, -1), "-1 queries")):
         with pytest.raises(UserError, match=match):
             episodes(INDICES, LABELS, *arguments, 0, np.arange(2))
-
-
-@pytest.mark.parametrize("concentration", [0.01, 0.5, 100.0, float("inf")])
-def test_clients_partition_the_examples(concentration):
-    found = clients(INDICES, LABELS, 6, concentration, 0)
-    assert sorted(np.concatenate(found).tolist()) == sorted(INDICES.tolist())
-    assert min(map(len, found)) >= 1
-    for one, again in zip(found, clients(INDICES[ORDER], LABELS[ORDER], 6, concentration, 0), strict=True):
-        assert one.tolist() == again.tolist()
-    if concentration > 1e6:
-        assert np.ptp(np.array([counts(one) for one in found]), axis=0).max() <= 1
-
-
-def test_lower_concentration_is_more_skew_and_shares_are_dirichlet():
-    labels = np.repeat(np.arange(5), 2000)
-    skew, variance = [], []
-    for concentration in (0.05, 0.5, 5.0, 500.0):
-        shares = []
-        for seed in range(30):
-            table = np.array([np.bincount(labels[one], minlength=5) for one in clients(np.arange(10_000), labels, 4, concentration, seed)])
-            shares.append(table / 2000)
-        skew.append(np.mean([table.max(axis=0).mean() for table in shares]))
-        variance.append((np.var(shares), 0.25 * 0.75 / (4 * concentration + 1)))
-    assert skew == sorted(skew, reverse=True)
-    for found, expected in variance:
-        assert found == pytest.approx(expected, rel=0.25)
-
-
-def test_impossible_clients_are_named():
-    for arguments, match in {(0, 1.0): "0 clients", (3, 0.0): "concentration 0.0", (N + 1, 1.0): f"{N} examples"}.items():
-        with pytest.raises(UserError, match=match):
-            clients(INDICES, LABELS, *arguments, 0)
-    with pytest.raises(UserError, match="none of 100 draws"):
-        clients(INDICES, LABELS, 100, 0.001, 0)
-
-
-def test_equal_shares_serve_as_many_clients_as_there_are_examples():
-    for labels in (np.arange(718) % 10, np.arange(718), np.repeat([0, 1], [1, 717])):
-        assert {len(one) for one in clients(np.arange(718), labels, 718, float("inf"), 0)} == {1}
-        assert {len(one) for one in clients(np.arange(718), labels, 300, float("inf"), 0, 2)} == {2, 3}
-
-
-@pytest.mark.parametrize("concentration", [0.1, 1.0, float("inf")])
-def test_many_clients_of_a_small_set_are_all_served(concentration):
-    """A hundred clients of 718 examples have fewer of each class than one, and every class is rounded from an offset of its own."""
-    indices, labels = np.arange(718), np.arange(718) % 10
-    for seed in range(3):
-        found = clients(indices, labels, 100, concentration, seed)
-        sizes = np.array([len(one) for one in found])
-        assert np.array_equal(np.sort(np.concatenate(found)), indices) and sizes.min() >= 1
-        assert np.std(sizes) < (3 if concentration > 1 else 8), "no client has all that others lack"
-        if concentration > 1:
-            places = [np.flatnonzero([(labels[one] == label).any() for one in found]) for label in range(10)]
-            assert len({tuple(place) for place in places}) > 5, "classes leave out other clients"
-    least = 3 if concentration >= 1 else 1
-    assert min(map(len, clients(indices, labels, 100, concentration, 0, least))) >= least

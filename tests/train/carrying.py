@@ -16,8 +16,8 @@ from assay.config.schema import to_dict
 from assay.config.tasks import digits
 from assay.core import rng
 from assay.core.rng import example_keys, integers
+from assay.data.clients import by_label
 from assay.data.loader import Drawn
-from assay.data.split import clients
 from assay.train import loop
 from assay.train.treatment import Treatment
 
@@ -104,7 +104,7 @@ def draw_clients(count: int, chosen: int, local: int, rows: int):
     """Each step sees `chosen` of `count` clients, with `local` times `rows` of their examples."""
 
     def arrow(sample, source):
-        parts = clients(np.arange(source.size), source.labels(), count, 1.0, source.seed)
+        parts = by_label(np.arange(source.size), source.labels(), count, 1.0, source.seed)
 
         def draw(step):
             keys = example_keys("round", source.seed, np.arange(step * count, (step + 1) * count))

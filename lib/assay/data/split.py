@@ -4,7 +4,6 @@ Each index has its own random key (counter-based, core/rng.py), and the smallest
 order of the indices. A smaller subset is contained in every larger one of its seed, and episode i alone equals episode i of a batch.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +15,6 @@ from assay.core.rng import example_keys, integers, stable_hash
 Indices = Integer[np.ndarray, "n"]
 Chosen = Integer[np.ndarray, "_"]  # subset of the indices
 Labels = Shaped[np.ndarray, "n"]  # numbers or strings
-ATTEMPTS = 100  # draws of the clients' shares, of which the best is used
-MOVED = 0.05  # maximum fraction of examples moved between clients afterwards, so that no client is too small
 
 
 class Fold(NamedTuple):
@@ -35,7 +32,7 @@ class Episodes(NamedTuple):
 
 def shuffled(indices: Indices, seed: int, name: str = "shuffle") -> Indices:
     """Returns the indices in a random order; a subset of the indices keeps its relative order."""
-    return indices[np.argsort(_keys(indices, seed, name), kind="stable")]
+    return indices[np.argsort(keys_of(indices, seed, name), kind="stable")]
 
 
 def k_fold(indices: Indices, folds: int, seed: int, labels: Labels | None = None) -> list[Fold]:
@@ -45,9 +42,9 @@ def k_fold(indices: Indices, folds: int, seed: int, labels: Labels | None = None
     """
     if not 2 <= folds <= len(indices):
         raise UserError(f"{folds} folds of {len(indices)} examples are not possible: use at least 2, and at most as many as examples.")
-    order = np.argsort(_keys(indices, seed, "fold"), kind="stable")
+    order = np.argsort(keys_of(indices, seed, "fold"), kind="stable")
     if labels is not None:  # dealt class by class without restarting, so that no fold comes first twice
-        order = order[np.argsort(_numbers(labels, indices)[order], kind="stable")]
+        order = order[np.argsort(numbered(labels, indices)[order], kind="stable")]
     fold_of = np.empty(len(indices), np.int64)
     fold_of[order] = np.arange(len(indices)) % folds
     return [Fold(indices[fold_of != fold], indices[fold_of == fold]) for fold in range(folds)]
@@ -56,8 +53,8 @@ def k_fold(indices: Indices, folds: int, seed: int, labels: Labels | None = None
 def n_labels(indices: Indices, labels: Labels, count: int, seed: int) -> Chosen:
     """Returns `count` labelled examples, stratified: each class is less than one away from its share. The 50 of a seed are in its 100."""
     _positive(count, len(indices), "labels")
-    number = _numbers(labels, indices)
-    order, starts, sizes = _by_class(number, _keys(indices, seed, "labels"))
+    number = numbered(labels, indices)
+    order, starts, sizes = by_class(number, keys_of(indices, seed, "labels"))
     given = _apportioned(sizes, count)
     return np.sort(np.concatenate([indices[order[start : start + taken]] for start, taken in zip(starts, given, strict=True)]))
 
@@ -71,8 +68,8 @@ def label_fraction(indices: Indices, labels: Labels, share: float, seed: int) ->
 
 def labels_per_class(indices: Indices, labels: Labels, count: int, seed: int) -> Chosen:
     """Returns `count` examples of each class, nested."""
-    number = _numbers(labels, indices)
-    order, starts, sizes = _by_class(number, _keys(indices, seed, "labels"))
+    number = numbered(labels, indices)
+    order, starts, sizes = by_class(number, keys_of(indices, seed, "labels"))
     _positive(count, int(sizes.min()), "labels of each class")
     return np.sort(indices[order[(starts[:, None] + np.arange(count)[None, :]).ravel()]])
 
@@ -91,8 +88,8 @@ def group_split(
     if not 0 < share < 1:
         raise UserError(f"a held-out share of {share} is not possible: it must be between 0 and 1.")
     names, first, group = np.unique(groups, return_index=True, return_inverse=True)
-    class_of = np.zeros(len(names), np.int64) if labels is None else _numbers(labels, indices)[first]
-    keys = _keys(np.array([stable_hash(str(name)) for name in names], np.uint64), seed, "groups")
+    class_of = np.zeros(len(names), np.int64) if labels is None else numbered(labels, indices)[first]
+    keys = keys_of(np.array([stable_hash(str(name)) for name in names], np.uint64), seed, "groups")
     sizes, held = np.bincount(group), np.zeros(len(names), bool)
     for number in np.unique(class_of):
         members = np.flatnonzero(class_of == number)
@@ -114,11 +111,11 @@ def episodes(
 
     Classes with too few examples are never drawn. To reserve classes for testing, pass only the examples of the other classes.
     """
-    number = _numbers(labels, indices)
+    number = numbered(labels, indices)
     need = shots + queries
     if min(ways, shots) < 1 or queries < 0:
         raise UserError(f"episodes of {ways} ways, {shots} shots and {queries} queries are not possible: use at least 1, 1 and 0.")
-    order, starts, sizes = _by_class(number, indices)
+    order, starts, sizes = by_class(number, indices)
     possible = np.flatnonzero(sizes >= need)
     if len(possible) < ways:
         raise UserError(f"{ways} ways need as many classes of at least {need} examples (shots + queries); {len(possible)} have them.")
@@ -130,64 +127,25 @@ def episodes(
     return Episodes(np.unique(labels)[drawn], chosen[:, :, :shots], chosen[:, :, shots:])
 
 
-def clients(indices: Indices, labels: Labels, count: int, concentration: float, seed: int, smallest: int = 1) -> list[Chosen]:
-    """Splits examples over federated clients with label skew: symmetric Dirichlet shares per class (Yurochkin et al. 2019).
-
-    Each index has one client. Low concentration gives few classes per client; infinite concentration gives equal shares, so that clients
-    differ by at most one example, in total and in each class. Otherwise a class is divided by systematic sampling from a random offset per
-    class: each client's count is its share rounded down or up. Small shares of several classes thus add up. Shares are redrawn until each
-    client has `smallest` examples. If no draw succeeds, the best one is used, and small clients receive examples of the largest, at most a
-    twentieth of all examples.
-    """
-    if count < 1 or not concentration > 0 or smallest * count > len(indices):
-        raise UserError(
-            f"{count} clients of at least {smallest} at concentration {concentration} are not possible with {len(indices)} examples. "
-            "Use at least 1 client, a concentration above 0, and enough examples."
-        )
-    number = _numbers(labels, indices)
-    order, starts, sizes = _by_class(number, _keys(indices, seed, "clients"))
-    if math.isinf(concentration):  # dealt class by class without restarting, as in k_fold
-        return [np.sort(indices[order[i::count]]) for i in range(count)]
-    rank = np.arange(len(indices)) - np.repeat(starts, sizes)
-    best, fewest = None, len(indices) * MOVED
-    for attempt in range(ATTEMPTS):
-        keys = example_keys(f"shares/{attempt}", seed, np.arange(len(sizes)))
-        offset = integers(keys, "offset", 1, 2**32) / 2**32
-        ends = np.floor(np.cumsum(_dirichlet(keys, count, concentration), axis=1) * sizes[:, None] + offset).astype(np.int64)
-        ends[:, -1] = sizes
-        client = (rank[:, None] >= ends[number[order]]).sum(axis=1)
-        lacking = int(np.maximum(smallest - np.bincount(client, minlength=count), 0).sum())
-        if lacking <= fewest and (best is None or lacking < fewest):
-            best, fewest = client, lacking
-        if lacking == 0:
-            break
-    if best is None:
-        raise UserError(
-            f"none of {ATTEMPTS} draws gave each of {count} clients {smallest} examples at concentration {concentration}: "
-            "raise the concentration, or lower the number of clients."
-        )
-    best = _levelled(best, count, smallest)
-    return [np.sort(indices[order[best == i]]) for i in range(count)]
+def keys_of(indices: np.ndarray, seed: int, name: str) -> np.ndarray:
+    """Returns the random key of each index for a purpose: a bijection of the index, so no two are equal."""
+    return example_keys(f"split/{name}", seed, indices)
 
 
-# -- private --------------------------------------------------------------------------------------------------------------
-
-
-def _keys(indices: np.ndarray, seed: int, name: str) -> np.ndarray:
-    return example_keys(f"split/{name}", seed, indices)  # a bijection of the index: no two are equal
-
-
-def _numbers(labels: np.ndarray, indices: np.ndarray) -> Int[np.ndarray, "n"]:
+def numbered(labels: np.ndarray, indices: np.ndarray) -> Int[np.ndarray, "n"]:
     """Maps labels to 0, 1, ... in sorted order."""
     if len(labels) != len(indices) or len(labels) == 0:
         raise ValueError(f"each index needs a label, and at least one is required: got {len(labels)} labels for {len(indices)} indices")
     return np.unique(labels, return_inverse=True)[1]
 
 
-def _by_class(number: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def by_class(number: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the rows sorted by class and key, the start of each class, and its size."""
     sizes = np.bincount(number)
     return np.lexsort((keys, number)), np.cumsum(sizes) - sizes, sizes
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
 
 
 def _apportioned(sizes: np.ndarray, count: int) -> np.ndarray:
@@ -200,15 +158,6 @@ def _apportioned(sizes: np.ndarray, count: int) -> np.ndarray:
     for seat in range(1, count + 1):
         given[np.argmax(np.where(given * total < sizes * seat, sizes / (given + 1), -1.0))] += 1
     return given
-
-
-def _levelled(client: np.ndarray, count: int, smallest: int) -> np.ndarray:
-    """Returns the client of each row, after clients below `smallest` have received rows of the largest."""
-    client = client.copy()
-    for i in range(count):
-        while (sizes := np.bincount(client, minlength=count))[i] < smallest:
-            client[np.flatnonzero(client == sizes.argmax())[-1]] = i
-    return client
 
 
 def _positive(count: int, most: int, what: str) -> None:
@@ -228,13 +177,3 @@ def _distinct(keys: np.ndarray, slot: str, count: int, sizes: np.ndarray) -> np.
             value = value + (value >= taken)
         drawn[:, j] = value
     return drawn
-
-
-def _dirichlet(keys: np.ndarray, count: int, concentration: float) -> np.ndarray:
-    """Returns Dirichlet shares [keys, count] by Gamma(a) = Gamma(a + 1) U^(1 / a), in logs: at low concentration most underflow floats."""
-    from scipy.special import gammaincinv  # slow to import
-
-    first, second = ((integers(keys, slot, count, 2**32) + 0.5) / 2**32 for slot in ("gamma", "power"))
-    logarithm = np.log(gammaincinv(concentration + 1, first)) + np.log(second) / concentration
-    shares = np.exp(logarithm - logarithm.max(axis=1, keepdims=True))
-    return shares / shares.sum(axis=1, keepdims=True)
