@@ -7,10 +7,12 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from assay.core.means import shares_interval, units_of
 from assay.core.paired import mean
-from assay.diagnostics.intervals import one_sided, statistic_interval
+from assay.diagnostics.intervals import one_sided, statistic_difference, statistic_interval
 from assay.diagnostics.measurement import limit, sample
 from assay.diagnostics.statistics import score_at_coverage, statistic_of
+from assay.verdicts.verdict import Pair, judge
 
 RANDOM = np.random.default_rng(0)
 
@@ -27,6 +29,37 @@ def test_an_auroc_with_ties_is_scikit_learns(levels):
     for at in (0.0, 0.01, 0.1, 0.5, 1.0):
         fpr, tpr, _ = roc_curve(positive, signal, drop_intermediate=False)
         assert statistic_of(f"tpr_at_fpr:{at}")(told(signal, positive)) == pytest.approx(tpr[fpr <= at + 1e-12].max())
+
+
+def test_a_mean_over_tokens_has_the_intervals_of_a_ratio():
+    score, tokens = RANDOM.random(60), RANDOM.integers(1, 40, 60).astype(float)
+    columns = {"test/score": score, "test/tokens": tokens}
+    found = statistic_interval("token_mean", columns, bounded=True)
+    assert found.value == pytest.approx(np.average(score, weights=tokens))
+    assert (found.low, found.high) == pytest.approx(shares_interval(units_of(score, None, tokens)))
+    files = np.arange(60) % 8
+    grouped = statistic_interval("token_mean", columns, {"test": files}, bounded=True)
+    assert (grouped.low, grouped.high) == pytest.approx(shares_interval(units_of(score, files, tokens)))
+    alike = {"test/score": score, "test/tokens": np.full(60, 7.0)}
+    assert statistic_interval("token_mean", alike).value == pytest.approx(score.mean())
+    row = sample("generalisation", "score", "token_mean", columns, unit="fraction")
+    assert row.interval == pytest.approx((found.low, found.high)) and not row.caution and row.n == 60
+
+
+def test_a_difference_over_tokens_flips_examples_or_files():
+    score, tokens = RANDOM.random(60) / 2, RANDOM.integers(1, 40, 60).astype(float)
+    before = {"test/score": score, "test/tokens": tokens}
+    after = {"test/score": score + 0.1 * RANDOM.random(60), "test/tokens": tokens}
+    for groups in ({}, {"test": np.arange(60) % 15}):
+        found = statistic_difference("token_mean", after, before, groups, bounded=True)
+        assert found.value == pytest.approx(np.average(after["test/score"] - score, weights=tokens))
+        assert found.low < found.value < found.high and (groups or found.low > 0) and found.p_value < 0.01
+        none = statistic_difference("token_mean", before, before, groups, bounded=True)
+        assert none.value == 0 and none.p_value == 1 and none.low < 0 < none.high
+    gap = statistic_of("gap")({"train/score": after["test/score"], "train/tokens": tokens, **before})
+    assert gap == pytest.approx(np.average(after["test/score"] - score, weights=tokens))
+    rows = [sample("generalisation", "score", "token_mean", columns, unit="fraction", margin=0.01) for columns in (before, after)]
+    assert judge([Pair("generalisation", "score", *rows)])[0].difference == pytest.approx(found.value)
 
 
 def test_positives_and_negatives_may_be_sets_of_their_own():

@@ -27,14 +27,14 @@ def held_out(subject: Subject) -> list[Measurement]:
     test = subject.answers(subject.split)
     what, split, better = subject.headline, subject.split, subject.better
     unit = "fraction" if better == HIGHER else ""
-    value = float(test.columns["score"].mean())
+    value = test.mean
     said = f"Accuracy on held-out examples is {100 * value:.1f} %" if unit else f"The error on held-out examples is {value:.4g}"
     margin: dict[str, Any] = {"margin": POINT} if unit else {"margin": SHARE, "relative": True}
     score = sample(
         GROUP,
         "score",
-        "mean",
-        {f"{split}/score": test.columns["score"]},
+        test.statistic,
+        test.scores(split),
         {split: test.groups},
         subject.right,
         unit=unit,
@@ -49,14 +49,14 @@ def held_out(subject: Subject) -> list[Measurement]:
     if "train" not in subject.task.splits or split == "train":
         return [score, inapplicable(GROUP, "train_test_gap", "does not apply: the task has no split `train` besides the held-out one.")]
     train = subject.answers("train")
-    difference = float(train.columns["score"].mean()) - value
+    difference = train.mean - value
     than = apart(difference, unit, "higher than", "lower than", "the same as")
     learnt = ": part of what the model memorized does not generalize" if difference and (difference > 0) == (better == HIGHER) else ""
     gap = sample(
         GROUP,
         "train_test_gap",
         "gap",
-        {"train/score": train.columns["score"], f"{split}/score": test.columns["score"]},
+        train.scores("train") | test.scores(split),
         {"train": train.groups, split: test.groups},
         subject.right,
         unit=unit,
@@ -66,7 +66,7 @@ def held_out(subject: Subject) -> list[Measurement]:
         plot=Plot(
             "bar",
             [0, 1],
-            {"score": [round((100 if unit else 1) * float(one.columns["score"].mean()), 3) for one in (train, test)]},
+            {"score": [round((100 if unit else 1) * one.mean, 3) for one in (train, test)]},
             "",
             f"{what.replace('_', ' ')} (%)" if unit else what,
             ["train", split],
@@ -157,14 +157,14 @@ def domain_shift(subject: Subject) -> list[Measurement]:
     if not subject.task.shifted or "valid" not in subject.task.splits:
         return [inapplicable(GROUP, "domain_shift", "does not apply: the task has a single domain.")]
     own, other = subject.answers("valid"), subject.answers("test")
-    scores = [float(one.columns["score"].mean()) for one in (own, other)]
+    scores = [own.mean, other.mean]
     what = subject.headline.replace("_", " ")
     return [
         sample(
             GROUP,
             "domain_shift",
             "gap",
-            {"valid/score": own.columns["score"], "test/score": other.columns["score"]},
+            own.scores("valid") | other.scores("test"),
             {"valid": own.groups, "test": other.groups},
             subject.right,
             unit="fraction",

@@ -12,20 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from assay.core.means import LEAST, LEAST_GROUPS, caution, units_of
+from assay.core.means import LEAST, LEAST_GROUPS, caution, difference_interval, mean_interval, shares_interval, units_of
 from assay.core.paired import (
     Columns,
     Statistic,
     Together,
     difference_of,
     ends_of,
+    flip_test,
     interval_of,
     mean,
     resampled_differences,
     swap_test,
 )
 from assay.core.stats import Difference, Interval, at_least, auroc_interval, normal, quantile_interval, student, wilson
-from assay.diagnostics.statistics import KEPT, WITHOUT, by_group, calibration_error, half_length, named, sides, statistic_of
+from assay.diagnostics.statistics import KEPT, WITHOUT, by_group, calibration_error, half_length, named, sides, statistic_of, token_mean
 from assay.evals import score
 
 
@@ -67,7 +68,7 @@ def statistic_difference(
     for statistics on which swaps of the two models or resampling mislead. The arguments are those of `statistic_interval`."""
     own = DIFFERENCES.get(name)
     if own is not None:
-        return own(first, second, groups, resamples, flips)
+        return own(first, second, groups, resamples, flips, bounded)
     return difference_of(statistic_of(name), first, second, groups, resamples=resamples, flips=flips, right=right, bounded=bounded)
 
 
@@ -168,7 +169,9 @@ def _resampled_errors(
     return np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1]
 
 
-def _calibration_difference(first: Columns, second: Columns, groups: Mapping[str, Together], resamples: int, flips: int) -> Difference:
+def _calibration_difference(
+    first: Columns, second: Columns, groups: Mapping[str, Together], resamples: int, flips: int, bounded: bool
+) -> Difference:
     """Allows for the bias of both errors, which is upward and larger where accuracy is lower.
 
     The bias is at most that of a calibrated model of the same confidence. The p-value is that of the smallest difference that any bias up
@@ -190,7 +193,9 @@ def _calibrated_error(columns: Columns) -> float:
     return float(np.sqrt(2 / math.pi * variance).sum() / len(confidence))
 
 
-def _half_length_difference(first: Columns, second: Columns, groups: Mapping[str, Together], resamples: int, flips: int) -> Difference:
+def _half_length_difference(
+    first: Columns, second: Columns, groups: Mapping[str, Together], resamples: int, flips: int, bounded: bool
+) -> Difference:
     """Tests the scores within lengths, and the lengths by the bootstrap; the p-value is the larger of both.
 
     Swaps mix the two models at every length. Where one has failed and the other has not, the mixture's score is near half everywhere, and
@@ -204,6 +209,31 @@ def _half_length_difference(first: Columns, second: Columns, groups: Mapping[str
     side = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
     p_value = max(scores, min(1.0, 2 * (1 + side) / (1 + len(drawn))))
     return Difference(half_length(first) - half_length(second), *ends_of(drawn, first, groups), p_value)
+
+
+def _token_difference(
+    first: Columns, second: Columns, groups: Mapping[str, Together], resamples: int, flips: int, bounded: bool
+) -> Difference:
+    """Uses sign flips and `difference_interval` of the units' sums over tokens, as `difference_of` does for a mean over examples."""
+    delta = named(first, "score") - named(second, "score")
+    value = token_mean(first) - token_mean(second)
+    if not math.isfinite(value):
+        return Difference(value, math.nan, math.nan, 1.0)
+    units = units_of(delta, _together(first, groups), named(first, "tokens"))
+    low, high = difference_interval(units, 1.0 if bounded else float(np.abs(delta).max()))
+    if bounded:
+        low, high = max(low, -1.0), min(high, 1.0)
+    return Difference(value, low, high, flip_test(units.total, flips=flips))
+
+
+def _of_tokens(statistic: Statistic, columns: Columns, groups: Mapping[str, Together], right: Sequence[str], confidence: float) -> Interval:
+    """Uses the intervals of a ratio of sums, as results.json does for a mean over tokens."""
+    values, value = named(columns, "score"), float(statistic(columns))
+    if not np.isfinite(values).all():
+        return Interval(value, math.nan, math.nan)
+    units = units_of(values, _together(columns, groups), named(columns, "tokens"))
+    shares = bool(values.min() >= 0 and values.max() <= 1)
+    return Interval(value, *(shares_interval(units, confidence) if shares else mean_interval(units, confidence)))
 
 
 def _no_interval(statistic: Statistic, columns: Columns, *_: Any) -> Interval:
@@ -260,6 +290,7 @@ def _ends_of_mean(values: np.ndarray, right: bool, confidence: float) -> tuple[f
 
 INTERVALS: Mapping[str, Callable[..., Interval]] = {  # statistics with a dedicated interval
     "calibration_error": _calibration_interval,
+    "token_mean": _of_tokens,
     "largest": _no_interval,
     "quantile": _of_quantile,
     "auroc": _of_auroc,
@@ -270,6 +301,7 @@ INTERVALS: Mapping[str, Callable[..., Interval]] = {  # statistics with a dedica
 
 DIFFERENCES: Mapping[str, Callable[..., Difference]] = {  # statistics with a dedicated paired test
     "calibration_error": _calibration_difference,
+    "token_mean": _token_difference,
     "half_length": _half_length_difference,
 }
 

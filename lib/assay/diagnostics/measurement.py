@@ -123,8 +123,9 @@ def sample(
 
 
 def in_bounds(unit: str, columns: Columns) -> bool:
-    """Returns True for fractions: values in [0, 1]."""
-    return unit == "fraction" and all(values.min() >= 0 and values.max() <= 1 for values in columns.values())
+    """Returns True for fractions: values in [0, 1], apart from counts of tokens."""
+    fractions = (values for key, values in columns.items() if key.rpartition("/")[2] != "tokens")
+    return unit == "fraction" and all(values.min() >= 0 and values.max() <= 1 for values in fractions)
 
 
 def limit(row: Measurement) -> float | None:

@@ -26,14 +26,14 @@ def reasoning(subject: Subject) -> list[Measurement]:
         return [inapplicable(GROUP, name, f"does not apply: {reason}.") for name in NAMES]
     split = _within(subject)
     inside = subject.answers(split)
-    percent = f"{100 * inside.columns['score'].mean():.1f} %"
+    percent = f"{100 * inside.mean:.1f} %"
     what = subject.headline.replace("_", " ")
     rows = [
         within := sample(
             GROUP,
             NAMES[0],
-            "mean",
-            {f"{split}/score": inside.columns["score"]},
+            inside.statistic,
+            inside.scores(split),
             {split: inside.groups},
             subject.right,
             unit="fraction",
@@ -54,14 +54,14 @@ def reasoning(subject: Subject) -> list[Measurement]:
         reason = "does not apply: the task has no longer, deeper or otherwise shifted inputs beyond training."
         return [*rows, *(inapplicable(GROUP, name, reason) for name in NAMES[2:])]
     outside = subject.answers(beyond[0])
-    score = float(outside.columns["score"].mean())
+    score = outside.mean
     known = baselines(inside.records, subject.task, subject.headline)
     rows.append(
         sample(
             GROUP,
             NAMES[2],
-            "mean",
-            {f"{beyond[0]}/score": outside.columns["score"]},
+            outside.statistic,
+            outside.scores(beyond[0]),
             {beyond[0]: outside.groups},
             subject.right,
             unit="fraction",
@@ -79,7 +79,7 @@ def reasoning(subject: Subject) -> list[Measurement]:
 
 def beside(answers: Answers, known: Mapping[str, float], headline: str) -> Plot:
     """Plots a score beside baselines that need no model."""
-    values, error = {"the model": float(answers.columns["score"].mean()), **known}, headline in LOWER_IS_BETTER
+    values, error = {"the model": answers.mean, **known}, headline in LOWER_IS_BETTER
     label, factor = headline.replace("_", " ") + ("" if error else " (%)"), 1.0 if error else 100.0
     shown = [float(f"{factor * value:.5g}") for value in values.values()]
     return Plot("bar", list(range(len(values))), {"score": shown}, "", label, list(values))
@@ -101,17 +101,17 @@ def _above(subject: Subject, split: str, inside: Answers, within: Measurement) -
         return inapplicable(GROUP, NAMES[1], f"does not apply: no baseline is known for {subject.headline}.")
     name = max(known, key=lambda one: known[one])
     listed = ", ".join(f"{one} {100 * value:.1f} %" for one, value in known.items())
-    over = inside.columns["score"] - known[name]
+    over = inside.scores(split) | {f"{split}/score": inside.columns["score"] - known[name]}
     ends = within.interval and (within.interval[0] - known[name], within.interval[1] - known[name])
     found = sample(
         GROUP,
         NAMES[1],
-        "mean",
-        {f"{split}/score": over},
+        inside.statistic,
+        over,
         {split: inside.groups},
         unit="fraction",
         how=f"the score minus the best baseline of: {listed}",
-        meaning=f"The score is {apart(float(over.mean()), 'fraction')} the baseline '{name}', which needs no reasoning.",
+        meaning=f"The score is {apart(inside.mean - known[name], 'fraction')} the baseline '{name}', which needs no reasoning.",
         better=HIGHER,
         margin=POINT,
         measures=subject.headline,

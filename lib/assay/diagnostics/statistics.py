@@ -19,16 +19,28 @@ from assay.evals import score
 KEPT = 0.8  # coverage of selective accuracy
 
 
+def _token_means(columns: Columns) -> np.ndarray:
+    tokens = named(columns, "tokens")
+    return (named(columns, "score") * tokens).sum(axis=-1) / tokens.sum(axis=-1)
+
+
+@by_row(_token_means)
+def token_mean(columns: Columns) -> float:
+    """Returns the mean of `score` over all tokens, where the score of an example is a mean over its `tokens`."""
+    return float(_token_means(columns))
+
+
 def _gaps(columns: Columns) -> np.ndarray:
     own = "train/" if any(key.startswith("train/") for key in columns) else "valid/"
-    (first,) = (values for key, values in columns.items() if key.startswith(own))
-    (other,) = (values for key, values in columns.items() if not key.startswith(own))
-    return first.mean(axis=-1) - other.mean(axis=-1)
+    sides = ({key: values for key, values in columns.items() if key.startswith(own) == inside} for inside in (True, False))
+    first, other = (_token_means(side) if len(side) > 1 else named(side, "score").mean(axis=-1) for side in sides)
+    return first - other
 
 
 @by_row(_gaps)
 def gap(columns: Columns) -> float:
-    """Returns the mean score on `train` (or `valid` if there is no `train`) minus the mean score on the other set."""
+    """Returns the mean `score` on `train` (or `valid` if there is no `train`) minus that on the other set; over tokens if there are
+    `tokens`."""
     return float(_gaps(columns))
 
 
@@ -128,6 +140,7 @@ def worst_group(columns: Columns) -> float:
 
 STATISTICS: Mapping[str, Callable[..., float]] = {  # a name that ends in a colon takes a number after it
     "mean": mean,
+    "token_mean": token_mean,
     "gap": gap,
     "calibration_error": calibration_error,
     "selective_accuracy": selective_accuracy,

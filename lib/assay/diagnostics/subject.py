@@ -41,8 +41,22 @@ class Answers(NamedTuple):
 
     ids: np.ndarray  # uint64 [n]: a hash of the input
     groups: np.ndarray | None  # str [n]: cluster of each example; examples of one cluster are resampled together
-    columns: Mapping[str, np.ndarray]  # score, loss (nats), length, and confidence if answers are classes: [n]
+    columns: Mapping[str, np.ndarray]  # score, loss (nats), length; confidence if answers are classes; tokens that a score averages: [n]
     records: Sequence[Mapping[str, Any]]
+
+    @property
+    def mean(self) -> float:
+        """Returns the mean score: over tokens if each score is a mean over some, otherwise over examples, as in results.json."""
+        return float(np.average(self.columns["score"], weights=self.columns.get("tokens")))
+
+    @property
+    def statistic(self) -> str:
+        """Returns the name of the statistic that `mean` is."""
+        return "token_mean" if "tokens" in self.columns else "mean"
+
+    def scores(self, name: str) -> dict[str, np.ndarray]:
+        """Returns the columns of that statistic, of a set by its name."""
+        return {f"{name}/{what}": self.columns[what] for what in ("score", "tokens") if what in self.columns}
 
 
 class Run(NamedTuple):
@@ -249,6 +263,8 @@ def _answers(
     columns = {name: np.array([record["scores"][name] for record in records]) for name in names}
     columns |= {"score": np.array([record["scores"][headline] for record in records])}
     columns |= {"length": np.array([record["length"] for record in records], float)}
+    if "tokens" in records[0]["scores"]:
+        columns |= {"tokens": np.array([record["scores"]["tokens"] for record in records])}
     groups = np.array([str(record["group"]) for record in records]) if "group" in records[0] else None
     if ids is not None:
         return Answers(ids, groups, columns, ())  # records of changed inputs are not stored

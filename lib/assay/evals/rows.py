@@ -280,13 +280,14 @@ def baselines(records: Sequence[Mapping[str, Any]], task: Task, metric: str) -> 
         return {"chance": task.chance}
     targets = [_answers(record["target"], plain) for record in records]
     best = Counter(token for target in targets for token in target).most_common(1)[0][0]
-    share = float(np.mean([np.mean([token == best for token in target]) for target in targets]))
+    weights = _tokens(records)
+    share = _mean(np.array([np.mean([token == best for token in target]) for target in targets]), *weights)
     found = {"chance": task.chance, "majority": share}
     successors = bigrams(task) if tokens and isinstance(records[0]["input"], list) else {}
     if successors:
         pairs = [_pairs(record) if plain == "token_accuracy" else _pairs(record)[-1:] for record in records]
         right = [np.mean([successors.get(before, best) == token for before, token in row]) for row in pairs]
-        found["bigram"] = float(np.mean(right))
+        found["bigram"] = _mean(np.array(right), *weights)
     return found
 
 

@@ -12,6 +12,8 @@ from assay.cli import show as browse
 from assay.core.errors import UserError
 from assay.core.means import mean_interval, ratio_units, shares_interval, units_of
 from assay.data import tfds
+from assay.diagnostics import generalisation, reasoning
+from assay.diagnostics.subject import Subject
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.evals import rows as to_rows
 from assay.evals.evaluate import EvaluateConfig, batches, evaluate, make_answer
@@ -139,6 +141,20 @@ def test_rows_are_computable_from_the_predictions(fitted):
     assert made["nll"]["interval"] == pytest.approx([low, high]) and made["perplexity"]["interval"] == pytest.approx(np.exp([low, high]))
     assert made["bits_per_byte"]["interval"] == pytest.approx([low / math.log(2), high / math.log(2)])
     assert made["token_accuracy"]["interval"] == pytest.approx(shares_interval(units_of(right, groups, tokens)))
+
+
+def test_a_diagnosis_weighs_tokens_as_results_do(fitted):
+    task, model, params, records = fitted
+    found = {row["metric"]: row for row in to_rows.rows(records(64), task, "test", LABELS, by_length=False)}["token_accuracy"]
+    subject = Subject(model, params, task, "test", examples=512)
+    score, gap = generalisation.held_out(subject)
+    passages = subject.answers("test").columns["score"]
+    assert score.value == pytest.approx(found["value"], rel=1e-6) and abs(passages.mean() - found["value"]) > 0.001
+    train = {row["metric"]: row for row in to_rows.rows(subject.answers("train").records, task, "train", LABELS, by_length=False)}
+    assert gap.value == pytest.approx(train["token_accuracy"]["value"] - found["value"], rel=1e-6)
+    inside, above = reasoning.reasoning(subject)[:2]
+    assert inside.value == score.value
+    assert above.value == pytest.approx(found["value"] - max(found["baselines"].values()), rel=1e-6)
 
 
 def test_a_tokenizer_that_loses_bytes_has_no_bits_per_byte(small):
