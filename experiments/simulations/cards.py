@@ -84,8 +84,8 @@ def card_tasks(many: int) -> list[tuple[Callable[..., dict[str, Any]], tuple]]:
     different += [(n, -0.015, 0.015, "losses only") for n in (20, 128, 194, 200, 230, 256, 400, 512, 899)]
     power = [(512, 0.02, share, "plain") for share in DISCORDANT]
     return [
-        *((cards, (*one, many, 2000)) for one in equal),
-        *((cards, (*one, many, 1)) for one in different),
+        *((cards, (*one, 3 * many, 2000)) for one in equal),
+        *((cards, (*one, 3 * many, 1)) for one in different),
         *((cards, (*one, 4 * many, 1)) for one in power),
     ]
 

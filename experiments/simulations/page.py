@@ -39,9 +39,11 @@ def page(found: Mapping[str, Any]) -> str:
         "# How often a verdict is wrong",
         "",
         "**" + ("Every verdict keeps what it promises." if not found["missed"] else f"{len(found['missed'])} bars are missed.") + "**",
+        _at_worst(found),
+        "",
         "Simulated models whose truth is known, judged by the functions that make every card, comparison and interval: "
         f"`{found['command']}`, commit `{commit_text(found['environment'].get('commit'))}`. "
-        "Parentheses: exact 95 % intervals of the share.",
+        "Parentheses: exact 95 % intervals of the share. A bar is missed if the one-sided 95 % bound of the share lies beyond it.",
         *(f"- {one}" for one in found["missed"]),
     ]
     titles = {
@@ -63,6 +65,17 @@ def page(found: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _at_worst(found: Mapping[str, Any]) -> str:
+    """Returns the worst share of each kind of wrong verdict, in words."""
+    equal = max(row["any"] / row["cards"] for row in found["cards"] if row["gain"] == 0)
+    apart = max(row["same"] / row["cards"] for row in found["cards"] if abs(row["gain"]) >= 0.015)
+    recipe = max(row["called"] / row["trials"] for row in found["seeds"] if row["seeds"] >= 3)
+    return (
+        f"At worst, {equal:.1%} of the cards of equal models call some row better or worse, {recipe:.1%} of the comparisons of one recipe "
+        f"over three and more seeds do, and a true difference of 1.5 points or more is *no difference* in {apart:.1%}."
+    )
+
+
 def _table(table: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if table == "cards":
         head = (
@@ -72,7 +85,7 @@ def _table(table: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
             "discordant",
             "any row called",
             "score called rightly",
-            "score: no difference",
+            "score called no difference",
         )
         body = [
             (
@@ -84,7 +97,7 @@ def _table(table: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
             )
             for row in rows
         ]
-        body = [(*cells[:2], f"{cells[2]:+.1f}", *cells[3:4], *(cells[4:5] if cells[2] == 0 else ("",)), *cells[5:]) for cells in body]
+        body = [(*c[:2], f"{c[2]:+.1f}", c[3], *((c[4], "") if c[2] == 0 else ("", c[5])), c[6]) for c in body]
     elif table == "power":
         head = ("discordant", "called better", "exact McNemar")
         body = [(f"{row['discordant']:.0%}", _share(row["called"], row["cards"]), f"{row['exact']:.1%}") for row in rows]
