@@ -13,8 +13,11 @@ from assay.cli.main import ALIASES, VERBS
 from assay.cli.publish import render
 from assay.config.files import load
 from assay.config.suites import PLANNED
+from assay.reports.cells import best_of, judge, name_of, remarks_of
 from assay.reports.cells import page as page_of_cells
 from assay.reports.results import MARKS
+from assay.verdicts.published import MISSED
+from assay.verdicts.result_file import read
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
@@ -93,6 +96,13 @@ def test_pages_stay_short(page):
 def test_published_values_are_compared_with_the_committed_files():
     """Where this fails, write it: assay publish --cells=experiments/results/CELLS.md"""
     assert (RESULTS / "CELLS.md").read_text() == page_of_cells(RESULTS)
+
+
+def test_each_missed_cell_says_what_was_tried():
+    files = [read(path) for path in sorted(RESULTS.glob("*.json"))]
+    best = {task: [best_of(each) for each in known] for task, known in judge(files).items()}
+    missed = {(task, name_of(line.cell)) for task, each in best.items() for line in each if line.verdict.name == MISSED}
+    assert missed == {(task, name) for task, each in remarks_of(RESULTS).items() for name in each}
 
 
 def test_tables_are_those_of_the_committed_files(tmp_path):
