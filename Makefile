@@ -7,7 +7,7 @@ QUICK := tests/train/test_laws.py tests/test_contract.py tests/test_floors.py te
 .PHONY: demo test quick lint clean
 
 # The same updates and examples for all three models: enough for the LSTM to learn strings of 1-20 bits.
-DEMO := --config.task.lengths=1:20 --config.train.steps=600 --config.train.batch_size=64 \
+DEMO := --config.task.lengths=1:20 --config.train.steps=600 --config.train.batch_size=32 \
 	--config.evaluate.splits=iid,21-200 --config.evaluate.per_length=4
 
 demo: $(VENV)/core  ## Parity Check with length generalization: trains three models, diagnoses and treats the one that fails, and compares

@@ -7,7 +7,7 @@ Variants:  lstm          an LSTM, width 64
            tiny          a few steps of a small LSTM; also with a variant: `transformer,tiny`, `scratchpad,tiny`
            All three see as many updates and examples, and attention sees the whole string.
 Cost:      two CPU cores, including compilation: lstm about 1 min, transformer 4 min, scratchpad 8 min; as `make demo` runs them, with
-           --config.task.lengths=1:20 --config.train.batch_size=64 --config.train.steps=600, a quarter of a minute to a minute
+           --config.task.lengths=1:20 --config.train.batch_size=32 --config.train.steps=600, a quarter of a minute to a minute
 Expected:  answer accuracy beyond the trained lengths: lstm 1.00; transformer 0.45-0.58; scratchpad above 0.99
 Reference: Deletang et al., ICLR 2023 (arXiv 2207.02098), Table 2: LSTM 1.00, Transformer 0.52 (best of 150 runs)
 """
