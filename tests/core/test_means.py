@@ -1,5 +1,6 @@
 """Intervals of means: their coverage for few, skewed, bounded and grouped values, and what they say where they cannot cover."""
 
+import itertools
 import math
 
 import numpy as np
@@ -100,6 +101,12 @@ def test_few_values_have_no_interval_and_say_so():
         assert np.isnan(interval(units_of(np.linspace(0, 1, 40), np.arange(40) % (LEAST_GROUPS - 1)))).all()
         assert np.isfinite(interval(units_of(np.linspace(0, 1, LEAST)))).all()
     assert np.isnan(mean_interval(units_of(np.ones(50)))).all(), "equal values show no spread"
+    for value, n in itertools.product((0.1, 0.7, 1 / 3, 5.3), (10, 12, 20, 30, 200)):  # whose mean may differ from them by rounding
+        groups, weights = np.arange(n) // 2, np.arange(1.0, n + 1)
+        for units in (units_of(np.full(n, value)), units_of(np.full(n, value), groups), units_of(np.full(n, value), weights=weights)):
+            assert spread(units)[0] == 0 and np.isnan(mean_interval(units)).all()
+    low, _ = mean_interval(units_of(np.append(np.full(29, 0.1), 5.0)))
+    assert math.isnan(low) or low > -100, "a third of the resamples have equal values, and so no standard error"
     said = [caution(units_of(np.random.default_rng(0).normal(size=n)), bounded) for n, bounded in ((9, True), (10, True), (20, True))]
     assert said == ["too few examples for an interval: 9", "10 examples: the interval may be too narrow", ""]
     assert caution(units_of(np.random.default_rng(0).normal(size=199)), bounded=False) == "199 examples: the interval may be too narrow"

@@ -54,6 +54,8 @@ def test_few_examples_prove_nothing_and_two_of_each_are_needed():
     still = two_levels(np.zeros((3, 50)))
     assert (still.value, still.p_value) == (0, 1) and math.isnan(still.low), "nothing varies"
     assert two_levels(np.zeros((3, 50)), largest=1.0).high > 0.03
+    whole, tenth = (two_levels(np.full((2, 50), size)) for size in (1.0, 0.1))
+    assert tenth.p_value == whole.p_value > 1e-5 and math.isnan(tenth.low), "a tenth has no exact mean, but does not vary either"
     for delta, groups in ((np.ones((1, 5)), None), (np.ones((3, 1)), None), (np.ones((2, 4)), [0] * 4)):
         with pytest.raises(ValueError, match="at least two"):
             two_levels(delta, groups)

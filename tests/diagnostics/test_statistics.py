@@ -101,6 +101,47 @@ def test_examples_that_tie_at_the_cut_count_in_part(right):
     assert score_at_coverage(np.arange(100.0), right, 0.8) == pytest.approx(right[20:].mean())
 
 
+def test_the_order_of_examples_of_one_length_has_no_effect():
+    """The lengths are cut into 16 parts: a cut through one length must not tell its examples apart."""
+    right = np.repeat([1.0, 0.0], 64)
+    for length, expected in ((np.full(128, 10.0), 11), (np.repeat([4.0, 8.0, 9.0], [40, 40, 48]), 9)):
+        found = {statistic_of("half_length")({"t/length": length, "t/score": one}) for one in (right, by_length_reversed(length, right))}
+        assert found == {expected}
+
+
+def by_length_reversed(length, right):
+    return np.concatenate([right[length == one][::-1] for one in np.unique(length)])
+
+
+UNKNOWN = np.append(np.nan, np.linspace(0.1, 1.0, 29))
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("auroc", told(np.append(UNKNOWN, np.zeros(30)), np.repeat([1, 0], 30))),
+        ("auroc", told(np.append(np.ones(30), UNKNOWN), np.repeat([1, 0], 30))),
+        ("tpr_at_fpr:0.1", told(np.append(UNKNOWN, np.zeros(30)), np.repeat([1, 0], 30))),
+        ("selective_accuracy", {"test/confidence": UNKNOWN, "test/score": np.append(0.0, np.ones(29))}),
+        ("half_length", {"test/score": UNKNOWN, "test/length": np.arange(30.0)}),
+        ("quantile:0.5", {"test/radius": UNKNOWN}),
+        ("worst_group", {"test/score": UNKNOWN, "test/group": np.arange(30.0) // 10}),
+        ("largest", {"test/norm": UNKNOWN}),
+    ],
+)
+def test_a_value_that_is_not_a_number_is_told(name, columns):
+    """Comparisons with NaN are false, so that it would count as a win, or not at all."""
+    found = statistic_interval(name, columns)
+    assert np.isnan(found).all()
+    row = sample("generalisation", "row", name, columns)
+    assert row.interval is None and row.caution.endswith("values are not finite")
+
+
+def test_equal_fractions_of_the_worst_group_have_no_narrow_interval():
+    columns = {"test/score": np.full(6, 0.7), "test/group": np.repeat([0.0, 1.0], 3)}
+    assert statistic_interval("worst_group", columns, bounded=True)[1:] == (0, 1)
+
+
 def test_the_worst_group():
     columns = {"test/score": np.array([1.0, 1, 0, 1, 0, 0]), "test/group": np.array([0.0, 0, 1, 1, 2, 2])}
     assert statistic_of("worst_group")(columns) == 0 and statistic_of("worst_group")({**columns, "test/group": np.zeros(6)}) == 0.5

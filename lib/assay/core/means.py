@@ -20,6 +20,7 @@ from assay.core.stats import CHUNK, normal, wilson
 LEAST = 10  # units below which there is no interval of values other than right and wrong
 SURE_SHARES, SURE = 20, 200  # units from which intervals of values in [0, 1], and of values without bounds, cover what they claim
 LEAST_GROUPS = 5
+ROUNDING = 1e-12  # relative difference below which values are equal: sums of equal values differ by less
 DOMINANT = 0.4  # skewness over sqrt(units), at most 1, above which a few values determine the mean
 
 
@@ -59,7 +60,7 @@ def spread(units: Units) -> tuple[float, float]:
     n = len(total)
     if n < 2:
         return math.nan, 0.0
-    left = total - total.sum() / size.sum() * size
+    left = _deviations(total, total.sum() / size.sum() * size)
     return math.sqrt(n / (n - 1) * float(left @ left)) / float(size.sum()), float(size.sum() ** 2 / (size @ size)) - 1
 
 
@@ -134,6 +135,12 @@ def caution(units: Units, bounded: bool) -> str:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
+def _deviations(totals: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Returns the differences, exactly 0 where only rounding separates the two: equal values have no spread."""
+    left = totals - expected
+    return np.where(np.abs(left) <= ROUNDING * np.abs(expected), 0.0, left)
+
+
 def _student(freedom: float, confidence: float) -> float:
     from scipy.special import stdtrit  # slow to import
 
@@ -150,7 +157,7 @@ def _resampled(units: Units, generator: np.random.Generator, resamples: int) -> 
         drawn, sizes = total[chosen], size[chosen]
         whole = sizes.sum(axis=1)
         mean = drawn.sum(axis=1) / whole
-        left = drawn - mean[:, None] * sizes
+        left = _deviations(drawn, mean[:, None] * sizes)
         part = slice(start, start + len(chosen))
         means[part], errors[part] = mean, np.sqrt(n / (n - 1) * np.square(left).sum(axis=1)) / whole
     return means, errors

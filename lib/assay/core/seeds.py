@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from assay.core.means import spread, units_of
+from assay.core.means import ROUNDING, spread, units_of
 from assay.core.paired import FEW, flip_test
 from assay.core.stats import Difference
 
@@ -53,7 +53,8 @@ def two_levels(
     totals, size = np.stack([one.total for one in units]), units[0].size
     by_seed = totals.sum(axis=1) / size.sum()
     value = float(by_seed.mean())
-    over_seeds = float(np.var(by_seed, ddof=1)) / seeds
+    alike = float(np.ptp(by_seed)) <= ROUNDING * float(np.abs(by_seed).max())
+    over_seeds = 0.0 if alike else float(np.var(by_seed, ddof=1)) / seeds
     error, freedom = spread(units[0]._replace(total=totals.mean(axis=0)))
     over_examples = error**2 + (largest / (freedom + 3)) ** 2
     n = len(size)

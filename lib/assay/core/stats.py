@@ -71,7 +71,8 @@ def student(values: Float[np.ndarray, "examples"], confidence: float = 0.95) -> 
         return None
     from scipy.special import stdtrit  # scipy is slow to import, and most runs never need it
 
-    half = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    deviation = float(np.std(values, ddof=1)) if np.ptp(values) else 0.0  # rounding gives equal values one above 0
+    half = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * deviation / math.sqrt(len(values))
     return float(np.mean(values)) - half, float(np.mean(values)) + half
 
 

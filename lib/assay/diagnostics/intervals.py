@@ -49,6 +49,8 @@ def statistic_interval(
     """
     own, statistic = INTERVALS.get(name.partition(":")[0]), statistic_of(name)
     if own is not None:
+        if not math.isfinite(value := float(statistic(columns))):
+            return Interval(value, math.nan, math.nan)
         found = own(statistic, columns, groups, right, confidence)
         return found._replace(low=max(found.low, 0.0), high=min(found.high, 1.0)) if bounded and own is _of_worst else found
     return interval_of(statistic, columns, groups, right=right, bounded=bounded, confidence=confidence)
@@ -74,13 +76,11 @@ def statistic_difference(
 
 def caution_of(name: str, columns: Columns, groups: Mapping[str, Together] = {}, right: Sequence[str] = (), bounded: bool = False) -> str:
     """Returns why the interval of a statistic is missing or may be too narrow, or ""."""
-    if name in WITHOUT:
-        return ""
     for key, values in columns.items():
         own, group = key.rpartition("/")[2] in right, groups.get(key.rpartition("/")[0])
         if not np.isfinite(values).all():
             return f"{int((~np.isfinite(values)).sum()):,} of {len(values):,} values are not finite"
-        if not (own and group is None and name == "mean"):
+        if name not in WITHOUT and not (own and group is None and name == "mean"):
             found = caution(units_of(values, group), bounded or own or name != "mean")
             if found:
                 return found
@@ -282,10 +282,11 @@ def _of_worst(statistic: Statistic, columns: Columns, groups: Mapping[str, Toget
 
 
 def _ends_of_mean(values: np.ndarray, right: bool, confidence: float) -> tuple[float, float]:
-    """Uses Wilson's interval for right or wrong answers, else Student's t; infinite for a single value."""
+    """Uses Wilson's interval for right or wrong answers, else Student's t; infinite for a single value, and for equal ones."""
     if right:
         return wilson(float(values.mean()), len(values), normal(confidence))
-    return student(values, confidence) or (-math.inf, math.inf)
+    ends = student(values, confidence)
+    return (-math.inf, math.inf) if ends is None or ends[0] == ends[1] else ends
 
 
 INTERVALS: Mapping[str, Callable[..., Interval]] = {  # statistics with a dedicated interval

@@ -66,7 +66,7 @@ def selective_accuracy(columns: Columns) -> float:
 def score_at_coverage(confidence: np.ndarray, right: np.ndarray, coverage: float) -> float:
     """Returns the mean score of the most confident examples, at least one.
 
-    Of the examples that tie at the cut, which may be all, each counts in part: the order of examples has no effect.
+    Of the examples that tie at the cut, which may be all, each counts in part: the order of examples has no effect. NaN if a confidence is.
     """
     return float(_at_coverage(confidence, right, coverage))
 
@@ -75,17 +75,23 @@ def _at_coverage(confidence: np.ndarray, right: np.ndarray, coverage: float) -> 
     kept, n = max(1, round(coverage * right.shape[-1])), right.shape[-1]
     cut = np.partition(confidence, n - kept, axis=-1)[..., n - kept, None]
     above, tied = confidence > cut, confidence == cut
-    of_tied = (right * tied).sum(axis=-1) / tied.sum(axis=-1)
-    return ((right * above).sum(axis=-1) + (kept - above.sum(axis=-1)) * of_tied) / kept
+    of_tied = (right * tied).sum(axis=-1) / np.maximum(tied.sum(axis=-1), 1)  # NaN ties with nothing
+    found = ((right * above).sum(axis=-1) + (kept - above.sum(axis=-1)) * of_tied) / kept
+    return np.where(np.isnan(confidence).any(axis=-1), np.nan, found)
 
 
 def half_length(columns: Columns) -> float:
     """Returns the length from which the score is at most half of that at the shortest tested lengths, both there and on average beyond.
 
     If the score never halves, returns the longest tested length plus one. The score at a length is averaged with neighbouring lengths,
-    because single lengths have few examples. Subtract the baseline from the score before calling.
+    because single lengths have few examples; the order of examples of one length has no effect. Subtract the baseline from the score
+    before calling. NaN if a score is not finite.
     """
     length, right = named(columns, "length"), named(columns, "score")
+    if not np.isfinite(right).all():
+        return math.nan
+    number = np.unique(length, return_inverse=True)[1]
+    right = (np.bincount(number, weights=right) / np.bincount(number))[number]  # a length may be cut in two below
     order = np.argsort(length, kind="stable")
     parts = np.array_split(order, max(1, min(16, len(order) // 8)))
     means, ends = np.array([right[part].mean() for part in parts]), [length[part].min() for part in parts]
@@ -109,10 +115,10 @@ def quantile(columns: Columns, at: float) -> float:
 def auroc(columns: Columns) -> float:
     """Returns the probability that a positive example has a higher `signal` than a negative one; ties count half. `positive` is 1 or 0.
 
-    Returns NaN if positives or negatives are missing. If both have fixed sizes, pass them as two sets, which resampling preserves.
+    Returns NaN if positives or negatives are missing or a signal is NaN. If both have fixed sizes, pass them as two sets, which resampling preserves.
     """
     positive, negative = sides(columns)
-    if not len(positive) or not len(negative):
+    if not len(positive) or not len(negative) or np.isnan(positive).any() or np.isnan(negative).any():
         return math.nan
     ordered = np.sort(negative)
     twice = np.searchsorted(ordered, positive, side="left") + np.searchsorted(ordered, positive, side="right")
@@ -123,10 +129,10 @@ def tpr_at_fpr(columns: Columns, at: float) -> float:
     """Returns the fraction of positives whose `signal` exceeds a threshold that at most a fraction `at` of the negatives exceeds.
 
     The threshold is the lowest possible, without interpolation (Carlini et al. 2022, arXiv 2112.03570). With fewer than 1 / `at`
-    negatives, none may exceed it.
+    negatives, none may exceed it. NaN if a signal is.
     """
     positive, negative = sides(columns)
-    if not len(positive) or not len(negative):
+    if not len(positive) or not len(negative) or np.isnan(positive).any() or np.isnan(negative).any():
         return math.nan
     ordered = np.sort(negative)[::-1]
     allowed = math.floor(at * len(negative) + 1e-9)

@@ -72,6 +72,7 @@ def _determination(predictions: np.ndarray, targets: np.ndarray) -> float:
     If all targets are equal, it is 1 for exact predictions and 0 otherwise.
     """
     left, all_of_it = np.square(predictions - targets).sum(axis=0), np.square(targets - targets.mean(axis=0)).sum(axis=0)
+    all_of_it = np.where(np.ptp(targets, axis=0) > 0, all_of_it, 0.0)  # the mean of equal numbers may differ from them by rounding
     return float(np.where(all_of_it > 0, 1 - left / np.where(all_of_it > 0, all_of_it, 1.0), left == 0).mean())
 
 

@@ -79,6 +79,20 @@ def test_the_score_is_the_formula(outputs):
     assert value(*SUMMARIES["r2"].columns(columns)) == pytest.approx(r2_score(targets, logits), abs=1e-6)
 
 
+def test_a_constant_column_is_only_centred():
+    """Equal numbers that floats hold only approximately have a standard deviation of about 1e-17."""
+    scale = standard(np.column_stack([np.full(100, 0.1), np.full(100, 1 / 3), np.arange(100.0)]))
+    assert scale.deviation[:2].tolist() == [1, 1] and scale.deviation[2] > 1
+    assert np.abs(scale.to(np.array([[0.2, 0.3, 50.0]]))).max() < 0.2
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, 1e5 + 0.1])
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 100])
+def test_r2_of_targets_that_equal_their_mean_but_for_rounding(value, n):
+    assert SUMMARIES["r2"].value(np.full(n, value + 1e-3), np.full(n, value)) == 0
+    assert SUMMARIES["r2"].value(np.full(n, value), np.full(n, value)) == 1
+
+
 def test_r2_of_targets_that_are_all_alike():
     value = SUMMARIES["r2"].value
     assert value(np.ones(3), np.ones(3)) == 1.0 == r2_score(np.ones(3), np.ones(3))

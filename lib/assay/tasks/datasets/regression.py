@@ -106,8 +106,8 @@ def split(name: str, size: int) -> dict[str, np.ndarray]:
 
 def standard(values: np.ndarray) -> Scale:
     """Returns the scale of these rows; a constant column is only centred."""
-    deviation = values.std(axis=0)
-    return Scale(values.mean(axis=0), np.where(deviation > 0, deviation, 1.0))
+    varies = np.ptp(values, axis=0) > 0  # rounding gives equal numbers a deviation above 0
+    return Scale(values.mean(axis=0), np.where(varies, values.std(axis=0), 1.0))
 
 
 def encode(examples: Examples, width: int, read: Scale, answered: Scale) -> dict[str, np.ndarray]:
