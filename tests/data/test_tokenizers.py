@@ -170,6 +170,10 @@ def test_every_id_is_written_so_that_it_is_seen(name):
         ("می\u200cخواهم رفت", ["می\u200cخواهم", "رفت"]),  # noqa: RUF001
         ("السَّلَامُ عَلَيْكُمْ", ["السَّلَامُ", "عَلَيْكُمْ"]),
         ("東京x漢\ufe00字", ["東", "京", "x", "漢\ufe00", "字"]),
+        ("\U00020000\U0002a700時々", ["\U00020000", "\U0002a700", "時", "々"]),
+        ("❤\ufe0f, ❤ \U0001f468\u200d\U0001f467!", ["❤\ufe0f", ",", "❤", "\U0001f468\u200d", "\U0001f467", "!"]),
+        ("\ufeffco\u00adoperate ab\u200bcd \u200fשָׁלוֹם", ["cooperate", "ab", "cd", "שָׁלוֹם"]),
+        ("ក្រុងភ្នំពេញ རྒྱལ", ["ក្រុងភ្នំពេញ", "རྒྱལ"]),
         ("don't x_1", ["don", "'", "t", "x_1"]),
     ],
 )
@@ -181,7 +185,7 @@ def test_combining_marks_belong_to_their_word(text, words):
 @needs_library
 @pytest.mark.parametrize("name", ["words", "wordpiece", "bpe"])
 def test_different_words_have_different_ids(name):
-    words = ["ma", "má", "mà", "mả", "mã", "mạ", "क", "के", "कु", "कै"]
+    words = ["ma", "má", "mà", "mả", "mã", "mạ", "क", "के", "कु", "कै", "می\u200cروم", "میروم"]
     made = tokenizer(name, [" ".join(words)] * 3, 600)
     assert len({tuple(made.encode(word)) for word in words}) == len(words)
     if name != "bpe":  # bytes differ
@@ -199,6 +203,43 @@ def test_text_that_spells_a_special_token_is_text(name, tmp_path):
         ids = one.encode(text)
         assert not {one.pad, one.separator, one.mask, one.unknown} & set(ids)
         assert one.decode(ids).replace(" ", "") == text.lower().replace(" ", "") if name == "wordpiece" else one.decode(ids) == text
+
+
+@needs_library
+def test_a_long_sentence_without_spaces_is_known():
+    made = tokenizer("wordpiece", ["ภาษาไทย"] * 3, 600)
+    ids = made.encode("ภาษาไทย" * 60)
+    assert made.unknown not in ids and made.decode(ids) == "ภาษาไทย" * 60
+
+
+@needs_library
+@pytest.mark.parametrize("kind", ["words", "unigram", "bpe"])
+def test_text_that_spells_a_special_token_of_a_file_made_elsewhere_is_text(kind, tmp_path):
+    """The special tokens may be pieces of the vocabulary, or added tokens that are not marked as special."""
+    made, names = tokenizers.library(), ["<pad>", "<unk>", "<mask>", "<sep>"]
+    if kind == "words":
+        model = made.Tokenizer(made.models.WordLevel({name: i for i, name in enumerate([*names, "a", "b"])}, unk_token="<unk>"))
+        model.pre_tokenizer = made.pre_tokenizers.WhitespaceSplit()
+    elif kind == "unigram":
+        pieces = [*((name, 0.0) for name in names), *((letter, -3.0) for letter in "▁<>padmskeuns")]
+        model = made.Tokenizer(made.models.Unigram(pieces, unk_id=1))
+        model.normalizer = made.normalizers.Lowercase()
+        model.pre_tokenizer = made.pre_tokenizers.Metaspace()
+    else:
+        model = made.Tokenizer(made.models.BPE())
+        model.pre_tokenizer, model.decoder = made.pre_tokenizers.ByteLevel(add_prefix_space=False), made.decoders.ByteLevel()
+        options = {"initial_alphabet": made.pre_tokenizers.ByteLevel.alphabet(), "show_progress": False}
+        model.train_from_iterator(["a b"], made.trainers.BpeTrainer(vocab_size=280, **options))
+        model.add_tokens([*names, "<|user|>"])
+    model.add_special_tokens(["<s>"])
+    path = tmp_path / "tokenizer.json"
+    model.save(str(path))
+    one, text = tokenizer("bpe", file=str(path)), "a <pad> b <PAD><sep> <mask>, <s> and <|user|>"
+    ids = one.encode(text)
+    assert not {one.pad, one.mask, one.separator, *one.reserved} & set(ids)
+    assert one.reserved == (model.token_to_id("<s>"),) and one.reserved[0] not in one.ordinary(), "augmentation must not draw it either"
+    if kind == "bpe":
+        assert one.decode(ids) == text and one.count_bytes(ids) == len(text)
 
 
 @pytest.mark.parametrize("name", ["bytes", "characters", pytest.param("bpe", marks=needs_library)])

@@ -25,8 +25,11 @@ from assay.core.errors import UserError, unknown
 SPECIALS = ("<pad>", "<unk>", "<mask>", "<sep>")
 PAD, UNKNOWN, MASK, SEPARATOR = range(len(SPECIALS))
 FIRST = len(SPECIALS)  # id of byte 0
-IDEOGRAPHS = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-JOINERS = "\u200c\u200d"  # inside words of Persian and of Indian languages
+IDEOGRAPHS = r"\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+LONGEST = 1000  # characters of a word for WordPiece; longer ones are unknown, and so would be sentences of scripts without spaces at its 100
+JOINERS = "\u200c\u200d"  # inside words of Persian and of Indian languages, and between emoji
+SPACE = "\u200b"  # has no width
+INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")  # hyphenation and direction of text
 BLANK = "\u2423"  # an open box, for a space
 LIBRARY = ("wordpiece", "bpe")
 ALPHABET = 1000  # maximum number of characters in WordPiece's alphabet, as in BERT
@@ -50,6 +53,7 @@ class Tokenizer:
     unknown: int = UNKNOWN
     mask: int = MASK
     separator: int = SEPARATOR
+    reserved: tuple[int, ...] = ()  # further ids that no text becomes: special tokens of a file made elsewhere
     bytes_of: Callable[[Sequence[int]], int] | None = None
 
     def count_bytes(self, ids: Sequence[int]) -> int:
@@ -58,7 +62,7 @@ class Tokenizer:
 
     def ordinary(self) -> np.ndarray:
         """Returns the ids that represent text, int32: masking may hide them or use them as replacements."""
-        special = [self.pad, self.unknown, self.mask, self.separator]
+        special = [self.pad, self.unknown, self.mask, self.separator, *self.reserved]
         return np.setdiff1d(np.arange(self.size, dtype=np.int32), np.array(special, np.int32))
 
 
@@ -177,10 +181,11 @@ def _characters(saved: Mapping[str, Any]) -> Tokenizer:
 def words_of(text: str) -> list[str]:
     """Splits text into lower-case words and punctuation marks.
 
-    Each ideograph is a word, since nothing separates them. Combining marks (vowel signs, accents) belong to their word, and the composed
-    and the decomposed form of a character (Unicode NFC and NFD) are the same.
+    Each ideograph is a word, since nothing separates them. Combining marks (vowel signs, accents) belong to their word or sign, and the
+    composed and the decomposed form of a character (Unicode NFC and NFD) are the same. Invisible characters, such as soft hyphens, do
+    not count.
     """
-    return _word().findall(unicodedata.normalize("NFC", text.lower()))
+    return _word().findall(unicodedata.normalize("NFC", INVISIBLE.sub("", text.lower())))
 
 
 @functools.cache
@@ -191,7 +196,7 @@ def _word() -> re.Pattern[str]:
     ends = [(span[0][1], span[-1][1]) for span in (list(group) for _, group in spans)]
     inside = "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in ends) + JOINERS
     letters = rf"[^\W{IDEOGRAPHS}]+"
-    return re.compile(rf"[{IDEOGRAPHS}][{inside}]*|{letters}(?:[{inside}]+(?:{letters})?)*|[^\w\s]")
+    return re.compile(rf"[{IDEOGRAPHS}][{inside}]*|{letters}(?:[{inside}]+(?:{letters})?)*|[^\w\s{SPACE}][{inside}]*")
 
 
 def _learn_words(texts: Iterable[str], size: int) -> dict[str, Any]:
@@ -245,9 +250,12 @@ def _learn_wordpiece(texts: Iterable[str], size: int) -> dict[str, Any]:
     sorted.
     """
     tokenizers = library()
-    model = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token=SPECIALS[UNKNOWN]))
-    lower = tokenizers.normalizers.BertNormalizer(lowercase=True, strip_accents=False)  # ma, má and mạ are different words
-    model.normalizer = tokenizers.normalizers.Sequence([lower, tokenizers.normalizers.NFC()])
+    model = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token=SPECIALS[UNKNOWN], max_input_chars_per_word=LONGEST))
+    # Joiners and accents tell words apart (ma, má, mạ); other control characters are dropped, as in BERT.
+    spaced = tokenizers.normalizers.Replace(SPACE, " ")
+    dropped = tokenizers.normalizers.Replace(tokenizers.Regex(rf"[\p{{C}}&&[^\t\n\r{JOINERS}]]|\ufffd"), "")
+    lower = tokenizers.normalizers.BertNormalizer(clean_text=False, lowercase=True, strip_accents=False)
+    model.normalizer = tokenizers.normalizers.Sequence([spaced, dropped, lower, tokenizers.normalizers.NFC()])
     model.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
     model.decoder = tokenizers.decoders.WordPiece()
     plain = [model.normalizer.normalize_str(_plain(text)) for text in texts]
@@ -271,9 +279,21 @@ def _library(saved: Mapping[str, Any]) -> Tokenizer:
         here = next((name for name in names if model.token_to_id(name) is not None), names[0])
         model.add_special_tokens([here])  # if the file has none, it follows the vocabulary
         special.append(model.token_to_id(here))
+    added = model.get_added_tokens_decoder()
+    reserved = {i for i, token in added.items() if token.special} - set(special)
+    avoided = ({*special} | reserved) - {special[UNKNOWN]}
+    spelled = re.compile("|".join(re.escape(model.id_to_token(i)) for i in avoided), re.IGNORECASE)
 
     def encode(text: str) -> list[int]:
-        return model.encode(_plain(text), add_special_tokens=False).ids
+        text = _plain(text)
+        ids = model.encode(text, add_special_tokens=False).ids
+        if avoided.isdisjoint(ids):
+            return ids
+        # Special tokens are also pieces of this vocabulary, so a cut after their first character keeps the model from them.
+        cuts = [0, *(found.start() + 1 for found in spelled.finditer(text)), len(text)]
+        parts = [text[start:end] for start, end in itertools.pairwise(cuts)]
+        cut = [i for part in model.encode_batch(parts, add_special_tokens=False) for i in part.ids]
+        return [special[UNKNOWN] if i in avoided else i for i in cut]
 
     def decode(tokens: Sequence[int]) -> str:
         return model.decode([int(token) for token in tokens], skip_special_tokens=True)
@@ -281,14 +301,15 @@ def _library(saved: Mapping[str, Any]) -> Tokenizer:
     pad, unseen, mask, separator = special
     size = model.get_vocab_size(with_added_tokens=True)
     if (json.loads(saved["json"]).get("decoder") or {}).get("type") != "ByteLevel":
-        return Tokenizer(saved["name"], size, encode, decode, saved, pad, unseen, mask, separator)
-    added = set(model.get_added_tokens_decoder())
-    sizes = [0 if i in added else len(model.id_to_token(i) or "") for i in range(size)]  # each character of a token stands for a byte
+        return Tokenizer(saved["name"], size, encode, decode, saved, pad, unseen, mask, separator, tuple(sorted(reserved)))
+    sizes = [len(model.id_to_token(i) or "") for i in range(size)]  # each character of a token stands for a byte
+    for i, token in added.items():  # but in words that were added to the vocabulary
+        sizes[i] = 0 if token.special or i in special else len(to_bytes(token.content))
 
     def count(ids: Sequence[int]) -> int:
         return sum(sizes[i] for i in ids)
 
-    return Tokenizer(saved["name"], size, encode, decode, saved, pad, unseen, mask, separator, count)
+    return Tokenizer(saved["name"], size, encode, decode, saved, pad, unseen, mask, separator, tuple(sorted(reserved)), count)
 
 
 def _plain(text: str) -> str:
