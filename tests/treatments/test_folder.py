@@ -10,7 +10,7 @@ from assay.treatments.option import parse
 from assay.treatments.pipeline.stages import plan
 from assay.treatments.table import joined
 
-NAMES = ["c++", "a,b", "a,T=4", "rate=1", "x=~#;%41", "two words", "50%", "naïve", "(1)", "it's", '"quoted"', "a+b,c", "tab\there", "{x}"]
+NAMES = ["c++", "a,b", "a,T=4", "rate=1", "x=~#;%41", "two words", "50%", "two%20words", "naïve", "(1)", "it's", '"quoted"', "a+b,c", "tab\there", "{x}"]
 
 
 @pytest.fixture
@@ -38,8 +38,6 @@ def test_what_the_program_writes_is_read_back(here, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_user_types_is_read_if_it_exists(here, name):
-    if "%41" in name:
-        pytest.skip("percent-encoding is read as what it stands for")
     typed = f"runs/{name}"
     found = parse("distill", option, f"from={typed},T=4")
     assert (os.path.abspath(folder(found["from_"])), found["T"]) == (str(here / typed), 4.0)
@@ -51,7 +49,14 @@ def test_several_folders_are_joined_by_plus_unless_that_is_one(here):
     assert folders("runs/c+runs/50%") == ("runs/c", "runs/50%")
     assert folders("runs/c++") == ("runs/c++",), "not runs/c, which exists too"
     assert folders("+".join(map(written, ("runs/c++", "runs/a,b")))) == (str(here / "runs/c++"), str(here / "runs/a,b"))
+    assert folders("runs/c+++runs/c") == ("runs/c++", "runs/c") and folders("runs/c+runs/c++") == ("runs/c", "runs/c++")
+    assert folders("runs/c+++runs/nowhere") == ("runs/c++", "runs/nowhere")
+    assert folders("runs/c+++") == ("runs/c+++",), "which does not exist: not runs/c"
     assert folders("") == ()
+    (both,) = pieces(["distill:from=runs/c+runs/a", "b+runs/50%"])
+    assert folders(both.partition("from=")[2]) == tuple(str(here / "runs" / name) for name in ("c", "a,b", "50%"))
+    (bare,) = pieces(["init:runs/a", "b"])
+    assert folder(bare.partition(":")[2]) == str(here / "runs/a,b"), "the first option needs no name"
 
 
 def test_options_that_name_no_folder_stay_apart(here):
