@@ -140,6 +140,16 @@ def test_mistakes_are_told():
         tokenizer("word")
     with pytest.raises(UserError, match="wordpiece or bpe, not words"):
         tokenizer("words", file="tokenizer.json")
+    for texts, size in ((["", "  "], 100), (["some words"], 1)):
+        with pytest.raises(UserError, match=f"finds no token in the training texts with config.task.tokenizer_size={size}"):
+            tokenizer("words", texts, size)
+
+
+@needs_library
+@pytest.mark.parametrize("name", LIBRARY)
+def test_a_vocabulary_has_no_room_that_its_texts_cannot_fill(name):
+    """The library would reserve memory for as many tokens, and end the process."""
+    assert tokenizer(name, TEXTS, 10**30).saved == tokenizer(name, TEXTS, 10_000).saved
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch):

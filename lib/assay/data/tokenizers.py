@@ -77,7 +77,13 @@ def tokenizer(name: str, texts: Iterable[str] = (), size: int = 8192, file: str 
         if name not in LIBRARY:
             raise UserError(f"config.task.tokenizer_file={file!r} needs config.task.tokenizer={' or '.join(LIBRARY)}, not {name}.")
         return restore({"name": name, "json": _read(file)})
-    return restore({"name": name, **TRAINERS[name](texts, size)})
+    made = restore({"name": name, **TRAINERS[name](texts, size)})
+    if not len(made.ordinary()):
+        raise UserError(
+            f"the tokenizer {name} finds no token in the training texts with config.task.tokenizer_size={size}: raise it, or set "
+            "config.task.tokenizer=bytes, which reads any text that is not empty."
+        )
+    return made
 
 
 def restore(saved: Mapping[str, Any]) -> Tokenizer:
@@ -239,7 +245,8 @@ def _learn_bpe(texts: Iterable[str], size: int) -> dict[str, Any]:
     model.decoder = tokenizers.decoders.ByteLevel()
     alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())  # every byte is a token, so nothing is unknown
     options = {"special_tokens": list(SPECIALS), "initial_alphabet": alphabet, "show_progress": False}
-    model.train_from_iterator(map(_plain, texts), tokenizers.trainers.BpeTrainer(vocab_size=size, **options))
+    plain = [_plain(text) for text in texts]
+    model.train_from_iterator(plain, tokenizers.trainers.BpeTrainer(vocab_size=min(size, _most(plain)), **options))
     return {"json": model.to_str()}
 
 
@@ -263,10 +270,16 @@ def _learn_wordpiece(texts: Iterable[str], size: int) -> dict[str, Any]:
     kept = sorted(counts, key=lambda character: (-counts[character], character))[: min(ALPHABET, max(0, size - FIRST) // 4)]
     inner = [f"##{character}" for character in sorted(kept)]
     options = {"special_tokens": [*SPECIALS, *inner], "initial_alphabet": sorted(kept), "limit_alphabet": len(kept)}
-    model.train_from_iterator(plain, tokenizers.trainers.WordPieceTrainer(vocab_size=size, show_progress=False, **options))
+    most = min(size, _most(plain))
+    model.train_from_iterator(plain, tokenizers.trainers.WordPieceTrainer(vocab_size=most, show_progress=False, **options))
     made = json.loads(model.to_str())
     made["added_tokens"] = [token for token in made["added_tokens"] if token["content"] in SPECIALS]  # `##x` is not a token of raw text
     return {"json": json.dumps(made)}
+
+
+def _most(texts: Sequence[str]) -> int:
+    """Returns an upper bound of a vocabulary's size: the library reserves memory for as many tokens as it is told."""
+    return FIRST + 256 + 2 * ALPHABET + sum(len(text.encode()) for text in texts)
 
 
 def _library(saved: Mapping[str, Any]) -> Tokenizer:

@@ -172,6 +172,26 @@ def test_valid_has_its_share_of_each_class(tmp_path, positive, negative):
     assert any("imbalanced classes" in said and "'neg'" in said for said in task.notices) == unequal
 
 
+def test_a_split_without_a_class_is_told(tmp_path):
+    rare(tmp_path, 60, 1)
+    for fold in range(5):
+        try:
+            said = csv(tmp_path, test=False, folds=5, fold=fold).notices
+        except UserError as error:  # the fold that holds the only negative text
+            assert "fewer than two classes" in str(error)
+        else:
+            assert said[0] == "no text of class 'neg' in valid: its scores say nothing about it"
+    rare(tmp_path, 60, 40)
+    write(tmp_path / "test.csv", [("another text", "neg")])
+    assert csv(tmp_path).notices == ("no text of class 'pos' in test: its scores say nothing about it",)
+
+
+def test_notices_count_the_examples_that_have_a_label(tmp_path):
+    rare(tmp_path, 100, 30)
+    task = csv(tmp_path, test=False, labels=6, unlabelled=True)
+    assert task.source("train").size > 100 and any("5 training texts of 'pos' and 1 of 'neg'" in said for said in task.notices)
+
+
 def test_valid_of_older_configs_is_what_it_was(tmp_path):
     """A tenth of all texts by their hash, whatever their class; a config without the key means this."""
     task = csv(rare(tmp_path, 100, 10), test=False, stratify=False)

@@ -77,12 +77,16 @@ def held_out(contents: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.flatnonzero(held[unit])
 
 
-def notices(labels: np.ndarray, classes: Sequence[Any], what: str) -> tuple[str, ...]:
-    """Returns what is unusual about the classes of the training examples, labels [n]; `what` names an example (text, image)."""
+def notices(labels: np.ndarray, classes: Sequence[Any], what: str, held: Mapping[str, np.ndarray] = {}) -> tuple[str, ...]:
+    """Returns what is unusual about the classes of the training examples that have a label, labels [n]; `what` names an example (text,
+    image). `held` has the labels of further splits, which may lack a class.
+    """
     sizes = np.bincount(labels, minlength=len(classes))
-    names = [repr(str(classes[i])) for i in np.flatnonzero(sizes == 0).tolist()]
-    listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-    said = [f"no training {what} of class {listed}: it cannot be learned"] if names else []
+    missing = _absent(labels, classes)
+    said = [f"no training {what} of class {missing}: it cannot be learned"] if missing else []
+    for split, others in held.items():
+        if len(others) and (missing := _absent(others, classes)):
+            said.append(f"no {what} of class {missing} in {split}: its scores say nothing about it")
     most, least = int(sizes.argmax()), int(np.where(sizes > 0, sizes, sizes.max() + 1).argmin())
     if sizes[most] >= IMBALANCE * sizes[least]:
         said.append(
@@ -90,6 +94,12 @@ def notices(labels: np.ndarray, classes: Sequence[Any], what: str) -> tuple[str,
             f"{str(classes[least])!r}; accuracy says little about rare classes, f1_macro weighs all alike"
         )
     return tuple(said)
+
+
+def _absent(labels: np.ndarray, classes: Sequence[Any]) -> str:
+    """Returns the names of the classes without an example."""
+    names = [repr(str(classes[i])) for i in np.flatnonzero(np.bincount(labels, minlength=len(classes)) == 0).tolist()]
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def chosen(

@@ -82,12 +82,14 @@ def build(config: ImagesConfig, seed: int) -> Task:
         known = np.isin(rows, parts()["labelled"]) if split == "train" and config.unlabelled else None
         return _source(split, columns(pool)["image"][rows], columns(pool)["label"][rows], known)
 
-    splits = [split for split in ("train", "valid", "test") if split != "test" or test]
+    there = {"train": True, "valid": bool(own and not config.folds) or len(parts()["valid"]) > 0, "test": bool(test)}
+    splits = [split for split, known in there.items() if known]
     sources: Mapping[str, Callable[[], Source]] = {split: partial(source, split) for split in splits}
     highest = HIGHEST.get(name, 255.0)
     encoding = partial(encode, highest=highest)
     made = classify.task(config.name, sources, classes, classify.knowing(encoding) if config.unlabelled else encoding)
-    seen = classify.notices(columns(pool)["label"][parts()["train"]], classes, "image")
+    shown, held = (columns(pool)["label"][parts()[part]] for part in ("labelled", "valid"))
+    seen = classify.notices(shown, classes, "image", {"valid": held})
     made = replace(made, bounds=BOUNDS, notices=seen)
     return replace(made, shifted="colours independent of the class") if config.colour else made
 

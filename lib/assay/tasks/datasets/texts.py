@@ -61,6 +61,11 @@ class Texts(NamedTuple):
     groups: Sequence[str] | None = None
     known: np.ndarray | None = None
 
+    @property
+    def shown(self) -> np.ndarray:
+        """The labels that training sees."""
+        return self.labels if self.known is None else self.labels[self.known]
+
     def take(self, rows: np.ndarray, known: np.ndarray | None = None) -> "Texts":
         groups = None if self.groups is None else [self.groups[i] for i in rows]
         return Texts([self.texts[i] for i in rows], self.labels[rows], groups, known)
@@ -95,8 +100,9 @@ def build_tfds(config: TextsConfig, seed: int) -> Task:
             groups = classify.hashes(every.texts)
         return every.parts(classify.chosen(config, every.labels, _held(config, every), groups))
 
-    made = _task(config, classes, lambda split: read(test) if split == "test" else parts()[split], bool(test))
-    return replace(made, notices=classify.notices(parts()["train"].labels, classes, "text"))
+    valid = bool(len(parts()["valid"].texts))
+    made = _task(config, classes, lambda split: read(test) if split == "test" else parts()[split], bool(test), valid)
+    return replace(made, notices=classify.notices(parts()["train"].shown, classes, "text", {"valid": parts()["valid"].labels}))
 
 
 def build_csv(config: CSVConfig, seed: int) -> Task:
@@ -123,7 +129,8 @@ def build_csv(config: CSVConfig, seed: int) -> Task:
             "Change --config.task.train or --config.task.test."
         )
     parts = every.parts(classify.chosen(config, every.labels, _held(config, every)))
-    said = (*filter(None, [dropped]), *classify.notices(parts["train"].labels, classes, "text"))
+    held = {"valid": parts["valid"].labels, "test": test.labels}
+    said = (*filter(None, [dropped]), *classify.notices(parts["train"].shown, classes, "text", held))
     made = _task(config, classes, lambda split: test if split == "test" else parts[split], bool(tested), bool(len(parts["valid"].texts)))
     return replace(made, notices=said)
 
