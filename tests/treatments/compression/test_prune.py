@@ -18,7 +18,7 @@ from assay.train.objective import supervised
 from assay.train.state import final_params, init_state
 from assay.train.step import make_step
 from assay.train.treatment import compose
-from assay.treatments.compression.mask import EVERY, Pruning, grouped, ranked, sparsity_after
+from assay.treatments.compression.mask import EVERY, Pruning, grouped, keeping, pruned, ranked, sparsity_after
 from assay.treatments.pipeline.load import treatments
 
 KEY = jax.random.key(0)
@@ -114,6 +114,19 @@ def test_zeros_stay_whatever_momentum_and_decay_do():
     first = trained(["prune:sparsity=0.7"], 1)
     later = trained(["prune:sparsity=0.7"], 8)
     assert (np.asarray(first["block_1"]["kernel"]) != np.asarray(later["block_1"]["kernel"])).any(), "what stays is trained"
+
+
+@pytest.mark.parametrize("how", ["magnitude", "random", "2:4"])
+def test_a_weight_that_is_zero_is_not_pruned_for_that(how):
+    """A layer that starts from zeros (a bias, a last layer) would never learn if zeros were taken for pruned weights."""
+    pattern = how == "2:4"
+    how = Pruning(0.5, "magnitude" if pattern else how, False, 2 * pattern, 4 * pattern, 0, ".")
+    model = {"a": {"kernel": jnp.arange(1.0, 17).reshape(8, 2)}, "b": {"kernel": jnp.zeros((8, 2)), "bias": jnp.zeros(8)}}
+    params = {"model": pruned(network(), model, how)[1]}
+    optimizer = keeping(optax.sgd(1.0), how)
+    updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), optimizer.init(params), params)
+    moved = jax.tree.map(lambda leaf, update: float((leaf + update != 0).mean()), params, updates)
+    assert moved["model"]["a"]["kernel"] >= 0.4 and moved["model"]["b"]["kernel"] == 0.5, moved
 
 
 def test_an_average_over_steps_is_as_sparse():

@@ -61,8 +61,15 @@ def pruned(model: Model, params: PyTree, how: Pruning) -> tuple[Model, PyTree]:
     weights = _some({"model": params}, how.paths)
     if not how.at_once:
         return model, params
-    mask = highest(scores(weights, weights, {}, how), how, jnp.float32(how.sparsity))
+    mask = at_once(weights, how)
     return model, merge({"model": params}, applied(mask, weights))["model"]
+
+
+def at_once(weights: PyTree, how: Pruning) -> PyTree:
+    """Returns the mask that prunes weights by magnitude or at random. Weights that it has pruned have the same mask, up to weights that
+    are zero in any case: a weight of zero need not be a pruned one.
+    """
+    return highest(scores(weights, weights, {}, how), how, jnp.float32(how.sparsity))
 
 
 def keeping(optimizer: optax.GradientTransformation, how: Pruning) -> optax.GradientTransformation:
@@ -70,7 +77,7 @@ def keeping(optimizer: optax.GradientTransformation, how: Pruning) -> optax.Grad
 
     def init(params: PyTree) -> MaskState:
         weights = chosen(params, how.paths)
-        mask = jax.tree.map(lambda leaf: leaf != 0 if how.at_once else jnp.ones(leaf.shape, bool), weights)
+        mask = at_once(weights, how) if how.at_once else jax.tree.map(lambda leaf: jnp.ones(leaf.shape, bool), weights)
         moved = jax.tree.map(jnp.zeros_like, widened(weights)) if how.score == "movement" else {}
         return MaskState(optimizer.init(params), jnp.zeros((), jnp.int32), mask, moved)
 

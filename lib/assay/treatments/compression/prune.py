@@ -24,7 +24,7 @@ from assay.train.objective import supervised
 from assay.train.treatment import Treatment
 from assay.treatments.compression import surgery
 from assay.treatments.compression.batches import batches
-from assay.treatments.compression.mask import LEARNED, SCORES, Pruning, applied, chosen, keeping, pruned, within
+from assay.treatments.compression.mask import LEARNED, SCORES, Pruning, applied, at_once, chosen, keeping, pruned, within
 from assay.treatments.folder import folder
 from assay.treatments.option import check, pattern
 from assay.treatments.runs import Runs
@@ -134,8 +134,8 @@ def _zeroed(state: Any, params: PyTree) -> PyTree:
 
 def _rewound(model: Model, params: PyTree, how: Pruning, step: int, workdir: str, runs: Runs) -> PyTree:
     """Returns the run's parameters at `step`, masked where `params` would be pruned."""
-    _, zeros = pruned(model, params, how)
-    mask = jax.tree.map(lambda leaf: leaf != 0, chosen({"model": zeros}, how.paths))
+    pruned(model, params, how)  # raises for paths that match nothing
+    mask = at_once(chosen({"model": params}, how.paths), how)
     before = {"model": runs.early(workdir, step)}
     return merge(before, applied(mask, chosen(before, how.paths)))["model"]
 
