@@ -19,6 +19,7 @@ from assay.core.tree import PyTree
 from assay.models.model import Batch, Model, Output
 from assay.tasks.task import Score
 
+LEAST = 1e-9  # instead of a count of 0, by which no mean is divided
 MODEL = "model"  # key under which a model's own state is carried
 Term = tuple[jax.Array, jax.Array]  # (sum, count) of one mean, both scalar
 
@@ -51,13 +52,17 @@ def carried_of(aux: Aux) -> Mapping[str, PyTree]:
 
 def mean_of(term: Term) -> jax.Array:
     """Returns the mean of a term, 0 if it counts nothing."""
-    return term[0] / jnp.maximum(term[1], 1e-9)
+    return term[0] / jnp.maximum(term[1], LEAST)
 
 
 def terms_of(mean: jax.Array, aux: Aux, factor: float = 1.0) -> tuple[Term, ...]:
-    """Returns the means that add up to `factor * mean`: those of `aux.terms`, and the rest of the loss, whose count is `aux.weight`."""
+    """Returns the means that add up to `factor * mean`: those of `aux.terms`, and the rest of the loss, whose count is `aux.weight`.
+
+    The count of the rest is above 0: it may hold a penalty, which a batch without labels has, too.
+    """
     rest = mean - sum(map(mean_of, aux.terms)) if aux.terms else mean
-    return tuple((factor * total, count) for total, count in (*aux.terms, (rest * aux.weight, aux.weight)))
+    count = jnp.maximum(aux.weight, LEAST)
+    return tuple((factor * total, of) for total, of in (*aux.terms, (rest * count, count)))
 
 
 def metric_of(terms: Sequence[Term]) -> Term:
@@ -73,9 +78,9 @@ def shares_of(counts: Float[Array, "parts terms"]) -> tuple[Float[Array, "parts 
     Part p takes the gradient of `sum_t shares[p, t] * mean_t`. The sum of the parts' gradients, each times `weights[p]`, is then the whole
     batch's. The weights add up to 1, or to 0 if nothing counts.
     """
-    of_whole = counts / jnp.maximum(counts.sum(axis=0, keepdims=True), 1e-9)
-    weights = of_whole.sum(axis=1) / jnp.maximum(of_whole.sum(), 1e-9)
-    return of_whole / jnp.maximum(weights, 1e-9)[:, None], weights
+    of_whole = counts / jnp.maximum(counts.sum(axis=0, keepdims=True), LEAST)
+    weights = of_whole.sum(axis=1) / jnp.maximum(of_whole.sum(), LEAST)
+    return of_whole / jnp.maximum(weights, LEAST)[:, None], weights
 
 
 def supervised(score: Score) -> Objective:
@@ -90,7 +95,7 @@ def supervised(score: Score) -> Objective:
         output = model.apply(params["model"], batch, key=rng.stream(key, "model"), train=True)
         values, weights, metrics = score(output, batch)
         weight = weights.sum()
-        mean = (values * weights).sum() / jnp.maximum(weight, 1e-9)
+        mean = (values * weights).sum() / jnp.maximum(weight, LEAST)
         rows = batch["weight"] * batch.get("labelled", 1.0)
         return mean, Aux(weight, {name: ((value * rows).sum(), rows.sum()) for name, value in metrics.items()}, output)
 

@@ -110,6 +110,17 @@ def test_parts_are_the_whole_batch_for_any_sum_of_means(name, tokens, nested):
         np.testing.assert_allclose(figures[metric], value, rtol=1e-5, atol=1e-6, err_msg=metric)
 
 
+@pytest.mark.parametrize("listed", [["l2:weight=0.1"], ["l2:weight=0.1", distilled()], ["smooth:share=0.2", "l2:weight=0.1"]])
+def test_a_batch_without_labels_has_its_penalty(listed):
+    """A mean over no label is 0, but the penalty beside it is not."""
+    batch = {**a_batch(False), "labelled": np.zeros(ROWS, np.float32)}
+    whole, told = stepped(listed, batch)
+    apart, figures = stepped(listed, batch, partial(accumulated, parts=4))
+    assert float(optax.tree.norm(whole)) > 0.05 and float(told["loss"]) > 0.05
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), apart, whole)
+    assert float(figures["loss"]) == pytest.approx(float(told["loss"]), rel=1e-5)
+
+
 def test_one_weight_for_the_sum_would_be_far_off():
     """What the test above would see: the parts of distillation combined by their rows alone."""
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
 from assay.models.model import Batch
-from assay.train.objective import Aux, shares_of
+from assay.train.objective import LEAST, Aux, shares_of
 from assay.train.treatment import PART, SHARES, Gradient, Treatment
 from assay.treatments.option import check
 
@@ -57,14 +57,14 @@ def accumulated(gradient: Gradient, parts: int) -> Gradient:
 
         def weighted(i: jax.Array, part: Batch, carried: PyTree) -> tuple[tuple[PyTree, Aux], PyTree]:
             grads, aux, carried = of(i, part, carried, params, key, step)
-            weight = aux.weight if weights is None else weights[i]
+            weight = jnp.maximum(aux.weight, LEAST / parts) if weights is None else weights[i]  # a part without labels may have a penalty
             return (jax.tree.map(lambda leaf: leaf * weight, grads), aux), carried
 
         one, _ = jax.eval_shape(weighted, numbers[0], jax.tree.map(lambda array: array[0], split), carried)
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), one)
         ((grads, aux), carried), _ = jax.lax.scan(add, (nothing, carried), (numbers, split))
         if weights is None:
-            grads = jax.tree.map(lambda leaf: leaf / jnp.maximum(aux.weight, 1e-9), grads)
+            grads = jax.tree.map(lambda leaf: leaf / jnp.maximum(aux.weight, LEAST), grads)
         return grads, aux, carried
 
     return joined
