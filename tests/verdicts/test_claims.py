@@ -38,6 +38,13 @@ def test_the_share_that_is_recovered(tmp_path, groups):
     assert single["seeds"] == 1 and 0.1 < single["interval"][0] < 0.5 < single["interval"][1] < 0.9
 
 
+def test_without_a_gap_no_share_is_recovered(tmp_path):
+    for name in ("teacher", "alone", "distilled"):
+        write(tmp_path / name, [[1, 0] * 20])
+    with pytest.raises(UserError, match="have the same score, so there is no gap to close"):
+        recovered(tmp_path / "teacher", tmp_path / "alone", tmp_path / "distilled")
+
+
 def test_points_are_paired_by_example_and_seed(tmp_path):
     write(tmp_path / "before", [[1, 1, 0, 0] * 25, [1, 1, 1, 0] * 25])
     write(tmp_path / "after", [[1, 0, 0, 0] * 25, [1, 1, 1, 0] * 25])

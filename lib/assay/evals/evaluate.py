@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from assay.config.schema import require
+from assay.core.errors import UserError
 from assay.core.tree import PyTree
 from assay.data.loader import bucket_ends, encoded, id_of
 from assay.data.source import Examples, Source
@@ -108,7 +109,8 @@ def evaluate(
     groups, and `client` if it has that column. Examples in which nothing is asked, such as passages without a masked token, have none.
 
     The caller compiles `answer` with `compiled`, so that several evaluations share its programs. With `draw` (evals/vote.py, compiled
-    likewise) and `key`, each record also has the scores of the sampled answers, beside those of the most likely one.
+    likewise) and `key`, each record also has the scores of the sampled answers, beside those of the most likely one. Raises UserError if
+    nothing is asked in any example.
     """
     records: list[dict[str, Any]] = []
     source = task.source(split)
@@ -135,6 +137,8 @@ def evaluate(
                 add_votes(found, list(zip(*each, strict=True)), task)
             records += found
             on_batch(int(done[1]["weight"].sum()))
+    if not records:
+        raise UserError(f"no example of {split!r} of {task.name} asks for an answer. Change config.task, or choose another split.")
     return sorted(records, key=lambda record: (record["length"], record["id"]))
 
 

@@ -28,12 +28,14 @@ def runs(folder: str | Path) -> list[Path]:
 def recovered(teacher: str | Path, alone: str | Path, distilled: str | Path, split: str = "test") -> dict[str, Any]:
     """Returns the fraction of the teacher-student gap that distillation closes: (distilled - alone) / (teacher - alone).
 
-    The interval is over seeds and examples, by linearization of the ratio (the delta method).
+    The interval is over seeds and examples, by linearization of the ratio (the delta method). Raises UserError without a gap.
     """
     folders = (teacher, alone, distilled)
     names = _seeds(*folders)
     most, least, own = (_every([Path(folder) / name for name in names], split) for folder in folders)
     gap = float(most.mean() - least.mean())
+    if not gap:
+        raise UserError(f"{teacher} and {alone} have the same score, so there is no gap to close. Name another teacher or student.")
     share = float(own.mean() - least.mean()) / gap
     residual = (own - least) - share * (most - least)
     low, high = difference_over(residual, np.zeros_like(residual), example_groups(Path(teacher) / names[0], split), False)[1:3]

@@ -80,6 +80,15 @@ def test_training_reads_whole_files_up_to_the_bytes_asked_for(small):
         assert source.fetch(np.arange(source.size)).target_length.sum() == sum(sizes[:files])
 
 
+def test_a_split_in_which_nothing_is_asked_is_one_message(small):
+    """A tiny share may mask no token of any window."""
+    task = language("stdlib/mlm", share=1e-9)
+    nothing = Model(lambda key, batch: {}, lambda params, batch: Output(jax.nn.one_hot(batch["inputs"], task.vocabulary.outputs), {}))
+    config = EvaluateConfig(("test",), 1, 64, 1)
+    with pytest.raises(UserError, match="no example of 'test' of stdlib/mlm asks for an answer"):
+        evaluate(jax.jit(make_answer(nothing, task)), {}, task, "test", config, make_mesh(MeshConfig(-1, 1, 1)))
+
+
 @pytest.fixture
 def fitted(small):
     """An n-gram model, the exact score of every byte by its own `decode`, and the records of an evaluation."""
