@@ -191,6 +191,18 @@ def test_a_constant_answer_and_a_score_at_chance_are_told(measured):
     assert mean_rows([seeds[0], {**seeds[0], "seed": 1, "constant": None}])[0].get("constant") is None
 
 
+def test_resamples_of_few_or_of_equal_answers_give_no_interval(measured):
+    task, _, lines = measured
+
+    def f1(records):
+        return next(row for row in rows(records, task, "test", LABELS, by_length=False) if row["metric"] == "f1_macro")
+
+    few = f1(lines[:4])
+    assert few["interval"] is None and few["caution"].startswith("too few ")
+    perfect = f1([{**line, "prediction": line["target"]} for line in lines])
+    assert (perfect["value"], perfect["interval"]) == (1, None) and perfect["caution"].startswith("no interval: all resamples have the same")
+
+
 def test_values_that_are_not_finite_are_counted(measured):
     task, _, lines = measured
     broken = [{**line, "scores": {**line["scores"], "nll": np.nan}} if i < 3 else line for i, line in enumerate(lines)]

@@ -164,6 +164,12 @@ def test_numbers_without_a_sample_are_exact():
     assert verdict(size(math.nan), size(1.0)).verdict == OPEN and verdict(size(math.inf), size(1.0)).why == "some values are not finite"
 
 
+def test_two_models_with_the_same_values_that_are_not_finite_are_not_equal():
+    broken = row(np.append(np.random.default_rng(0).random(50), math.nan), unit="nats")
+    found = verdict(broken, broken)
+    assert (found.verdict, found.difference, found.why) == (OPEN, None, "some values are not finite")
+
+
 def test_holm_is_over_all_rows_that_have_a_p_value():
     losses = (40, 12, 7, 0)
     pairs = [Pair("g", str(n), row(RIGHT), row(changed(RIGHT, losses=n))) for n in losses]

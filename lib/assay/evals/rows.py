@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.core.means import Units, caution, mean_interval, ratio_units, shares_interval, units_of
+from assay.core.means import LEAST, LEAST_GROUPS, Units, caution, mean_interval, ratio_units, shares_interval, units_of
 from assay.core.stats import bootstrap, over_seeds, wilson
 from assay.evals.evaluate import FORCED
 from assay.evals.summary import SUMMARIES
@@ -30,6 +30,7 @@ CONSTANT, FEW = 0.99, 20  # share of one answer above which it counts as constan
 NEAR = 0.05  # of a baseline
 SEEDS = 10  # seeds from which there is a t interval: four of five trainings may succeed, and few seeds do not show it
 RESAMPLES = 1000
+ALIKE = "no interval: all resamples have the same value, which shows nothing about other examples"
 MOST_LENGTHS = 64  # bounded splits with up to this many lengths are also reported by length: SCAN's, but not those of a book
 CONSTANTS: Mapping[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # the best constant prediction; the error function
     "mse": (np.mean, np.square),
@@ -198,8 +199,13 @@ def _value(records: Sequence[Mapping[str, Any]], task: Task, metric: str, by_len
             ends: Sequence[float] = [summary.of_ratio(end) if math.isfinite(end) else end for end in mean_interval(ratio)]
             how, why = "bootstrap-t", caution(ratio, bounded=False)
         else:
+            drawn = units_of(np.ones(len(records)), groups)
             ends = bootstrap(summary.value, *columns, groups=groups, resamples=RESAMPLES)[1:]
-            how, why = "bootstrap", caution(units_of(np.ones(len(records)), groups), bounded=True)
+            how, why = "bootstrap", caution(drawn, bounded=True)
+            if len(drawn.total) < (LEAST if groups is None else LEAST_GROUPS):
+                ends = (math.nan, math.nan)
+            elif ends[0] == ends[1]:
+                ends, why = (math.nan, math.nan), ALIKE
         said = {"caution": why} if why else {}
         method = INTERVAL.format(value="of all examples together", how=how, units=units)
         return found | {"interval": _known(ends), "interval_method": method, **said}

@@ -163,6 +163,8 @@ def _compared(
     if all(np.array_equal(values, after.columns[key], equal_nan=True) for key, values in before.columns.items()):
         if one_program:
             return plain._replace(difference=0.0, interval=(0.0, 0.0), p_value=1.0, verdict=SAME, why=ONE_PROGRAM)
+        if not np.isfinite([before.value, after.value]).all():
+            return plain._replace(p_value=1.0)
         half = Z * scale / (units + 2)  # the interval of Agresti and Min for no difference in any of the examples
         known = 0 < half < math.inf and before.statistic not in WITHOUT
         return plain._replace(difference=0.0, interval=(-half, half) if known else None, p_value=1.0)
