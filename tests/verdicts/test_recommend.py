@@ -1,6 +1,7 @@
 """Rules on rows made by hand: which fires, what it predicts, what the order is by, and what a run has already."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -183,6 +184,12 @@ def test_rows_that_do_not_apply_are_not_read():
     made = [row._replace(applies=False) for row in rows({"generalisation/train_test_gap": 0.5})]
     missing = [row._replace(value=None) for row in rows({"generalisation/train_test_gap": 0.5})]
     assert suggest(made, IMAGES) == suggest(missing, IMAGES) == []
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_values_that_are_not_finite_suggest_nothing(value):
+    """No comparison with NaN holds, also not that a problem is too small to mention."""
+    assert suggest(rows(dict.fromkeys(HEALTHY, value)), IMAGES) == []
 
 
 def test_what_is_suggested_can_be_parsed_and_written():

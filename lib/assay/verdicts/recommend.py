@@ -8,6 +8,7 @@ The list is ordered by potential gain, so no rule takes precedence as such. Rows
 diagnosis can thus check it.
 """
 
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -34,9 +35,10 @@ NEXT = 0.6  # discount of a rule's next remedy relative to the previous one
 def suggest(rows: Sequence[Measurement], facts: Facts) -> list[dict[str, Any]]:
     """Returns suggestions {number, treatment, rule, row, expects, effect, unit}, in order.
 
-    Each treatment occurs once, and treatments that the run already has are excluded.
+    Each treatment occurs once, and treatments that the run already has are excluded. Rows whose value is not finite are not read: no
+    threshold holds for them.
     """
-    named = {f"{row.group}/{row.name}": row for row in rows if row.applies and row.value is not None}
+    named = {f"{row.group}/{row.name}": row for row in rows if row.applies and row.value is not None and math.isfinite(row.value)}
     listed: list[tuple[float, str, dict[str, Any]]] = []
     for name, rule in RULES.items():
         found = rule(named, facts)
