@@ -12,7 +12,7 @@ from assay.core.means import mean_interval, shares_interval, units_of
 from assay.core.stats import bootstrap, over_seeds, wilson
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.evals.evaluate import EvaluateConfig, evaluate, make_answer
-from assay.evals.rows import RESAMPLES, at_chance, mean_rows, rows, value_of
+from assay.evals.rows import ALIKE, RESAMPLES, at_chance, mean_rows, rows, value_of
 from assay.evals.score import expected_calibration_error, f1_macro
 from assay.models.model import Model, Output
 from assay.tasks.table import TASKS, build
@@ -200,7 +200,7 @@ def test_resamples_of_few_or_of_equal_answers_give_no_interval(measured):
     few = f1(lines[:4])
     assert few["interval"] is None and few["caution"].startswith("too few ")
     perfect = f1([{**line, "prediction": line["target"]} for line in lines])
-    assert (perfect["value"], perfect["interval"]) == (1, None) and perfect["caution"].startswith("no interval: all resamples have the same")
+    assert (perfect["value"], perfect["interval"], perfect["caution"]) == (1, None, ALIKE)
 
 
 def test_values_that_are_not_finite_are_counted(measured):

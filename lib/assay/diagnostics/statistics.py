@@ -115,7 +115,8 @@ def quantile(columns: Columns, at: float) -> float:
 def auroc(columns: Columns) -> float:
     """Returns the probability that a positive example has a higher `signal` than a negative one; ties count half. `positive` is 1 or 0.
 
-    Returns NaN if positives or negatives are missing or a signal is NaN. If both have fixed sizes, pass them as two sets, which resampling preserves.
+    Returns NaN if positives or negatives are missing or a signal is NaN. If both have fixed sizes, pass them as two sets, which resampling
+    preserves.
     """
     positive, negative = sides(columns)
     if not len(positive) or not len(negative) or np.isnan(positive).any() or np.isnan(negative).any():
