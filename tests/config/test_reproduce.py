@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from assay.cli.command import split_overrides
-from assay.config.files import load, source_of
+from assay.config.files import experiment_name, load, parts, source_of
 from assay.config.overrides import override
 from assay.config.reproduce import assignments, training_command
 from assay.config.schema import to_dict
@@ -54,6 +54,17 @@ def test_a_file_of_ones_own_is_named_as_it_was_given(tmp_path, monkeypatch):
     assert read_again(command) == wanted
     own.unlink()
     assert "# the config file is not found" in training_command({"experiment": "mine:x", "source": f"{own}:x", **wanted}, "w")
+
+
+def test_a_folder_may_have_colons_in_its_name(tmp_path):
+    own = tmp_path / "at 12:30" / "mine.py"
+    own.parent.mkdir()
+    own.write_text("from assay.config import load\n\ndef get_config(variant):\n    return load(variant.replace('+', ':'))\n")
+    spec = f"{own}:parity+lstm,tiny"
+    assert to_dict(load(spec)) == to_dict(load("parity:lstm,tiny"))
+    assert experiment_name(spec) == "at 12_30/mine:parity+lstm,tiny" and source_of(spec) == spec
+    assert parts("parity:lstm,tiny") == ("parity", "lstm,tiny") and parts("a.py") == ("a.py", "")
+    assert parts(f"{tmp_path}/x.py:y/none.py:z") == (f"{tmp_path}/x.py", "y/none.py:z"), "no such file"
 
 
 def test_a_key_that_the_file_does_not_have_is_told():

@@ -7,7 +7,7 @@ config = assay.config.load("parity:lstm")                      a file's config, 
 """
 
 from assay.config.decoders import gpt, llama
-from assay.config.files import experiment_name, find, load, pipeline, shipped, source_of
+from assay.config.files import experiment_name, find, load, parts, pipeline, shipped, source_of
 from assay.config.generated import chomsky, reasoning
 from assay.config.groups import changed, defaults, variant
 from assay.config.models import cnn, memory_rnn, mlp, ngram, recurrent, resnet, transformer
@@ -37,6 +37,7 @@ __all__ = [
     "multi",
     "ngram",
     "override",
+    "parts",
     "pipeline",
     "reasoning",
     "recurrent",

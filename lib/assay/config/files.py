@@ -9,6 +9,7 @@ A file defines `get_config(variant) -> ConfigDict`. It may list pipelines of tre
 
 import difflib
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -26,7 +27,7 @@ def load(spec: str) -> ConfigDict:
     """Returns the locked config of `FILE.py` or `FILE.py:variant`. Raises UserError if there is no such file or variant."""
     config = _of_file(spec, "get_config", lambda module, variant: module.get_config(variant))
     if not isinstance(config, ConfigDict):
-        file = spec.partition(":")[0]
+        file = parts(spec)[0]
         raise UserError(
             f"get_config of {file} returns {type(config).__name__}, not a ConfigDict. Fix it, or pass another file with --config."
         )
@@ -35,11 +36,21 @@ def load(spec: str) -> ConfigDict:
 
 def pipeline(spec: str) -> list[str]:
     """Returns the treatments that `FILE.py:NAME` lists as `PIPELINES = {NAME: (...)}`, in order. Raises UserError for an unknown name."""
-    file, _, name = spec.partition(":")
+    file, name = parts(spec)
     listed = _of_file(spec, "PIPELINES", lambda module, _: dict(module.PIPELINES))
     if name not in listed:
         raise unknown("pipeline", name, listed, f"--treat={file}:NAME")
     return [str(treatment) for treatment in listed[name]]
+
+
+def parts(spec: str) -> tuple[str, str]:
+    """Returns (file, variant) of `FILE.py:variant` or `NAME:variant`. Folders may have colons in their names."""
+    ends = [found.end() for found in re.finditer(r"\.py(?=:|$)", spec)]
+    if not ends:
+        name, _, variant = spec.partition(":")
+        return name, variant
+    end = next((end for end in reversed(ends) if Path(spec[:end]).is_file()), ends[0])
+    return spec[:end], spec[end + 1 :]
 
 
 def experiment_name(spec: str) -> str:
@@ -47,9 +58,9 @@ def experiment_name(spec: str) -> str:
 
     Both `experiments/reason/parity.py:lstm` and `parity:lstm` give `reason/parity:lstm`. A file in the current folder gives its stem alone.
     """
-    file, _, variant = spec.partition(":")
+    file, variant = parts(spec)
     path = Path(file) if file.endswith(".py") else find(spec)
-    name = "/".join(path.with_suffix("").parts[-2:])
+    name = "/".join(path.with_suffix("").parts[-2:]).replace(":", "_")  # a colon begins the variant
     return f"{name}:{variant}" if variant else name
 
 
@@ -64,7 +75,7 @@ def find(spec: str) -> Path:
     NAME is the stem of a file, with or without its folder: `parity` or `reason/parity`. Raises UserError if there is no such file, or if
     several files have the stem.
     """
-    name = spec.partition(":")[0]
+    name, _ = parts(spec)
     if name.endswith(".py"):
         found = [path for path in (Path(name), shipped() / name.removeprefix("experiments/")) if path.is_file()]
         if not found:
@@ -96,7 +107,7 @@ def shipped() -> Path:
 
 def _of_file(spec: str, needed: str, read: Callable[[Any, str], Any]) -> Any:
     """Returns `read(module, variant)` of a config file. Raises UserError if it fails or does not define `needed`."""
-    file, _, variant = spec.partition(":")
+    file, variant = parts(spec)
     path = find(spec)
     for folder in path.resolve().parents:  # config files may import `experiments` from any current folder
         if (folder / "experiments" / "__init__.py").is_file() and str(folder) not in sys.path:

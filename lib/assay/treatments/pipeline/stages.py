@@ -159,7 +159,7 @@ def _fresh(
     task, others = _parted([spec for spec in config["treatments"] if _name(spec) not in (*ONCE, *MODEL)])
     made = {**config, "train": own["train"], "optimizer": own["optimizer"]}
     made["treatments"] = [*task, _taught_by(before, options), *others]
-    if student.partition(":")[0].endswith(".py"):
+    if configs.parts(student)[0].endswith(".py"):
         other = configs.to_dict(configs.load(student))
         if other["task"].get("name") != config["task"].get("name"):
             raise UserError(
@@ -168,7 +168,7 @@ def _fresh(
             )
         made |= {group: other[group] for group in ("model", "optimizer", "train", "precision")}
     elif student:
-        file, _, variant = find_config(experiment).partition(":")
+        file, variant = configs.parts(find_config(experiment))
         if student == SMALL:
             student = f"{variant},{SMALL}" if variant else SMALL
         elif variant.endswith("tiny") and not student.endswith("tiny"):
