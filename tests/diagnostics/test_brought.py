@@ -51,6 +51,69 @@ def test_whole_numbers_of_any_type_are_classes():
         bring(linear, PARAMS, {"test": (np.array([["a"] * 8] * 100), LABELS)})
 
 
+IDS = np.arange(20).reshape(4, 5) % 7
+TABLE = np.zeros((7, 3), np.float32)
+FOUR, HALF = (INPUTS[:4], LABELS[:4]), (INPUTS[:4, :4], LABELS[:4])
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ([INPUTS, LABELS], "data is list: pass data="),
+        ({"test": None}, r"data\['test'\] is None: pass a pair"),
+        ({"test": (INPUTS, LABELS, LABELS)}, r"data\['test'\] is tuple of 3: pass a pair"),
+        ({0: FOUR}, "data has the split 0: name splits by texts"),
+        ({"test": ([[1.0, 2.0], [3.0]], [0, 1])}, "the inputs of 'test' are no array .*pass rows of one shape"),
+        ({"test": (INPUTS, 3)}, "the targets of 'test' are int '3'"),
+        ({"test": (INPUTS[:, :0], LABELS)}, "the inputs of 'test' have shape .100, 0., so they are empty"),
+        ({"test": (INPUTS[:4], np.ma.array(LABELS[:4], mask=[0, 1, 0, 0]))}, "the targets of 'test' hold masked values"),
+        ({"test": (INPUTS[:4], np.arange(4).astype("timedelta64[s]"))}, "the targets of 'test' are timedelta64"),
+        ({"train": FOUR, "test": (INPUTS[:4], LABELS[:4, None])}, r"the targets of 'test' have shape \(4, 1\): pass classes \[n\]"),
+        ({"train": FOUR, "test": HALF}, r"apply fails on inputs of 'test', float32 \[2, 4\]: TypeError"),
+        ({"train": (IDS, IDS % 3), "test": (IDS, IDS[:, :2] % 3)}, r"the targets of 'test' have shape \(4, 2\)"),
+        ({"train": (IDS, IDS[:, 0] % 3), "test": (IDS + 0.5, IDS[:, 0] % 3)}, "the inputs of 'test' are float64 .*pass one kind"),
+        ({"test": (IDS - 1, IDS[:, 0] % 3)}, "the inputs of 'test' hold -1, but integers .*pass numbers as floats"),
+        ({"test": (IDS + 2**40, IDS[:, 0] % 3)}, "the inputs of 'test' hold 10995"),
+    ],
+)
+def test_examples_that_do_not_fit_are_told(data, words):
+    """One message in place of a traceback, or of labels and ids that are read as others."""
+
+    def apply(params, batch):
+        if batch["inputs"].dtype == np.float32:
+            return batch["inputs"] @ PARAMS["w"]
+        logits = jnp.asarray(TABLE)[batch["inputs"]]
+        return logits if "mask" in batch else logits.mean(axis=1)
+
+    with pytest.raises(UserError, match=words):
+        bring(apply, {}, data)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda logits: None, "apply returns None: apply.params, batch. must be a JAX function"),
+        (lambda logits: {"logits": logits}, "apply returns dict"),
+        (lambda logits: (logits, jnp.zeros(())), "apply returns a tuple"),
+        (lambda logits: logits[:, 0], r"the logits have shape \[2\] for inputs of 'test' \[2, 8\]: return \[n, classes\]"),
+        (lambda logits: logits.mean(axis=0, keepdims=True), r"the logits have shape \[1, 3\]"),
+        (lambda logits: logits[:, None], r"the logits have shape \[2, 1, 3\]"),
+        (lambda logits: logits[:, :1], "one logit per class; for a single logit z, return"),
+        (lambda logits: logits > 0, "the logits are bool"),
+        (lambda logits: np.asarray(logits), "apply fails on inputs of 'test', float32 .*TracerArrayConversionError"),
+    ],
+)
+def test_answers_that_are_no_logits_are_told(answer, words):
+    with pytest.raises(UserError, match=words):
+        bring(lambda params, batch: answer(linear(params, batch)), PARAMS, {"test": (INPUTS, LABELS)})
+
+
+def test_sizes_that_are_none_are_told():
+    for more in ({"examples": 0}, {"examples": 1.5}, {"bounds": (0, np.inf)}, {"bounds": (0, 1, 2)}):
+        with pytest.raises(UserError, match=f"{next(iter(more))}="):
+            bring(linear, PARAMS, {"test": (INPUTS, LABELS)}, **more)
+
+
 def test_examples_in_which_nothing_is_asked_weigh_nothing():
     """Half of the rows have no target: a model that is always right is right in all of the others, in every row of the page."""
     inputs = RANDOM.integers(0, 5, (40, 12))

@@ -20,6 +20,8 @@ import numpy as np
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
 from assay.data.source import Examples, Source, in_memory
+from assay.diagnostics.arrays import check_together, kind, outputs_of, pair
+from assay.diagnostics.arrays import classes as classes_of
 from assay.diagnostics.subject import Subject, held_out
 from assay.models.model import Batch, Model, Output, Vocabulary
 from assay.tasks.bounds import Bounds
@@ -55,26 +57,27 @@ def bring(
 
     Raises UserError if the data do not fit together.
     """
-    if not data:
-        raise UserError("there are no examples: pass data={'test': (inputs, targets)}.")
-    arrays = {split: (np.asarray(inputs), np.asarray(targets)) for split, (inputs, targets) in data.items()}
-    for split, (inputs, targets) in arrays.items():
-        if len(inputs) != len(targets) or len(inputs) == 0:
-            raise UserError(f"data[{split!r}] has {len(inputs)} inputs and {len(targets)} targets; pass equally many, at least one.")
-        if not (np.issubdtype(inputs.dtype, np.number) or inputs.dtype == bool):
-            raise UserError(f"the inputs of {split!r} are {inputs.dtype}: pass numbers, or the ids of tokens.")
+    if not isinstance(data, Mapping) or not data:
+        raise UserError(f"data is {kind(data)}: pass data={{'test': (inputs, targets)}}, with at least one split.")
+    if isinstance(examples, bool) or not isinstance(examples, (int, np.integer)) or examples < 1:
+        raise UserError(f"examples={examples!r} must be a number of examples, at least 1.")
+    arrays = {split: pair(split, given) for split, given in data.items()}
     inputs, targets = next(iter(arrays.values()))
-    tokens, pooled = np.issubdtype(inputs.dtype, np.integer) and inputs.ndim == 2, targets.ndim == 1
-    if not pooled and (not tokens or targets.shape[1:] != inputs.shape[1:]):
-        raise UserError(f"targets have shape {targets.shape}: pass classes [n], or one per token, here {inputs.shape}.")
+    tokens, pooled = jnp.issubdtype(inputs.dtype, jnp.integer) and inputs.ndim == 2, targets.ndim == 1
+    check_together(arrays, tokens, pooled)
     encode = partial(_encode, tokens=tokens, pooled=pooled)
-    first = encode(_examples(inputs, np.zeros(targets.shape, np.int64), tokens, pooled, np.arange(1)), 0)
-    outputs = jax.eval_shape(lambda: _logits(apply(params, first))).shape[-1]
+    counts = {}
+    for split, (inputs, targets) in arrays.items():  # on two examples, so that a mean over them would be seen
+        two = _examples(inputs, np.zeros(targets.shape, np.int64), tokens, pooled, np.zeros(2, int))
+        counts[split] = outputs_of(split, apply, params, encode(two, 0), pooled)
+    outputs = next(iter(counts.values()))
+    if len(set(counts.values())) > 1:
+        raise UserError(f"the logits have {' or '.join(map(str, counts.values()))} classes, by the split: pass one model for all splits.")
     names = list(classes) or list(range(outputs))
     if len(names) != outputs:
         raise UserError(f"classes has {len(names)} names, but the logits have {outputs} classes.")
-    arrays = {split: (inputs, _classes(split, targets, outputs, pooled)) for split, (inputs, targets) in arrays.items()}
-    sources = {split: partial(_source, split, *pair, tokens, pooled) for split, pair in arrays.items()}
+    arrays = {split: (inputs, classes_of(split, targets, outputs, pooled)) for split, (inputs, targets) in arrays.items()}
+    sources = {split: partial(_source, split, *both, tokens, pooled) for split, both in arrays.items()}
     if pooled:
         known = int(max(inputs.max() for inputs, _ in arrays.values())) + 1 if tokens else 0
         task = classify.task(name, sources, names, encode, known)
@@ -101,8 +104,11 @@ def _model(apply: Apply) -> Model:
 
 
 def _bounds(bounds: tuple[float, float], arrays: Mapping[str, tuple[np.ndarray, np.ndarray]], tokens: bool) -> Bounds:
-    low, high = map(float, bounds)
-    if tokens or not low < high:
+    try:
+        low, high = map(float, bounds)
+    except (TypeError, ValueError):
+        raise UserError(f"bounds={bounds!r} must be two numbers, such as (0, 1).") from None
+    if tokens or not low < high or not np.isfinite([low, high]).all():
         raise UserError(f"bounds={bounds} must be the least and greatest of numeric inputs{', but the inputs are tokens' * tokens}.")
     least, most = min(inputs.min() for inputs, _ in arrays.values()), max(inputs.max() for inputs, _ in arrays.values())
     if least < low or most > high:
@@ -110,27 +116,9 @@ def _bounds(bounds: tuple[float, float], arrays: Mapping[str, tuple[np.ndarray, 
     return Bounds(low, high, f"the range from {low:g} to {high:g}")
 
 
-def _classes(split: str, targets: np.ndarray, outputs: int, pooled: bool) -> np.ndarray:
-    """Returns the targets as class numbers. Raises UserError for anything else."""
-    expected = f"pass the number of each class, from 0 to {outputs - 1}" + ("" if pooled else ", and -1 where no answer is expected")
-    if not (np.issubdtype(targets.dtype, np.number) or targets.dtype == bool) or np.issubdtype(targets.dtype, np.complexfloating):
-        raise UserError(f"the targets of {split!r} are {targets.dtype}, such as {str(targets.ravel()[0])[:40]!r}: {expected}.")
-    if not np.isfinite(targets).all():
-        raise UserError(f"the targets of {split!r} hold {int((~np.isfinite(targets)).sum())} values that are not finite: {expected}.")
-    odd = targets[targets != np.round(targets)]
-    if odd.size:
-        raise UserError(f"the targets of {split!r} hold {odd.ravel()[0]:g}, which is no class: {expected}.")
-    low, high = int(targets.min()), int(targets.max())
-    if low < (0 if pooled else -1) or high >= outputs:
-        which = f"{low}" if low < (0 if pooled else -1) else f"{high}"
-        raise UserError(f"the targets of {split!r} contain class {which}, but the logits have {outputs} classes: {expected}.")
-    if not pooled and high < 0:
-        raise UserError(f"the targets of {split!r} are all -1, so nothing is asked: {expected}.")
-    return targets.astype(np.int64)
-
-
 def _logits(found: Any) -> jax.Array:
-    return jnp.asarray(found[0] if isinstance(found, tuple) else found)
+    logits = jnp.asarray(found[0] if isinstance(found, tuple) else found)
+    return logits.astype(jnp.float32) if jnp.issubdtype(logits.dtype, jnp.integer) else logits
 
 
 def _token_task(name: str, sources: Mapping[str, Callable[[], Source]], encode: Callable, inputs: int, outputs: int) -> Task:
