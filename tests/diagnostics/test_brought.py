@@ -1,6 +1,7 @@
 """Models that people bring: labels that are no classes, examples that ask nothing, values that are not finite, pixels of any scale."""
 
 import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from assay.core.errors import UserError
-from assay.diagnostics import generalisation
+from assay.diagnostics import generalisation, health, long_range
 from assay.diagnostics.bring import bring
 from assay.diagnostics.table import examine
 
@@ -140,6 +141,42 @@ def test_one_input_that_is_not_finite_breaks_no_row():
     for name in ("nll", "calibration_error"):
         assert rows[name].reason == "the value is not finite: 1 of 100 values are not finite."
     json.dumps([row.value for row in rows.values()], allow_nan=False)
+
+
+def test_values_inside_a_model_that_are_not_finite_are_told():
+    """Each row says so: none crashes, and none takes NaN for a living unit, a focused head or a token without effect."""
+    spoiled = np.where(np.arange(8)[:, None] == 2, np.nan, PARAMS["w"])  # in all activations
+    told = "the value is not finite"
+
+    def layers(params, batch):
+        hidden = batch["inputs"] @ params["w"]
+        return hidden, {"block_0/mlp": hidden, "block_0/residual": hidden}
+
+    subject = bring(layers, {"w": spoiled}, {"train": (INPUTS, LABELS), "test": (INPUTS, LABELS)})
+    assert health.effective_rank(subject)[0].reason == f"{told}: 100 of 100 representations are not finite."
+    rows = {row.name: row for row in examine(subject, ["dead_units", "calibration", "gradients"])}
+    assert {row.reason for row in rows.values() if "balance" not in row.name} == {
+        f"{told}: {counted} values are not finite." for counted in ("3 of 3", "100 of 100", "16 of 16")
+    }
+
+    table = np.where(np.arange(7)[:, None] == 3, np.nan, np.eye(7, 3))  # in some answers
+
+    def attends(params, batch):
+        read = params["table"][batch["inputs"]]
+        n, length = batch["inputs"].shape
+        return jnp.cumsum(read, axis=1), {"attention/weights": jnp.full((n, 2, length, length), jnp.nan)}
+
+    subject = bring(attends, {"table": jnp.asarray(table)}, {"test": (IDS, IDS % 3)}, seconds=0.1)
+    rows = {row.name: row for row in examine(subject, ["effective_context", "attention_entropy"])}
+    assert rows["attention_entropy"].reason == f"{told}: 4 of 4 values are not finite."
+    assert rows["effective_context"].reason == f"{told}: 3 of 4 values are not finite."
+    lost = replace(subject, params={"table": jnp.full((7, 3), jnp.nan)}, asked={})
+    assert long_range.effective_context(lost)[0].reason == f"{told}: the answers to all 4 examples are not finite."
+
+
+def test_a_loss_without_a_gradient_is_told():
+    (row, _) = health.gradients(bring(lambda p, b: 0 * linear(p, b), PARAMS, {"test": (INPUTS, LABELS)}))
+    assert row.value == 0 and row.meaning == "No batch has a gradient: the loss does not depend on the parameters there."
 
 
 def test_pixels_of_any_scale_are_corrupted_alike():

@@ -107,10 +107,9 @@ class _Asked(NamedTuple):
 
 def _asked(subject: Subject, answers: Answers) -> _Asked:
     if subject.headline != "token_accuracy":
-        columns = answers.columns
-        return _Asked(
-            subject.split, "examples", columns["score"], columns["confidence"], columns["loss"], answers.groups, None, subject.right
-        )
+        score, loss = answers.columns["score"], answers.columns["loss"]
+        sure = np.where(np.isnan(loss), np.nan, answers.columns["confidence"])  # a NaN that XLA folds may come back as any number
+        return _Asked(subject.split, "examples", score, sure, loss, answers.groups, None, subject.right)
     every = tokens_of(subject, subject.split)
     one = taken(every, spread(len(every.row)))
     return _Asked(f"{subject.split}, {len(one.row)} tokens", "tokens", one.right, one.confidence, one.loss, one.groups, one.ids, ("score",))
@@ -133,9 +132,9 @@ def _reliability(confidence: np.ndarray, score: np.ndarray) -> Plot:
 
 
 def _quantiles(loss: np.ndarray) -> Plot:
-    """Plots the quantiles of the loss."""
+    """Plots the quantiles of the loss, without interpolation if some are infinite."""
     percents = list(range(0, 101, 5))
-    values = np.quantile(loss, np.array(percents) / 100)
+    values = np.quantile(loss, np.array(percents) / 100, method="linear" if np.isfinite(loss).all() else "lower")
     return Plot("line", percents, {"loss": [round(float(value), 4) for value in values]}, "answers (%)", "loss below (nats)")
 
 

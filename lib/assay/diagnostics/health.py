@@ -53,8 +53,7 @@ def gradients(subject: Subject) -> list[Measurement]:
             "mean",
             {"batches/norm": whole},
             how=f"norm of {how}",
-            meaning=f"The gradient norm is {whole.mean():.3g}; the largest batch norm is "
-            f"{whole.max() / max(np.median(whole), 1e-30):.1f} times the median.",
+            meaning=_spread(whole),
             margin=0.05,
             relative=True,
             plot=Plot("bar", list(range(len(blocks))), {"norm": [float(f"{by_block[name]:.4g}") for name in blocks]}, "", "norm", blocks),
@@ -178,7 +177,7 @@ def dead_units(subject: Subject) -> list[Measurement]:
             unit="fraction",
             how=f"hidden units of {len(layers)} layers whose output deviates by less than {STILL:g} of their layer's mean deviation "
             f"over the examples of {subject.probe}; the interval is over units",
-            meaning=f"{int(units.sum())} of {len(units)} hidden units are dead: their output is constant.",
+            meaning=f"{int(np.nansum(units))} of {len(units)} hidden units are dead: their output is constant.",
             better=LOWER,
             margin=0.05,
             plot=Plot(
@@ -234,11 +233,14 @@ def effective_rank(subject: Subject) -> list[Measurement]:
     states = {path: value for path, value in subject.taps().items() if STATES.search(path)}
     if not states:
         return [inapplicable(GROUP, name, "does not apply: the model exposes no taps of representations.")]
-    ranks = {path: rank(_flat(value)[0]) for path, value in states.items()}
     path = list(states)[-1]
     values, example = _flat(states[path])
+    bad = int((~np.isfinite(values).all(axis=1)).sum())
+    if bad:
+        return [inapplicable(GROUP, name, f"the value is not finite: {bad} of {len(values)} representations are not finite.")]
     if len(states[path]) < BATCHES:
         return [inapplicable(GROUP, name, "does not apply: there are too few examples.")]
+    ranks = {path: rank(_flat(value)[0]) for path, value in states.items()}
     whole = ranks[path]
     without = np.array([rank(values[example % BATCHES != i]) for i in range(BATCHES)])
     pseudo = whole - (BATCHES - 1) * (without - without.mean())  # jackknife pseudo-values, centred on the estimate
@@ -262,7 +264,9 @@ def effective_rank(subject: Subject) -> list[Measurement]:
 
 
 def rank(values: np.ndarray) -> float:
-    """Returns exp(entropy of the normalised singular values) of centred rows [n, width]; 0 if all rows are equal."""
+    """Returns exp(entropy of the normalised singular values) of centred rows [n, width]; 0 if all rows are equal, NaN if any is not finite."""
+    if not np.isfinite(values).all():
+        return math.nan
     centred = values - values.mean(axis=0)
     singular = np.linalg.svd(centred, compute_uv=False)
     if singular.sum() <= 1e-12:
@@ -303,6 +307,15 @@ def _gradient_norms(model: Model, task: Task):
     return jax.jit(norms)
 
 
+def _spread(norms: np.ndarray) -> str:
+    """Returns what the gradient norms of the batches show, in a sentence."""
+    typical = float(np.median(norms))
+    if typical > 0:
+        return f"The gradient norm is {norms.mean():.3g}; the largest batch norm is {norms.max() / typical:.1f} times the median."
+    none = "No batch has a gradient" if norms.max() == 0 else "At least half of the batches have no gradient"
+    return f"{none}: the loss does not depend on the parameters there."
+
+
 def _by_block(tree: PyTree) -> dict[str, float]:
     return {
         name: math.sqrt(sum(float(np.square(np.asarray(leaf, np.float64)).sum()) for leaf in leaves))
@@ -328,6 +341,8 @@ def _flat(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _still(values: np.ndarray) -> np.ndarray:
-    """Returns which units are constant over all rows, bool [units]."""
-    deviation = values.std(axis=0)
-    return deviation <= STILL * max(float(deviation.mean()), 1e-30)
+    """Returns which units are constant over all rows: 1 or 0 [units], NaN for units whose output is not finite."""
+    known = np.isfinite(values).all(axis=0)
+    deviation = np.where(known, values, 0.0).std(axis=0)
+    typical = float(deviation[known].mean()) if known.any() else 0.0
+    return np.where(known, deviation <= STILL * max(typical, 1e-30), np.nan)

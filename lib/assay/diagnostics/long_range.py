@@ -126,7 +126,9 @@ def effective_context(subject: Subject) -> list[Measurement]:
         return [inapplicable(GROUP, name, "does not apply: no example asks for an answer.")]
     most = int(at.max())
     near = list(range(1, min(most, NEAR) + 1))
-    change = _changes(subject, batch, at)
+    change, known = _changes(subject, batch, at)
+    if not known.any():
+        return [inapplicable(GROUP, name, f"the value is not finite: the answers to all {len(at)} examples are not finite.")]
     apart = np.stack([change(distance, distance) for distance in near]) if near else np.full((1, len(at)), np.nan)
     tried = [i for i in range(len(near)) if np.isfinite(apart[i]).any()]
     reach = np.array([max((near[i] for i in tried if apart[i, row] > CHANGED), default=0) for row in range(len(at))])
@@ -144,7 +146,7 @@ def effective_context(subject: Subject) -> list[Measurement]:
             GROUP,
             name,
             "mean",
-            {f"{split}/reach": reach.astype(float)},
+            {f"{split}/reach": np.where(known, reach, np.nan)},
             {split: groups},
             unit="tokens",
             how=f"on {len(at)} examples of {subject.split}, one token replaced by another example's at {searched}; the largest distance "
@@ -198,10 +200,12 @@ def _by_distance(away: np.ndarray, order: np.ndarray, values: np.ndarray, name: 
 Change = Callable[..., np.ndarray]  # (nearest, farthest, draw) -> total variation of each answer, [n]
 
 
-def _changes(subject: Subject, batch: Batch, at: np.ndarray) -> Change:
-    """Returns the change of each answer when its tokens at distances nearest..farthest are replaced, [n]; NaN where none can be.
+def _changes(subject: Subject, batch: Batch, at: np.ndarray) -> tuple[Change, np.ndarray]:
+    """Returns (change, known): the change of each answer when its tokens at distances nearest..farthest are replaced, [n], and which
+    answers are finite, bool [n].
 
-    Replacements are tokens of other examples at the same place, of which `draw` chooses.
+    The change is NaN where no token can be replaced or the answer is not finite, and 1 where it is lost: no longer finite. Replacements are
+    tokens of other examples at the same place, of which `draw` chooses.
     """
     inputs, length = batch["inputs"], batch["length"]
     places = np.arange(inputs.shape[1])[None, :]
@@ -211,15 +215,17 @@ def _changes(subject: Subject, batch: Batch, at: np.ndarray) -> Change:
     spares = [_spare(np.asarray(inputs), np.asarray(length), draw) for draw in range(DRAWS)]
     program = _answering(subject.model, subject.task.vocabulary.pooled)
     clean = np.asarray(program(subject.params, batch, at))
+    known = np.isfinite(clean).all(axis=-1)
 
     def change(nearest: Any, farthest: Any, draw: int = 0) -> np.ndarray:
         away = at[:, None] - places
         wanted = (away >= np.reshape(nearest, (-1, 1))) & (away <= np.reshape(farthest, (-1, 1))) & free & (spares[draw] != inputs)
         changed = np.where(wanted, spares[draw], inputs)
         found = np.asarray(program(subject.params, {**batch, "inputs": changed}, at))
-        return np.where(wanted.any(axis=1), 0.5 * np.abs(found - clean).sum(axis=-1), np.nan)
+        moved = np.where(np.isfinite(found).all(axis=-1), 0.5 * np.abs(found - clean).sum(axis=-1), 1.0)
+        return np.where(wanted.any(axis=1) & known, moved, np.nan)
 
-    return change
+    return change, known
 
 
 def _spare(inputs: np.ndarray, length: np.ndarray, draw: int) -> np.ndarray:
@@ -294,7 +300,7 @@ def attention_of(model: Model):
             count = jnp.maximum(real.sum(axis=1), 1.0)
             distances[path] = ((weights * away[None, None]).sum(axis=-1).mean(axis=1) * real).sum(axis=1) / count
             entropy = -(weights * jnp.log(jnp.maximum(weights, 1e-12))).sum(axis=-1).mean(axis=1)
-            visible = (weights > 0).sum(axis=-1).max(axis=1)
+            visible = ((weights > 0) | jnp.isnan(weights)).sum(axis=-1).max(axis=1)  # a row that is not finite is not seen as focused
             entropies[path] = (jnp.where(visible > 1, entropy / jnp.log(jnp.maximum(visible, 2)), 0.0) * real).sum(axis=1) / jnp.maximum(
                 ((visible > 1) * real).sum(axis=1), 1.0
             )

@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from assay.diagnostics import calibration, generalisation, health, long_range, reasoning
 from assay.diagnostics.cost import costs, speeds
 from assay.diagnostics.measurement import Measurement, ordered
@@ -58,7 +60,8 @@ def examine(
         one = DIAGNOSTICS[name]
         on_done(done, name)
         try:
-            rows += [_finite(row) for row in one.measure(subject)]
+            with np.errstate(invalid="ignore"):  # rows say what is not finite
+                rows += [_finite(row) for row in one.measure(subject)]
         except Exception as error:
             said = " ".join(str(error).split())[:300]
             reason = f"crashed: {type(error).__name__}: {said}" if said else f"crashed: {type(error).__name__}"
