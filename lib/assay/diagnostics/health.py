@@ -264,7 +264,7 @@ def effective_rank(subject: Subject) -> list[Measurement]:
 
 
 def rank(values: np.ndarray) -> float:
-    """Returns exp(entropy of the normalised singular values) of centred rows [n, width]; 0 if all rows are equal, NaN if any is not finite."""
+    """Returns exp(entropy of the normalised singular values) of centred rows [n, width]; 0 if all are equal, NaN if one is not finite."""
     if not np.isfinite(values).all():
         return math.nan
     centred = values - values.mean(axis=0)
