@@ -10,6 +10,10 @@ from verb_server import ROOT, TINY, refused, verb  # noqa: F401
 
 import assay
 from assay.cli.predict import answers
+from assay.core.plain import json_text
+from assay.models.model import Model, Output
+from assay.tasks.datasets import classify
+from assay.tasks.datasets.classify import labelled
 
 CONFIG = "--config=experiments/text/transformer_classifier.py:tuned,tiny"
 RATE = "--config.optimizer.learning_rate=0.02"
@@ -94,6 +98,21 @@ def test_no_batch_size_changes_an_answer(run, records):
     one, many = (list(answers(model, params, task, texts, size)) for size in (1, 256))
     for a, b in zip(one, many, strict=True):
         assert a["label"] == b["label"] and a["probabilities"] == pytest.approx(b["probabilities"], abs=3e-6)
+
+
+def test_probabilities_that_are_not_finite_are_no_answer():
+    """The class of the largest probability would be the first one."""
+
+    def examples(texts):
+        return labelled(np.zeros(len(texts), int), np.array([[float(text)] for text in texts]))
+
+    def apply(params, batch):
+        return Output(batch["inputs"] * params, {})
+
+    task = classify.task("toy", {}, ("yes", "no"), lambda made, width: {"inputs": made.input.astype(np.float32)}, examples=examples)
+    lines = list(answers(Model(None, apply), np.float32([1, -1]), task, ["1", "nan", "-1"], 2))
+    assert [line["label"] for line in lines] == ["yes", None, "no"]
+    assert json.loads(json_text(lines[1]))["probabilities"] == {"yes": None, "no": None}
 
 
 def test_what_cannot_be_answered_is_one_message(run, verb, tmp_path):

@@ -4,8 +4,9 @@
     assay predict --workdir=runs/package --input=new.csv > answers.jsonl
     assay predict --workdir=runs/package --input=new.csv --column=passage
 
-Prints one JSON object per line: {"id", "text", "label", "probabilities": {label: probability}}. Writes no files. --input
-is a CSV file with a header, or a pipe. --column names the column of texts; by default it is the column that the run was trained on.
+Prints one JSON object per line: {"id", "text", "label", "probabilities": {label: probability}}; where the probabilities
+are not finite, these and the label are null. Writes no files. --input is a CSV file with a header, or a pipe. --column
+names the column of texts; by default it is the column that the run was trained on.
 """
 
 import sys
@@ -60,7 +61,10 @@ def predict(workdir: str | Path, texts: Sequence[str], file: str, column: str, b
 
 
 def answers(model: Model, params: PyTree, task: Task, texts: Sequence[str], batch_size: int = 256) -> Iterator[dict[str, Any]]:
-    """Yields {id, text, label, probabilities} for each text, in order. Fills up the last batch, so that only one shape is compiled."""
+    """Yields {id, text, label, probabilities} for each text, in order; the label is None where the probabilities are not finite.
+
+    Fills up the last batch, so that only one shape is compiled.
+    """
     assert task.examples is not None
 
     @jax.jit
@@ -75,7 +79,8 @@ def answers(model: Model, params: PyTree, task: Task, texts: Sequence[str], batc
         found = np.asarray(probabilities(params, task.encode(type(examples)(*(part[filled] for part in examples)), width)))
         for i, row in zip(chosen.tolist(), found, strict=False):
             shares = {str(name): round(float(share), 6) for name, share in zip(task.classes, row, strict=True)}
-            yield {"id": i, "text": texts[i], "label": str(task.classes[int(row.argmax())]), "probabilities": shares}
+            label = str(task.classes[int(row.argmax())]) if np.isfinite(row).all() else None
+            yield {"id": i, "text": texts[i], "label": label, "probabilities": shares}
 
 
 def main(overrides: dict[str, str]) -> None:

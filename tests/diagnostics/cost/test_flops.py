@@ -26,3 +26,18 @@ def test_work_that_jax_does_not_see_is_not_counted_as_none():
 
     with pytest.raises(ValueError, match="pure_callback are not known"):
         flops(hidden, jnp.ones((4, 4)))
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (lambda x: jnp.fft.fft2(x).real @ x, "fft"),
+        (lambda x: jnp.linalg.svd(x, compute_uv=False), "svd"),
+        (jnp.linalg.solve, "lu"),
+        (jnp.linalg.cholesky, "cholesky"),
+        (lambda x: jnp.linalg.eigh(x).eigenvalues, "eigh"),
+    ],
+)
+def test_transforms_and_decompositions_are_not_counted_as_none(function, name):
+    with pytest.raises(ValueError, match=f"the operations of {name} are not known"):
+        flops(function, *[jnp.eye(4)] * (2 if name == "lu" else 1))

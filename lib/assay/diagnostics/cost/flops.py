@@ -12,11 +12,15 @@ from typing import Any
 import jax
 
 HIDDEN = ("pallas_call", "ffi_call", "pure_callback", "io_callback", "custom_call")
+SOLVERS = (  # as costly as products, by algorithms that JAX does not show
+    *("fft", "cholesky", "cholesky_update", "lu", "qr", "geqrf", "geqp3", "householder_product", "triangular_solve", "tridiagonal_solve"),
+    *("eig", "eigh", "svd", "schur", "hessenberg", "tridiagonal", "symmetric_product"),
+)
 
 
 def flops(function: Callable[..., Any], *arguments: Any) -> int:
     """Counts the operations of one call on arrays or shapes. Raises ValueError where they are not known: for a loop whose length depends on
-    data, and for kernels and calls whose work JAX does not see."""
+    data, for kernels and calls whose work JAX does not see, and for Fourier transforms, decompositions and solvers."""
     return by_kind(function, *arguments).total()
 
 
@@ -47,7 +51,7 @@ def _equation(equation: Any) -> Counter[str]:
         return Counter({"convolutions": 2 * math.prod(equation.outvars[0].aval.shape) * inputs * window // dilation})
     if name.startswith("ragged_dot"):
         return Counter({"products": _ragged(equation)})
-    if name in HIDDEN:
+    if name in HIDDEN or name in SOLVERS:
         raise ValueError(f"the operations of {name} are not known")
     if name == "scan":
         return Counter({kind: params["length"] * count for kind, count in _of(params["jaxpr"].jaxpr).items()})
