@@ -109,7 +109,7 @@ def test_probabilities_that_are_not_finite_are_no_answer():
     def apply(params, batch):
         return Output(batch["inputs"] * params, {})
 
-    task = classify.task("toy", {}, ("yes", "no"), lambda made, width: {"inputs": made.input.astype(np.float32)}, examples=examples)
+    task = classify.task("toy", {"test": None}, ("yes", "no"), lambda made, width: {"inputs": made.input.astype(np.float32)}, examples=examples)
     lines = list(answers(Model(None, apply), np.float32([1, -1]), task, ["1", "nan", "-1"], 2))
     assert [line["label"] for line in lines] == ["yes", None, "no"]
     assert json.loads(json_text(lines[1]))["probabilities"] == {"yes": None, "no": None}
