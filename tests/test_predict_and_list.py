@@ -109,8 +109,11 @@ def test_probabilities_that_are_not_finite_are_no_answer():
     def apply(params, batch):
         return Output(batch["inputs"] * params, {})
 
-    task = classify.task("toy", {"test": None}, ("yes", "no"), lambda made, width: {"inputs": made.input.astype(np.float32)}, examples=examples)
-    lines = list(answers(Model(None, apply), np.float32([1, -1]), task, ["1", "nan", "-1"], 2))
+    def encode(made, width):
+        return {"inputs": made.input.astype(np.float32)}
+
+    task = classify.task("toy", {"test": list}, ("yes", "no"), encode, examples=examples)
+    lines = list(answers(Model(lambda key, batch: None, apply), np.float32([[1, -1]]), task, ["1", "nan", "-1"], 2))
     assert [line["label"] for line in lines] == ["yes", None, "no"]
     assert json.loads(json_text(lines[1]))["probabilities"] == {"yes": None, "no": None}
 

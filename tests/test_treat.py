@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from verb_server import ROOT, contents, refused, verb  # noqa: F401 - a fixture
 
+from assay.cli.treat import treat
 from assay.core.errors import UserError
+from assay.core.lock import locked
 from assay.core.tree import count, paths
 from assay.infer.export import exported_bytes
 from assay.reports.terminal.stages import print_stages
@@ -52,6 +54,12 @@ def small(verb, teacher) -> Path:
     assert done.code == 0, done.err
     assert "3_quantize" in done.out and str(folder / "pareto.svg") in done.out
     return folder
+
+
+def test_a_pipeline_is_written_by_one_process_at_a_time(small, teacher):
+    specs = [word.removeprefix("--treat=") for word in PIPELINE]
+    with locked(small / "stages"), pytest.raises(UserError, match=r"another process .* is writing to .*Wait until it has ended"):
+        treat(str(teacher), specs, str(small), {}, 0.5)
 
 
 def test_a_pipeline_is_a_run_a_stage(small, teacher):

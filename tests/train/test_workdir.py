@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from assay.cli import evaluate, study, suite
 from assay.core.errors import UserError
+from assay.core.lock import locked
 from assay.train import workdir
-from assay.train.workdir import UNCOMMITTED, commit_of, cores, write_text
+from assay.train.workdir import UNCOMMITTED, commit_of, cores, held, write_text
 
 
 def test_a_folder_below_home_is_not_one_named_tilde(tmp_path, monkeypatch):
@@ -85,3 +87,27 @@ def test_what_is_no_file_is_not_replaced(tmp_path, name, told):
     with pytest.raises(UserError, match=f"cannot write .*{name}: it is {told}"):
         write_text(tmp_path / name, "text")
     assert (tmp_path / name).stat().st_ino == before and sorted(os.listdir(tmp_path)) == ["folder", "null", "pipe"]
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda folder: evaluate.evaluate(folder, ["iid"], [], {}, {}),
+        lambda folder: study.study(["parity:tiny"], [0], {}, folder),
+        lambda folder: suite.run("mine", "", [], [0], {}, "", str(folder)),
+    ],
+)
+def test_a_folder_is_written_by_one_process_at_a_time(verb, tmp_path, monkeypatch):
+    """Each verb that joins files of a folder is told of another one there, before it reads them."""
+    monkeypatch.setattr(evaluate, "rebuild", lambda *given: None)
+    with locked(tmp_path), pytest.raises(UserError, match=r"another process .* is writing to .*Wait until it has ended"):
+        verb(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_held_once_it_is_there(tmp_path):
+    with held(tmp_path / "new" / "folder"), pytest.raises(UserError, match="another process"), held(tmp_path / "new" / "folder"):
+        pass
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write to"), held(tmp_path / "file" / "below"):
+        pass

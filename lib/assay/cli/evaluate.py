@@ -24,7 +24,7 @@ from assay.reports.terminal.run import print_table
 from assay.reports.view import read_run
 from assay.train.measure import labels_of, measure
 from assay.train.state import final_params
-from assay.train.workdir import OVERRIDES, WorkDir
+from assay.train.workdir import OVERRIDES, WorkDir, held
 from assay.treatments.pipeline.load import rebuild, restore
 
 FLAGS = flags.FlagValues()
@@ -62,18 +62,19 @@ def evaluate(
         raise UserError("nothing to evaluate: give --lengths=FIRST:LAST or --split=NAME.")
     processes.start()
     folder = WorkDir(workdir)
-    before = folder.read_results()["rows"] if folder.results.exists() else []
     try:
         made = rebuild(workdir, {"evaluate": {"splits": wanted, **changes}})
     except UserError as error:  # here its keys are flags
         raise UserError(str(error).replace("--config.evaluate.splits", "--lengths").replace("--config.evaluate.", "--")) from None
-    state = restore(made, workdir)
-    written = folder.read_config()
-    labels = labels_of(made, written["experiment"], written.get(OVERRIDES, {}))._replace(steps=int(state.step))
-    rows = measure(made, folder, final_params(state, made.treatment)["model"], make_mesh(MeshConfig(-1, 1, 1)), labels)
-    replaced = {row["split"] for row in rows}
-    folder.write_results([*(row for row in before if row["split"] not in replaced), *rows])
-    report(workdir)
+    with held(workdir):
+        before = folder.read_results()["rows"] if folder.results.exists() else []
+        state = restore(made, workdir)
+        written = folder.read_config()
+        labels = labels_of(made, written["experiment"], written.get(OVERRIDES, {}))._replace(steps=int(state.step))
+        rows = measure(made, folder, final_params(state, made.treatment)["model"], make_mesh(MeshConfig(-1, 1, 1)), labels)
+        replaced = {row["split"] for row in rows}
+        folder.write_results([*(row for row in before if row["split"] not in replaced), *rows])
+        report(workdir)
     if leader():
         print_table([read_run(workdir)._replace(rows=rows)])
         print(f"report: {folder.report}")

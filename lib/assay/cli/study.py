@@ -31,7 +31,7 @@ from assay.reports.run import render
 from assay.reports.terminal.run import print_table
 from assay.reports.view import RunView, read_run
 from assay.train import loop
-from assay.train.workdir import WorkDir, write_text
+from assay.train.workdir import WorkDir, held, write_text
 from assay.treatments.pipeline.load import load, treatments
 
 FLAGS = flags.FlagValues()
@@ -59,22 +59,23 @@ def study(specs: Sequence[str], seeds: Sequence[int], overrides: Mapping[str, st
         for seed in seeds:
             config = configs.override(configs.load(spec), {**overrides, "seed": str(seed)})
             planned.append((spec, name, config, treatments(config.treatments), root / name / f"seed_{seed}"))
-    views = []
-    for spec, name, config, treated, path in planned:
-        loop.run(config, str(path), treated, configs.experiment_name(spec), source=configs.source_of(spec), overrides=overrides)
-        views.append(read_run(path, name))
-    views = _with_picture(views, [path for *_, path in planned])
-    means = mean_rows([row for view in views for row in view.rows])
-    shown = views + [RunView(name, {}, [row for row in means if label(row["experiment"]) == name], [], {}) for name in names if means]
-    rows = [row for view in views for row in view.rows] + means
-    command = shlex.join(
-        ["assay", "study", *(f"--config={spec}" for spec in specs), f"--seeds={seeds_text(seeds)}"]
-        + [f"--config.{key}={value}" for key, value in overrides.items()]
-        + [f"--workdir={workdir}"]
-    )
-    WorkDir.write_json(root / "results.json", {"schema": 1, "rows": rows, "environment": views[0].environment, "command": command})
-    task = views[0].rows[0]["task"] if views and views[0].rows else "study"
-    write_text(root / "report.html", render(shown, task, command))
+    with held(root):
+        views = []
+        for spec, name, config, treated, path in planned:
+            loop.run(config, str(path), treated, configs.experiment_name(spec), source=configs.source_of(spec), overrides=overrides)
+            views.append(read_run(path, name))
+        views = _with_picture(views, [path for *_, path in planned])
+        means = mean_rows([row for view in views for row in view.rows])
+        shown = views + [RunView(name, {}, [row for row in means if label(row["experiment"]) == name], [], {}) for name in names if means]
+        rows = [row for view in views for row in view.rows] + means
+        command = shlex.join(
+            ["assay", "study", *(f"--config={spec}" for spec in specs), f"--seeds={seeds_text(seeds)}"]
+            + [f"--config.{key}={value}" for key, value in overrides.items()]
+            + [f"--workdir={workdir}"]
+        )
+        WorkDir.write_json(root / "results.json", {"schema": 1, "rows": rows, "environment": views[0].environment, "command": command})
+        task = views[0].rows[0]["task"] if views and views[0].rows else "study"
+        write_text(root / "report.html", render(shown, task, command))
     if leader():
         print_table(shown)
         print(f"report: {root / 'report.html'}")

@@ -24,7 +24,7 @@ from assay.reports.grid import Cell, headline, render
 from assay.reports.view import read_run
 from assay.train.experiment import assemble
 from assay.train.loop import FREE
-from assay.train.workdir import EXTRA, WorkDir, write_text
+from assay.train.workdir import EXTRA, WorkDir, held, write_text
 from assay.treatments.pipeline.load import treatments
 
 FIXED = {  # keys that identify a cell of the grid
@@ -72,25 +72,26 @@ def run(
     taken: list[float] = []  # seconds of each run, divided by its estimate
     why: dict[Path, str] = {}  # reasons for runs that were skipped
     failed: list[str] = []
-    for (entry, seed, path), finished in zip(planned, there, strict=True):
-        if finished:
-            continue
-        title = f"{entry.task}, {entry.model}, seed {seed}"
-        expected, rest = entry.seconds * (float(np.median(taken)) if taken else 1.0), limit - (time.monotonic() - began)
-        if expected > rest:
-            why[path] = f"{title}: needs about {expected:.0f} s, but {max(rest, 0):.0f} s of the budget were left"
-            continue
-        print(f"{title}: about {expected:.0f} s", flush=True)
-        started = time.monotonic()
-        try:
-            train(entry.spec, {**entry.overrides, **overrides, "seed": str(seed)}, path, summary=False)
-        except UserError as error:  # the others can still run
-            why[path] = f"{title}: {error}"
-            failed.append(why[path])
-        else:
-            taken.append((time.monotonic() - started) / entry.seconds)
-        page(why)
-    _print(page(why))
+    with held(root):
+        for (entry, seed, path), finished in zip(planned, there, strict=True):
+            if finished:
+                continue
+            title = f"{entry.task}, {entry.model}, seed {seed}"
+            expected, rest = entry.seconds * (float(np.median(taken)) if taken else 1.0), limit - (time.monotonic() - began)
+            if expected > rest:
+                why[path] = f"{title}: needs about {expected:.0f} s, but {max(rest, 0):.0f} s of the budget were left"
+                continue
+            print(f"{title}: about {expected:.0f} s", flush=True)
+            started = time.monotonic()
+            try:
+                train(entry.spec, {**entry.overrides, **overrides, "seed": str(seed)}, path, summary=False)
+            except UserError as error:  # the others can still run
+                why[path] = f"{title}: {error}"
+                failed.append(why[path])
+            else:
+                taken.append((time.monotonic() - started) / entry.seconds)
+            page(why)
+        _print(page(why))
     for text in why.values():
         print(f"not run: {text}")
     print(f"report: {root / 'report.html'}")

@@ -24,6 +24,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,10 @@ from assay.reports.terminal.stages import print_stages
 from assay.train import loop
 from assay.train.checkpoint import fingerprint
 from assay.train.progress import bar
-from assay.train.workdir import WorkDir, environment, write_text
+from assay.train.workdir import WorkDir, environment, held, write_text
 from assay.treatments.pipeline.check import check_stage
 from assay.treatments.pipeline.load import load, rebuild, treatments
-from assay.treatments.pipeline.stages import Stage, plan, plan_controls
+from assay.treatments.pipeline.stages import FOLDER, Stage, plan, plan_controls
 from assay.verdicts.comparison import Comparison, compare, headline, scores
 from assay.verdicts.diagnosis import read
 from assay.verdicts.pareto import read_stages, stages_of
@@ -186,25 +187,28 @@ def _treat_run(
     words += [] if control else ["--control=False"]
     command = shlex.join(["assay", "treat", *words, f"--workdir={workdir}"])
     path, renewed = Path(workdir) / STAGES, False
-    for arm, listed in (("stage", stages), ("control", list(several.values()))):
-        took_over = os.path.abspath(source)
-        for i, stage in enumerate(listed):
-            print(f"{arm} {i + 1} of {len(listed)}: {stage.spec or 'the same updates without the treatments'}", file=sys.stderr)
-            renewed |= _run(stage, command, took_over, path)
-            took_over = stage.workdir
-    if renewed or not path.exists():
-        names = [UNTREATED, *(stage.name for stage in stages)]
-        beside = {stage.name: one.workdir for stage, one in zip(stages, controls, strict=True) if one is not None}
-        rows = measured(dict(zip(names, [source, *(stage.workdir for stage in stages)], strict=True)), split, seconds, beside)
-        told = zip(rows, ["", *(stage.spec for stage in stages)], [0, *_updates(stages)], strict=True)
-        rows = [
-            {"name": row["name"], "spec": spec, "updates": updates, **row, "control": _inside(row["control"], workdir)}
-            for row, spec, updates in told
-        ]
-        found = {"schema": 1, "task": before["rows"][0]["task"], "metric": headline(Path(source), split), "split": split, "rows": rows}
-        WorkDir.write_json(path, {**found, "environment": environment()})
-        if leader():
-            write_text(Path(workdir) / PICTURE, standalone(pareto(stages_of([workdir]))))
+    with held(Path(workdir) / FOLDER):  # the last stage trains in `workdir`, which it holds itself
+        for arm, listed in (("stage", stages), ("control", list(several.values()))):
+            took_over = os.path.abspath(source)
+            for i, stage in enumerate(listed):
+                print(f"{arm} {i + 1} of {len(listed)}: {stage.spec or 'the same updates without the treatments'}", file=sys.stderr)
+                renewed |= _run(stage, command, took_over, path)
+                took_over = stage.workdir
+        if renewed or not path.exists():
+            names = [UNTREATED, *(stage.name for stage in stages)]
+            beside = {stage.name: one.workdir for stage, one in zip(stages, controls, strict=True) if one is not None}
+            rows = measured(dict(zip(names, [source, *(stage.workdir for stage in stages)], strict=True)), split, seconds, beside)
+            told = zip(rows, ["", *(stage.spec for stage in stages)], [0, *_updates(stages)], strict=True)
+            rows = [
+                {"name": row["name"], "spec": spec, "updates": updates, **row, "control": _inside(row["control"], workdir)}
+                for row, spec, updates in told
+            ]
+            found = {"schema": 1, "task": before["rows"][0]["task"], "metric": headline(Path(source), split), "split": split, "rows": rows}
+            WorkDir.write_json(path, {**found, "environment": environment()})
+            if leader():
+                write_text(Path(workdir) / PICTURE, standalone(pareto(stages_of([workdir]))))
+    with suppress(OSError):
+        (Path(workdir) / FOLDER).rmdir()  # empty after a single stage without a control
     if summary and leader():
         print_stages(read_stages(path))
         print(f"stages: {path}\npicture: {Path(workdir) / PICTURE}\nreport: {WorkDir(workdir).report}")

@@ -6,7 +6,7 @@ The metrics of one call are fetched while the next one runs; otherwise nothing i
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,6 @@ from assay.config.reproduce import changed_keys
 from assay.config.schema import to_dict
 from assay.core import secret
 from assay.core.errors import Terminated, UserError
-from assay.core.lock import locked
 from assay.core.tree import count, size_in_bytes
 from assay.data.ahead import Call, ahead
 from assay.dist import launch
@@ -39,7 +38,7 @@ from assay.train.state import TrainState, all_params, final_params
 from assay.train.step import Metrics, Steps, make_call, make_step
 from assay.train.treatment import Treatment, links
 from assay.train.watch import Watch, watching
-from assay.train.workdir import OVERRIDES, WorkDir
+from assay.train.workdir import OVERRIDES, WorkDir, held
 
 FREE = ("checkpoint", "evaluate", "train.log_every", "mesh", "model.remat", "model.scan")  # keys that may change when a run resumes
 
@@ -103,7 +102,7 @@ def run(
         if found is not None and not folder.secret.exists():
             folder.write_json(folder.secret, secret.fingerprint(found))
 
-    with locked(folder.path) if jax.process_count() == 1 else nullcontext():
+    with held(folder.path):
         if from_step is not None:
             rewind((folder.checkpoints, folder.best), folder.set_aside, from_step)
         state = train(made, folder, mesh, labels, quiet, claim=claim, profile=profile)

@@ -3,7 +3,8 @@
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from assay.config.reproduce import BESIDES
 from assay.config.schema import differences
 from assay.core.errors import UserError
 from assay.core.file import parse_json, read_json, read_text
+from assay.core.lock import locked
 from assay.core.machine import processor
 from assay.core.plain import json_text
 from assay.dist.launch import leader
@@ -155,6 +157,22 @@ def check_writable(folder: str | Path) -> None:
         tempfile.TemporaryFile(dir=next(path for path in (whole, *whole.parents) if path.exists())).close()
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror or error}. Choose another folder.") from None
+
+
+@contextmanager
+def held(folder: str | Path) -> Iterator[None]:
+    """Holds a folder, which is created if it does not exist, for this run alone until the end of the block.
+
+    Raises UserError if another process holds it, or if it cannot be written. With several processes nothing is held: they write together.
+    """
+    path = Path(folder).expanduser()
+    check_writable(path)
+    if jax.process_count() > 1:
+        yield
+        return
+    path.mkdir(parents=True, exist_ok=True)
+    with locked(path):
+        yield
 
 
 def write_text(path: Path, text: str) -> None:
