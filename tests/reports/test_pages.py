@@ -157,8 +157,10 @@ def test_the_summary_names_no_bottleneck_that_may_be_chance(group, name, value, 
     row = Measurement(group, name, value, "fraction", 64, interval)
     told = summarise([SCORE, row], [])
     assert ("Largest bottlenecks" in told) == sure and ("No bottleneck is certain" in told) != sure
-    exact = summarise([SCORE, row._replace(interval=None)], [])
+    exact = summarise([SCORE, row._replace(interval=None, exact=True)], [])
     assert "Largest bottlenecks" in exact
+    few = summarise([SCORE, row._replace(n=3, interval=None, caution="too few examples for an interval: 3")], [])
+    assert "No bottleneck is certain" in few and "Largest" not in few
 
 
 def hostile_rows():

@@ -16,7 +16,7 @@ from assay.core.errors import UserError
 from assay.diagnostics.attention import Attention
 from assay.reports.drawings import plots
 from assay.reports.run import RunView, render, summarise
-from assay.reports.table import format_seed, format_value
+from assay.reports.table import format_seed, format_value, signed
 from assay.reports.terminal.run import DASH, arrange, print_table
 from assay.reports.view import read_run
 
@@ -412,3 +412,8 @@ def test_what_a_run_saw_of_valid_is_drawn_beside_its_batches():
     assert "Training progress" not in render([run], "t"), "a run that did not look"
     one = [*run.metrics, {"step": 100, "valid_answer_accuracy": 0.5}]
     assert "Training progress" not in render([run._replace(metrics=one)], "t"), "one look is no line"
+
+
+def test_a_difference_that_rounds_to_zero_has_no_sign():
+    assert [signed(value, ".2f") for value in (0.001, -0.004, -0.0, 0.006, -0.0151)] == ["0.00", "0.00", "0.00", "+0.01", "-0.02"]
+    assert signed(-0.0, ".3g") == "0" and signed(-1e-9, ".3g") == "-1e-09"

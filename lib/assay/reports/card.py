@@ -240,7 +240,7 @@ def _prediction(one: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> di
         "after": one["after"],
         "row": known[0]["name"] if known else str(one["row"]),
         "id": known[1]["id"] if known else "",
-        "expects": f"{one.get('expects') or ''}{f' by {change(abs(effect), unit)[1:]}' if effect else ''}",
+        "expects": str(one.get("expects") or "") + (f" by {change(abs(effect), unit).lstrip('+')}" if effect else ""),
         "found": known[1]["change"] if known else DASH,
         "interval": known[1]["interval"] if known else "",
         "outcome": outcome,

@@ -99,7 +99,7 @@ def summarise(rows: Sequence[Measurement], suggestions: Sequence[Mapping[str, An
     if sure:
         said.append("Largest bottlenecks: " + "; ".join(sure) + ".")
     elif losses:
-        said.append("No bottleneck is certain: each could be due to chance, as its 95 % interval includes none.")
+        said.append("No bottleneck is certain: each could be due to chance, as its 95 % interval includes none, or there is no interval.")
     elif found:
         said.append("No row shows a large bottleneck.")
     size, latency = found.get(("cost", "parameters")), found.get(("speed", "latency_p50"))
@@ -120,7 +120,7 @@ class _Loss(NamedTuple):
 
     size: float  # from 0 to 1
     text: str
-    sure: bool  # whether the 95 % interval excludes that there is none
+    sure: bool  # whether the value is exact, or has a 95 % interval that excludes that there is none
 
 
 def _losses(found: Mapping[tuple[str, str], Measurement]) -> list[_Loss]:
@@ -133,7 +133,7 @@ def _losses(found: Mapping[tuple[str, str], Measurement]) -> list[_Loss]:
     told: list[_Loss] = []
     if inside and above and above.value is not None and above.value < LEARNT:
         said = "accuracy within the trained lengths is not clearly above that of a baseline without reasoning"
-        told.append(_Loss(1 - (inside.value or 0.0), said, not inside.interval or inside.interval[1] < 1))
+        told.append(_Loss(1 - (inside.value or 0.0), said, inside.interval[1] < 1 if inside.interval else inside.exact))
     if inside and outside:
         said = f"accuracy is {number(outside.value, 'fraction')} out of distribution and {number(inside.value, 'fraction')} in distribution"
         told.append(_Loss(*_drop(inside, outside, said)))
@@ -144,7 +144,7 @@ def _losses(found: Mapping[tuple[str, str], Measurement]) -> list[_Loss]:
     ):
         if row and row.value is not None:
             size = number(row.value, "fraction") if row is dead else _points(row.value)
-            told.append(_Loss(weight * row.value, words.format(size), not row.interval or row.interval[0] > 0))
+            told.append(_Loss(weight * row.value, words.format(size), row.interval[0] > 0 if row.interval else row.exact))
     corrupted = [(row.value or 0.0, name, row) for (_, name), row in fractions.items() if name.startswith("corruption: ")]
     if corrupted and score:
         least, name, row = min(corrupted, key=lambda one: one[:2])
@@ -155,10 +155,13 @@ def _losses(found: Mapping[tuple[str, str], Measurement]) -> list[_Loss]:
 
 
 def _drop(one: Measurement, other: Measurement, text: str) -> tuple[float, str, bool]:
-    """Returns the drop from one value to another, and whether the interval of the difference excludes 0 (Newcombe 1998)."""
+    """Returns the drop from one value to another, and whether the interval of the difference excludes 0 (Newcombe 1998).
+
+    From too few examples for an interval nothing is sure, unlike an exact value, which needs none.
+    """
     first, second = one.value or 0.0, other.value or 0.0
     if not (one.interval and other.interval):
-        return first - second, text, True
+        return first - second, text, all(row.interval or row.exact for row in (one, other))
     return first - second, text, first - second > math.hypot(first - one.interval[0], other.interval[1] - second)
 
 

@@ -100,6 +100,12 @@ def format_value(value: float | None, unit: str, metric: str = "", plain: bool =
     return "< 0.01 %" if not plain and 0 < value < 0.00005 else f"{100 * value:.2f} %"
 
 
+def signed(value: float, form: str) -> str:
+    """Formats a difference with its sign, such as `+0.12` by the form `.2f`; what rounds to zero has none."""
+    text = f"{value:+{form}}"
+    return text.lstrip("+-") if float(text) == 0 else text
+
+
 def is_fraction(unit: str, metric: str) -> bool:
     """Returns True if a value of this unit and metric is printed in per cent."""
     return unit == "fraction" or metric in FRACTIONS

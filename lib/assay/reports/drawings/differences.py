@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from assay.evals.rows import LOWER_IS_BETTER
 from assay.reports.drawings.plots import COLOURS, INK, PAGE, svg
+from assay.reports.table import signed
 from assay.verdicts.comparison import Comparison
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def differences(comparisons: Sequence[Comparison]) -> str:
             if len(one.each) > 1:
                 axes.plot([factor * each for each in one.each], [y] * len(one.each), ".", color=INK, markersize=4, markeredgewidth=0)
             axes.plot([factor * found.value], [y], "o", color=colour, markersize=6, markeredgewidth=0)
-            note = f"{factor * found.value:+.3g}, {one.verdict}"
+            note = f"{signed(factor * found.value, '.3g')}, {one.verdict}"
             axes.annotate(note, (factor * found.value, y), (0, 8), textcoords="offset points", ha="center", fontsize="small")
         axes.margins(x=0.12)
         axes.set_ylim(len(ordered) - 0.5, -0.75)
@@ -47,5 +48,7 @@ def differences(comparisons: Sequence[Comparison]) -> str:
         axes.set_axisbelow(True)
         axes.spines[["left", "bottom"]].set_alpha(0.5)
 
-    description = f"{first.metric} minus {first.baseline}: " + ", ".join(f"{one.name} {one.difference.value:+.4f}" for one in ordered)
+    description = f"{first.metric} minus {first.baseline}: " + ", ".join(
+        f"{one.name} {signed(one.difference.value, '.4f')}" for one in ordered
+    )
     return svg(draw, PAGE, 84 + 40 * len(ordered), description)

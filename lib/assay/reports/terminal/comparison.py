@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from assay.evals.rows import LOWER_IS_BETTER
-from assay.reports.table import DASH, format_seed
+from assay.reports.table import DASH, format_seed, signed
 from assay.verdicts.comparison import LEVEL, Comparison
 
 
@@ -55,7 +55,7 @@ def _seeds(one: Comparison) -> str:
 
 
 def _number(value: float | None, sign: bool = True) -> str:
-    return DASH if value is None else f"{value:{'+' if sign else ''}.4f}"
+    return DASH if value is None else signed(value, ".4f") if sign else f"{value:.4f}"
 
 
 def _span(low: float, high: float) -> str:

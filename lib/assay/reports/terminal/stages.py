@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from assay.reports.drawings.pareto import BYTES, SECONDS, quantity
-from assay.reports.table import DASH, is_fraction
+from assay.reports.table import DASH, is_fraction, signed
 from assay.verdicts.pareto import Stages, fronts
 
 TITLES = ("parameters", "nonzero", "on disk", "smaller", "FLOPs", "latency p50", "faster", "verdict", "batch of 64")
@@ -87,8 +87,8 @@ def print_fronts(found: Stages, console: Console | None = None) -> None:
 
 def _change(row: Mapping[str, Any], factor: float) -> tuple[str, str]:
     span = row["difference_interval"]
-    difference = "" if row["difference"] is None else f"{factor * row['difference']:+.2f}"
-    return difference, "" if span is None else f"{factor * span[0]:+.2f} to {factor * span[1]:+.2f}"
+    difference = "" if row["difference"] is None else signed(factor * row["difference"], ".2f")
+    return difference, "" if span is None else " to ".join(signed(factor * end, ".2f") for end in span)
 
 
 def _beside(control: Mapping[str, Any] | None, factor: float) -> tuple[str, str, str]:
