@@ -414,6 +414,15 @@ def test_what_a_run_saw_of_valid_is_drawn_beside_its_batches():
     assert "Training progress" not in render([run._replace(metrics=one)], "t"), "one look is no line"
 
 
+def test_values_that_are_not_finite_are_a_dash_and_no_point():
+    """A page of nothing but such values, and of an interval with one end."""
+    none = make_row("test", "accuracy") | {"value": None, "interval": None, "by_length": {"3": None, "4": None}}
+    html = render([make_run(rows=[none], metrics=False)], "parity")
+    assert DASH in html and "<figure" not in html
+    open_ended = make_row("test", "accuracy") | {"interval": [None, 0.9], "by_length": {}}
+    assert "<figure" in render([make_run(rows=[open_ended], metrics=False)], "parity")
+
+
 def test_a_difference_that_rounds_to_zero_has_no_sign():
     assert [signed(value, ".2f") for value in (0.001, -0.004, -0.0, 0.006, -0.0151)] == ["0.00", "0.00", "0.00", "+0.01", "-0.02"]
     assert signed(-0.0, ".3g") == "0" and signed(-1e-9, ".3g") == "-1e-09"

@@ -198,6 +198,7 @@ def _treat_run(
             names = [UNTREATED, *(stage.name for stage in stages)]
             beside = {stage.name: one.workdir for stage, one in zip(stages, controls, strict=True) if one is not None}
             rows = measured(dict(zip(names, [source, *(stage.workdir for stage in stages)], strict=True)), split, seconds, beside)
+            _check_scores(rows, split)
             told = zip(rows, ["", *(stage.spec for stage in stages)], [0, *_updates(stages)], strict=True)
             rows = [
                 {"name": row["name"], "spec": spec, "updates": updates, **row, "control": _inside(row["control"], workdir)}
@@ -276,6 +277,16 @@ def _beside(path: str, control: str | None, split: str, metric: str) -> dict[str
 def _inside(control: dict[str, Any] | None, workdir: str) -> dict[str, Any] | None:
     """Returns the control with its folder relative to the work directory, which may be moved."""
     return None if control is None else {**control, "workdir": os.path.relpath(control["workdir"], os.path.abspath(workdir))}
+
+
+def _check_scores(rows: Sequence[Mapping[str, Any]], split: str) -> None:
+    """Raises UserError if a score is not finite: then the stages have no order, and stages.json would be read as damaged."""
+    lost = [row["name"] for row in rows if row["score"] is None or not math.isfinite(row["score"])]
+    if lost:
+        raise UserError(
+            f"the score of {', '.join(lost)} on {split} is not finite, so the stages cannot be compared. Each stage is a run with its own "
+            "report; try a milder treatment in another --workdir."
+        )
 
 
 def _updates(stages: Sequence[Stage]) -> list[int]:

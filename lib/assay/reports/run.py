@@ -129,6 +129,8 @@ def _accuracy_figures(runs: Sequence[RunView]) -> list[Figure]:
         if task in answered and metric != "answer_accuracy":
             continue
         curves = _length_curves(rows)
+        if not any(curve.x for curve in curves):  # no value is finite
+            continue
         chance = _agreed(row["baselines"]["chance"] for _, row in rows if "chance" in (row.get("baselines") or {}))
         trained = [int(length) for _, row in rows if row["split"] == "iid" for length in row["by_length"]]
         span = (min(trained), max(trained)) if trained else None
@@ -159,8 +161,11 @@ def _score_figures(runs: Sequence[RunView]) -> list[Figure]:
             means = [row for row in same if not isinstance(row["seed"], int)]
             for row in (row for row in [*(row for row in same if isinstance(row["seed"], int)), *means] if row["value"] is not None):
                 strong = row in means or len(same) == 1
-                interval = (row["interval"][0], row["interval"][1]) if row["interval"] else None
+                ends = row["interval"]
+                interval = (ends[0], ends[1]) if ends and None not in ends else None
                 points.append(plots.Point(label, row["value"], interval, strong))
+        if not points:  # no value is finite
+            continue
         chance = _agreed(row["baselines"]["chance"] for rows in labels.values() for row in rows if "chance" in (row.get("baselines") or {}))
         faint = "" if all(point.strong for point in points) else "; faint points beneath them are single seeds"
         caption = f"{task}, split {split}: {metric.replace('_', ' ')} in per cent. Bars are 95 % intervals{faint}."
