@@ -1,6 +1,7 @@
 """What a study publishes, and the tables of it on a page."""
 
 import json
+import shlex
 
 import pytest
 
@@ -77,6 +78,10 @@ def test_a_published_command_has_no_folder_of_a_machine():
     assert placeless("assay study --config=a:b --workdir=/home/me/runs/cells/x") == "assay study --config=a:b --workdir=runs/x"
     kept = "assay study --config=a:b --workdir=runs/demo"
     assert placeless(kept) == kept
+    odd = "assay train --config='my file.py:a,b' --config.task.x=\"it's\" --workdir='/home/me/my runs/x y/'  # with a remark, it's"
+    said, mark, remark = placeless(odd).partition("  # ")
+    assert shlex.split(said) == ["assay", "train", "--config=my file.py:a,b", "--config.task.x=it's", "--workdir=runs/x y"]
+    assert (mark, remark) == ("  # ", "with a remark, it's")
 
 
 def test_one_line_a_task_run_and_metric():

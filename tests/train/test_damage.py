@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 from test_resume import CONFIG, ENVIRONMENT, FAST, ROOT, assert_same_end, logged, started, train
 
 from assay.core.errors import UserError
-from assay.train.checkpoint import rewind
+from assay.train.checkpoint import CheckpointConfig, Checkpointer, rewind
 from assay.train.seal import SEAL, damage, seal
 
 
@@ -123,3 +125,13 @@ def test_a_disk_that_takes_no_more(tmp_path, size, changes, kept):
         before = len(logged(tmp_path / "run"))
         train(tmp_path / "run", **changes | {"train__steps": before + 20})
         assert len(logged(tmp_path / "run")) == before + 20
+
+
+@pytest.mark.parametrize("state", [{"a.b": 1.0, "a": {"b": 2.0}}, {"a": {"b.c": 1.0}, "a.b": {"c": 2.0}}])
+def test_names_that_would_share_a_file_are_refused(state, tmp_path):
+    """The second array would overwrite the first, and be read back as both. Slashes in names are safe."""
+    with Checkpointer(tmp_path / "run", CheckpointConfig(every=1, keep=1)) as checkpointer:
+        with pytest.raises(UserError, match=r"two arrays of the state are stored as 'a\.b"):
+            checkpointer.save(1, jax.tree.map(np.float32, state), {})
+        checkpointer.save(1, {"a/b": np.ones(2), "a": {"b": np.zeros(2)}}, {})
+        assert checkpointer.finished() == 1

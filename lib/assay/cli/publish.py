@@ -9,6 +9,7 @@ Writes NAME.json to --out, NAME.svg if there are scores by length, and NAME_step
 """
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,12 @@ def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
 
 def placeless(command: str) -> str:
     """Returns a command without the folder of this machine: an absolute work directory becomes `runs/` and its last part."""
-    return re.sub(r"(--workdir=)['\"]?/(?:[^'\"\s]*/)?([^'\"\s/]+)/*['\"]?", r"\1runs/\2", command)
+    said, mark, remark = command.partition("  # ")
+    words = shlex.split(said)
+    if not any(word.startswith("--workdir=/") for word in words):
+        return command
+    shorter = [f"--workdir=runs/{Path(word).name}" if word.startswith("--workdir=/") else word for word in words]
+    return shlex.join(shorter) + mark + remark
 
 
 def written(results: Mapping[str, Any]) -> str:

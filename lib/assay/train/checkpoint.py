@@ -89,6 +89,7 @@ class Checkpointer:
         """Starts saving, with the JSON data `kept` beside the state. Raises SaveError, a UserError, for failures up to now."""
         if step in self.manager.all_steps():
             return
+        _check_names(state)
         data = ocp.args.JsonSave({"step": step, **kept})
         with self._told():
             self._finish()
@@ -177,6 +178,16 @@ def _written(state: PyTree) -> PyTree:
     optional = getattr(state, "_field_defaults", {})
     left = [name for name in getattr(state, "_fields", ()) if name not in optional or jax.tree.leaves(getattr(state, name))]
     return namedtuple(type(state).__name__, left)(*(getattr(state, name) for name in left)) if optional else state
+
+
+def _check_names(state: PyTree) -> None:
+    """Raises UserError if two arrays would be stored under one name, so that one would overwrite the other: Orbax joins names by dots."""
+    seen: set[str] = set()
+    for path, _ in jax.tree_util.tree_leaves_with_path(state):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if name in seen:
+            raise UserError(f"two arrays of the state are stored as {name!r}: rename a parameter, with no dot in its name.")
+        seen.add(name)
 
 
 def _read_back(found: PyTree, target: PyTree) -> PyTree:
