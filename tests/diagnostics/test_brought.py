@@ -179,6 +179,26 @@ def test_a_loss_without_a_gradient_is_told():
     assert row.value == 0 and row.meaning == "No batch has a gradient: the loss does not depend on the parameters there."
 
 
+def test_nothing_is_relative_to_zero():
+    """A block without a gradient, norms of 0 before the first one, and parameters that begin at 0."""
+
+    def frozen(params, batch):
+        return 0 * params["block_0"]["w"] + batch["inputs"] @ params["block_1"]["w"]
+
+    begun = {"block_0": {"w": jnp.zeros(())}, "block_1": {"w": jnp.asarray(PARAMS["w"])}}
+    subject = bring(frozen, begun, {"test": (INPUTS, LABELS)})
+    assert health.gradients(subject)[1].reason == "not measured: block_0 has no gradient in 16 of 16 batches."
+    lines = [{"step": step, "grad_norm": norm} for step, norm in enumerate([0.0] * 8 + [1.0] * 8 + [3.0])]
+    (row,) = health.largest_gradient(replace(subject, history=lines))
+    assert row.value == 3.0 and row.meaning.startswith("At step 16 the gradient norm was 3 times")
+    (row,) = health.largest_gradient(replace(subject, history=lines[:8]))
+    assert row.reason == "does not apply: the logged gradient norms are 0, so there is no baseline."
+    (row,) = health.update_norm(replace(subject, started=lambda: jax.tree.map(lambda leaf: leaf / 2, begun)))
+    assert row.value == pytest.approx(1.0) and np.isnan(row.plot.lines["moved"][0])
+    (row,) = health.update_norm(replace(subject, started=lambda: jax.tree.map(jnp.zeros_like, begun)))
+    assert row.reason == "does not apply: the initial parameters are all 0, so nothing is relative to them."
+
+
 def test_pixels_of_any_scale_are_corrupted_alike():
     """Grey levels 0 to 16 as bytes, as fractions, and normalized, in a task of any name."""
     levels = RANDOM.integers(0, 17, (60, 8, 8, 1)).astype(np.uint8)

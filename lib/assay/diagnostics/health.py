@@ -63,7 +63,11 @@ def gradients(subject: Subject) -> list[Measurement]:
     if len(numbered) < 2:
         return [*rows, inapplicable(GROUP, names[1], "does not apply: the model has fewer than two blocks.")]
     first, last = numbered[0], numbered[-1]
-    ratio = np.array([float(norms[first]) / max(float(norms[last]), 1e-30) for norms in each])
+    for name in (first, last):
+        none = sum(float(norms[name]) == 0 for norms in each)
+        if none:
+            return [*rows, inapplicable(GROUP, names[1], f"not measured: {name} has no gradient in {none} of {BATCHES} batches.")]
+    ratio = np.array([float(norms[first]) / float(norms[last]) for norms in each])
     return [
         *rows,
         sample(
@@ -97,8 +101,10 @@ def largest_gradient(subject: Subject) -> list[Measurement]:
         return [inapplicable(GROUP, name, f"does not apply: no training record with {LOGGED} gradient norms was found (metrics.jsonl).")]
     steps, norms = [step for step, _ in logged], np.array([norm for _, norm in logged], float)
     norms = np.where(np.isfinite(norms), norms, HUGE)
-    before = [max(float(np.median(norms[max(0, i - BEFORE) : i])), 1e-30) for i in range(2, len(norms))]
-    ratios = norms[2:] / before
+    before = np.array([np.median(norms[max(0, i - BEFORE) : i]) for i in range(2, len(norms))])
+    ratios = np.divide(norms[2:], before, out=np.zeros(len(before)), where=before > 0)  # without a baseline there is no ratio
+    if not before.any():
+        return [inapplicable(GROUP, name, "does not apply: the logged gradient norms are 0, so there is no baseline.")]
     worst, shown = int(ratios.argmax()) + 2, np.unique(np.linspace(0, len(norms) - 1, 60).round().astype(int))
     return [
         sample(
@@ -134,8 +140,10 @@ def update_norm(subject: Subject) -> list[Measurement]:
         _by_block(jax.tree.map(lambda new, old: np.asarray(widened(new)) - np.asarray(widened(old)), subject.params, begun)),
         _by_block(begun),
     )
-    share = {block: moved[block] / max(there[block], 1e-30) for block in moved}
-    whole = math.sqrt(sum(value**2 for value in moved.values())) / max(math.sqrt(sum(value**2 for value in there.values())), 1e-30)
+    if not any(there.values()):
+        return [inapplicable(GROUP, name, "does not apply: the initial parameters are all 0, so nothing is relative to them.")]
+    share = {block: moved[block] / there[block] if there[block] else math.nan for block in moved}
+    whole = math.sqrt(sum(value**2 for value in moved.values())) / math.sqrt(sum(value**2 for value in there.values()))
     return [
         Measurement(
             GROUP,
