@@ -138,7 +138,7 @@ def test_one_input_that_is_not_finite_breaks_no_row():
     rows = {row.name: row for row in examine(bring(linear, PARAMS, {"train": (inputs, LABELS), "test": (inputs, LABELS)}, seconds=0.2))}
     assert not [row.name for row in rows.values() if row.crashed]
     assert rows["score"].value == 0.99
-    for name in ("nll", "calibration_error"):
+    for name in ("nll", "calibration_error", "selective_accuracy"):
         assert rows[name].reason == "the value is not finite: 1 of 100 values are not finite."
     json.dumps([row.value for row in rows.values()], allow_nan=False)
 
