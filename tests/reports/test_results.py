@@ -82,6 +82,7 @@ def test_a_published_command_has_no_folder_of_a_machine():
     said, mark, remark = placeless(odd).partition("  # ")
     assert shlex.split(said) == ["assay", "train", "--config=my file.py:a,b", "--config.task.x=it's", "--workdir=runs/x y"]
     assert (mark, remark) == ("  # ", "with a remark, it's")
+    assert placeless("assay 'train --workdir=/x") == "assay 'train --workdir=/x"
 
 
 def test_one_line_a_task_run_and_metric():

@@ -97,7 +97,10 @@ def publish(workdir: str | Path, name: str, folder: str | Path) -> str:
 def placeless(command: str) -> str:
     """Returns a command without the folder of this machine: an absolute work directory becomes `runs/` and its last part."""
     said, mark, remark = command.partition("  # ")
-    words = shlex.split(said)
+    try:
+        words = shlex.split(said)
+    except ValueError:  # an open quote, in a file written by hand
+        return command
     if not any(word.startswith("--workdir=/") for word in words):
         return command
     shorter = [f"--workdir=runs/{Path(word).name}" if word.startswith("--workdir=/") else word for word in words]
