@@ -106,6 +106,7 @@ def test_where_nothing_was_saved_no_checkpoint_is_promised(verb, tmp_path):
     diverge = ("--config.optimizer.name=sgd", "--config.optimizer.learning_rate=1e38", "--config.optimizer.clip_norm=0")
     told = refused(verb("main", TINY, *diverge, *SHORT, f"--workdir={tmp_path / 'run'}"), "no checkpoint had been saved")
     assert "last good" not in told
+    assert not (tmp_path / "run" / "checkpoints").exists(), "no empty folder is left"
 
 
 def test_not_enough_memory_is_told(tmp_path):

@@ -7,11 +7,15 @@ import sys
 import pytest
 from absl import flags
 
+from assay.cli.api import treat
 from assay.cli.command import launch
+from assay.cli.compare import short_names
 from assay.config.files import load
 from assay.config.overrides import override
 from assay.core.errors import UserError
+from assay.reports.view import read_run
 from assay.treatments.option import pattern
+from assay.verdicts.control import control_of
 
 
 @pytest.fixture
@@ -25,6 +29,16 @@ def ended(monkeypatch, capsys):
         return stop.value.code, capsys.readouterr().err
 
     return run
+
+
+def test_a_link_to_itself_is_a_folder_that_is_not_there(tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for call in (lambda: read_run(loop), lambda: treat(loop, "average", tmp_path / "out"), lambda: treat(tmp_path, "average", loop)):
+        with pytest.raises(UserError):
+            call()
+    assert short_names([str(loop), str(tmp_path)]) == ["loop", tmp_path.name]
+    assert control_of(tmp_path, loop) is None
 
 
 def raising(error):

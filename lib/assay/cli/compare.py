@@ -19,6 +19,7 @@ comparison, and writes the picture of the Pareto fronts to WORKDIR/pareto.svg or
 """
 
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -149,7 +150,7 @@ def check_run(workdir: str, flag: str) -> None:
 def short_names(paths: Sequence[str]) -> list[str]:
     """Returns the shortest endings of the paths that differ. Raises UserError if two are the same folder."""
     whole = [Path(path).absolute() for path in paths]
-    resolved = [path.resolve() for path in whole]
+    resolved = [os.path.realpath(path) for path in whole]  # Path.resolve raises RuntimeError for a link to itself
     twice = next((path for i, path in enumerate(paths) if resolved[i] in resolved[:i]), None)
     if twice is not None:
         raise UserError(f"--after={twice} is given twice. Give each run once.")

@@ -163,7 +163,7 @@ def start() -> None:
 def _treat_run(
     source: str, specs: Sequence[str], workdir: str, overrides: Mapping[str, str], seconds: float, control: bool, summary: bool
 ) -> None:
-    if Path(workdir).resolve() == Path(source).resolve():
+    if os.path.realpath(workdir) == os.path.realpath(source):
         raise UserError(f"--workdir={workdir} is the run to treat, which is not changed. Give another folder.")
     try:
         rebuild(source)

@@ -98,14 +98,14 @@ def origin(path: Path) -> str:
 
 def _of_file(path: Path, workdir: Path | None) -> str:
     try:
-        whole = path.resolve(strict=True)
+        whole = Path(os.path.realpath(path, strict=True))
         mode = stat.S_IMODE(whole.stat().st_mode)
         text = read_text(whole)
     except (OSError, ValueError) as error:
         raise UserError(f"the file of {FILE}, {path}, cannot be read: {error}. Choose another file, or set {VARIABLE}.") from None
     if mode & 0o077:
         raise UserError(f"the file of {FILE}, {path}, has mode {mode:04o}: others can read it. Set it with chmod 600.")
-    if workdir is not None and whole.is_relative_to(workdir.resolve()):
+    if workdir is not None and whole.is_relative_to(os.path.realpath(workdir)):
         raise UserError(f"the file of {FILE}, {path}, is in the work directory, which is published. Move it out of {workdir}.")
     return text
 

@@ -26,7 +26,7 @@ class RunView(NamedTuple):
 
 def read_run(path: str | os.PathLike, label: str | None = None) -> RunView:
     """Reads config.json, results.json and, if present, metrics.jsonl. The label is the folder's name, or its parent's for seed_N."""
-    path = Path(path).resolve()
+    path = Path(os.path.realpath(path))
     results = _read_json(path, "results.json")
     again = "Train it again in another --workdir."
     if results.get("schema") != 1:

@@ -29,7 +29,7 @@ def control_of(workdir: str | Path, before: str | Path) -> Control | None:
     path = Path(workdir) / "stages.json"
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        if Path(rows[0]["workdir"]).resolve() != Path(before).resolve():
+        if os.path.realpath(rows[0]["workdir"]) != os.path.realpath(before):
             return None
         return _told(rows[-1], Path(workdir))
     except (OSError, ValueError, KeyError, IndexError, TypeError):
