@@ -229,6 +229,25 @@ def test_pixels_of_any_scale_are_corrupted_alike():
     assert generalisation.corruptions(flat)[0].reason == "does not apply: all pixels are 3."
 
 
+def test_pictures_that_corruptions_would_misread_are_told():
+    def apply(params, batch):
+        return jnp.broadcast_to(params["a"], (len(batch["inputs"]), 2))
+
+    def told(images, **more):
+        subject = bring(apply, {"a": jnp.zeros(2)}, {"test": (images, np.arange(len(images)) % 2)}, **more)
+        return {row.name.partition(": ")[2]: row.reason for row in generalisation.corruptions(subject) if not row.applies}
+
+    images = RANDOM.random((60, 8, 8, 3))
+    assert told(images) == {}
+    assert "the images have 4 channels" in told(RANDOM.random((20, 8, 8, 4)))["colour"] and "grayscale" in told(images[..., :1])["colour"]
+    first = told(np.moveaxis(images, -1, 1))
+    assert len(first) == 5 and all("their channels come first" in reason for reason in first.values())
+    one = images.copy()
+    one[3, 2, 2, 0] = 300.0
+    assert all("to 300, but nearly all in " in reason for reason in told(one).values()) and len(told(one)) == 5
+    assert told(one, bounds=(0, 300)) == {}, "a range that is stated is taken"
+
+
 @pytest.mark.parametrize(
     ("slope", "noise", "words"),
     [

@@ -83,6 +83,15 @@ def test_selective_accuracy_declines_what_the_model_is_least_sure_of():
     assert "against 80.0 % on all" in rows["selective_accuracy"].meaning
 
 
+def test_indices_below_zero_are_refused_by_parts_of_a_split_too():
+    part = limited(build({**chomsky("parity_check").to_dict()}, 0).source("iid"), 20)
+    for call in (part.fetch, part.length_of):
+        with pytest.raises(IndexError, match="index -1 of a split of 20 examples"):
+            call(np.array([-1]))
+    with pytest.raises(IndexError, match="index -1 among the examples of length 3"):
+        part.index_of(np.array([-1]), 3)
+
+
 def test_learning_curve_slope_in_nats_a_doubling():
     apply, params, labels = told(np.arange(N) < 100)
     subject = bring(apply, params, {"test": (numbers(N), labels)})
@@ -339,7 +348,10 @@ def test_effective_rank_of_as_many_even_directions(directions):
     signs = np.array([[1 if (i >> k) & 1 else -1 for k in range(directions)] for i in range(256)])
     (row,) = health.effective_rank(tapped(signs @ basis[:directions]))
     assert row.value == pytest.approx(directions, rel=1e-5)
-    assert row.interval[0] <= row.value <= row.interval[1]
+    if directions == 1:
+        assert row.interval is None, "all parts agree"
+    else:
+        assert row.interval[0] <= row.value <= row.interval[1]
 
 
 def test_gradient_norms_by_block():

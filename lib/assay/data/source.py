@@ -98,7 +98,7 @@ def in_memory(
         return Examples(np.asarray(indices, np.int64), *(part[rows] for part in examples[1:]))
 
     def index_of(ordinals: np.ndarray, wanted: int) -> np.ndarray:
-        return np.flatnonzero(length == wanted)[np.asarray(ordinals, np.int64)]
+        return np.flatnonzero(length == wanted)[_non_negative(ordinals, f"among the examples of length {wanted}")]
 
     def length_of(indices: np.ndarray) -> np.ndarray:
         return length[row_of(indices, size)]
@@ -154,7 +154,7 @@ def generated(
         return first + _non_negative(indices, "of an endless split") % (last - first + 1)
 
     def index_of(ordinals: np.ndarray, length: int) -> np.ndarray:
-        return np.asarray(ordinals, np.int64) * (last - first + 1) + (length - first)
+        return _non_negative(ordinals, f"among the examples of length {length}") * (last - first + 1) + (length - first)
 
     return Source(split, lengths, None, fetch, length_of, index_of)
 
@@ -180,7 +180,7 @@ def subset(source: Source, members: np.ndarray) -> Source:
         return length[row_of(indices, len(chosen))]
 
     def index_of(ordinals: np.ndarray, wanted: int) -> np.ndarray:
-        return np.flatnonzero(length == wanted)[np.asarray(ordinals, np.int64)]
+        return np.flatnonzero(length == wanted)[_non_negative(ordinals, f"among the examples of length {wanted}")]
 
     return replace(
         source,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.core.number import apart, from_to
+from assay.core.number import apart, change, from_to, limits
 from assay.data.corrupt import corrupt_images, corrupt_tokens
 from assay.data.source import Examples
 from assay.diagnostics.measurement import HIGHER, LOWER, NATS, POINT, SHARE, Measurement, Plot, inapplicable, sample
@@ -18,6 +18,7 @@ GROUP = "generalisation"
 IMAGES = ("gaussian_noise", "blur", "shift", "contrast", "colour")
 TEXTS = ("replace", "drop")  # random replacement and deletion of characters or tokens
 SEVERITIES = (1, 2, 3, 4, 5)
+RARE, OUTLYING = 0.0005, 0.1  # share of outliers on either side, and of the range that all other pixels need at least
 QUICK = (1, 3, 5)  # severities for small diagnoses
 FEW = 256  # number of examples below which only QUICK severities are used
 
@@ -98,7 +99,7 @@ def learning_curve(subject: Subject) -> list[Measurement]:
             n=int(late.sum()),
             interval=ends,
             how="least squares fit of the training loss on log2(step) over the last half of the steps, from metrics.jsonl",
-            meaning=f"Doubling the number of steps changes the training loss by {slope:+.3f} nats: {_direction(*ends)}.",
+            meaning=f"Doubling the number of steps changes the training loss by {change(slope, 'nats')}: {_direction(*ends)}.",
             plot=Plot("line", step[shown].tolist(), {"loss": [round(float(value), 5) for value in loss[shown]]}, "step", "training loss"),
         )
     ]
@@ -113,9 +114,9 @@ def corruptions(subject: Subject) -> list[Measurement]:
         if isinstance(pixels, str):
             return [inapplicable(GROUP, f"corruption: {name}", f"does not apply: {pixels}") for name in names]
         changes: Mapping[str, Callable] = {name: partial(_image, pixels=pixels, name=name) for name in names}
-        grey, scale = subject.first(1)["inputs"].shape[-1] == 1, f", for pixels from {pixels[0]:.3g} to {pixels[1]:.3g}"
+        channels, scale = subject.first(1)["inputs"].shape[-1], f", for pixels from {pixels[0]:.3g} to {pixels[1]:.3g}"
     elif subject.task.alphabet is not None and subject.task.vocabulary.pooled:
-        changes, grey = {name: partial(_text, subject=subject, name=name) for name in names}, False
+        changes, channels = {name: partial(_text, subject=subject, name=name) for name in names}, 0
     else:
         reason = "does not apply: inputs are neither images nor texts with one answer; changing a token would change the true answer."
         return [inapplicable(GROUP, f"corruption: {name}", reason) for name in names]
@@ -123,8 +124,9 @@ def corruptions(subject: Subject) -> list[Measurement]:
     clean = subject.answers(subject.split).columns["score"]
     rows = []
     for name in names:
-        if name == "colour" and grey:
-            rows.append(inapplicable(GROUP, f"corruption: {name}", "does not apply: the images are grayscale."))
+        if name == "colour" and channels != 3:
+            what = "are grayscale" if channels == 1 else f"have {channels} channels, and a hue needs red, green and blue"
+            rows.append(inapplicable(GROUP, f"corruption: {name}", f"does not apply: the images {what}."))
             continue
         each = [
             subject.answers(subject.split, partial(changes[name], severity=severity), f"{subject.split}~{name}{severity}").columns["score"]
@@ -198,7 +200,7 @@ def _direction(low: float, high: float) -> str:
         return "it has levelled off"
     if high < 0:
         return "it is still falling"
-    return "it is rising" if low > 0 else f"whether it still falls is not clear (95 % interval {low:+.3f} to {high:+.3f})"
+    return "it is rising" if low > 0 else f"whether it still falls is not clear (95 % interval {limits((low, high), 'nats', signed=True)})"
 
 
 def _image(examples: Examples, pixels: tuple[float, float], name: str, severity: int) -> Examples:
@@ -211,19 +213,30 @@ def _pixels(subject: Subject) -> tuple[float, float] | str:
     """Returns the least and greatest possible value of a pixel, or why there is none.
 
     It is the range that the task states, if its source has that scale, otherwise [0, 1] for fractions within it, otherwise the range over
-    all examples measured, from 0 on unless some are negative.
+    all examples measured, from 0 on unless some are negative, unless a few outliers make it.
     """
     source = limited(subject.task.source(subject.split), subject.examples)
     values = source.fetch(source.indices(1)).input
     if not np.isfinite(values).all():
         return f"{int((~np.isfinite(values)).sum())} pixels are not finite."
+    shape = values.shape[1:]
+    if shape[0] in (1, 3) and shape[-1] not in (1, 3) and shape[0] < min(shape[1:]):
+        return f"the images have shape {shape}: their channels come first. Bring them as [examples, height, width, channels]."
     low, high = float(values.min()), float(values.max())
     stated = subject.task.bounds
     if subject.run is None and stated is not None and stated.low <= low and high <= stated.high:
         return stated.low, stated.high
     if low >= 0 and high <= 1 and not np.issubdtype(values.dtype, np.integer):
         return 0.0, 1.0
-    return (min(0.0, low), high) if high > low else f"all pixels are {low:.3g}."
+    if not high > low:
+        return f"all pixels are {low:.3g}."
+    usual = np.quantile(values, [RARE, 1 - RARE])
+    if np.ptp(usual) < OUTLYING * (high - low):
+        return (
+            f"pixels lie in {low:.3g} to {high:.3g}, but nearly all in {usual[0]:.3g} to {usual[1]:.3g}. "
+            "State their range, such as bring(..., bounds=(0, 1)), after clipping."
+        )
+    return min(0.0, low), high
 
 
 def _text(examples: Examples, subject: Subject, name: str, severity: int) -> Examples:

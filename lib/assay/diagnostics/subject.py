@@ -231,9 +231,9 @@ def limited(source: Source, examples: int, again: bool = False) -> Source:
         source,
         size=len(chosen),
         lengths=(int(reached.min()), int(reached.max())),
-        fetch=lambda places: source.fetch(chosen[np.asarray(places) % len(chosen)]),
-        length_of=lambda places: source.length_of(chosen[np.asarray(places) % len(chosen)]),
-        columns=lambda places: source.columns(chosen[np.asarray(places) % len(chosen)]),
+        fetch=lambda places: source.fetch(chosen[row_of(places, len(chosen))]),
+        length_of=lambda places: source.length_of(chosen[row_of(places, len(chosen))]),
+        columns=lambda places: source.columns(chosen[row_of(places, len(chosen))]),
     )
 
 
