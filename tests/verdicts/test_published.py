@@ -67,6 +67,17 @@ def test_what_a_reproduction_lacks_makes_it_near_or_missed(changes, verdict, why
     assert found.name == verdict and why in found.why
 
 
+def test_valid_shows_the_fit_where_a_task_has_no_other_split_of_the_trained_lengths():
+    rows = [row(0.9, seed) for seed in range(3)]
+    for split, value, found in (("valid", 0.95, "reproduced"), ("valid", 0.5, "near"), ("train", 1.0, "near")):
+        (run,) = [
+            one
+            for one in runs_of([*rows, *(row(value, seed, split) for seed in range(3))], {rows[0]["experiment"]: CONFIG})
+            if one.split == "41-500"
+        ]
+        assert judged(cell(0.9), run).name == found, split
+
+
 def test_the_trained_lengths_themselves_need_no_fit():
     assert name(cell(0.6, split="iid"), ours((0.6, 0.6, 0.6), split="iid", trained=None)) == "reproduced"
 

@@ -36,6 +36,7 @@ VERDICTS = {  # best first: a cell with several runs counts by the first that on
     NOT_RUN: "no run of the published model on this split",
 }
 FITTED = 0.9  # accuracy on the trained lengths from which a model counts as fitted
+TRAINED = ("iid", "valid")  # splits of the trained lengths, of which the first that was evaluated counts
 SEEDS = 3  # fewest seeds for a reproduction, and for the best run beside a published maximum
 SCHEDULES = ("curriculum",)  # treatments that only change the order of the training examples: a printed difference, not another model
 RECOMBINED = ("recombine",)  # treatments that may put test inputs into training
@@ -64,7 +65,7 @@ class Ours(NamedTuple):
     metric: str
     rows: Sequence[Row]  # one per seed
     mean: Row | None  # of several seeds
-    trained: Sequence[Row]  # the same metric on the trained lengths, one per seed; none if it was not evaluated there
+    trained: Sequence[Row]  # the same metric on held-out examples of the trained lengths, one per seed; none if it was not evaluated there
     config: Mapping[str, Any] | None  # resolved config; None: not recorded
     file: str = ""  # where the rows are
     chosen_on_test: str = ""  # settings that were chosen by test scores, in words
@@ -179,7 +180,7 @@ def runs_of(rows: Sequence[Row], configs: Mapping[str, Any], file: str = "", cho
     found = []
     for key, group in single.items():
         first = group[0]
-        trained = single.get(same({**first, "split": "iid"}), [])
+        trained = next((rows for split in TRAINED if (rows := single.get(same({**first, "split": split})))), [])
         config, why = configs.get(first["experiment"]), chosen.get(first["experiment"], "")
         found.append(Ours(first["task"], first["split"], first["metric"], group, means.get(key), trained, config, file, why))
     return found
