@@ -180,7 +180,7 @@ def runs_of(rows: Sequence[Row], configs: Mapping[str, Any], file: str = "", cho
     found = []
     for key, group in single.items():
         first = group[0]
-        trained = next((rows for split in TRAINED if (rows := single.get(same({**first, "split": split})))), [])
+        trained = next(filter(None, (single.get(same({**first, "split": split})) for split in TRAINED)), [])
         config, why = configs.get(first["experiment"]), chosen.get(first["experiment"], "")
         found.append(Ours(first["task"], first["split"], first["metric"], group, means.get(key), trained, config, file, why))
     return found
