@@ -7,6 +7,7 @@ import sys
 import pytest
 from absl import flags
 
+import assay
 from assay.cli.api import treat
 from assay.cli.command import launch
 from assay.cli.compare import short_names
@@ -39,6 +40,12 @@ def test_a_link_to_itself_is_a_folder_that_is_not_there(tmp_path):
             call()
     assert short_names([str(loop), str(tmp_path)]) == ["loop", tmp_path.name]
     assert control_of(tmp_path, loop) is None
+
+
+def test_a_run_that_cannot_start_leaves_no_folder(tmp_path):
+    with pytest.raises(UserError, match=r"no config\.json"):
+        assay.run("parity:lstm,tiny", tmp_path / "new" / "run", {"treatments": f"inherit:from={tmp_path / 'none'}"}, quiet=True)
+    assert not list(tmp_path.iterdir())
 
 
 def raising(error):

@@ -105,6 +105,21 @@ def test_a_folder_is_written_by_one_process_at_a_time(verb, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_a_failure_leaves_empty_is_removed(tmp_path):
+    (tmp_path / "before").mkdir()
+    for folder in (tmp_path / "a" / "b", tmp_path / "before" / "c"):
+        with pytest.raises(KeyError), held(folder):
+            raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["before"] and not list((tmp_path / "before").iterdir())
+    with pytest.raises(KeyError), held(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "file").write_text("kept")
+        raise KeyError
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["file"]
+    with held(tmp_path / "done"):
+        pass
+    assert (tmp_path / "done").is_dir()
+
+
 def test_a_folder_is_held_once_it_is_there(tmp_path):
     with held(tmp_path / "new" / "folder"), pytest.raises(UserError, match="another process"), held(tmp_path / "new" / "folder"):
         pass

@@ -117,9 +117,6 @@ class Checkpointer:
             self.manager.close()
         if error is None:
             self.restore_hooks()
-        elif launch.leader():
-            with contextlib.suppress(OSError):  # it holds checkpoints, or is gone
-                self.path.rmdir()
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -38,7 +38,7 @@ from assay.train.state import TrainState, all_params, final_params
 from assay.train.step import Metrics, Steps, make_call, make_step
 from assay.train.treatment import Treatment, links
 from assay.train.watch import Watch, watching
-from assay.train.workdir import OVERRIDES, WorkDir, held
+from assay.train.workdir import OVERRIDES, WorkDir, held, unless_empty
 
 FREE = ("checkpoint", "evaluate", "train.log_every", "mesh", "model.remat", "model.scan")  # keys that may change when a run resumes
 
@@ -95,21 +95,22 @@ def run(
     if made.treatment.secret:
         secret.check(folder.secret, found, begun=folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()))
     free = (*FREE, "train.steps") if made.settings.optimizer.schedule in ENDLESS else FREE
-    folder.check(full, free)
 
     def claim() -> None:
         folder.claim(full)
         if found is not None and not folder.secret.exists():
             folder.write_json(folder.secret, secret.fingerprint(found))
 
-    with held(folder.path):
-        if from_step is not None:
-            rewind((folder.checkpoints, folder.best), folder.set_aside, from_step)
-        state = train(made, folder, mesh, labels, quiet, claim=claim, profile=profile)
-        labels = labels._replace(steps=int(state.step))  # fewer than requested if training stopped early
-        with launch.among_others():
-            results = folder.write_results(measure(made, folder, final_params(state, made.treatment)["model"], mesh, labels, quiet))
-            launch.together("results")
+    with unless_empty(folder.checkpoints):
+        folder.check(full, free)
+        with held(folder.path):
+            if from_step is not None:
+                rewind((folder.checkpoints, folder.best), folder.set_aside, from_step)
+            state = train(made, folder, mesh, labels, quiet, claim=claim, profile=profile)
+            labels = labels._replace(steps=int(state.step))  # fewer than requested if training stopped early
+            with launch.among_others():
+                results = folder.write_results(measure(made, folder, final_params(state, made.treatment)["model"], mesh, labels, quiet))
+                launch.together("results")
     return results
 
 

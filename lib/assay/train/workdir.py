@@ -4,7 +4,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -160,19 +160,33 @@ def check_writable(folder: str | Path) -> None:
 
 
 @contextmanager
+def unless_empty(folder: Path) -> Iterator[None]:
+    """Removes the folder and its parents again if the block that creates them fails and leaves them empty."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):  # it has files, or is gone
+                path.rmdir()
+        raise
+
+
+@contextmanager
 def held(folder: str | Path) -> Iterator[None]:
     """Holds a folder, which is created if it does not exist, for this run alone until the end of the block.
 
     Raises UserError if another process holds it, or if it cannot be written. With several processes nothing is held: they write together.
     """
-    path = Path(folder).expanduser()
+    path = Path(folder).expanduser().absolute()
     check_writable(path)
     if jax.process_count() > 1:
         yield
         return
-    path.mkdir(parents=True, exist_ok=True)
-    with locked(path):
-        yield
+    with unless_empty(path):
+        path.mkdir(parents=True, exist_ok=True)
+        with locked(path):
+            yield
 
 
 def write_text(path: Path, text: str) -> None:
