@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from assay.cli.command import split_overrides
-from assay.config.files import experiment_name, load, parts, source_of
+from assay.config.files import experiment_name, load, names_file, parts, source_of
 from assay.config.overrides import override
 from assay.config.reproduce import assignments, training_command
 from assay.config.schema import to_dict
@@ -64,6 +64,7 @@ def test_a_folder_may_have_colons_in_its_name(tmp_path):
     assert to_dict(load(spec)) == to_dict(load("parity:lstm,tiny"))
     assert experiment_name(spec) == "at 12_30/mine:parity+lstm,tiny" and source_of(spec) == spec
     assert parts("parity:lstm,tiny") == ("parity", "lstm,tiny") and parts("a.py") == ("a.py", "")
+    assert names_file(spec) and names_file("none.py:x") and not names_file("distill:student=experiments/vision/resnet_digits.py:tiny")
     assert parts(f"{tmp_path}/x.py:y/none.py:z") == (f"{tmp_path}/x.py", "y/none.py:z"), "no such file"
 
 

@@ -242,7 +242,7 @@ def _card() -> None:
     if missing:
         raise UserError(f"missing {' and '.join(missing)}. See --help.")
     out = OUT.value or AFTER.value[0]
-    check_writable(out)  # checked first, since a card takes minutes
+    check_writable(out, "--out")  # checked first, since a card takes minutes
     card = card_of(BEFORE.value, AFTER.value, SECONDS.value)
     rows, page = write_card(card, out)
     if leader():

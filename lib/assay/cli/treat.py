@@ -32,7 +32,7 @@ from absl import flags
 
 from assay.cli.command import launch
 from assay.cli.train import report
-from assay.config.files import parts, pipeline
+from assay.config.files import names_file, pipeline
 from assay.core.errors import UserError
 from assay.core.file import read_json
 from assay.diagnostics.cost.cost import cost, example_batch
@@ -83,7 +83,7 @@ def treat(
     summary: bool = True,
 ) -> None:
     """Applies the treatments, or those that FILE.py:NAME lists, to the run `source` or to every run `seed_*` below it. Raises UserError."""
-    specs = [one for spec in specs for one in (pipeline(spec) if parts(spec)[0].endswith(".py") else [spec])]
+    specs = [one for spec in specs for one in (pipeline(spec) if names_file(spec) else [spec])]
     root = Path(source)
     seeds = [] if WorkDir(root).config.exists() else sorted(root.glob("seed_*"))
     for path in seeds or [root]:

@@ -53,6 +53,11 @@ def parts(spec: str) -> tuple[str, str]:
     return spec[:end], spec[end + 1 :]
 
 
+def names_file(spec: str) -> bool:
+    """Returns True if the spec begins with a file, and is not a treatment with a file among its options."""
+    return spec.partition(":")[0].endswith(".py") or Path(parts(spec)[0]).is_file()
+
+
 def experiment_name(spec: str) -> str:
     """Returns the experiment name of a spec.
 

@@ -150,13 +150,16 @@ class WorkDir:
         return found
 
 
-def check_writable(folder: str | Path) -> None:
-    """Raises UserError, in every process, if files cannot be created in `folder` or its nearest existing parent. Leaves nothing behind."""
+def check_writable(folder: str | Path, key: str = "--workdir") -> None:
+    """Raises UserError, in every process, if files cannot be created in `folder` or its nearest existing parent. Leaves nothing behind.
+
+    `key` is the flag that names the folder.
+    """
     whole = Path(folder).absolute()
     try:
         tempfile.TemporaryFile(dir=next(path for path in (whole, *whole.parents) if path.exists())).close()
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror or error}. Choose another folder.") from None
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}. Choose another {key}.") from None
 
 
 @contextmanager
