@@ -14,7 +14,7 @@ import numpy as np
 
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
-from assay.models.model import Batch
+from assay.models.model import Batch, Output
 
 Arrays = Mapping[str, tuple[np.ndarray, np.ndarray]]  # split -> (inputs, targets)
 MOST = 2**31  # token ids are int32
@@ -86,7 +86,7 @@ def outputs_of(split: str, apply: Callable[[PyTree, Batch], Any], params: PyTree
         raise UserError(f"apply fails on inputs of {split!r}, {inputs.dtype} {list(inputs.shape)}: {said}. {call}.") from error
     logits = found
     if isinstance(found, tuple):
-        if len(found) != 2 or not isinstance(found[1], Mapping):
+        if not isinstance(found, Output) and (len(found) != 2 or not isinstance(found[1], Mapping)):
             raise UserError(f"apply returns a tuple ({', '.join(map(kind, found))}): {call}.")
         logits = found[0]
     if not hasattr(logits, "shape") or not hasattr(logits, "dtype"):
