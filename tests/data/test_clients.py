@@ -2,20 +2,10 @@
 
 import numpy as np
 import pytest
+from labelled import INDICES, LABELS, ORDER, N, counts
 
 from assay.core.errors import UserError
 from assay.data.clients import by_label, by_quantity, by_shards, with_test
-
-N = 203
-RANDOM = np.random.default_rng(0)
-INDICES = RANDOM.choice(10_000, N, replace=False)
-LABELS = np.array(["dog", "cat", "owl", "fox"])[RANDOM.choice(4, N, p=[0.5, 0.3, 0.15, 0.05])]
-LABEL_OF = dict(zip(INDICES.tolist(), LABELS.tolist(), strict=True))
-ORDER = RANDOM.permutation(N)
-
-
-def counts(indices):
-    return np.array([sum(LABEL_OF[i] == name for i in indices.tolist()) for name in np.unique(LABELS)])
 
 
 @pytest.mark.parametrize("concentration", [0.01, 0.5, 100.0, float("inf")])

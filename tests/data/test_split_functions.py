@@ -2,21 +2,11 @@
 
 import numpy as np
 import pytest
+from labelled import INDICES, LABEL_OF, LABELS, ORDER, RANDOM, N, counts
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from assay.core.errors import UserError
 from assay.data.split import episodes, group_split, k_fold, label_fraction, labels_per_class, n_labels, shuffled
-
-N = 203
-RANDOM = np.random.default_rng(0)
-INDICES = RANDOM.choice(10_000, N, replace=False)
-LABELS = np.array(["dog", "cat", "owl", "fox"])[RANDOM.choice(4, N, p=[0.5, 0.3, 0.15, 0.05])]
-LABEL_OF = dict(zip(INDICES.tolist(), LABELS.tolist(), strict=True))
-ORDER = RANDOM.permutation(N)
-
-
-def counts(indices):
-    return np.array([sum(LABEL_OF[i] == name for i in indices.tolist()) for name in np.unique(LABELS)])
 
 
 @pytest.mark.parametrize("folds", [2, 5, 7, N])

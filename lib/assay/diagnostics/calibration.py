@@ -36,7 +36,7 @@ def calibration(subject: Subject) -> list[Measurement]:
     tendency = apart(surplus / 100, "fraction", "overconfident", "underconfident", "neither over- nor underconfident")
     kept = score_at_coverage(confidence, score, KEPT)
     even = np.log(max(subject.task.vocabulary.outputs, 1))
-    rows = [
+    return [
         sample(
             GROUP,
             NAMES[0],
@@ -87,10 +87,6 @@ def calibration(subject: Subject) -> list[Measurement]:
             plot=_by_coverage(confidence, score),
         ),
     ]
-    unsure = int(np.isnan(confidence).sum())
-    if unsure:  # they have no place in the order of confidence
-        rows[2] = inapplicable(GROUP, NAMES[2], f"the value is not finite: {unsure} of {len(score)} values are not finite.")
-    return rows
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
