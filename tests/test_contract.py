@@ -5,7 +5,9 @@ A new config file, or a new name in its VARIANTS, is found here without being li
 
 import ast
 import importlib.util
+from collections import namedtuple
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -27,12 +29,14 @@ from assay.treatments.pipeline.load import treatments
 ROOT = Path(__file__).resolve().parents[1]
 KEYS = {"seed", "task", "model", "objective", "optimizer", "train", "evaluate", "checkpoint", "mesh", "precision", "treatments"}
 MESH = MeshConfig(data=4, fsdp=1, tensor=2)
+About = namedtuple("About", "model is_fitted needs_files")
 
 
 def config_files() -> list[Path]:
     return [path for path in sorted((ROOT / "experiments").glob("*/*.py")) if "def get_config(" in path.read_text()]
 
 
+@cache
 def variants_of(path: Path) -> tuple[str, ...]:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
@@ -50,6 +54,19 @@ def specs(size: str = "") -> list:
     return found
 
 
+def steppable(size: str = "") -> list:
+    """The variants that take steps with data that are here; `make quick` compiles the first of each model only."""
+    found, models = [], set()
+    for param in specs(size):
+        model, is_fitted, needs_files = about(*param.values)
+        if is_fitted or (needs_files and not size):
+            continue
+        marks = [pytest.mark.another_variant] if param.marks or model in models else []
+        found.append(pytest.param(*param.values, id=param.id, marks=marks))
+        models.add(model)
+    return found
+
+
 def build(spec: str, shallow: bool = False) -> Experiment:
     """Assembles a config; `shallow`: with two blocks and two loops at most, as many as show how blocks follow one another, and with a
     hundredth of the sentences that are recombined."""
@@ -62,14 +79,12 @@ def build(spec: str, shallow: bool = False) -> Experiment:
     return assemble(to_dict(config), treatments(config.treatments))
 
 
-def needs_files(spec: str) -> bool:
-    """Whether the data are not in the package: TFDS's by name, files of the user's own."""
-    return load(spec).task.name.startswith(("tfds/", "csv"))
-
-
-def is_fitted(spec: str) -> bool:
-    """Whether the model is fitted by counting: it takes no steps."""
-    return load(spec).train.steps == 0
+@cache
+def about(spec: str) -> About:
+    """What decides which tests a config gets: the name of its model, whether it counts instead of taking steps, and whether its data are
+    not in the package (TFDS's by name, files of the user's own)."""
+    config = load(spec)
+    return About(config.model.name, config.train.steps == 0, config.task.name.startswith(("tfds/", "csv")))
 
 
 def step_of(made: Experiment):
@@ -112,14 +127,14 @@ def test_an_unknown_variant_is_refused(path):
         load(f"{path}:a_variant_that_is_not_there")
 
 
-@pytest.mark.parametrize("spec", [param for param in specs() if needs_files(param.values[0])])
+@pytest.mark.parametrize("spec", [param for param in specs() if about(*param.values).needs_files])
 def test_data_that_are_not_here_are_told(spec, monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(UserError, match=r"config\.task\.|data_dir"):
         build(spec)
 
 
-@pytest.mark.parametrize("spec", [param for param in specs(",tiny") if is_fitted(param.values[0])])
+@pytest.mark.parametrize("spec", [param for param in specs(",tiny") if about(*param.values).is_fitted])
 def test_the_tiny_variant_is_fitted(spec):
     made = build(spec)
     state = jax.jit(made.init_state)(made.key, made.given(), made.first_batch())
@@ -131,7 +146,7 @@ def test_the_tiny_variant_is_fitted(spec):
     assert after["nll"].mean() < before["nll"].mean()
 
 
-@pytest.mark.parametrize("spec", [param for param in specs() if not needs_files(param.values[0]) and not is_fitted(param.values[0])])
+@pytest.mark.parametrize("spec", steppable())
 def test_one_step_passes_on_an_abstract_mesh(spec):
     """State and batch as shapes on eight devices that are not there: the step keeps the state's shape, and lowers to a sharded program."""
     made = build(spec, shallow=True)
@@ -154,7 +169,7 @@ def test_one_step_passes_on_an_abstract_mesh(spec):
     assert '"tensor"' in program and '"data"' in program
 
 
-@pytest.mark.parametrize("spec", [param for param in specs(",tiny") if not is_fitted(param.values[0])])
+@pytest.mark.parametrize("spec", steppable(",tiny"))
 def test_the_tiny_variant_learns(spec):
     """Three steps: where the rate rises from zero and a block starts as its shortcut, a parameter waits for two of them."""
     made = build(spec)
