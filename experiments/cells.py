@@ -67,17 +67,17 @@ def other(task: str, variant: str, minutes: float, **overrides: str) -> Study:
     return Study(f"cells_{task.replace('/', '_')}_lstm", variant, "0:2", minutes, {"task.name": task, **changed})
 
 
-STUDIES = (
+STUDIES = (  # the cheapest for each published value first
     *(study(task, "parity:scratchpad", "0:2", 45) for task in STATES),
-    *map(coupled, COPIES),
-    *(other(f"scan/{split}", "scan:lstm", 15, evaluate__splits="valid,test") for split in ("simple", "length")),
     *(study(task, variant, "0:2", 9) for task in MEMORY for variant in ("lstm", "rnn")),
     *(study(task, "rnn", "0:2", 8) for task in REGULAR[:2]),
     *(study(task, "lstm", "0:4", 12) for task in REGULAR[:2]),
-    *(other(task, "trees:lstm", 45) for task in ("arithmetic/nested", "listops/depth")),
-    *(study(task, "stack_rnn", "0:2", 35) for task in (*MEMORY[:2], *REGULAR[:2], *COUNTERS)),
+    *(other(f"scan/{split}", "scan:lstm", 15, evaluate__splits="valid,test") for split in ("simple", "length")),
+    *map(coupled, COPIES),
+    *(study(task, "stack_rnn", "0:2", 35) for task in (*REGULAR[:2], *MEMORY, *COUNTERS)),
     *(study(task, "lstm", "0:4", 60, train__steps="20000", optimizer__schedule="cosine") for task in REGULAR[2:]),
     *(study(task, "rnn", "0:2", 30, train__steps="20000", optimizer__schedule="cosine") for task in REGULAR[2:]),
+    *(other(task, "trees:lstm", 45) for task in ("arithmetic/nested", "listops/depth")),
     *(study(task, "stack_rnn", "0:2", 120, train__steps="20000", optimizer__schedule="cosine") for task in REGULAR[2:]),
 )
 
