@@ -18,11 +18,11 @@ REFUSED = {  # what no model of a family can have; everything else works
     "prune:heads=0.5": set(FAMILIES) - {"decoder", "encoder", "encoder_decoder"},
     "prune:channels=0.5": set(FAMILIES) - {"cnn", "resnet"},
     "prune:layers=0.5": set(FAMILIES) - {"decoder", "encoder", "encoder_decoder", "resnet", "mlp"},
-    "prune:units=0.5": {"automaton", "automata_network", "resnet"},
+    "prune:units=0.5": {"automaton", "automata_network", "bag", "resnet"},
     "distill:attention=TAP": set(FAMILIES) - {"decoder", "encoder", "encoder_decoder"},
     "distill:sequence=True": set(FAMILIES) - {"decoder", "encoder_decoder"},  # the others' task here is not answered token by token
     "ensemble:members=2 + quantize:int8": set(FAMILIES),
-    "prune:units=0.5 + lowrank:rank=1 + quantize:int8": {"automaton", "automata_network", "resnet"},
+    "prune:units=0.5 + lowrank:rank=1 + quantize:int8": {"automaton", "automata_network", "bag", "resnet"},
 }
 CONFIGS = families()
 

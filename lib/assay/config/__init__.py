@@ -10,13 +10,14 @@ from assay.config.decoders import gpt, llama
 from assay.config.files import experiment_name, find, load, parts, pipeline, shipped, source_of
 from assay.config.generated import chomsky, reasoning
 from assay.config.groups import changed, defaults, variant
-from assay.config.models import cnn, memory_rnn, mlp, ngram, recurrent, resnet, transformer
+from assay.config.models import bag, cnn, memory_rnn, mlp, ngram, recurrent, resnet, transformer
 from assay.config.overrides import locked, override
 from assay.config.schema import differences, span, to_dict, typed
 from assay.config.students import sized
 from assay.config.tasks import diabetes, digits, images, language, multi, texts
 
 __all__ = [
+    "bag",
     "changed",
     "chomsky",
     "cnn",

@@ -4,7 +4,7 @@ from typing import Any
 
 from assay.config.generated import chomsky, reasoning
 from assay.config.groups import defaults
-from assay.config.models import cnn, memory_rnn, mlp, ngram, recurrent, resnet, transformer
+from assay.config.models import bag, cnn, memory_rnn, mlp, ngram, recurrent, resnet, transformer
 from assay.config.schema import to_dict
 from assay.config.tasks import digits
 
@@ -22,6 +22,7 @@ def families() -> dict[str, dict[str, Any]]:
         "encoder_decoder": (translated, transformer("encoder_decoder", **SMALL)),
         **{name: (answers, recurrent(name, width=16)) for name in ("rnn", "lstm", "bilstm", "gru", "automaton", "automata_network")},
         **{name: (answers, memory_rnn(name, width=16)) for name in ("stack_rnn", "queue_rnn")},
+        "bag": (answers, bag(width=16, bigrams=32, depth=1)),
         "cnn": (pictures, cnn(filters=(4, 8), dense=16)),
         "resnet": (pictures, resnet(depth=14, width=4, groups=2)),
         "mlp": (pictures, mlp(depth=3, width=16)),

@@ -74,6 +74,21 @@ def memory_rnn(name: str, **changes: Any) -> ConfigDict:
     return changed(values, changes)
 
 
+def bag(**changes: Any) -> ConfigDict:
+    """Returns the config of a bag of words: a weighted mean of word and bigram embeddings."""
+    return changed(
+        {
+            "name": "bag",
+            "width": 64,  # features of an embedding
+            "bigrams": 0,  # rows of the hashed table of bigrams; 0: words only
+            "depth": 0,  # hidden layers between the mean and the answer
+            "activation": "relu",  # of the hidden layers: relu, gelu, swiglu
+            "dropout": 0.3,  # fraction of tokens, and of features of the mean, dropped
+        },
+        changes,
+    )
+
+
 def cnn(**changes: Any) -> ConfigDict:
     """Returns the config of a plain CNN for images."""
     return changed(

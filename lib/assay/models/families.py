@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from assay.config.schema import require, typed
 from assay.core.errors import UserError, unknown
+from assay.models.bag import BagConfig, bag
 from assay.models.convnet import CNNConfig, ResNetConfig, cnn, resnet
 from assay.models.mlp import MLPConfig, mlp
 from assay.models.model import Model, Vocabulary, with_heads
@@ -38,6 +39,7 @@ FAMILIES: Mapping[str, Family] = {
     "queue_rnn": Family(StackRNNConfig, recurrent("queue_rnn")),
     "automaton": Family(RecurrentConfig, recurrent("automaton")),
     "automata_network": Family(RecurrentConfig, recurrent("automata_network")),
+    "bag": Family(BagConfig, bag),
     "cnn": Family(CNNConfig, cnn),
     "resnet": Family(ResNetConfig, resnet),
     "mlp": Family(MLPConfig, mlp),

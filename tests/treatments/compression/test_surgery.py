@@ -32,6 +32,7 @@ SETTINGS = {
     **dict.fromkeys(("rnn", "lstm", "gru", "bilstm"), RECURRENT),
     **dict.fromkeys(("stack_rnn", "queue_rnn"), STACK),
     **dict.fromkeys(("automaton", "automata_network"), AUTOMATA),
+    "bag": {"width": 6, "bigrams": 7, "depth": 1, "activation": "relu", "dropout": 0.0},
     "cnn": {"filters": (4, 8), "kernel": 3, "pools": 2, "padding": "same", "dense": 6, "dropout": 0.0},
     "resnet": {"layout": "cifar", "depth": 20, "width": 8, "groups": 4, "stem": "small", "dropout": 0.0},
     "mlp": {"depth": 3, "width": 8, "activation": "relu", "dropout": 0.0},
@@ -323,7 +324,7 @@ def test_random_scores_are_of_their_key_and_place():
 CAN = {
     **{name: {"heads", "units", "layers"} for name in ("decoder", "encoder", "encoder_decoder")},
     **{name: {"units"} for name in ("rnn", "lstm", "gru", "bilstm", "stack_rnn", "queue_rnn")},
-    **{name: set() for name in ("automaton", "automata_network", "ngram")},
+    **{name: set() for name in ("automaton", "automata_network", "bag", "ngram")},
     "cnn": {"units", "channels"},
     "resnet": {"channels", "layers"},
     "mlp": {"units", "layers"},

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from assay.models.bag import BagConfig
 from assay.models.convnet import LAYOUTS, CNNConfig, ResNetConfig
 from assay.models.mlp import MLPConfig
 from assay.models.model import Model
@@ -324,6 +325,7 @@ _RECURRENT: Mapping[str, Way] = {
     "channels": _NO_CONVOLUTION,
     "layers": _never("a recurrent layer has no residual branch around it, so the layers above it would receive no input"),
 }
+_EMBEDDED = _never("nearly all parameters of a bag of words are embeddings, which have no units")
 _COUNTED = _never("an n-gram model has counts instead of parts")
 
 WAYS: Mapping[type, Mapping[str, Way]] = {
@@ -335,6 +337,7 @@ WAYS: Mapping[type, Mapping[str, Way]] = {
     },
     RecurrentConfig: _RECURRENT,
     StackRNNConfig: _RECURRENT,
+    BagConfig: {"heads": _NO_ATTENTION, "units": _EMBEDDED, "channels": _NO_CONVOLUTION, "layers": _EMBEDDED},
     CNNConfig: {
         "heads": _NO_ATTENTION,
         "units": Way(
