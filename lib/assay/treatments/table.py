@@ -23,6 +23,8 @@ from assay.treatments.runs import Runs
 from assay.treatments.training.accumulate import accumulate
 from assay.treatments.training.augment import augment
 from assay.treatments.training.average import average
+from assay.treatments.training.balance import balance
+from assay.treatments.training.choices import dropout, early_stopping
 from assay.treatments.training.clip import clip
 from assay.treatments.training.ensemble import ensemble
 from assay.treatments.training.gradients import gradients
@@ -30,15 +32,20 @@ from assay.treatments.training.initial import initial
 from assay.treatments.training.penalty import l1, l2
 from assay.treatments.training.rate import rate
 from assay.treatments.training.smooth import smooth
+from assay.treatments.training.temperature import calibrate
 
 FACTORIES: dict[str, Callable[..., Treatment]] = {
     "accumulate": accumulate,
     "augment": augment,
     "average": average,
+    "balance": balance,
+    "calibrate": calibrate,
     "clip": clip,
     "couple": couple,
     "curriculum": curriculum,
     "distill": distill,
+    "dropout": dropout,
+    "early_stopping": early_stopping,
     "ensemble": ensemble,
     "gradients": gradients,
     "inherit": inherit,

@@ -23,13 +23,14 @@ from assay.train.workdir import EXTRA, OVERRIDES
 from assay.treatments.folder import folders, pieces, written
 from assay.treatments.table import FACTORIES
 
-SHARE: Mapping[str, float] = {"prune": 0.25, "lowrank": 0.25, "lora": 0.5, "quantize": 0.0, "merge": 0.0}  # of the run's steps; others: 1
+# Default steps of a stage as a share of the run's; 1 for others.
+SHARE: Mapping[str, float] = {"prune": 0.25, "lowrank": 0.25, "lora": 0.5, "quantize": 0.0, "merge": 0.0, "calibrate": 0.0}
 RATE = 0.3
 SMALL, ITSELF = "small", "itself"
 TASK = ("couple", "curriculum", "recombine", "reverse", "scratchpad", "supervise")  # treatments that change the task
 MASKS = ("sparsity", "nm", "paths", "scope", "heads", "units", "channels", "layers")  # options of `prune` that define what is removed
-MODEL = ("ensemble", "prune", "quantize", "lowrank", "lora", "merge")  # treatments that later stages keep
-ONCE = ("init", "inherit", "distill")  # treatments that a later stage does not repeat
+MODEL = ("ensemble", "prune", "quantize", "lowrank", "lora", "merge", "calibrate")  # treatments that later stages keep
+ONCE = ("init", "inherit", "distill", "early_stopping")  # treatments that a later stage does not repeat
 PENALTIES = ("l1", "l2", "rate")  # select parameters by path; records that replace matrices have other paths
 RECORDS = ("quantize", "lowrank", "lora")
 TRAINED_FROM = ("ensemble", "init", "inherit")  # treatments that only a run from scratch can have

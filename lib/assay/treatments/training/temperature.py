@@ -1,0 +1,116 @@
+"""Temperature scaling (Guo et al. 2017, arXiv 1706.04599): divides the logits of a trained classifier by one number, fitted on `valid`.
+
+    assay treat --from=runs/A --treat=calibrate --workdir=runs/B
+
+Answers do not change, only how sure they are. The temperature minimizes the cross-entropy of `valid`; it is the parameter `temperature` of
+the model, which later stages keep.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from assay.core.errors import Inapplicable, UserError
+from assay.core.tree import PyTree, widened
+from assay.data.loader import bucket_ends, bucket_of, encoded
+from assay.models.model import Batch, Decode, Model, Output
+from assay.tasks.task import Task
+from assay.train.treatment import Treatment
+from assay.treatments.option import check
+
+NAME = "temperature"
+ROWS, BUCKETS = 64, 4  # examples per batch; number of padded lengths
+WIDEST = 6.0  # of the logarithm: temperatures from 1/400 to 400
+
+
+def calibrate(examples: int = 4096) -> Treatment:
+    """Returns the temperature-scaling treatment.
+
+    Args:
+        examples: largest number of examples of `valid` to fit the temperature on.
+    """
+    check(examples >= 1, "calibrate", "examples", examples, "a number of examples, at least 1")
+    seen: list[Task] = []
+
+    def remember(task: Task) -> Task:
+        seen[:] = [task]
+        return task
+
+    def convert(model: Model, params: PyTree) -> PyTree:
+        return {**params, NAME: jnp.float32(fitted(model, params, seen[0], examples))}
+
+    return Treatment(task=remember, model=tempered, convert=convert, frozen=f"(^|/){NAME}$", finished=True, name="calibrate")
+
+
+def tempered(model: Model, params: PyTree) -> tuple[Model, PyTree]:
+    """Returns the model that divides its logits by `params["temperature"]`, which starts at 1."""
+    if not isinstance(params, Mapping) or model.fit is not None:
+        raise Inapplicable(
+            "does not apply: the model is fitted by counting" if model.fit else "does not apply: the parameters have no names"
+        )
+    if NAME in params:
+        raise Inapplicable("does not apply: the model has a temperature already.")
+
+    def own(params: PyTree) -> tuple[PyTree, jax.Array]:
+        return {name: part for name, part in params.items() if name != NAME}, params[NAME]
+
+    def apply(params: PyTree, batch: Batch, **keywords: Any) -> Output:
+        rest, temperature = own(params)
+        output = model.apply(rest, batch, **keywords)
+        return output._replace(logits=jax.tree.map(lambda logits: widened(logits) / temperature, output.logits))
+
+    decode = None
+    if model.decode is not None:
+        inner = model.decode
+
+        def extend(params: PyTree, cache: PyTree, tokens: jax.Array) -> tuple[jax.Array, PyTree]:
+            rest, temperature = own(params)
+            logits, cache = inner.extend(rest, cache, tokens)
+            return widened(logits) / temperature, cache
+
+        decode = Decode(lambda params, batch, most: inner.init_cache(own(params)[0], batch, most), extend)
+    return replace(model, apply=apply, decode=decode, remake=None), {**params, NAME: jnp.ones(())}
+
+
+def fitted(model: Model, params: PyTree, task: Task, examples: int) -> float:
+    """Returns the temperature with the least cross-entropy on `valid`. Raises Inapplicable if answers are not classes."""
+    apply = jax.jit(lambda params, batch: model.apply(params, batch).logits)
+    read = [(batch, apply(params, batch)) for batch in _batches(task, examples)]
+    if not all(np.issubdtype(batch["targets"].dtype, np.integer) for batch, _ in read):
+        raise Inapplicable("does not apply: the answers are numbers, which have no temperature.")
+
+    @jax.jit
+    def total(log: jax.Array, batch: Batch, logits: PyTree) -> tuple[jax.Array, jax.Array]:
+        loss, weight, _ = task.score(Output(jax.tree.map(lambda one: widened(one) * jnp.exp(-log), logits), {}), batch)
+        return (loss * weight).sum(), weight.sum()
+
+    def mean(log: float) -> float:
+        sums = np.array([total(jnp.float32(log), batch, logits) for batch, logits in read], np.float64).sum(axis=0)
+        return float(sums[0] / max(sums[1], 1.0))
+
+    found = minimize_scalar(mean, bounds=(-WIDEST, WIDEST), method="bounded", options={"xatol": 1e-3})
+    return float(np.exp(found.x))
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _batches(task: Task, examples: int) -> Iterator[dict[str, Any]]:
+    """Yields up to `examples` examples of `valid`, evenly spread over its lengths, each once."""
+    try:
+        source = task.source("valid")
+    except UserError:
+        raise Inapplicable(f"does not apply: {task.name} has no split `valid` to fit the temperature on.") from None
+    every = source.indices(-(-examples // (source.lengths[1] - source.lengths[0] + 1)))
+    chosen = every[np.linspace(0, len(every) - 1, min(examples, len(every))).round().astype(int)]
+    ends = bucket_ends(source.lengths, BUCKETS)
+    for start in range(0, len(chosen), ROWS):
+        part = chosen[start : start + ROWS]
+        end = bucket_of(int(source.length_of(part).max()), ends)
+        _, batch = encoded(source, np.resize(part, ROWS), task.encode, task.width(end))
+        yield {**batch, "weight": batch["weight"] * (np.arange(ROWS) < len(part))}

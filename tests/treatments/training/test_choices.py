@@ -1,0 +1,110 @@
+"""Dropout and early stopping as treatments, class weights, and the temperature of a trained classifier."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from assay.core.errors import Inapplicable, UserError
+from assay.data.loader import Drawn
+from assay.data.source import in_memory
+from assay.models.model import Decode, Model, Output
+from assay.tasks.datasets import classify
+from assay.train.experiment import assemble
+from assay.treatments.pipeline.load import treatments
+from assay.treatments.training.balance import balanced
+from assay.treatments.training.temperature import fitted, tempered
+
+
+def test_settings_are_those_of_the_treatments(tiny):
+    made = assemble(tiny("lstm"), treatments(["dropout:rate=0.25", "early_stopping:patience=3,every=7"]))
+    assert made.settings.model["dropout"] == 0.25
+    assert (made.settings.train.patience, made.settings.train.validate_every) == (3, 7)
+    for spec, word in (
+        ("dropout:rate=1", "fraction"),
+        ("early_stopping:patience=0", "at least 1"),
+        ("early_stopping:every=0", "at least 1"),
+    ):
+        with pytest.raises(UserError, match=word):
+            treatments([spec])
+
+
+def source_of(labels: list[int], known: list[bool] | None = None):
+    known = None if known is None else np.array(known)
+    return in_memory("train", classify.labelled(np.array(labels), np.zeros((len(labels), 2), np.float32), known=known))
+
+
+def test_each_class_has_the_same_total_weight():
+    labels = [0, 0, 0, 0, 0, 0, 1, 1, 2]
+    weigh = balanced(lambda step: np.arange(9) + 9 * step, source_of(labels), 1.0)
+    for step in (0, 3):  # an index beyond the split is the same example in a later epoch
+        np.testing.assert_allclose(weigh(step).weight, [0.5] * 6 + [1.5] * 2 + [3.0])
+    half = balanced(lambda step: np.arange(9), source_of(labels), 0.5)(0).weight
+    np.testing.assert_allclose(half, np.sqrt([0.5] * 6 + [1.5] * 2 + [3.0]), rtol=1e-6)
+
+
+def test_weights_of_a_sample_and_missing_labels_stay():
+    drawn = lambda step: Drawn(np.array([0, 1, 2, 3]), np.array([1.0, 0.0, 2.0, 1.0]))  # noqa: E731
+    weight = balanced(drawn, source_of([0, 1, 1, 0], [True, True, True, False]), 1.0)(0).weight
+    np.testing.assert_allclose(weight, [1.5, 0.0, 1.5, 1.0])
+    with pytest.raises(Inapplicable, match="no classes"):
+        balanced(drawn, in_memory("train", classify.labelled(np.zeros(4), np.zeros((4, 2)))._replace(target=np.zeros((4, 2)))), 1.0)
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Classes drawn with the probabilities softmax(inputs), in a split of 3,000, and a model that multiplies the inputs by a factor."""
+    random = np.random.default_rng(0)
+    inputs = random.standard_normal((3000, 4)).astype(np.float32) * 1.5
+    shares = np.exp(inputs) / np.exp(inputs).sum(axis=1, keepdims=True)
+    labels = (random.random((3000, 1)) > np.cumsum(shares, axis=1)).sum(axis=1)
+    examples = classify.labelled(labels, inputs)
+
+    def encode(examples, width):
+        return {"inputs": examples.input, "targets": examples.target[:, 0], "weight": np.ones(len(examples.id), np.float32)}
+
+    task = classify.task("planted", {"valid": partial(in_memory, "valid", examples)}, [0, 1, 2, 3], encode)
+
+    def apply(params, batch, *, key=None, train=False, edits=None):
+        return Output(batch["inputs"] * params["factor"], {})
+
+    def extend(params, cache, tokens):
+        return tokens * params["factor"], cache
+
+    return Model(lambda key, batch: {"factor": jnp.ones(())}, apply, Decode(lambda params, batch, most: (), extend)), task
+
+
+@pytest.mark.parametrize("factor", [0.2, 1.0, 5.0])
+def test_the_temperature_is_the_factor_of_the_logits(planted, factor):
+    model, task = planted
+    params = {"factor": jnp.float32(factor)}
+    found = fitted(model, params, task, 4096)
+    assert found == pytest.approx(factor, rel=0.06)
+    after, params = tempered(model, params)
+    params = {**params, "temperature": jnp.float32(found)}
+    batch = {"inputs": np.array([[1.0, 2.0, 3.0, 0.5]], np.float32)}
+    logits = after.apply(params, batch).logits
+    np.testing.assert_allclose(logits, batch["inputs"] * factor / found, rtol=1e-5)
+    np.testing.assert_allclose(after.decode.extend(params, (), batch["inputs"])[0], logits, rtol=1e-6)
+    with pytest.raises(Inapplicable, match="already"):
+        tempered(after, params)
+
+
+def test_few_examples_count_once_each(planted):
+    """70 examples are two batches of 64, the second mostly of rows that do not count."""
+    model, task = planted
+    source = task.source("valid")
+    seventy = source.indices(1)[np.linspace(0, 2999, 70).round().astype(int)]
+    inputs, labels = source.fetch(seventy).input, source.fetch(seventy).target[:, 0]
+    temperatures = np.linspace(0.5, 2.0, 1501)
+    log = [jax.nn.log_softmax(inputs / one)[np.arange(70), labels].mean() for one in temperatures]
+    assert fitted(model, {"factor": jnp.float32(1)}, task, 70) == pytest.approx(temperatures[int(np.argmax(log))], abs=0.005)
+
+
+def test_without_valid_there_is_nothing_to_fit(planted):
+    model, task = planted
+    made = classify.task("none", {"test": lambda: task.source("valid")}, [0, 1, 2, 3], task.encode)
+    with pytest.raises(Inapplicable, match="no split `valid`"):
+        fitted(model, {"factor": jnp.float32(1)}, made, 10)
