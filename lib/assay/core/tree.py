@@ -65,26 +65,36 @@ def merge(first: dict, second: dict) -> dict:
 
 def floats_as(dtype: Any, tree: PyTree) -> PyTree:
     """Casts the floating-point leaves of the tree to `dtype`; integers and keys are unchanged."""
-    return jax.tree.map(lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf).astype(dtype) if jnp.issubdtype(dtype_of(leaf), jnp.floating) else leaf, tree)
+
+
+def dtype_of(leaf: Any) -> Any:
+    """Returns the type of an array, or that of the array that a Python number becomes."""
+    return leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
 
 
 def widened(tree: PyTree) -> PyTree:
     """Casts floating-point leaves narrower than float32 to float32: for sums, logarithms and optimizer steps."""
-    return jax.tree.map(
-        lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree
-    )
+
+    def wide(leaf: Any) -> Any:
+        if not jnp.issubdtype(dtype_of(leaf), jnp.floating):
+            return leaf
+        leaf = leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
+        return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+
+    return jax.tree.map(wide, tree)
 
 
 def all_finite(tree: PyTree) -> jax.Array:
     """Returns a boolean scalar: whether every value of the tree's floating-point leaves is finite."""
-    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(dtype_of(leaf), jnp.floating)]
     return jnp.array([jnp.isfinite(leaf).all() for leaf in leaves]).all()
 
 
 def differing(first: PyTree, second: PyTree) -> str:
     """Describes the first path at which two trees differ in shape or type; returns "" if they do not. Values are not compared."""
     found = [
-        {path: f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in zip(paths(tree), jax.tree.leaves(tree), strict=True)}
+        {path: f"{dtype_of(leaf)}{list(np.shape(leaf))}" for path, leaf in zip(paths(tree), jax.tree.leaves(tree), strict=True)}
         for tree in (first, second)
     ]
     for path in dict.fromkeys([*found[0], *found[1]]):
@@ -96,9 +106,9 @@ def differing(first: PyTree, second: PyTree) -> str:
 
 def count(tree: PyTree) -> int:
     """Returns the number of elements in the tree."""
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+    return sum(math.prod(np.shape(leaf)) for leaf in jax.tree.leaves(tree))
 
 
 def size_in_bytes(tree: PyTree) -> int:
     """Returns the size of all leaves in bytes, as NumPy would store them."""
-    return sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))
+    return sum(math.prod(np.shape(leaf)) * np.dtype(dtype_of(leaf)).itemsize for leaf in jax.tree.leaves(tree))

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assay.core.errors import UserError
-from assay.core.tree import PyTree, differing, paths
+from assay.core.tree import PyTree, differing, dtype_of, paths
 
 SCHEMA = 1
 VALUES, INDEX = "values.bin", "index.json"
@@ -107,7 +107,7 @@ def exported_bytes(params: PyTree) -> int:
 
 def packed_bytes(leaf: Any) -> int:
     """Returns the bytes of one array, rounded up; numbers narrower than a byte share bytes."""
-    return -(-prod(leaf.shape) * _bits(leaf.dtype) // 8)
+    return -(-prod(np.shape(leaf)) * _bits(dtype_of(leaf)) // 8)
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
@@ -124,9 +124,9 @@ def _named(params: PyTree) -> dict[str, Any]:
     for path, leaf in zip(paths(params), jax.tree.leaves(params), strict=True):
         if path in found:
             raise ValueError(f"two parameters have the path {path!r}")
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+        if jnp.issubdtype(dtype_of(leaf), jax.dtypes.extended):
             raise ValueError(f"{path} is a {leaf.dtype}, which is not an array of numbers")
-        found[path] = leaf
+        found[path] = leaf if hasattr(leaf, "dtype") else np.asarray(leaf, dtype_of(leaf))  # a Python number, as JAX would store it
     for path in found:
         parts = path.split("/")
         inside = next((whole for n in range(1, len(parts)) if (whole := "/".join(parts[:n])) in found), None)
