@@ -23,10 +23,8 @@ def calibration(subject: Subject) -> list[Measurement]:
     """
     answers = subject.answers(subject.split)
     if "confidence" not in answers.columns:
-        return [
-            inapplicable(GROUP, name, "does not apply: the model answers with numbers or several heads, not with a single class.")
-            for name in NAMES
-        ]
+        reason = "does not apply: the model answers with numbers, several labels or several heads, not with a single class."
+        return [inapplicable(GROUP, name, reason) for name in NAMES]
     asked = _asked(subject, answers)
     split, score, confidence, loss = asked.name, asked.score, asked.confidence, asked.loss
     pair = {f"{split}/confidence": confidence, f"{split}/score": score}

@@ -48,7 +48,8 @@ def held_out(subject: Subject) -> list[Measurement]:
         **margin,
     )
     if "train" not in subject.task.splits or split == "train":
-        return [score, inapplicable(GROUP, "train_test_gap", "does not apply: the task has no split `train` besides the held-out one.")]
+        reason = "does not apply: the task has no split `train` besides the held-out one."
+        return [score, *_further(subject), inapplicable(GROUP, "train_test_gap", reason)]
     train = subject.answers("train")
     difference = train.mean - value
     than = apart(difference, unit, "higher than", "lower than", "the same as")
@@ -75,7 +76,7 @@ def held_out(subject: Subject) -> list[Measurement]:
         measures=what,
         **margin,
     )
-    return [score, gap]
+    return [score, *_further(subject), gap]
 
 
 def learning_curve(subject: Subject) -> list[Measurement]:
@@ -122,7 +123,9 @@ def corruptions(subject: Subject) -> list[Measurement]:
         return [inapplicable(GROUP, f"corruption: {name}", reason) for name in names]
     severities = SEVERITIES if subject.examples >= FEW else QUICK
     clean = subject.answers(subject.split).columns["score"]
-    rows = []
+    rows, share = [], subject.better == HIGHER  # otherwise the score is an error, of any size
+    factor, unit = (100, "fraction") if share else (1, "")
+    margin: dict[str, Any] = {"margin": POINT} if share else {"margin": SHARE, "relative": True}
     for name in names:
         if name == "colour" and channels != 3:
             what = "are grayscale" if channels == 1 else f"have {channels} channels, and a hue needs red, green and blue"
@@ -133,7 +136,7 @@ def corruptions(subject: Subject) -> list[Measurement]:
             for severity in severities
         ]
         average = np.mean(each, axis=0)
-        curve = [round(100 * float(values.mean()), 3) for values in (clean, *each)]
+        curve = [round(factor * float(values.mean()), 3) for values in (clean, *each)]
         rows.append(
             sample(
                 GROUP,
@@ -141,14 +144,14 @@ def corruptions(subject: Subject) -> list[Measurement]:
                 "mean",
                 {f"{subject.split}/score": average},
                 {subject.split: subject.answers(subject.split).groups},
-                unit="fraction",
+                unit=unit,
                 how=f"{subject.headline} on {len(average)} examples of {subject.split}, averaged over severities "
                 f"{', '.join(map(str, severities))}{scale}",
-                meaning=f"The score {from_to(curve[0] / 100, curve[-1] / 100, 'fraction')} under the {name.replace('_', ' ')} corruption "
+                meaning=f"The score {from_to(curve[0] / factor, curve[-1] / factor, unit)} under the {name.replace('_', ' ')} corruption "
                 "at the highest severity.",
-                better=HIGHER,
-                margin=POINT,
-                plot=Plot("line", [0, *severities], {"score": curve}, "severity", "score (%)"),
+                better=subject.better,
+                plot=Plot("line", [0, *severities], {"score": curve}, "severity", "score (%)" if share else subject.headline),
+                **margin,
             )
         )
     return rows
@@ -181,6 +184,64 @@ def domain_shift(subject: Subject) -> list[Measurement]:
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _further(subject: Subject) -> list[Measurement]:
+    """Returns rows of the scores beside the headline: the absolute error and R2 of a regression, and the share of correct labels."""
+    answers, split = subject.answers(subject.split), subject.split
+    groups, on, rows = {split: answers.groups}, f"on {len(answers.ids)} examples of the split {split}", []
+    if "mae" in answers.columns:
+        error = answers.columns["mae"]
+        rows.append(
+            sample(
+                GROUP,
+                "mae",
+                "mean",
+                {f"{split}/mae": error},
+                groups,
+                how=f"mean absolute error {on}",
+                meaning=f"Predictions are {error.mean():.4g} away from the targets on average.",
+                better=LOWER,
+                margin=SHARE,
+                relative=True,
+            )
+        )
+        targets = np.array([record["target"] for record in answers.records], float)
+        if targets.ndim > 1:
+            rows.append(inapplicable(GROUP, "r2", "does not apply: an example has several numbers, each with an R2 of its own."))
+        else:
+            columns = {f"{split}/score": answers.columns["score"], f"{split}/target": targets}
+            how = f"1 - squared error over squared distance from the mean target, {on}"
+            rows.append(
+                sample(
+                    GROUP,
+                    "r2",
+                    "determination",
+                    columns,
+                    groups,
+                    how=how,
+                    meaning="1 is a perfect prediction, 0 that of the mean target.",
+                    better=HIGHER,
+                    margin=POINT,
+                )
+            )
+    if "label_accuracy" in answers.columns:
+        right = answers.columns["label_accuracy"]
+        rows.append(
+            sample(
+                GROUP,
+                "label_accuracy",
+                "mean",
+                {f"{split}/label_accuracy": right},
+                groups,
+                unit="fraction",
+                how=f"share of correct labels {on}",
+                meaning=f"{100 * right.mean():.1f} % of the single labels are correct.",
+                better=HIGHER,
+                margin=POINT,
+            )
+        )
+    return rows
 
 
 def _slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from assay.core import rng
-from assay.core.tree import PyTree, path_string, widened
+from assay.core.tree import PyTree, dtype_of, path_string, widened
 from assay.diagnostics.long_range import attention
 from assay.diagnostics.measurement import LOWER, Measurement, Plot, inapplicable, sample
 from assay.diagnostics.subject import Subject
-from assay.models.model import Batch, Model
+from assay.models.model import STATE, Batch, Model
 from assay.tasks.task import Task
 
 GROUP = "optimisation health"
@@ -30,6 +30,8 @@ HUGE = 1e9  # replaces a norm that is not finite
 def gradients(subject: Subject) -> list[Measurement]:
     """Measures gradient norms of the task's loss on small batches of training examples, by block."""
     names = ("gradient_norm", "gradient_balance")
+    if subject.model.opaque:
+        return [inapplicable(GROUP, name, f"does not apply: {subject.model.opaque}.") for name in names]
     if subject.model.fit is not None or not _differentiable(subject.params):
         reason = "does not apply: the parameters are counts or rounded values without gradients."
         return [inapplicable(GROUP, name, reason) for name in names]
@@ -132,12 +134,12 @@ def update_norm(subject: Subject) -> list[Measurement]:
     name = "update_norm"
     if subject.started is None:
         return [inapplicable(GROUP, name, "does not apply: the initial parameters are unknown.")]
-    begun = subject.started()
-    same = str(jax.tree.structure(begun)) == str(jax.tree.structure(subject.params))
-    if not same or not _differentiable(subject.params):
+    begun, params = _learned(subject.started()), _learned(subject.params)
+    same = str(jax.tree.structure(begun)) == str(jax.tree.structure(params))
+    if not same or not _differentiable(params):
         return [inapplicable(GROUP, name, "does not apply: the parameters have another structure than the initial ones, or no gradients.")]
     moved, there = (
-        _by_block(jax.tree.map(lambda new, old: np.asarray(widened(new)) - np.asarray(widened(old)), subject.params, begun)),
+        _by_block(jax.tree.map(lambda new, old: np.asarray(widened(new)) - np.asarray(widened(old)), params, begun)),
         _by_block(begun),
     )
     if not any(there.values()):
@@ -294,20 +296,26 @@ def parts_of(params: PyTree) -> dict[str, list[jax.Array]]:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
+def _learned(params: PyTree) -> PyTree:
+    """Returns the parameters without the model's own state, which has no gradients."""
+    return {name: part for name, part in params.items() if name != STATE} if isinstance(params, Mapping) else params
+
+
 def _differentiable(params: PyTree) -> bool:
-    return all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(params))
+    return all(jnp.issubdtype(dtype_of(leaf), jnp.floating) for leaf in jax.tree.leaves(_learned(params)))
 
 
 def _gradient_norms(model: Model, task: Task):
     """Returns `(params, batch) -> {block: norm}`; leaves outside blocks are grouped by the first part of their path."""
 
-    def loss(params: PyTree, batch: Batch) -> jax.Array:
+    def loss(learned: PyTree, params: PyTree, batch: Batch) -> jax.Array:
+        params = {**params, **learned} if isinstance(params, Mapping) else learned
         values, weights, _ = task.score(model.apply(params, batch, key=rng.stream(jax.random.key(0), "health")), batch)
         return (values * weights).sum() / jnp.maximum(weights.sum(), 1e-9)
 
     def norms(params: PyTree, batch: Batch) -> Mapping[str, jax.Array]:
         squares: dict[str, jax.Array] = {}
-        for path, leaf in jax.tree_util.tree_leaves_with_path(jax.grad(loss)(params, batch)):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(jax.grad(loss)(_learned(params), params, batch)):
             block = _block(path_string(path))
             squares[block] = squares.get(block, jnp.zeros(())) + jnp.sum(jnp.square(widened(leaf)))
         return {name: jnp.sqrt(square) for name, square in squares.items()}

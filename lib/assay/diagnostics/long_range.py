@@ -10,7 +10,7 @@ import numpy as np
 
 from assay.core.tree import PyTree, widened
 from assay.diagnostics.measurement import HIGHER, LOWER, NATS, POINT, Measurement, Plot, inapplicable, sample
-from assay.diagnostics.subject import Subject
+from assay.diagnostics.subject import Subject, program
 from assay.diagnostics.tokens import Tokens, spread, taken, tokens_of
 from assay.models.model import Batch, Model
 
@@ -115,6 +115,8 @@ def effective_context(subject: Subject) -> list[Measurement]:
     batch = subject.first(min(subject.examples, 64))
     if not subject.tokens or "decoder_inputs" in batch or subject.task.vocabulary.heads:
         return [inapplicable(GROUP, name, "does not apply: the model reads no single stream of tokens that ends in an answer.")]
+    if not subject.of_classes:
+        return [inapplicable(GROUP, name, "does not apply: the model answers with numbers or several labels, not with a single class.")]
     groups = subject.groups(min(subject.examples, 64))
     if not subject.task.vocabulary.pooled:  # examples in which nothing is asked have no answer to change
         asked = np.asarray(batch["mask"]).any(axis=1)
@@ -213,15 +215,15 @@ def _changes(subject: Subject, batch: Batch, at: np.ndarray) -> tuple[Change, np
     if "given" in batch:
         free &= np.asarray(batch["given"]) > 0
     spares = [_spare(np.asarray(inputs), np.asarray(length), draw) for draw in range(DRAWS)]
-    program = _answering(subject.model, subject.task.vocabulary.pooled)
-    clean = np.asarray(program(subject.params, batch, at))
+    answering = _answering(subject.model, subject.task.vocabulary.pooled)
+    clean = np.asarray(answering(subject.params, batch, at))
     known = np.isfinite(clean).all(axis=-1)
 
     def change(nearest: Any, farthest: Any, draw: int = 0) -> np.ndarray:
         away = at[:, None] - places
         wanted = (away >= np.reshape(nearest, (-1, 1))) & (away <= np.reshape(farthest, (-1, 1))) & free & (spares[draw] != inputs)
         changed = np.where(wanted, spares[draw], inputs)
-        found = np.asarray(program(subject.params, {**batch, "inputs": changed}, at))
+        found = np.asarray(answering(subject.params, {**batch, "inputs": changed}, at))
         moved = np.where(np.isfinite(found).all(axis=-1), 0.5 * np.abs(found - clean).sum(axis=-1), 1.0)
         return np.where(wanted.any(axis=1) & known, moved, np.nan)
 
@@ -269,7 +271,7 @@ def _answering(model: Model, pooled: bool):
             logits = jnp.take_along_axis(logits, at[:, None, None], axis=1)[:, 0]
         return jax.nn.softmax(logits, axis=-1)
 
-    return jax.jit(answer)
+    return program(model, answer)
 
 
 def attention(subject: Subject, batch: Batch) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -307,4 +309,4 @@ def attention_of(model: Model):
         each = jnp.stack(list(distances.values())).mean(axis=0) if distances else jnp.zeros(())
         return each, distances, entropies
 
-    return jax.jit(read)
+    return program(model, read)

@@ -80,6 +80,19 @@ def _at_coverage(confidence: np.ndarray, right: np.ndarray, coverage: float) -> 
     return np.where(np.isnan(confidence).any(axis=-1), np.nan, found)
 
 
+def _determinations(columns: Columns) -> np.ndarray:
+    error, target = named(columns, "score"), named(columns, "target")
+    spread = np.square(target - target.mean(axis=-1, keepdims=True)).sum(axis=-1)
+    known = np.ptp(target, axis=-1) > 0  # rounding gives equal targets a spread above 0
+    return np.where(known, 1 - error.sum(axis=-1) / np.where(known, spread, 1.0), np.nan)
+
+
+@by_row(_determinations)
+def determination(columns: Columns) -> float:
+    """Returns R2: 1 minus the squared errors, `score`, over the squared distances of `target` from its mean. NaN for equal targets."""
+    return float(_determinations(columns))
+
+
 def half_length(columns: Columns) -> float:
     """Returns the length from which the score is at most half of that at the shortest tested lengths, both there and on average beyond.
 
@@ -151,6 +164,7 @@ STATISTICS: Mapping[str, Callable[..., float]] = {  # a name that ends in a colo
     "gap": gap,
     "calibration_error": calibration_error,
     "selective_accuracy": selective_accuracy,
+    "determination": determination,
     "half_length": half_length,
     "largest": largest,
     "quantile:": quantile,

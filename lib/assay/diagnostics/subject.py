@@ -33,6 +33,7 @@ HELD_OUT = ("test", "iid", "valid")  # splits for measuring a model; the first t
 CHOICES = ("valid", "iid", "train")  # splits for choosing a remedy
 FARTHER = 4  # longest inputs beyond training, as a multiple of the training lengths
 ROWS = 128  # examples per call
+FURTHER = ("mae", "label_accuracy")  # scores of an example besides the headline that have rows
 LOOKED = ("embedded", "residual", "mlp", "gate", "hidden", "dense", "features", "pooled")  # path suffixes of the taps that are read
 
 
@@ -41,7 +42,8 @@ class Answers(NamedTuple):
 
     ids: np.ndarray  # uint64 [n]: a hash of the input
     groups: np.ndarray | None  # str [n]: cluster of each example; examples of one cluster are resampled together
-    columns: Mapping[str, np.ndarray]  # score, loss (nats), length; confidence if answers are classes; tokens that a score averages: [n]
+    # score, loss (nats), length; confidence if answers are classes; those of FURTHER; tokens that a score averages: [n]
+    columns: Mapping[str, np.ndarray]
     records: Sequence[Mapping[str, Any]]
 
     @property
@@ -113,13 +115,19 @@ class Subject:
     def tokens(self) -> bool:
         return self.task.vocabulary.inputs > 0
 
+    @property
+    def of_classes(self) -> bool:
+        """Returns whether an answer is a class, so that its probability is known."""
+        return "confidence" in self.answers(self.split).columns
+
     def answers(self, split: str, change: Callable[[Examples], Examples] | None = None, name: str = "") -> Answers:
         """Returns the answers on a split, or on its examples after `change`, cached under `name`. The ids do not change."""
         again = self.choosing and self.task.source(split).size is None
         name = f"{name or split} for choices" if again else name or split
         if name not in self.asked:
             if "answer" not in self.asked:
-                self.asked["answer"] = compiled(_answering(self.model, self.task), _mesh())
+                answering = _answering(self.model, self.task)
+                self.asked["answer"] = answering if self.model.opaque else compiled(answering, _mesh())
             ids = self._ids(split, change)
             self.asked[name] = _answers(self.asked["answer"], self.params, self.task, split, self.examples, change, ids, again)
         return self.asked[name]
@@ -189,6 +197,12 @@ class Subject:
         return self.answers(split).ids if change is not None else None
 
 
+def program(model: Model, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles a function of a model's answers. One whose model answers on the host runs as it is: a callback inside a program waits for
+    the threads that run the program, on few cores forever."""
+    return function if model.opaque else jax.jit(function)
+
+
 def held_out(task: Task) -> str:
     """Returns the split on which a model is measured."""
     return next((name for name in HELD_OUT if name in task.splits), task.splits[-1])
@@ -256,7 +270,7 @@ def _answers(
     asked = replace(task, source=lambda name: source)
     config = EvaluateConfig(splits=(), per_length=1, batch_size=min(ROWS, examples), buckets=1)
     records = evaluate(answer, params, asked, split, config, _mesh())
-    names = [name for name in ("loss", "confidence") if name in records[0]["scores"]]
+    names = [name for name in ("loss", "confidence", *FURTHER) if name in records[0]["scores"]]
     headline = headline_of(records[0]["scores"])
     columns = {name: np.array([record["scores"][name] for record in records]) for name in names}
     columns |= {"score": np.array([record["scores"][headline] for record in records])}
@@ -280,7 +294,8 @@ def _answering(model: Model, task: Task) -> Answer:
         given = model.apply(params, batch)
         output = free_running(model, params, batch, task.answer_to_input, task.free_running) if task.free_running else given
         _, asked, metrics = task.score(output, batch)
-        loss, _, _ = task.score(given, batch)
+        loss, _, forced = task.score(given, batch)
+        loss = forced.get("nll", loss)  # what is minimized may be a loss of the user's own
         return {**metrics, ASKED: asked, "loss": loss, **_confidence(output, batch, task, tuple(metrics))}, task.answer(output.logits)
 
     return answer
@@ -288,7 +303,7 @@ def _answering(model: Model, task: Task) -> Answer:
 
 def _confidence(output: Output, batch: Batch, task: Task, metrics: Sequence[str]) -> Mapping[str, jax.Array]:
     """Returns the probability of the answer: of a class, the last token, or all tokens jointly; else the mean over its tokens."""
-    if not isinstance(output.logits, jax.Array) or task.vocabulary.heads or "mse" in metrics:
+    if not isinstance(output.logits, jax.Array) or task.vocabulary.heads or {"mse", "label_accuracy"} & set(metrics):
         return {}
     highest = jax.nn.log_softmax(widened(output.logits), axis=-1).max(axis=-1)
     if task.vocabulary.pooled:
@@ -309,7 +324,7 @@ def _tapped(model: Model) -> Callable[[PyTree, Batch], Taps]:
         kept = [path for path in output.taps if path.endswith(LOOKED if path in own else "") and not path.endswith("weights")]
         return Taps({path: widened(output.taps[path]) for path in kept}, {path: own[path] for path in kept if path in own})
 
-    return jax.jit(read)
+    return program(model, read)
 
 
 def _by_example(value: np.ndarray, n: int) -> np.ndarray | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from assay.core.tree import PyTree, widened
 from assay.data.source import content_hash
-from assay.diagnostics.subject import Subject
+from assay.diagnostics.subject import Subject, program
 from assay.models.model import Batch, Model
 from assay.tasks.task import is_likeliest
 
@@ -72,11 +72,11 @@ def spread(n: int) -> np.ndarray:
 
 def _in_parts(subject: Subject, batch: Batch) -> list[np.ndarray]:
     """Evaluates ROWS examples at a time: with a large vocabulary each has megabytes of logits. The last part repeats its last example."""
-    program, n = _by_token(subject.model), len(batch["weight"])
+    answering, n = _by_token(subject.model), len(batch["weight"])
     rows, found = min(ROWS, n), []
     for start in range(0, n, rows):
         places = np.minimum(np.arange(start, start + rows), n - 1)
-        found.append(jax.device_get(program(subject.params, {name: np.asarray(array)[places] for name, array in batch.items()})))
+        found.append(jax.device_get(answering(subject.params, {name: np.asarray(array)[places] for name, array in batch.items()})))
     return [np.concatenate(parts)[:n] for parts in zip(*found, strict=True)]
 
 
@@ -87,4 +87,4 @@ def _by_token(model: Model):
         loss = -jnp.take_along_axis(log_probability, batch["targets"][..., None], axis=-1)[..., 0]
         return is_likeliest(logits, batch["targets"]), loss, jnp.exp(log_probability.max(axis=-1))
 
-    return jax.jit(answer)
+    return program(model, answer)

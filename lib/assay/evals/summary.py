@@ -76,8 +76,21 @@ def _determination(predictions: np.ndarray, targets: np.ndarray) -> float:
     return float(np.where(all_of_it > 0, 1 - left / np.where(all_of_it > 0, all_of_it, 1.0), left == 0).mean())
 
 
+def _labels(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
+    """Returns the predicted and true labels of each record, 1 or 0 [n, labels]."""
+    return tuple(np.array([record[key] for record in records], np.int64) for key in ("prediction", "target"))
+
+
+def _f1_labels(predictions: np.ndarray, targets: np.ndarray) -> float:
+    """Returns the mean over labels of F1 = 2 TP / (2 TP + FP + FN), of the labels that occur as target or answer; 0 if none does."""
+    total = predictions.sum(axis=0) + targets.sum(axis=0)
+    meant = total > 0
+    return float((2 * (predictions * targets).sum(axis=0)[meant] / total[meant]).mean()) if meant.any() else 0.0
+
+
 SUMMARIES: Mapping[str, Summary] = {
     "f1_macro": Summary(_classes, score.f1_macro),
+    "f1_labels": Summary(_labels, _f1_labels),
     "f1_micro": Summary(_classes, score.f1_micro),
     "ece": Summary(_confidences, score.calibration_error, interval=False),
     "perplexity": Summary(_tokens, score.perplexity, unit="", of_ratio=math.exp),

@@ -40,6 +40,9 @@ EDITED = "; measured without edits, which unroll a loop over blocks (scan) and b
 
 def costs(subject: Subject) -> list[Measurement]:
     """Counts parameters and the forward pass of one example. The interval of a count is the count itself."""
+    if subject.model.opaque:
+        reason = f"does not apply: {subject.model.opaque}, and shows no parameters."
+        return [inapplicable(GROUP, name, reason) for name, *_ in COSTS.values()]
     found = cost_of(subject)
     pictures, config = _pictures(subject, found), getattr(subject.model.module, "config", None)
     fused = ("fused",) if jax.default_backend() == "cpu" else ("fused", "auto")

@@ -91,7 +91,11 @@ def timed(
 
 def speeds(subject: Subject) -> list[Measurement]:
     """Measures compile time, latency and throughput, warm."""
-    return [_timed(subject).rows[name] for name in ROWS]
+    rows = [_timed(subject).rows[name] for name in ROWS]
+    if not subject.model.opaque:
+        return rows
+    reason = f"does not apply: {subject.model.opaque}, and is not compiled."
+    return [inapplicable(SPEED, row.name, reason, timing=True) if row.name == "compile_seconds" else row for row in rows]
 
 
 def energy(subject: Subject) -> list[Measurement]:
@@ -113,6 +117,8 @@ def decoding(subject: Subject) -> list[Measurement]:
 def roofline(subject: Subject) -> list[Measurement]:
     """Measures the time needed at the device's measured peak relative to the time taken by batches of 64 (Williams et al. 2009)."""
     none = inapplicable(SPEED, "roofline", "not measured: the operations of an example cannot be counted.", timing=True)
+    if subject.model.opaque:
+        none = none._replace(reason=f"does not apply: {subject.model.opaque}, and shows no operations.")
     return [_timed(subject).rows.get("roofline", none)]
 
 
@@ -226,6 +232,8 @@ def _writing(subject: Subject) -> _Writing:
 
 def _least(subject: Subject, best: Device) -> tuple[float, str]:
     """Returns the time of a batch of 64 at the device's peak, in seconds, and the limiting resource; "" if unknown."""
+    if subject.model.opaque:
+        return 0.0, ""
     found = cost_of(subject)
     if found.flops_per_example is None:
         return 0.0, ""
