@@ -5,6 +5,7 @@ model, params, task = assay.load("runs/tiny")              pure functions over p
 assay.suggest("runs/tiny")                                 remedies, from the diagnosis of the run
 assay.treat("runs/tiny", "quantize:int8", "runs/small")    applies one
 assay.compare("runs/tiny", "runs/small")                   every row before and after, with a verdict each
+assay.diagnose(assay.from_nnx(model, data))                a model made elsewhere; also from_linen, from_keras, from_predict, ...
 
 Other names are private and may change between versions.
 """
@@ -14,12 +15,40 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from assay import config
     from assay.cli.api import compare, diagnose, register, run, suggest, treat
-    from assay.models.model import Model, from_linen
+    from assay.diagnostics.brought.doors import (
+        from_equinox,
+        from_function,
+        from_haiku,
+        from_keras,
+        from_linen,
+        from_nnx,
+        from_predict,
+    )
+    from assay.models.model import Model
     from assay.tasks.task import Task
     from assay.train.treatment import Treatment
     from assay.treatments.pipeline.load import load
 
-__all__ = ["Model", "Task", "Treatment", "compare", "config", "diagnose", "from_linen", "load", "register", "run", "suggest", "treat"]
+__all__ = [
+    "Model",
+    "Task",
+    "Treatment",
+    "compare",
+    "config",
+    "diagnose",
+    "from_equinox",
+    "from_function",
+    "from_haiku",
+    "from_keras",
+    "from_linen",
+    "from_nnx",
+    "from_predict",
+    "load",
+    "register",
+    "run",
+    "suggest",
+    "treat",
+]
 __version__ = "0.1.0"
 
 _PLACES = {  # name -> its module; "" where it is a module itself
@@ -29,7 +58,13 @@ _PLACES = {  # name -> its module; "" where it is a module itself
     "compare": "assay.cli.api",
     "config": "",
     "diagnose": "assay.cli.api",
-    "from_linen": "assay.models.model",
+    "from_equinox": "assay.diagnostics.brought.doors",
+    "from_function": "assay.diagnostics.brought.doors",
+    "from_haiku": "assay.diagnostics.brought.doors",
+    "from_keras": "assay.diagnostics.brought.doors",
+    "from_linen": "assay.diagnostics.brought.doors",
+    "from_nnx": "assay.diagnostics.brought.doors",
+    "from_predict": "assay.diagnostics.brought.doors",
     "load": "assay.treatments.pipeline.load",
     "register": "assay.cli.api",
     "run": "assay.cli.api",

@@ -94,8 +94,8 @@ def test_examples_that_do_not_fit_are_told(data, words):
     ("answer", "words"),
     [
         (lambda logits: None, "apply returns None: apply.params, batch. must be a JAX function"),
-        (lambda logits: {"logits": logits}, "apply returns dict"),
-        (lambda logits: (logits, jnp.zeros(())), "apply returns a tuple"),
+        (lambda logits: {"a": logits, "b": logits}, "apply returns 'a', 'b': name the entry that holds the logits with output="),
+        (lambda logits: (None, logits), "apply returns None"),
         (lambda logits: logits[:, 0], r"the logits have shape \[2\] for inputs of 'test' \[2, 8\]: return \[n, classes\]"),
         (lambda logits: logits.mean(axis=0, keepdims=True), r"the logits have shape \[1, 3\]"),
         (lambda logits: logits[:, None], r"the logits have shape \[2, 1, 3\]"),

@@ -150,7 +150,7 @@ def test_a_module_that_is_brought_is_scored_by_its_running_statistics():
     for way, (apply, params) in ways.items():
         subject = bring(apply, params, {"test": (inputs, labels)})
         answer = compiled(make_answer(subject.model, subject.task), mesh)
-        records = evaluate(answer, params, subject.task, "test", EvaluateConfig((), 1, 64, 1), mesh)
+        records = evaluate(answer, subject.params, subject.task, "test", EvaluateConfig((), 1, 64, 1), mesh)
         assert [record["scores"]["accuracy"] for record in records] == [1.0] * 200, way
 
 

@@ -68,7 +68,7 @@ def diagnose(run: str | Path | Subject, quick: bool = False, name: str = "yours"
 
     Args:
       run: the work directory of a run, to which diagnosis.json and diagnosis.html are written; or an external model, as
-        returned by `assay.diagnostics.bring.bring`.
+        returned by `assay.from_nnx`, `from_keras` and the like.
       quick: True uses fewer examples and less time.
       name: the name of an external model, as pages show it.
 
