@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from assay import config
-    from assay.cli.api import compare, diagnose, register, run, suggest, treat
+    from assay.cli.api import compare, diagnose, run, suggest, treat
+    from assay.cli.python.register import register
     from assay.diagnostics.brought.doors import (
         from_equinox,
         from_function,
@@ -66,7 +67,7 @@ _PLACES = {  # name -> its module; "" where it is a module itself
     "from_nnx": "assay.diagnostics.brought.doors",
     "from_predict": "assay.diagnostics.brought.doors",
     "load": "assay.treatments.pipeline.load",
-    "register": "assay.cli.api",
+    "register": "assay.cli.python.register",
     "run": "assay.cli.api",
     "suggest": "assay.cli.api",
     "treat": "assay.cli.api",

@@ -12,21 +12,14 @@ from assay.cli import compare as comparing
 from assay.cli import diagnose as diagnosing
 from assay.cli import treat as treating
 from assay.cli.train import report
-from assay.config.generated import KEYS
-from assay.core.errors import UserError, unknown
+from assay.core.errors import UserError
 from assay.diagnostics.subject import Subject
-from assay.diagnostics.table import DIAGNOSTICS
-from assay.models.families import FAMILIES
-from assay.tasks.table import TASKS
 from assay.train import loop
 from assay.train.treatment import Treatment
 from assay.train.workdir import WorkDir
 from assay.treatments.pipeline.load import treatments as named
-from assay.treatments.table import FACTORIES
 from assay.verdicts import card as cards
 from assay.verdicts.diagnosis import Diagnosis
-
-TABLES: Mapping[str, Any] = {"treatment": FACTORIES, "task": TASKS, "model": FAMILIES, "diagnostic": DIAGNOSTICS}
 
 
 def run(
@@ -150,34 +143,6 @@ def compare(
         raise UserError("if `before` is the folder of a run, `after` must be folders of runs: compare('runs/A', ['runs/B']).")
     listed = [after] if isinstance(after, str | Path) else list(after)
     return comparing.card_of(str(before), [str(path) for path in listed], seconds)
-
-
-def register(kind: str, name: str, entry: Any) -> None:
-    """Adds an entry to a table, so that configs, verbs and functions of this process know its name.
-
-    Args:
-      kind: "treatment": entry is a factory, a function from options to a Treatment. "task": `tasks.table.Entry`. "model":
-        `models.families.Family`. "diagnostic": `diagnostics.table.Diagnostic`.
-      name: a name that the table does not have yet.
-      entry: the value of the name.
-
-    Raises UserError for an unknown kind, and for a name that is already taken.
-
-    >>> import optax
-    >>> def halved(factor: float = 0.5) -> assay.Treatment:
-    ...     return assay.Treatment(optimizer=lambda optimizer: optax.chain(optimizer, optax.scale(factor)))
-    >>> assay.register("treatment", "halved", halved)
-    >>> rows = assay.run("parity:tiny", "runs/halved", {"treatments": "halved:factor=0.25", "evaluate.splits": "iid"})
-    >>> rows[0]["treatment"]
-    'halved:factor=0.25'
-    """
-    if kind not in TABLES:
-        raise unknown("kind", kind, TABLES, "register(KIND, ...)")
-    if name in TABLES[kind]:
-        raise UserError(f"a {kind} named {name!r} already exists. Choose another name.")
-    TABLES[kind][name] = entry
-    if kind == "task":
-        KEYS[name] = entry.defaults
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

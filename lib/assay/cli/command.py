@@ -12,15 +12,19 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags
 
-from assay.core.errors import Alone, SaveError, Terminated, UserError
+from assay.config import modules
+from assay.core.errors import Alone, SaveError, Terminated, UnknownName, UserError
 
 OVERRIDE = "--config."
 PATHS = ("workdir", "from", "before", "after", "out", "input", "readme", "config", "copy", "treat")  # flags whose values may start with ~
+IMPORT = "import"
 SHARED = {  # flags of every verb; environment variables pass them to assay.dist.launch
     "coordinator": "Address HOST:PORT of process 0 of a run in several processes; auto detects it under Slurm, on TPUs and so on.",
     "processes": "Number of processes of the run.",
     "process": "Index of this process, from 0.",
 }
+MODULE = "Python module, or ./FILE.py, that registers models, tasks, treatments, diagnostics or metrics of your own; may be repeated."
+FOLDERS = ("workdir", "from", "before", "after")  # flags that may name a run
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -52,6 +56,7 @@ def launch(
     required: Sequence[str] = (),
     subjects: Sequence[str] = (),
     given: flags.FlagValues = flags.FLAGS,
+    files: bool = False,
 ) -> None:
     """Parses absl's flags and runs `main(overrides)`. Exits the process on failure.
 
@@ -61,6 +66,7 @@ def launch(
       required: names of the required flags.
       subjects: the words allowed as the first argument.
       given: the verb's own flags. Each verb of the package has its own, so that one process can import all of them.
+      files: True for a verb whose arguments without a flag are files. It is called as `main(overrides, files)`.
     """
 
     for stream in (sys.stdout, sys.stderr):
@@ -70,6 +76,8 @@ def launch(
     for name, about in SHARED.items():
         if name not in given:
             flags.DEFINE_string(name, "", about, flag_values=given)
+    if IMPORT not in given:
+        flags.DEFINE_multi_string(IMPORT, [], MODULE, flag_values=given)
     if given is not flags.FLAGS:
         flags.FLAGS.append_flag_values(given)
 
@@ -87,7 +95,7 @@ def launch(
         if subjects and (not left or left[0] not in subjects):
             raise UserError(f"expected one of {', '.join(subjects)} first, got {left[0] if left else 'nothing'!r}. See --help.")
         subject, left = left[: len(subjects[:1])], left[len(subjects[:1]) :]
-        if left:
+        if left and not files:
             raise UserError(f"unexpected argument {left[0]!r}. Flags are written --name=value; --help lists them.")
         missing = [f"--{name}" for name in required if not given[name].value]
         if missing:
@@ -95,7 +103,8 @@ def launch(
         for name in SHARED:
             if given[name].value:
                 os.environ[f"ASSAY_{name.upper()}"] = str(given[name].value)
-        main(overrides, *subject)
+        modules.load(given[IMPORT].value or ())
+        main(overrides, *subject, *([left] if files else []))
         return list(arguments[:1])
 
     for stream in (sys.stdout, sys.stderr):  # names of files, and texts of data, may hold what the terminal's encoding does not
@@ -108,7 +117,7 @@ def launch(
         sys.stdout.flush()
         os._exit(2)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}{_missing(given) if isinstance(error, UnknownName) else ''}", file=sys.stderr)
         sys.exit(2)
     except flags.Error as error:
         print(f"error: {error}. --help lists the flags.", file=sys.stderr)
@@ -161,12 +170,20 @@ def _parsed(arguments: Sequence[str]) -> list[str]:
         raise UserError(f"the file of --flagfile is not text ({error}). It holds flags, one a line.") from None
 
 
+def _missing(given: flags.FlagValues) -> str:
+    """Returns which modules the runs that the flags name were trained with, and this command does not import; or ""."""
+    named = [given[name].value for name in FOLDERS if name in given]
+    folders = [one for value in named for one in (value if isinstance(value, list) else [value]) if one]
+    return next(filter(None, map(modules.needed, folders)), "")
+
+
 def _described(given: flags.FlagValues) -> str:
     """Returns the help of each flag. The flags that every verb has come last."""
     if given is flags.FLAGS:
         return str(given.module_help(sys.argv[0]))
     lines = []
-    for name in [*(name for name in given if name not in SHARED), *SHARED]:
+    shared = (IMPORT, *SHARED)
+    for name in [*(name for name in given if name not in shared), *shared]:
         flag = given[name]
         default = "" if flag.default in (None, "", []) else f" (default: {flag.default_as_str})"
         lines += textwrap.wrap(f"--{name}: {' '.join(flag.help.split())}{default}", 110, initial_indent="  ", subsequent_indent="      ")

@@ -3,6 +3,7 @@
     assay compare --before=runs/A --after=runs/B
     assay compare --workdir=runs/overfitting --baseline=none --split=test --plot=differences.svg
     assay compare --pareto --workdir=runs/small --workdir=runs/small2
+    assay compare a.jsonl b.jsonl --score=f1
 
 --before and --after compare the diagnoses of two or more runs row by row, with a verdict for each row. A run without a
 diagnosis of its checkpoint is diagnosed first. Latency and throughput are measured again, with all runs taking turns.
@@ -16,6 +17,10 @@ work directories, such as folds, count as one run with their mean score. --metri
 
 --pareto compares the stages of a treatment (WORKDIR/stages.json) by score, size on disk and latency. Prints the
 comparison, and writes the picture of the Pareto fronts to WORKDIR/pareto.svg or --plot.
+
+Files of predictions from any program, as JSON Lines or CSV, are compared with the first of them, example by example. --id
+names the field that identifies an example, --score the one with a number or true or false, --group the one whose examples
+are resampled together. Prints the comparison; --out=card.json writes it.
 """
 
 import math
@@ -41,6 +46,7 @@ from assay.reports.card import card_page
 from assay.reports.drawings.differences import differences
 from assay.reports.drawings.pareto import pareto
 from assay.reports.drawings.plots import standalone
+from assay.reports.terminal.answers import print_answers
 from assay.reports.terminal.card import print_card
 from assay.reports.terminal.comparison import print_comparison
 from assay.reports.terminal.stages import print_fronts
@@ -49,6 +55,7 @@ from assay.train.progress import bar
 from assay.train.workdir import TOLD, WorkDir, check_writable, write_text
 from assay.treatments.pipeline.load import load
 from assay.verdicts import card as cards
+from assay.verdicts.answers import compare as compare_answers
 from assay.verdicts.comparison import as_json, compare, runs_of
 from assay.verdicts.control import control_of
 from assay.verdicts.diagnosis import ROWS, Diagnosis, read
@@ -84,8 +91,24 @@ BEFORE = flags.DEFINE_string(
     "before", "", "Work directory of the run to compare the others with, row by row of their diagnoses.", flag_values=FLAGS
 )
 AFTER = flags.DEFINE_multi_string("after", [], "Work directory of a treated run, or of any other run of the same task", flag_values=FLAGS)
-OUT = flags.DEFINE_string("out", "", "Folder to write card.html and card.json to. Default: the first --after.", flag_values=FLAGS)
+OUT = flags.DEFINE_string(
+    "out",
+    "",
+    "Folder to write card.html and card.json to. Default: the first --after. For files of predictions: the JSON file to write.",
+    flag_values=FLAGS,
+)
 SECONDS = flags.DEFINE_float("seconds", 20.0, "Seconds to measure latency and throughput, all runs together.", flag_values=FLAGS)
+ID = flags.DEFINE_string(
+    "id", "", "Field that identifies an example in files of predictions. Default: id, else the line.", flag_values=FLAGS
+)
+SCORE = flags.DEFINE_string(
+    "score",
+    "",
+    "Field with the score of each example, such as scores.nll. Default: score, correct or accuracy, else prediction == target.",
+    flag_values=FLAGS,
+)
+GROUP = flags.DEFINE_string("group", "", "Field whose examples are resampled together, such as the document.", flag_values=FLAGS)
+LOWER = flags.DEFINE_bool("lower_is_better", False, "The score in files of predictions is an error.", flag_values=FLAGS)
 
 
 def card_of(before: str, afters: Sequence[str], seconds: float) -> dict[str, Any]:
@@ -191,12 +214,21 @@ def one_program(before: str | Path, after: str | Path) -> bool:
 
 
 OF_CARDS, OF_SCORES = ("before", "after", "out", "seconds"), ("workdir", "baseline", "split", "metric", "format", "plot", "pareto")
+OF_FILES, WITH_FILES = ("id", "score", "group", "lower_is_better"), ("out", "format")  # the latter also belong to the others
 
 
-def main(overrides: dict[str, str]) -> None:
+def main(overrides: dict[str, str], files: Sequence[str] = ()) -> None:
     if overrides:
         raise UserError("compare takes no --config overrides, since it reads the files of finished runs.")
-    cards, scores = ([f"--{name}" for name in names if FLAGS[name].present] for names in (OF_CARDS, OF_SCORES))
+    cards, scores, of_files = ([f"--{name}" for name in names if FLAGS[name].present] for names in (OF_CARDS, OF_SCORES, OF_FILES))
+    if files:
+        others = [flag for flag in (*cards, *scores) if flag.removeprefix("--") not in WITH_FILES]
+        if others:
+            raise UserError(f"{files[0]!r} is read as a file of predictions, which excludes {' and '.join(others)}. Give files or runs.")
+        _files([os.path.expanduser(path) for path in files])
+        return
+    if of_files:
+        raise UserError(f"{' and '.join(of_files)} needs files of predictions. Give them too: assay compare A.jsonl B.jsonl.")
     if cards and scores:
         raise UserError(
             f"{' and '.join(cards)} and {' and '.join(scores)} belong to two comparisons. Give --before and --after, or --workdir."
@@ -205,7 +237,7 @@ def main(overrides: dict[str, str]) -> None:
         _card()
         return
     if not WORKDIR.value:
-        raise UserError("missing --before and --after, or --workdir. See --help.")
+        raise UserError("missing --before and --after, or --workdir, or files of predictions. See --help.")
     if PARETO.value:
         _pareto()
         return
@@ -223,7 +255,7 @@ def main(overrides: dict[str, str]) -> None:
 
 def start() -> None:
     """Runs the verb from the command line."""
-    launch(main, __doc__, given=FLAGS)
+    launch(main, __doc__, given=FLAGS, files=True)
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
@@ -252,6 +284,17 @@ def _card() -> None:
     if failed:
         print(f"error: {', '.join(failed)} could not be measured; the rows state the errors.", file=sys.stderr)
         sys.exit(1)
+
+
+def _files(paths: Sequence[str]) -> None:
+    card = compare_answers(paths, ID.value, SCORE.value, GROUP.value, LOWER.value)
+    if OUT.value:
+        WorkDir.write_json(Path(OUT.value), card)
+    if FORMAT.value == "text":
+        print_answers(card)
+        return
+    for one in card["files"]:
+        print(json_text(one))
 
 
 def _pareto() -> None:

@@ -27,6 +27,8 @@ DEVICES = flags.DEFINE_integer("devices", 0, "Number of simulated CPU devices pe
 def main(overrides: dict[str, str], command: list[str]) -> None:
     if overrides:
         raise UserError("launch takes no --config overrides of its own. Write -- before the command to run.")
+    if FLAGS["import"].value:
+        raise UserError("launch imports no modules of its own. Write --import after --, in the command to run.")
     text = FLAGS["processes"].value or "2"
     if not text.isdecimal():
         raise UserError(f"--processes={text!r} is not a number.")

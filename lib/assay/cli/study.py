@@ -21,6 +21,7 @@ from absl import flags
 from assay import config as configs
 from assay.cli import suite
 from assay.cli.command import launch
+from assay.config import modules
 from assay.config.seeds import label, seeds_of, seeds_text
 from assay.config.suites import SUITES
 from assay.core.errors import UserError, unknown
@@ -70,6 +71,7 @@ def study(specs: Sequence[str], seeds: Sequence[int], overrides: Mapping[str, st
         rows = [row for view in views for row in view.rows] + means
         command = shlex.join(
             ["assay", "study", *(f"--config={spec}" for spec in specs), f"--seeds={seeds_text(seeds)}"]
+            + [f"--import={name}" for name in modules.given()]
             + [f"--config.{key}={value}" for key, value in overrides.items()]
             + [f"--workdir={workdir}"]
         )

@@ -17,6 +17,7 @@ import numpy as np
 
 from assay import config as configs
 from assay.cli.train import run as train
+from assay.config import modules
 from assay.config.seeds import seeds_text
 from assay.config.suites import Entry
 from assay.core.errors import UserError
@@ -65,6 +66,7 @@ def run(
     there = [_is_there(path, entry, {**overrides, "seed": str(seed)}) for entry, seed, path in planned]  # before the first run starts
     command = shlex.join(
         ["assay", "study", f"--suite={name}", *([f"--budget={budget}"] if budget else []), f"--seeds={seeds_text(seeds)}"]
+        + [f"--import={name}" for name in modules.given()]
         + [f"--config.{key}={value}" for key, value in overrides.items()]
         + [f"--workdir={workdir}"]
     )

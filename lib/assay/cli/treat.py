@@ -32,6 +32,7 @@ from absl import flags
 
 from assay.cli.command import launch
 from assay.cli.train import report
+from assay.config import modules
 from assay.config.files import names_file, pipeline
 from assay.core.errors import UserError
 from assay.core.file import read_json
@@ -184,7 +185,7 @@ def _treat_run(
     several = {one.workdir: one for one in controls if one is not None}
     _check_place([*stages, *several.values()])
     words = [f"--from={source}", *(f"--treat={spec}" for spec in specs), *(f"--config.{key}={value}" for key, value in overrides.items())]
-    words += [] if control else ["--control=False"]
+    words += [f"--import={name}" for name in modules.given()] + ([] if control else ["--control=False"])
     command = shlex.join(["assay", "treat", *words, f"--workdir={workdir}"])
     path, renewed = Path(workdir) / STAGES, False
     with held(Path(workdir) / FOLDER):  # the last stage trains in `workdir`, which it holds itself

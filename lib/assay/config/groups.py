@@ -38,6 +38,7 @@ def defaults() -> ConfigDict:
             "read_threads": 0,  # Grain read-ahead threads for record files; 0: none, the fastest for data in memory
             "validate_every": 0,  # steps between validations on the split `valid`; 0: none
             "patience": 0,  # validations without improvement before stopping; the best checkpoint is restored; 0: never stop early
+            "metric": "",  # metric of validations and early stopping, such as a registered one; "": the task's first
             "valid_is_public": False,  # True if `valid` has no private examples; a private treatment may then stop early by it
         }
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # Group of the config -> the keys added later. Keys of `model` depend on the family, by the value of model.name.
-GROUPS: Mapping[str, Mapping[str, Any]] = {"checkpoint": {"keep_every": 0}, "train": {"valid_is_public": False}}
+GROUPS: Mapping[str, Mapping[str, Any]] = {"checkpoint": {"keep_every": 0}, "train": {"valid_is_public": False, "metric": ""}}
 TRANSFORMER: Mapping[str, Any] = {"norm_variance": "fast", "attention_bias": "none", "mlp_bias": True, "head_bias": True}
 CONVNET: Mapping[str, Any] = {"convolution": "xla"}
 SPLIT: Mapping[str, Any] = {"stratify": False}  # of the tasks csv and tfds/NAME

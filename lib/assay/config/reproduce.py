@@ -11,11 +11,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from assay.config.files import load
+from assay.config.modules import IMPORTS
 from assay.config.overrides import parse, recorded
 from assay.config.schema import differences, to_dict
 from assay.core.errors import UserError
 
-BESIDES = ("experiment", "composition", "data", "source", "overrides")  # keys of config.json that are not of the config
+BESIDES = ("experiment", "composition", "data", "source", "overrides", IMPORTS)  # keys of config.json that are not of the config
 
 
 def training_command(written: Mapping[str, Any], workdir: str) -> str:
@@ -32,6 +33,7 @@ def training_command(written: Mapping[str, Any], workdir: str) -> str:
         remark = f"  # the config file has no {', '.join(left)}, as the run had" if left else ""
     except UserError:
         remark = "  # the config file is not found; the keys of the run are in its config.json"
+    words = [*(f"--import={name}" for name in written.get(IMPORTS, ())), *words]
     return shlex.join(["assay", "train", f"--config={source}", *words, f"--workdir={workdir}"]) + remark
 
 

@@ -10,6 +10,10 @@ class UserError(Exception):
     """Raised for a mistake that the person who launched the run can fix. Verbs print it without a traceback and exit with code 2."""
 
 
+class UnknownName(UserError):
+    """Raised for a name that a table does not contain; a module of the user's own may have registered it in another process."""
+
+
 class SaveError(UserError):
     """Raised when a run cannot write to `path`. The threads of a checkpoint may deadlock, so verbs end the process without waiting for
     them.
@@ -34,12 +38,12 @@ class Alone(Exception):
     """
 
 
-def unknown(what: str, name: object, known: Iterable[str], key: str) -> UserError:
+def unknown(what: str, name: object, known: Iterable[str], key: str) -> UnknownName:
     """Returns the error for a name that a table does not contain; it lists the known names and suggests the closest."""
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     guess = f" Did you mean {near[0]!r}?" if near else ""
-    return UserError(f"unknown {what} {name!r}.{guess} Known: {', '.join(names)}. Set it with {key}.")
+    return UnknownName(f"unknown {what} {name!r}.{guess} Known: {', '.join(names)}. Set it with {key}.")
 
 
 class Terminated(Exception):

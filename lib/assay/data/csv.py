@@ -72,6 +72,23 @@ def read_csv(path: str | Path, text: str = "text", label: str = "label", keys: K
     return rows
 
 
+def read_table(path: str | Path) -> list[tuple[int, dict[str, str]]]:
+    """Reads every record of a file as (the line where it starts, {column: field}). Raises UserError for the problems that `read_csv` has,
+    and for a column that the header names twice."""
+    path = os.path.expanduser(path)
+    records = _records(str(path), _decoded(path, Keys("the path", once=True)))
+    line, header = next(records, (1, []))
+    names = [field.strip() for field in header]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise _bad(path, line, f"the header names the column {twice!r} {names.count(twice)} times")
+    found = []
+    for line, fields in records:
+        if len(fields) != len(names):
+            raise _bad(path, line, f"{len(fields)} fields, but the header names {len(names)} ({', '.join(names)}); is a comma unquoted?")
+        found.append((line, dict(zip(names, fields, strict=True))))
+    return found
+
+
 def classes_of(rows: Sequence[Row]) -> tuple[str, ...]:
     """Returns the distinct labels in the order of their class ids: numerical if all are integers, otherwise as strings."""
     spellings: dict[str, str] = {}

@@ -1,7 +1,7 @@
 """Table of diagnostics. Each is a pure function from a subject to rows; a new one adds a line here."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ class Diagnostic(NamedTuple):
     timing: bool = False  # True if its rows vary between diagnoses
 
 
-DIAGNOSTICS: Mapping[str, Diagnostic] = {
+DIAGNOSTICS: dict[str, Diagnostic] = {
     "reasoning": Diagnostic("reasoning", reasoning.NAMES, reasoning.reasoning, choosing=True),
     "far_tokens": Diagnostic("long range", long_range.FAR, long_range.far_tokens),
     "attention_distance": Diagnostic("long range", ("attention_distance",), long_range.attention_distance),

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from assay.core.errors import UserError
 from assay.evals import score
 
 LONE_BYTE = re.compile("[\udc80-\udcff]")
@@ -25,6 +26,8 @@ class Summary(NamedTuple):
     unit: str = "fraction"
     interval: bool = True  # False if resampling takes too long (BLEU), or biases the metric upwards (ECE)
     of_ratio: Callable[[float], float] | None = None  # increasing: value = of_ratio(sum of column 0 / sum of column 1)
+    registered: bool = False  # True for a metric of the user's own, which any task may be scored by
+    lower: bool = False  # True if lower values are better
 
 
 def _classes(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
@@ -88,7 +91,36 @@ def _f1_labels(predictions: np.ndarray, targets: np.ndarray) -> float:
     return float((2 * (predictions * targets).sum(axis=0)[meant] / total[meant]).mean()) if meant.any() else 0.0
 
 
-SUMMARIES: Mapping[str, Summary] = {
+def of_predictions(
+    function: Callable[[list[Any], list[Any]], float], unit: str = "fraction", lower: bool = False, interval: bool = True
+) -> Summary:
+    """Returns the summary of a function of (predictions, targets): two lists, as `prediction` and `target` of the records show them."""
+
+    def value(predictions: np.ndarray, targets: np.ndarray) -> float:
+        name = getattr(function, "__name__", "metric")
+        try:
+            return float(function(predictions.tolist(), targets.tolist()))
+        except Exception as error:  # the function is the user's own
+            raise UserError(
+                f"the metric {name!r} raised {type(error).__name__}: {error}. It takes the lists of predictions and of targets of a split, "
+                "and returns a number. Fix it, or choose another --config.train.metric."
+            ) from error
+
+    return Summary(_any, value, unit, interval, registered=True, lower=lower)
+
+
+def _any(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
+    """Returns predictions and targets of any kind, such as lists of tokens, one object per record."""
+    columns = []
+    for key in ("prediction", "target"):
+        column = np.empty(len(records), object)
+        for i, record in enumerate(records):
+            column[i] = record[key]
+        columns.append(column)
+    return tuple(columns)
+
+
+SUMMARIES: dict[str, Summary] = {
     "f1_macro": Summary(_classes, score.f1_macro),
     "f1_labels": Summary(_labels, _f1_labels),
     "f1_micro": Summary(_classes, score.f1_micro),

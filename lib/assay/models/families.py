@@ -27,7 +27,7 @@ class Family(NamedTuple):
     build: Callable[[Any, Vocabulary, Any], Model]  # (config, vocabulary, compute dtype) -> model
 
 
-FAMILIES: Mapping[str, Family] = {
+FAMILIES: dict[str, Family] = {
     "decoder": Family(TransformerConfig, decoder),
     "encoder": Family(TransformerConfig, encoder),
     "encoder_decoder": Family(TransformerConfig, encoder_decoder),

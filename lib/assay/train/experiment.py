@@ -10,13 +10,14 @@ import optax
 
 from assay.config.schema import LAST_STEP, require, typed
 from assay.core import secret
-from assay.core.errors import Inapplicable, UserError
+from assay.core.errors import Inapplicable, UserError, unknown
 from assay.core.tree import PyTree
 from assay.data.loader import Sample, bucket_ends, drawn, encoded, sampler, stacked
 from assay.data.source import Source
 from assay.dist.memory import check_fits
 from assay.dist.mesh import MeshConfig
 from assay.evals.evaluate import FORCED, EvaluateConfig, make_answer
+from assay.evals.summary import SUMMARIES
 from assay.models.families import build as build_model
 from assay.models.model import STATE, Batch, Model, Output
 from assay.models.precision import PrecisionConfig
@@ -45,6 +46,7 @@ class TrainConfig:
     read_threads: int  # Grain reader threads, for record files; 0 makes batches on demand, which is fastest for data in memory
     validate_every: int  # steps between validations on the split `valid`; 0 disables validation
     patience: int  # validations without improvement before stopping; the best checkpoint is restored; 0 disables early stopping
+    metric: str = ""  # metric of validations and early stopping, listed first in the rows; "": the task's first
     valid_is_public: bool = False  # True if `valid` has no private examples; a private treatment may then stop early by it
 
     def __post_init__(self):
@@ -158,7 +160,7 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
     train, model_settings = treatment.settings(settings.train, settings.model)
     settings = replace(settings, train=train, model=model_settings)
     _check_settings(treatments, settings)
-    task = treatment.task(build_task(settings.task, settings.seed))
+    task = _scored_by(treatment.task(build_task(settings.task, settings.seed)), train.metric)
     untreated = build_model(settings.model, task.vocabulary, settings.precision)
     untreated = replace(untreated, init=jax.jit(untreated.init, inline=True))  # traced once for all that ask for shapes or values
     if task.free_running and untreated.decode is None:
@@ -233,6 +235,17 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
         batch = {name: jax.ShapeDtypeStruct((1, *array.shape[1:]), array.dtype) for name, array in _widest(task, split, last).items()}
         jax.eval_shape(answer, params, batch)
     return experiment
+
+
+def _scored_by(task: Task, metric: str) -> Task:
+    """Returns the task with a metric first, which may be a registered one; "": as it is. Raises UserError for a metric that it lacks."""
+    if not metric:
+        return task
+    known = [*task.metrics, *(name for name, summary in SUMMARIES.items() if summary.registered)]
+    if metric not in known:
+        raise unknown(f"metric of {task.name}", metric, known, "--config.train.metric")
+    members = {name: _scored_by(member, metric) for name, member in task.members.items()}
+    return replace(task, metrics=tuple(dict.fromkeys((metric, *task.metrics))), members=members)
 
 
 def _check_settings(treatments: Sequence[Treatment], settings: Settings) -> None:

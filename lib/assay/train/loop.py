@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
+from assay.config import modules
 from assay.config.reproduce import changed_keys
 from assay.config.schema import to_dict
 from assay.core import secret
@@ -80,6 +81,8 @@ def run(
         full["data"] = made.task.data
     if source:
         full["source"] = source
+    if modules.given():
+        full[modules.IMPORTS] = list(modules.given())
     finished = folder.finished(full)
     if finished and from_step is None:
         return finished

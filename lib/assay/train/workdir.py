@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 import assay
+from assay.config.modules import IMPORTS
 from assay.config.older import completed
 from assay.config.reproduce import BESIDES
 from assay.config.schema import differences
@@ -27,7 +28,7 @@ OVERRIDES = "overrides"  # in config.json: the keys that the command changed, wi
 EXTRA = BESIDES
 UNCOMMITTED = " + uncommitted changes"  # follows a commit
 SOURCE = ("lib", "experiments", ":!experiments/results")  # what a run depends on, as git names it
-TOLD = ("experiment", "source", OVERRIDES)  # of these, the ones that do not change what is computed
+TOLD = ("experiment", "source", OVERRIDES, IMPORTS)  # of these, the ones that do not change what is computed
 
 
 class WorkDir:

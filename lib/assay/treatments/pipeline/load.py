@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from assay.config.modules import explaining
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
 from assay.dist.mesh import MeshConfig, make_mesh
@@ -68,11 +69,12 @@ def rebuild(
     written = folder.read_config()
     config = {key: value for key, value in written.items() if key not in EXTRA}
     _check_files(workdir, config["task"])
-    treated = treatments(config["treatments"]) if treated is None else treated
-    check_composition(workdir, treated, written)
-    for group, values in (changes or {}).items():
-        config[group] = {**config[group], **values}
-    made = assemble(config, treated)
+    with explaining(workdir):
+        treated = treatments(config["treatments"]) if treated is None else treated
+        check_composition(workdir, treated, written)
+        for group, values in (changes or {}).items():
+            config[group] = {**config[group], **values}
+        made = assemble(config, treated)
     if made.task.data != written.get("data", ""):
         raise folder.other_data()
     return made
