@@ -9,8 +9,8 @@ import pytest
 from verb_server import ROOT, TINY, refused, verb  # noqa: F401
 
 import assay
-from assay.cli.predict import answers
 from assay.core.plain import json_text
+from assay.evals.answers import answers
 from assay.models.model import Model, Output
 from assay.tasks.datasets import classify
 from assay.tasks.datasets.classify import labelled

@@ -11,7 +11,9 @@ from assay import config as configs
 from assay.cli import compare as comparing
 from assay.cli import diagnose as diagnosing
 from assay.cli import treat as treating
+from assay.cli.python.shown import Card, Diagnosed, Rows, diagnosed
 from assay.cli.train import report
+from assay.config.modules import explaining
 from assay.core.errors import UserError
 from assay.diagnostics.subject import Subject
 from assay.train import loop
@@ -28,8 +30,10 @@ def run(
     overrides: Mapping[str, Any] = {},
     treatments: Sequence[Treatment] | None = None,
     quiet: bool = True,
-) -> list[dict[str, Any]]:
+) -> Rows:
     """Trains, evaluates and reports one run, and returns the rows of its results.json; those of a finished run are read.
+
+    The rows are a list of dicts that a notebook shows as a table, with `to_dataframe()` and `save("report.html")`.
 
     Args:
       config: a config, or the name or file of one, such as "parity:tiny" or "./mine.py".
@@ -43,21 +47,25 @@ def run(
     >>> rows = assay.run("parity:tiny", "runs/tiny", {"train.steps": 16, "evaluate.splits": "iid"})
     >>> rows[0]["task"], rows[0]["split"], rows[0]["steps"]
     ('chomsky/parity_check', 'iid', 16)
+    >>> rows.save("page.html")
     """
     loaded = configs.load(config) if isinstance(config, str) else config
     changed = {key: _text(value) for key, value in overrides.items()}
     made = configs.override(loaded, changed)
     name = configs.experiment_name(config) if isinstance(config, str) else ""
-    applied = named(made.treatments) if treatments is None else treatments
     source = configs.source_of(config) if isinstance(config, str) else ""
-    results = loop.run(made, str(workdir), applied, name, quiet, source=source, overrides=changed)
+    with explaining(workdir):
+        applied = named(made.treatments) if treatments is None else treatments
+        results = loop.run(made, str(workdir), applied, name, quiet, source=source, overrides=changed)
     if treatments is None and not WorkDir(workdir).report.exists():
         report(workdir)
-    return list(results["rows"])
+    return Rows(results["rows"], workdir)
 
 
-def diagnose(run: str | Path | Subject, quick: bool = False, name: str = "yours") -> Diagnosis:
+def diagnose(run: str | Path | Subject, quick: bool = False, name: str = "yours") -> Diagnosed:
     """Measures what limits a model, and returns the diagnosis: its `rows`, and `suggestions` of treatments.
+
+    A notebook shows it as a table; `to_dataframe()` and `save("diagnosis.html")` give the rows and the page.
 
     Args:
       run: the work directory of a run, to which diagnosis.json and diagnosis.html are written; or an external model, as
@@ -72,8 +80,8 @@ def diagnose(run: str | Path | Subject, quick: bool = False, name: str = "yours"
     True
     """
     if isinstance(run, Subject):
-        return diagnosing.examined(run, name)
-    return diagnosing.diagnose(run, quick)
+        return diagnosed(diagnosing.examined(run, name))
+    return diagnosed(diagnosing.diagnose(run, quick), diagnosing.command_of(run, quick))
 
 
 def suggest(workdir: str | Path) -> list[dict[str, Any]]:
@@ -121,8 +129,10 @@ def treat(
 
 def compare(
     before: str | Path | Diagnosis, after: str | Path | Sequence[str | Path] | Mapping[str, Diagnosis], seconds: float = 20.0
-) -> dict[str, Any]:
+) -> Card:
     """Compares a run with one or more others, row by row of their diagnoses, and returns the card as plain JSON data.
+
+    The card is a dict that a notebook shows as a table, with `to_dataframe()` and `save("card.html")`.
 
     Args:
       before: the work directory of a run, or a diagnosis.
@@ -138,11 +148,11 @@ def compare(
     if isinstance(before, Diagnosis):
         if not isinstance(after, Mapping):
             raise UserError("if `before` is a diagnosis, `after` must hold diagnoses by name: compare(before, {'name': after}).")
-        return cards.build(before, after)
+        return Card(cards.build(before, after))
     if isinstance(after, Mapping):
         raise UserError("if `before` is the folder of a run, `after` must be folders of runs: compare('runs/A', ['runs/B']).")
     listed = [after] if isinstance(after, str | Path) else list(after)
-    return comparing.card_of(str(before), [str(path) for path in listed], seconds)
+    return Card(comparing.card_of(str(before), [str(path) for path in listed], seconds))
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ import numpy as np
 from absl import flags
 
 from assay.cli.command import launch
+from assay.config import modules
 from assay.core.errors import UserError
 from assay.core.file import parse_json, read_text
 from assay.core.tree import PyTree
@@ -101,8 +102,13 @@ def write(found: Diagnosis, workdir: str | Path, command: str = "") -> None:
     said["columns"] = hashlib.sha256(columns).hexdigest()[:32]
     write_bytes(folder / COLUMNS, columns)
     WorkDir.write_json(folder / ROWS, {**said, "rows": rows, "suggestions": found.suggestions, "environment": found.about["environment"]})
-    quick = " --quick" if found.about["quick"] else ""
-    write_text(folder / PAGE, diagnosis_page(found, command or f"assay diagnose --workdir={shlex.quote(str(workdir))}{quick}"))
+    write_text(folder / PAGE, diagnosis_page(found, command or command_of(workdir, found.about["quick"])))
+
+
+def command_of(workdir: str | Path, quick: bool) -> str:
+    """Returns the command that diagnoses a run."""
+    words = [f"--workdir={workdir}", *(["--quick"] if quick else []), *(f"--import={name}" for name in modules.given())]
+    return shlex.join(["assay", "diagnose", *words])
 
 
 def examined(subject: Subject, model: str = "yours", on_done: Callable[[int, str], None] = lambda done, name: None) -> Diagnosis:

@@ -10,22 +10,17 @@ names the column of texts; by default it is the column that the run was trained 
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import jax
-import numpy as np
 from absl import flags
 
 from assay.cli.command import launch
 from assay.core.errors import UserError
 from assay.core.plain import json_text
-from assay.core.tree import PyTree
 from assay.data.csv import Keys, read_csv
 from assay.dist import launch as processes
-from assay.models.model import Batch, Model
-from assay.tasks.task import Task
+from assay.evals.answers import answers, no_examples
 from assay.train.workdir import WorkDir
 from assay.treatments.pipeline.load import load
 
@@ -50,7 +45,7 @@ def predict(workdir: str | Path, texts: Sequence[str], file: str, column: str, b
     processes.start()
     model, params, task = load(workdir)
     if task.examples is None:
-        raise UserError(f"{workdir} was trained on {task.name}, which is not a classification of texts; predict supports only those.")
+        raise no_examples(task, str(workdir))
     wanted = [*texts]
     if file:
         column = column or WorkDir(workdir).read_config()["task"].get("text", "text")
@@ -58,29 +53,6 @@ def predict(workdir: str | Path, texts: Sequence[str], file: str, column: str, b
     escaped = not (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
     for line in answers(model, params, task, wanted, batch_size):
         print(json_text(line, ensure_ascii=escaped).encode("utf-8", "backslashreplace").decode())  # half a character is \udc80, as in JSON
-
-
-def answers(model: Model, params: PyTree, task: Task, texts: Sequence[str], batch_size: int = 256) -> Iterator[dict[str, Any]]:
-    """Yields {id, text, label, probabilities} for each text, in order; the label is None where the probabilities are not finite.
-
-    Fills up the last batch, so that only one shape is compiled.
-    """
-    assert task.examples is not None
-
-    @jax.jit
-    def probabilities(params: PyTree, batch: Batch) -> jax.Array:
-        return jax.nn.softmax(model.apply(params, batch).logits, axis=-1)
-
-    examples = task.examples(texts)
-    width, rows = task.width(int(examples.length.max())), min(batch_size, len(texts))
-    for start in range(0, len(texts), rows):
-        chosen = np.arange(start, min(start + rows, len(texts)))
-        filled = np.resize(chosen, rows)
-        found = np.asarray(probabilities(params, task.encode(type(examples)(*(part[filled] for part in examples)), width)))
-        for i, row in zip(chosen.tolist(), found, strict=False):
-            shares = {str(name): round(float(share), 6) for name, share in zip(task.classes, row, strict=True)}
-            label = str(task.classes[int(row.argmax())]) if np.isfinite(row).all() else None
-            yield {"id": i, "text": texts[i], "label": label, "probabilities": shares}
 
 
 def main(overrides: dict[str, str]) -> None:

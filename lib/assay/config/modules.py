@@ -33,12 +33,13 @@ def load(names: Sequence[str]) -> None:
     A name without dots is a file of the current folder, if there is one. Raises UserError if a module is missing or fails.
     """
     global _given
+    named: dict[str, str] = {}
     for name in names:
-        file = _file(name)
-        key = str(file.resolve()) if file else name
+        key = _key(name)
         if key not in _loaded:
-            _loaded[key] = _imported(name, file)
-    _given = tuple(dict.fromkeys(names))
+            _loaded[key] = _imported(name, _file(name))
+        named.setdefault(key, name)
+    _given = tuple(named.values())
 
 
 def given() -> tuple[str, ...]:
@@ -50,7 +51,8 @@ def needed(workdir: str | Path) -> str:
     """Returns the sentence that names the modules of the run in a folder, or of a study's runs, that were not imported; or ""."""
     folder = Path(workdir).expanduser()
     names = [name for path in (folder, *sorted(folder.glob("*/seed_*"))) for name in _recorded(path / "config.json")]
-    missing = [name for name in dict.fromkeys(names) if name not in _given]
+    known = set(map(_key, _given))
+    missing = [name for name in dict.fromkeys(names) if _key(name) not in known]
     return f" It was trained with {' '.join(f'--import={name}' for name in missing)}; add it." if missing else ""
 
 
@@ -74,6 +76,12 @@ def _file(name: str) -> Path | None:
         return Path(name).expanduser()
     own = Path(f"{name}.py")
     return own if name and "." not in name and own.is_file() else None
+
+
+def _key(name: str) -> str:
+    """Returns what identifies the module of a name: its file, or its dotted name."""
+    file = _file(name)
+    return name if file is None else str(file.resolve())
 
 
 def _imported(name: str, file: Path | None) -> ModuleType:
@@ -114,7 +122,8 @@ def _failed(name: str, error: BaseException) -> UserError:
     frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     own = [frame for frame in frames if not frame[0].startswith(("<", *INSTALLED)) and "site-packages" not in frame[0]]
     where, line = (error.filename, error.lineno) if isinstance(error, SyntaxError) else (own or frames)[-1]
-    what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    what = said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
     return UserError(f"--import={name} failed in {where}, line {line}: {what.rstrip('.')}. Fix it, or omit --import.")
 
 

@@ -1,11 +1,12 @@
 """Loads a finished or interrupted run, for notebooks and for commands that do not train.
 
 model, params, task = assay.load("runs/demo/lstm/seed_0")
+assay.load("runs/package").predict(["import asyncio"])        # [{"id": 0, "text": ..., "label": ..., "probabilities": {...}}]
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -14,6 +15,7 @@ from assay.core.errors import UserError
 from assay.core.tree import PyTree
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.dist.shard import place
+from assay.evals.answers import answers
 from assay.models.model import Model
 from assay.tasks.task import Task
 from assay.train.checkpoint import Checkpointer
@@ -27,13 +29,34 @@ from assay.treatments.table import build
 FILES = {"csv": ("train", "test")}  # task -> keys that name files of the user, besides the tokenizer's
 
 
+class Loaded(NamedTuple):
+    """A run as values: `model, params, task = loaded`."""
+
+    model: Model  # treated
+    params: PyTree
+    task: Task
+
+    def predict(self, inputs: str | Sequence[Any], batch_size: int = 256) -> list[dict[str, Any]]:
+        """Returns {id, text, label, probabilities} for each text, as `assay predict` prints them.
+
+        Args:
+          inputs: texts, or a single one; arrays for a task that makes examples of them.
+          batch_size: inputs per compiled call.
+
+        Raises UserError for a task that is no classification of new inputs.
+        """
+        if batch_size < 1:
+            raise UserError(f"batch_size={batch_size} is not possible: give a number of at least 1.")
+        return list(answers(*self, [inputs] if isinstance(inputs, str) else inputs, batch_size))
+
+
 def treatments(specs: Sequence[str]) -> list[Treatment]:
     """Builds the treatments listed in a config; other runs are read with the functions of this file. Raises UserError for a bad spec."""
     return build(specs, RUNS)
 
 
-def load(workdir: str | Path, treated: Sequence[Treatment] | None = None, step: int | None = None) -> tuple[Model, PyTree, Task]:
-    """Returns the treated model, its parameters and the task of a run.
+def load(workdir: str | Path, treated: Sequence[Treatment] | None = None, step: int | None = None) -> Loaded:
+    """Returns the treated model, its parameters and the task of a run: three values, with `predict` for new inputs.
 
     The parameters are those of the most recent checkpoint, or of the best checkpoint if the run used early stopping, or of `step`.
 
@@ -51,7 +74,7 @@ def load(workdir: str | Path, treated: Sequence[Treatment] | None = None, step: 
     """
     made = rebuild(workdir, treated=treated)
     state = restore(made, workdir, step)
-    return made.model, final_params(state, made.treatment)["model"], made.task
+    return Loaded(made.model, final_params(state, made.treatment)["model"], made.task)
 
 
 def rebuild(

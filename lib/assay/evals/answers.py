@@ -1,0 +1,48 @@
+"""Answers of a model to new inputs: the most likely class, and the probability of each.
+
+for answer in answers(model, params, task, ["a text", "another"]): ...
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from assay.core.errors import UserError
+from assay.core.tree import PyTree
+from assay.models.model import Batch, Model
+from assay.tasks.task import Task
+
+
+def answers(model: Model, params: PyTree, task: Task, inputs: Sequence[Any], batch_size: int = 256) -> Iterator[dict[str, Any]]:
+    """Yields {id, text, label, probabilities} for each input, in order; the label is None where the probabilities are not finite.
+
+    Inputs are texts, or whatever the task makes examples of; only texts are repeated in the answer. Fills up the last batch, so that only
+    one shape is compiled. Raises UserError if the task cannot make examples of inputs.
+    """
+    if task.examples is None:
+        raise no_examples(task)
+    if not len(inputs):
+        return
+
+    @jax.jit
+    def probabilities(params: PyTree, batch: Batch) -> jax.Array:
+        return jax.nn.softmax(model.apply(params, batch).logits, axis=-1)
+
+    examples = task.examples(inputs)
+    width, rows = task.width(int(examples.length.max())), min(batch_size, len(inputs))
+    for start in range(0, len(inputs), rows):
+        chosen = np.arange(start, min(start + rows, len(inputs)))
+        filled = np.resize(chosen, rows)
+        found = np.asarray(probabilities(params, task.encode(type(examples)(*(part[filled] for part in examples)), width)))
+        for i, row in zip(chosen.tolist(), found, strict=False):
+            shares = {str(name): round(float(share), 6) for name, share in zip(task.classes, row, strict=True)}
+            label = str(task.classes[int(row.argmax())]) if np.isfinite(row).all() else None
+            text = {"text": inputs[i]} if isinstance(inputs[i], str) else {}
+            yield {"id": i, **text, "label": label, "probabilities": shares}
+
+
+def no_examples(task: Task, what: str = "the run") -> UserError:
+    """Returns the error for a task that cannot make examples of new inputs; `what` was trained on it."""
+    return UserError(f"{what} was trained on {task.name}, which is not a classification of texts; predict supports only those.")
