@@ -74,7 +74,7 @@ def test_commands_name_verbs_flags_and_configs_that_are_there(page):
         known = importlib.import_module(f"assay.cli.{verb}").FLAGS
         for word in words:
             name, _, value = word.removeprefix("--").partition("=")
-            if not word.startswith("--") or name.startswith("config.") or name in ("help", "coordinator", "processes", "process"):
+            if not word.startswith("--") or name.startswith("config.") or name in ("help", "import", "coordinator", "processes", "process"):
                 continue
             assert name in known, f"{page}: assay {verb} has no flag --{name}"
             if name == "config" and value not in PLACEHOLDERS and not value.startswith("FILE"):

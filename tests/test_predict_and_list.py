@@ -2,6 +2,7 @@
 
 import ast
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ import pytest
 from verb_server import ROOT, TINY, refused, verb  # noqa: F401
 
 import assay
+from assay.core.errors import UserError
 from assay.core.plain import json_text
 from assay.evals.answers import answers
 from assay.models.model import Model, Output
 from assay.tasks.datasets import classify
 from assay.tasks.datasets.classify import labelled
+from assay.treatments.pipeline.load import Loaded
 
 CONFIG = "--config=experiments/text/transformer_classifier.py:tuned,tiny"
 RATE = "--config.optimizer.learning_rate=0.02"
@@ -100,8 +103,8 @@ def test_no_batch_size_changes_an_answer(run, records):
         assert a["label"] == b["label"] and a["probabilities"] == pytest.approx(b["probabilities"], abs=3e-6)
 
 
-def test_probabilities_that_are_not_finite_are_no_answer():
-    """The class of the largest probability would be the first one."""
+def toy() -> Loaded:
+    """A classifier of numbers: yes above 0."""
 
     def examples(texts):
         return labelled(np.zeros(len(texts), int), np.array([[float(text)] for text in texts]))
@@ -113,7 +116,25 @@ def test_probabilities_that_are_not_finite_are_no_answer():
         return {"inputs": made.input.astype(np.float32)}
 
     task = classify.task("toy", {"test": list}, ("yes", "no"), encode, examples=examples)
-    lines = list(answers(Model(lambda key, batch: None, apply), np.float32([[1, -1]]), task, ["1", "nan", "-1"], 2))
+    return Loaded(Model(lambda key, batch: None, apply), np.float32([[1, -1]]), task)
+
+
+def test_a_loaded_run_answers_texts_and_arrays():
+    loaded = toy()
+    model, params, task = loaded
+    assert loaded.predict(["1", "-1", "2"], batch_size=2) == list(answers(model, params, task, ["1", "-1", "2"]))
+    assert [line["label"] for line in loaded.predict(np.array([3.0, -3.0]))] == ["yes", "no"]
+    assert loaded.predict("-1") == [{**loaded.predict(["-1"])[0], "text": "-1"}] and loaded.predict([]) == []
+    assert "text" not in loaded.predict(np.array([3.0]))[0]
+    with pytest.raises(UserError, match="batch_size=0"):
+        loaded.predict(["1"], batch_size=0)
+    with pytest.raises(UserError, match="trained on toy, which is not a classification of texts"):
+        loaded._replace(task=replace(task, examples=None)).predict(["1"])
+
+
+def test_probabilities_that_are_not_finite_are_no_answer():
+    """The class of the largest probability would be the first one."""
+    lines = list(answers(*toy(), ["1", "nan", "-1"], 2))
     assert [line["label"] for line in lines] == ["yes", None, "no"]
     assert json.loads(json_text(lines[1]))["probabilities"] == {"yes": None, "no": None}
 

@@ -9,6 +9,7 @@ import pytest
 from assay.diagnostics.measurement import Measurement, Plot, inapplicable
 from assay.reports.card import card_page
 from assay.reports.diagnosis import diagnosis_page, summarise
+from assay.reports.fragment import card_fragment, diagnosis_fragment
 from assay.reports.page import label, pairs
 
 HOSTILE = "<script>alert('x')</script>\"onload=x& \u4f60\u597d " + "x" * 90
@@ -182,6 +183,29 @@ def test_hostile_text_stays_text_in_a_diagnosis():
     assert html == diagnosis_page(found, f"x --workdir={HOSTILE}")
 
 
+def fragment(html):
+    """Checks that an element may stand in a notebook: it is closed, needs nothing, styles only itself, and returns its text."""
+    page = check(html)
+    style = html.partition("<style>")[2].partition("</style>")[0]
+    selectors = [one.strip() for line in style.strip().splitlines() for one in line.partition("{")[0].split(",")]
+    assert selectors and all(one.startswith(".assay-fragment ") for one in selectors)
+    assert page.tags.count("script") == 0 and len(html) < 20_000 and html.startswith('<div class="assay-fragment">')
+    return page.text.replace("\u00a0", " ")
+
+
+def test_a_notebook_shows_the_rows_that_apply_and_what_to_try():
+    found = diagnosis(suggestions=[SUGGESTION])
+    html = diagnosis_fragment(found)
+    text = fragment(html)
+    values = ("90.0 %", "87.0 to 92.0 %", "600", "90 % are right.", "50,432", "1.23 ms")
+    for said in ("demo/digits:cnn \u00b7 split test", "Generalisation", *values):
+        assert said in text, said
+    assert "1. augment:images=shift:1: The gap is wide." in text and "Rows that do not apply: 2" in text and "half_length" not in text
+    assert html.count("<tr>") == 1 + 4 + 6 and "crashed: ValueError: no" in text  # the header, a heading a group, six rows
+    hostile = diagnosis(hostile_rows(), [{**SUGGESTION, "treatment": HOSTILE, "rule": HOSTILE}], experiment=HOSTILE, split=HOSTILE)
+    assert fragment(diagnosis_fragment(hostile)).count("<script>") > 5
+
+
 def test_a_diagnosis_without_anything_is_still_a_page():
     page = check(diagnosis_page(Diagnosis(ABOUT, [], {}, []), ""))
     assert "No row applies to this run." in page.text and "No rule found a bottleneck" in page.text
@@ -336,6 +360,20 @@ def test_a_card_needs_no_plots_and_no_ends():
     entry = after("inconclusive", None, [None, None], p_value=None, adjusted=None)
     bare = {key: value for key, value in card(rows=[row("cost", "flops", {"small": entry}, "operations")]).items() if key != "predictions"}
     assert "FLOPs, counted" in check(card_page(bare)).text
+
+
+def test_a_notebook_shows_a_card_with_its_evidence_or_as_a_matrix():
+    text = fragment(card_fragment(card(counts={"small": {"better": 2, "worse": 1, "no difference": 0, "inconclusive": 2}})))
+    values = ("+5.0 points", "+2.0 to +8.0 points", "0.0200", "\u2713 better", "\u2212141 kB", "+18.0 %")
+    for said in ("digits \u00b7 split test", "after: small", *values):
+        assert said in text, said
+    assert "Domain shift" not in text and "small: 2 better, 1 worse, 2 inconclusive" in text
+    names = ("small", "int8", HOSTILE)
+    matrix = card_fragment(card(names, counts={}))
+    assert fragment(matrix).count("+5.0 points \u2713") == 3 and matrix.count("<th>") == 5 and "better" not in matrix
+    entry = after("inconclusive", None, [None, None], p_value=None, adjusted=None)
+    bare = card(rows=[row("cost", "flops", {"small": entry}, "operations")])
+    assert "? inconclusive" in fragment(card_fragment(bare))
 
 
 def test_names_and_trees_are_written_out():

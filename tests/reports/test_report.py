@@ -15,6 +15,7 @@ from rich.console import Console
 from assay.core.errors import UserError
 from assay.diagnostics.attention import Attention
 from assay.reports.drawings import plots
+from assay.reports.fragment import rows_fragment
 from assay.reports.run import RunView, render, summarise
 from assay.reports.table import format_seed, format_value, signed
 from assay.reports.terminal.run import DASH, arrange, print_table
@@ -176,6 +177,17 @@ def test_numbers_on_the_page_are_the_rows(undrawn):
             assert n == f"{row['n']:,}"
             assert baselines == "chance 50.00 %, majority 51.25 %"
             assert published == ""
+
+
+def test_a_notebook_shows_the_rows_as_a_table():
+    cell = {"value": 0.52, "spread": None, "range": None, "statistic": "max", "source": SOURCE, "tag": "V", "protocol": ""}
+    rows = [make_row("iid"), make_row("41-500", value=0.50271, published=[cell], note=HOSTILE)]
+    html = rows_fragment(rows, "lstm")
+    assert "<script>" not in html and html.count("<tr>") == 4 and html == rows_fragment(rows, "lstm")
+    cells = ("<td>84.38 %</td>", "<td>83.12\u201385.38 %</td>", "<td>50.27 %</td>", "52.0 % best run [V, ")
+    for said in ("experiment reason/parity", SOURCE, *cells):
+        assert said in html, said
+    assert "<table>" in rows_fragment([])
 
 
 def test_published_cells_keep_their_provenance(undrawn):

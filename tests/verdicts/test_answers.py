@@ -4,12 +4,14 @@ import io
 import json
 import math
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from assay.cli import compare as comparing
 from assay.core.errors import UserError
 from assay.core.means import difference_interval, units_of
 from assay.core.paired import agresti_min, difference_of, mean
@@ -216,6 +218,35 @@ def test_paths_that_are_no_files_are_one_message(tmp_path):
     groups = [write(tmp_path / f"{name}.jsonl", [{**one, "file": name if one["id"] == 4 else "x"} for one in GOOD]) for name in "cd"]
     with pytest.raises(UserError, match=r"the example '4' is in the group 'c' of .* and in 'd'"):
         compare(groups, group="file")
+
+
+def verb(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:
+    """Runs `assay compare` in this process. Returns its exit code and what it printed."""
+    monkeypatch.setattr(sys, "argv", ["compare", *words])
+    with pytest.raises(SystemExit) as end:
+        comparing.start()
+    return end.value.code or 0, *capsys.readouterr()
+
+
+def test_the_verb_takes_files_and_flags_in_any_order(tmp_path, monkeypatch, capsys):
+    a, b = (scored(tmp_path / f"{i}.jsonl", values.tolist(), "f1") for i, values in enumerate((FIRST, SECOND)))
+    out = tmp_path / "new" / "card.json"
+    code, said, _ = verb(monkeypatch, capsys, a, "--score=f1", b, f"--out={out}")
+    assert code == 0 and "better" in said and json.loads(out.read_text()) == compare([a, b], score="f1")
+    code, said, _ = verb(monkeypatch, capsys, "--format=jsonl", "--lower_is_better", "--id=id", "--score=f1", a, b)
+    assert code == 0 and [json.loads(line)["verdict"] for line in said.splitlines()] == ["", "worse"]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert verb(monkeypatch, capsys, "~/0.jsonl", "~/1.jsonl", "--score=f1")[0] == 0
+    for words, told in (
+        ((a, b, "--workdir=x"), "excludes --workdir"),
+        ((a, "--before=x", "--after=y"), "excludes --before and --after"),
+        (("--workdir=x", "--score=f1"), "--score needs files of predictions"),
+        ((a,), "alone cannot be compared"),
+        ((a, b, "--config.seed=1"), "no --config overrides"),
+        ((a, b, "--score=f1", f"--out={tmp_path}"), "it is a folder"),
+    ):
+        code, _, said = verb(monkeypatch, capsys, *words)
+        assert code == 2 and said.count("error:") == 1 and told in said, said
 
 
 def test_the_table_names_each_file_with_its_verdict(tmp_path):

@@ -54,7 +54,10 @@ DIAGNOSTICS: dict[str, Diagnostic] = {
 def examine(
     subject: Subject, names: Sequence[str] | None = None, on_done: Callable[[int, str], None] = lambda done, name: None
 ) -> list[Measurement]:
-    """Returns the rows of the diagnostics `names`, or of all that the table has by now, by group. A diagnostic that fails yields rows with its error; others still run."""
+    """Returns the rows of the diagnostics `names`, by group; None: of all in the table, also of those registered since.
+
+    A diagnostic that fails yields rows with its error; others still run.
+    """
     rows = []
     for done, name in enumerate(DIAGNOSTICS if names is None else names):
         one = DIAGNOSTICS[name]

@@ -14,8 +14,10 @@ from assay.core.tree import PyTree
 from assay.models.model import Batch, Model
 from assay.tasks.task import Task
 
+Inputs = Sequence[Any] | np.ndarray  # texts, or what else a task makes examples of
 
-def answers(model: Model, params: PyTree, task: Task, inputs: Sequence[Any], batch_size: int = 256) -> Iterator[dict[str, Any]]:
+
+def answers(model: Model, params: PyTree, task: Task, inputs: Inputs, batch_size: int = 256) -> Iterator[dict[str, Any]]:
     """Yields {id, text, label, probabilities} for each input, in order; the label is None where the probabilities are not finite.
 
     Inputs are texts, or whatever the task makes examples of; only texts are repeated in the answer. Fills up the last batch, so that only
@@ -30,7 +32,7 @@ def answers(model: Model, params: PyTree, task: Task, inputs: Sequence[Any], bat
     def probabilities(params: PyTree, batch: Batch) -> jax.Array:
         return jax.nn.softmax(model.apply(params, batch).logits, axis=-1)
 
-    examples = task.examples(inputs)
+    examples = task.examples([*inputs])
     width, rows = task.width(int(examples.length.max())), min(batch_size, len(inputs))
     for start in range(0, len(inputs), rows):
         chosen = np.arange(start, min(start + rows, len(inputs)))

@@ -68,7 +68,7 @@ def diagnosis_fragment(diagnosis: "Diagnosis") -> str:
         ]
         parts += [Part(label(group), rows)] if rows else []
     without = sum(not row.applies and not row.crashed for row in diagnosis.rows)
-    notes = [f"{without} rows do not apply; each states why in `reason`."] if without else []
+    notes = [f"Rows that do not apply: {without}; each states why in `reason`."] if without else []
     notes += [f"{one['number']}. {one['treatment']}: {one['rule']}" for one in diagnosis.suggestions]
     title = " · ".join([str(about["experiment"] or about["task"]), f"split {about['split']}", *(["quick"] if about["quick"] else [])])
     return _render(title, ("row", "value", "95 % interval", "n", "meaning"), parts, notes)
@@ -115,7 +115,7 @@ def _evidence(row: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     return [
         _stated(after, unit),
         change(after["difference"], unit, after["relative"]),
-        limits(after["interval"], unit, after["relative"], signed=True),
+        DASH if None in (after["interval"] or [None]) else limits(after["interval"], unit, after["relative"], signed=True),
         DASH if p_value is None else "< 0.0001" if p_value < 1e-4 else f"{p_value:.4f}",
         f"{WORDS[after['verdict']][1]} {after['verdict']}",
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from assay.config.modules import explaining
 from assay.core.errors import UserError
@@ -36,7 +37,7 @@ class Loaded(NamedTuple):
     params: PyTree
     task: Task
 
-    def predict(self, inputs: str | Sequence[Any], batch_size: int = 256) -> list[dict[str, Any]]:
+    def predict(self, inputs: str | Sequence[Any] | np.ndarray, batch_size: int = 256) -> list[dict[str, Any]]:
         """Returns {id, text, label, probabilities} for each text, as `assay predict` prints them.
 
         Args:
