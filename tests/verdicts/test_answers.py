@@ -41,7 +41,8 @@ def scored(path: Path, values, key="correct", ids=None, groups=None) -> str:
 def test_right_and_wrong_answers_are_compared_by_mcnemar(tmp_path):
     a = scored(tmp_path / "a.jsonl", [bool(value) for value in FIRST])
     order = RANDOM.permutation(N)
-    b = scored(tmp_path / "b.jsonl", [bool(SECOND[i]) for i in order], ids=[str(i) for i in order])  # other order; "1" and 1 are one id
+    ids = [str(i) if i % 2 else float(i) for i in order]  # "1", 1 and 1.0 are one id
+    b = scored(tmp_path / "b.jsonl", [bool(SECOND[i]) for i in order], ids=ids)
     card = compare([a, b])
     one, other = card["files"]
     counts = discordant(SECOND, FIRST)
