@@ -23,7 +23,7 @@ SHARED = {  # flags of every verb; environment variables pass them to assay.dist
     "processes": "Number of processes of the run.",
     "process": "Index of this process, from 0.",
 }
-MODULE = "Python module, or ./FILE.py, that registers models, tasks, treatments, diagnostics or metrics of your own; may be repeated."
+MODULE = "Python module, or ./FILE.py, that registers models, tasks, treatments, diagnostics or metrics of your own"
 FOLDERS = ("workdir", "from", "before", "after")  # flags that may name a run
 
 
