@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assay.core.errors import UserError
-from assay.data.files.delimited import read_delimited
+from assay.data.files.formats.delimited import read_delimited
 from assay.data.files.reader import read
 from assay.data.files.table import size
 

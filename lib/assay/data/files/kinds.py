@@ -12,13 +12,13 @@ from ast import literal_eval
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from assay.data.files.formats.signatures import is_picture, is_picture_name
 from assay.data.files.numerals import PLAIN, Style, date_form, is_marker, style_of
-from assay.data.files.signatures import is_picture, is_picture_name
 
 NAMES = ("constant", "empty", "number", "boolean", "date", "category", "text", "identifier", "labels", "picture", "other")
 TRUTH = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
@@ -148,86 +148,80 @@ def _identifying(numbers: Sequence[int], name: str) -> str:
 
 
 def _of_strings(counts: Counter[str], name: str, cells: Sequence[str]) -> Kind:
-    """Returns the kind of `cells`, whose numbers of occurrences are `counts`."""
+    """Returns the kind of `cells`, whose numbers of occurrences are `counts`, in the order of first occurrence."""
     absent = {cell for cell in counts if not cell or cell.isspace()}
     blank = sum(counts[cell] for cell in absent)
-    absent |= {cell for cell in counts if len(cell) <= LONGEST_MARKER and is_marker(cell.strip())}
+    absent |= {cell for cell in counts if len(cell) <= LONGEST_MARKER and not cell[-1:].isdigit() and is_marker(cell.strip())}
     missing = sum(counts[cell] for cell in absent)
-    bare = {cell.strip() for cell in counts if cell not in absent}
+    bare = dict.fromkeys(cell.strip() for cell in counts if cell not in absent)  # a dictionary keeps its order, where a set has none
     if not bare:
         return Kind("empty", missing)
     filled = len(cells) - missing
-    numeric = _of_numerals(bare, absent, counts, missing, name, cells)
+    sample = list(islice(bare, 0, None, max(1, len(bare) // SAMPLED)))
+    numeric = _of_numerals(bare, sample, counts, missing, filled, name)
     if numeric:
         return numeric
-    if {cell.lower() for cell in bare} in TRUTH:
+    if len(bare) <= FEW and {cell.lower() for cell in bare} in TRUTH:
         return Kind("boolean", missing, 2)
-    form = date_form(bare)
+    form = date_form(sample) and date_form(bare)
     if form:
         notes: tuple[str, ...] = () if "/" not in form or form.startswith("year") else (f"dates are {form}",)
         return _or_constant(Kind("date", missing, len(bare), form=form, notes=notes))
     if all(map(is_picture_name, bare)) and not any("\n" in cell for cell in bare):
         return Kind("picture", missing, len(bare))
-    mark = _mark(bare, counts)
+    mark = _mark(bare, sample, counts)
     if mark:
         names = {piece for cell in bare for piece in pieces(cell, mark) or ()}
         how = "lists in brackets" if mark == "[]" else f"labels separated by {mark!r}"
         return Kind("labels", missing, len(names), form=mark, notes=(how,))
-    if _is_code(bare, filled, name):
+    if _is_code(bare, sample, filled, name):
         return Kind("identifier", missing, len(bare), notes=("a different code in each row",))
     unclear = _unclear(bare)
-    if _is_choice(bare, filled):
+    if _is_choice(bare, sample, filled):
         return _or_constant(Kind("category", missing, len(bare), notes=unclear))
     kind = Kind("text", blank, len(bare), notes=unclear)  # a text may be the word "none"
     return _or_constant(kind)
 
 
-def _of_numerals(
-    bare: Collection[str], absent: Collection[str], counts: Counter[str], missing: int, name: str, cells: Sequence[str]
-) -> Kind | None:
+def _of_numerals(bare: Collection[str], sample: Sequence[str], counts: Counter[str], missing: int, filled: int, name: str) -> Kind | None:
     """Returns the kind of a column whose cells are numbers, or nearly all of them."""
-    sample = _sample(bare, 100)
-    if not any(character.isdigit() for cell in sample for character in cell):
+    if sum(map(_is_wordy, sample)) > 0.1 * len(sample):
         return None
     style = style_of(bare)
-    if style is None:
-        if len(bare) <= FEW or sum(not PLAIN.fullmatch(cell) for cell in sample) > 0.1 * len(sample):
-            return None
-        odd = {cell for cell in bare if not PLAIN.fullmatch(cell)}
-        if len(odd) > STRAY * len(bare):
-            return None
-        strays = sum(count for cell, count in counts.items() if cell.strip() in odd)
-        told = f"{strays:,} cells are no numbers and count as missing, such as {min(odd)[:40]!r}"
-        return Kind("number", missing + strays, len(bare) - len(odd), strays=strays, notes=(told,))
     if style == Style():
-        each_once = len(bare) == len(cells) - missing
-        kind = _of_numbers(
-            [float(cell) for cell in (cells if each_once else bare) if cell not in absent], missing, name if each_once else None
-        )
-        return kind._replace(distinct=len(set(map(float, bare))))
-    return _or_constant(Kind("number", missing, len(bare), style, notes=(f"numbers are written like {style}",)))
+        values = list(map(float, bare))
+        each_once = len(bare) == filled  # and then in the order of rows
+        return _of_numbers(values, missing, name if each_once else None)
+    if style is not None:
+        return _or_constant(Kind("number", missing, len(bare), style, notes=(f"numbers are written like {style}",)))
+    odd = {cell for cell in bare if not PLAIN.fullmatch(cell)}
+    if len(bare) <= FEW or not odd or len(odd) > STRAY * len(bare):
+        return None
+    strays = sum(count for cell, count in counts.items() if cell.strip() in odd)
+    told = f"{strays:,} cells are no numbers and count as missing, such as {min(odd)[:40]!r}"
+    return Kind("number", missing + strays, len(bare) - len(odd), strays=strays, notes=(told,))
 
 
-def _sample(cells: Collection[str], count: int) -> list[str]:
-    """Returns evenly spaced cells in sorted order, so that the order of rows changes nothing, where sorting is cheap."""
-    listed = sorted(cells) if len(cells) <= 10 * SAMPLED else list(cells)
-    return listed[:: max(1, len(listed) // count)]
+def _is_wordy(cell: str) -> bool:
+    """Says whether a cell is no number in any style, without much ado."""
+    return len(cell) > 40 or sum(map(str.isalpha, cell)) > 3 or not any(map(str.isdigit, cell))
 
 
-def _is_choice(bare: Collection[str], count: int) -> bool:
+def _is_choice(bare: Collection[str], sample: Sequence[str], count: int) -> bool:
     """Says whether cells repeat as the names of a category do: short ones twice on average, longer ones more often."""
-    if max(map(len, bare)) > CHOICE:
+    if (len(bare) * 2 > count) or max(map(len, bare)) > CHOICE:
         return False
-    sample = _sample(bare, SAMPLED)
     short = sum(len(cell.split()) for cell in sample) <= WORDS * len(sample) and sum(map(len, sample)) <= CHARACTERS * len(sample)
-    return len(bare) * 2 <= count if short else len(bare) <= FEW and len(bare) * 5 <= count
+    return short or (len(bare) <= FEW and len(bare) * 5 <= count)
 
 
-def _mark(bare: Collection[str], counts: Counter[str]) -> str:
+def _mark(bare: Collection[str], sample: Sequence[str], counts: Counter[str]) -> str:
     """Returns the mark between labels where many cells have several, all short, and the same ones come again and again."""
     if all(cell.startswith("[") and cell.endswith("]") for cell in bare):
         return "[]" if all(pieces(cell, "[]") is not None for cell in bare) else ""
     for mark in MARKS:
+        if len(bare) > len(sample) and not any(mark in cell for cell in sample):
+            continue
         several = sum(count for cell, count in counts.items() if mark in cell)
         if several < 2 or several < 0.1 * sum(counts.values()):
             continue
@@ -243,14 +237,14 @@ def _mark(bare: Collection[str], counts: Counter[str]) -> str:
     return ""
 
 
-def _is_code(bare: Collection[str], count: int, name: str) -> bool:
+def _is_code(bare: Collection[str], sample: Sequence[str], count: int, name: str) -> bool:
     """Says whether each row has a different string without spaces, and the name or a common shape tells that it is a code."""
     if len(bare) != count or count < 2 or any(len(cell) > 64 or not cell.isascii() or len(cell.split()) > 1 for cell in bare):
         return False
     if IDENTIFIER.fullmatch(name.strip()):
         return True
-    shapes = {re.sub(r"[0-9a-f]", "9", re.sub(r"[0-9a-f]{4,}", "99", cell.lower())) for cell in _sample(bare, SAMPLED)}
-    numbered = {re.sub(r"\d+", "9", cell) for cell in _sample(bare, SAMPLED)}
+    shapes = {re.sub(r"[0-9a-f]", "9", re.sub(r"[0-9a-f]{4,}", "99", cell.lower())) for cell in sample}
+    numbered = {re.sub(r"\d+", "9", cell) for cell in sample}
     digits = all(any(character.isdigit() for character in cell) for cell in bare)
     return count >= RUNNING and digits and min(len(shapes), len(numbered)) == 1
 

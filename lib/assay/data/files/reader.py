@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from assay.core.errors import UserError
-from assay.data.files.arrow import is_saved, read_arrow, read_saved
-from assay.data.files.delimited import read_delimited
-from assay.data.files.folder import PARTS, read_pictures
-from assay.data.files.records import read_records
-from assay.data.files.signatures import is_arrow, other_kind
+from assay.data.files.formats.arrow import is_saved, read_arrow, read_saved
+from assay.data.files.formats.delimited import read_delimited
+from assay.data.files.formats.folder import PARTS, read_pictures
+from assay.data.files.formats.records import read_records
+from assay.data.files.formats.signatures import is_arrow, other_kind
+from assay.data.files.formats.text import head
 from assay.data.files.table import Table, join
-from assay.data.files.text import head
 
 NAMED = re.compile(rf"({'|'.join(sorted(PARTS, key=len, reverse=True))})(?![a-z])", re.IGNORECASE)
 TABLES = (".csv", ".tsv", ".tab", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".pq", ".arrow", ".feather", ".ipc")

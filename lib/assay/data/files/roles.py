@@ -103,11 +103,11 @@ def _found(table: Table, candidates: Mapping[str, Kind], kinds: Mapping[str, Kin
     """Returns the target of a table whose user names none."""
     usual = QUANTITIES if regression else TARGETS
     named = [name for name in candidates if name.strip().lower() in usual and kinds[name].name != "empty"]
-    plausible = [name for name, kind in candidates.items() if _is_plausible(table, name, kind, regression)]
     if len(named) == 1:
         return named[0]
     if len(named) > 1:
         raise _ask(table, f"{_listed(named)} may each be the target", regression)
+    plausible = [name for name, kind in candidates.items() if _is_plausible(table, name, kind, regression)]
     if len(plausible) == 1:
         (only,) = plausible
         inputs = [kind.name for name, kind in candidates.items() if name != only and kind.name in INPUTS]

@@ -11,6 +11,7 @@ from assay.data.files.kinds import Kind, is_blank, pieces
 from assay.data.files.numerals import date_of, is_marker, number_of, plain_date
 from assay.data.files.table import column_of
 
+REPEATED = 2  # rows per distinct cell from which each is computed once
 WITHOUT_MARKERS = ("text", "picture")  # kinds whose cells may be words that mark missing values elsewhere
 
 
@@ -23,7 +24,7 @@ def missing(values: np.ndarray, kind: Kind) -> np.ndarray:
     def absent(cell: Any) -> bool:
         return is_blank(cell) or (markers and isinstance(cell, str) and is_marker(cell.strip()))
 
-    return np.fromiter(_each(values, absent), bool, len(values))
+    return np.fromiter(_each(values, absent, kind), bool, len(values))
 
 
 def numbers(values: np.ndarray, kind: Kind) -> np.ndarray:
@@ -35,7 +36,7 @@ def numbers(values: np.ndarray, kind: Kind) -> np.ndarray:
             return parse(cell)
         return float(cell) if isinstance(cell, (int, float)) else float("nan")
 
-    return np.fromiter(_each(values, value), np.float64, len(values))
+    return np.fromiter(_each(values, value, kind), np.float64, len(values))
 
 
 def dates(values: np.ndarray, kind: Kind) -> np.ndarray:
@@ -53,7 +54,7 @@ def dates(values: np.ndarray, kind: Kind) -> np.ndarray:
 
 def categories(values: np.ndarray, kind: Kind) -> np.ndarray:
     """Returns the names of categories or classes, str or None, [n]. They are in NFC, and whole numbers have no decimal point."""
-    return column_of(_each(values, _name(kind)), len(values))
+    return column_of(_each(values, _name(kind), kind), len(values))
 
 
 def labels(values: np.ndarray, kind: Kind) -> np.ndarray:
@@ -77,10 +78,13 @@ def tidy(name: str) -> str:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _each(values: np.ndarray, function: Callable[[Any], Any]) -> Iterable[Any]:
-    """Returns the function of each cell, computed once for equal cells, of which most columns have many."""
+def _each(values: np.ndarray, function: Callable[[Any], Any], kind: Kind) -> Iterable[Any]:
+    """Returns the function of each cell, computed once for equal cells if many are."""
     cells = values.tolist()
-    if set(map(type, cells)) <= {str, type(None)}:  # True and 1 are equal, and their names are not
+    if kind.distinct * REPEATED <= len(cells) and set(map(type, cells)) <= {
+        str,
+        type(None),
+    }:  # True and 1 are equal, and their names are not
         return map({cell: function(cell) for cell in set(cells)}.__getitem__, cells)
     return map(function, cells)
 

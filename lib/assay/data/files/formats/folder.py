@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from assay.core.errors import UserError
-from assay.data.files.signatures import is_picture_name
+from assay.data.files.formats.signatures import is_picture_name
 from assay.data.files.table import Dropped, Table, column_of, dropped, note
 
 PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(

@@ -13,8 +13,8 @@ import numpy as np
 
 from assay.core.errors import UserError
 from assay.core.file import parse_json
+from assay.data.files.formats.text import encoding_of, opened
 from assay.data.files.table import Dropped, Table, column_of, dropped
-from assay.data.files.text import encoding_of, opened
 
 MOST_BAD = 0.2  # share of lines that may be left out
 SHARED = 50_000  # distinct strings of a column that are kept as one copy each

@@ -15,15 +15,16 @@ import numpy as np
 
 from assay.core.errors import UserError
 from assay.data.csv import REASONS
-from assay.data.files.dialect import SAMPLE, Dialect, dialect_of, long_fields
-from assay.data.files.header import is_header
+from assay.data.files.formats.dialect import SAMPLE, Dialect, dialect_of, long_fields
+from assay.data.files.formats.header import is_header
+from assay.data.files.formats.text import encoding_of, opened
 from assay.data.files.table import FIRST, Dropped, Table, column_of, unique_names
-from assay.data.files.text import encoding_of, opened
 
 MOST_BAD = 0.2  # share of records that may be left out
 JUDGED = 1_000  # records that decide whether there is a header
-PART = 50_000  # records that become columns at once
-SHARED = 4  # a part with at most one distinct cell in this many keeps one copy of each
+PART = 4_000  # records that become columns at once, while they are in the processor's cache
+SHARED = 4  # a column with at most one distinct cell in this many keeps one copy of each
+SAMPLED = 500  # cells of a part that show it
 
 Record = tuple[int, list[str]]  # line where it starts, fields; no fields where text follows a closing quote
 
@@ -154,7 +155,7 @@ def _records(path: str, text: TextIOWrapper, dialect: Dialect) -> Iterator[Recor
 def _store(part: list[list[str]], columns: list[list[np.ndarray]], copies: list[dict[str, str]]) -> None:
     """Appends the records to the columns, with one copy of cells that repeat, and empties `part`."""
     for cells, column, known in zip(zip(*part, strict=True), columns, copies, strict=False):
-        if len(set(cells)) * SHARED <= len(cells):
+        if len(set(cells[:SAMPLED])) * SHARED <= len(cells[:SAMPLED]):
             cells = tuple(known.setdefault(cell, cell) for cell in cells)
         column.append(column_of(cells, len(cells)))
     part.clear()

@@ -20,10 +20,10 @@ import pyarrow.parquet
 
 from assay.core.errors import UserError
 from assay.core.file import read_json
-from assay.data.files.records import cell_of
-from assay.data.files.signatures import is_picture
+from assay.data.files.formats.records import cell_of
+from assay.data.files.formats.signatures import is_picture
+from assay.data.files.formats.text import regular
 from assay.data.files.table import Table, column_of
-from assay.data.files.text import regular
 
 SHARED = 4  # a column with at most one distinct string in this many keeps one copy of each
 SPLITS = "dataset_dict.json"
