@@ -67,6 +67,11 @@ def test_one_class_or_none():
         clean(table(text=["", ""], label=["a", "b"]), parts)
 
 
+def test_one_row():
+    with pytest.raises(UserError, match="only one row"):
+        cleaned(table(text=texts(1), label=["a"]))
+
+
 def test_remarks_on_classes():
     found = cleaned(table(text=texts(13), label=["Good"] * 6 + ["good"] * 6 + ["odd"]))
     assert found.table.notes == (

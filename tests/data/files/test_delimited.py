@@ -128,6 +128,8 @@ def test_many_bad_lines_keep_the_first_five(tmp_path):
         ("width,height,kind\n5.1,3.5,a\n4.9,3.0,b\n", True),
         ("I loved it,pos\nI hated it,neg\nso so,pos\nbad,neg\nfine,pos\n", False),
         ("v1,v2\nham,I loved it\nspam,buy now\nham,so so\nspam,win\n", True),
+        ("12 %,$3.50\n13 %,$4.00\n", False),
+        ("share,price\n13 %,$4.00\n", True),
         (",0,1,2\n0,1.5,2.5,3.5\n1,4.5,5.5,6.5\n", True),
         ("label,0,1,2\n7,12,13,200\n3,0,0,255\n", True),
         ("?,3.5,a\n4.9,3.0,b\n5.0,3.1,a\n", False),
@@ -160,6 +162,12 @@ def test_a_delimiter_may_be_given(tmp_path):
     for wrong in ("::", '"', "\n"):
         with pytest.raises(UserError, match="not one character"):
             read(path, delimiter=wrong)
+
+
+def test_a_comma_between_digits_is_no_separator_where_another_mark_is(tmp_path):
+    table = read(write(tmp_path, "1,5;2,5\n3,5;4,0\n"))
+    assert cells(table) == {"column_1": ["1,5", "3,5"], "column_2": ["2,5", "4,0"]} and "no header" in table.notes[0]
+    assert len(read(write(tmp_path, "1,5,2\n3,5,4\n")).columns) == 3
 
 
 def test_gzip_and_what_is_damaged(tmp_path):

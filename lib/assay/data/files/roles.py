@@ -46,6 +46,8 @@ class Roles(NamedTuple):
 
 def roles(table: Table, target: str = "", texts: Sequence[str] = (), ignore: Sequence[str] = (), regression: bool = False) -> Roles:
     """Returns the parts of a table's columns. Raises UserError where the target is not certain, or nothing is left to predict it from."""
+    if size(table) < 2:
+        raise UserError(f"{table.source} has only one row to use. Give a file with rows of at least two classes.")
     for name, flag in [
         *((name, "--text") for name in texts),
         *((name, "--ignore") for name in ignore),

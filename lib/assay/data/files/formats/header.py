@@ -7,7 +7,7 @@ column of numbers begins with one, or where a field occurs again in its column, 
 from collections.abc import Sequence
 from itertools import pairwise
 
-from assay.data.files.numerals import PLAIN, date_form, is_marker
+from assay.data.files.numerals import COMMA, DOTTED, GROUPED, PLAIN, UNIT, date_form, is_marker
 
 USUAL_NAMES = """id index text label labels target class y x category sentiment outcome sentence sentence1 sentence2 review title body
     message content question answer name date price score rating stars value tags intent topic language comment tweet headline description
@@ -49,7 +49,8 @@ def is_header(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
 
 
 def _is_data(cell: str) -> bool:
-    return bool(PLAIN.fullmatch(cell)) or date_form([cell]) != ""
+    bare = UNIT.sub("", cell, count=1)
+    return any(form.fullmatch(bare) for form in (PLAIN, GROUPED, DOTTED, COMMA)) or date_form([cell]) != ""
 
 
 def _running(cells: Sequence[str], columns: Sequence[Sequence[str]]) -> frozenset[int]:
