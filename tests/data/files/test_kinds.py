@@ -106,6 +106,11 @@ def test_a_few_strays_in_a_column_of_numbers():
     assert kind_of(column("1", "2", "x", "3")).name == "text"
 
 
+def test_what_is_infinite_is_missing():
+    for cells in ([1.5, float("inf"), 2.5, float("-inf")], ["1.5", "1e999", "2.5", "-1e999"]):
+        assert missing(column(*cells), kind_of(column(*cells))).tolist() == [False, True, False, True]
+
+
 def test_mixed_types():
     kind = kind_of(column("red", 1, "blue", 2.5, True, "red", "blue", 1, 2.5, True))
     assert kind.name == "category" and kind.notes == ("6 cells are no strings; they are read as text",)

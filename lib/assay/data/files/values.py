@@ -28,7 +28,7 @@ def missing(values: np.ndarray, kind: Kind) -> np.ndarray:
 
 
 def numbers(values: np.ndarray, kind: Kind) -> np.ndarray:
-    """Returns float64 [n], NaN where a cell is missing or no number."""
+    """Returns float64 [n], NaN where a cell is missing, infinite or no number."""
     parse = number_of(kind.style)
 
     def value(cell: Any) -> float:
@@ -36,7 +36,9 @@ def numbers(values: np.ndarray, kind: Kind) -> np.ndarray:
             return parse(cell)
         return float(cell) if isinstance(cell, (int, float)) else float("nan")
 
-    return np.fromiter(_each(values, value, kind), np.float64, len(values))
+    found = np.fromiter(_each(values, value, kind), np.float64, len(values))
+    found[np.isinf(found)] = np.nan
+    return found
 
 
 def dates(values: np.ndarray, kind: Kind) -> np.ndarray:
