@@ -30,6 +30,7 @@ RANKS = {
     "infer": (2, 0),
     "evals": (2, 1),
     "train": (2, 2),
+    "fitting": (3, 0),
     "treatments": (3, 0),
     "diagnostics": (3, 0),
     "verdicts": (4, 0),

@@ -128,7 +128,7 @@ def test_a_loaded_run_answers_texts_and_arrays():
     assert "text" not in loaded.predict(np.array([3.0]))[0]
     with pytest.raises(UserError, match="batch_size=0"):
         loaded.predict(["1"], batch_size=0)
-    with pytest.raises(UserError, match="trained on toy, which is not a classification of texts"):
+    with pytest.raises(UserError, match="trained on toy, which does not make examples of new inputs"):
         loaded._replace(task=replace(task, examples=None)).predict(["1"])
 
 
@@ -165,5 +165,7 @@ def test_what_cannot_be_answered_is_one_message(run, verb, tmp_path):
 def test_a_run_that_is_no_classifier_of_texts_is_told(verb, tmp_path):
     short = ["--config.train.steps=4", "--config.evaluate.splits=iid", "--config.evaluate.per_length=1"]
     assert verb("main", TINY, *short, f"--workdir={tmp_path / 'parity'}").code == 0
-    told = refused(verb("predict", f"--workdir={tmp_path / 'parity'}", "--text=x"), "chomsky/parity_check", "classification of texts")
+    told = refused(
+        verb("predict", f"--workdir={tmp_path / 'parity'}", "--text=x"), "chomsky/parity_check", "does not make examples of new inputs"
+    )
     assert "Traceback" not in told

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from assay import config
-    from assay.cli.api import compare, diagnose, run, suggest, treat
+    from assay.cli.python.api import compare, diagnose, run, suggest, treat
     from assay.cli.python.register import register
     from assay.diagnostics.brought.doors import (
         from_equinox,
@@ -56,9 +56,9 @@ _PLACES = {  # name -> its module; "" where it is a module itself
     "Model": "assay.models.model",
     "Task": "assay.tasks.task",
     "Treatment": "assay.train.treatment",
-    "compare": "assay.cli.api",
+    "compare": "assay.cli.python.api",
     "config": "",
-    "diagnose": "assay.cli.api",
+    "diagnose": "assay.cli.python.api",
     "from_equinox": "assay.diagnostics.brought.doors",
     "from_function": "assay.diagnostics.brought.doors",
     "from_haiku": "assay.diagnostics.brought.doors",
@@ -68,9 +68,9 @@ _PLACES = {  # name -> its module; "" where it is a module itself
     "from_predict": "assay.diagnostics.brought.doors",
     "load": "assay.treatments.pipeline.load",
     "register": "assay.cli.python.register",
-    "run": "assay.cli.api",
-    "suggest": "assay.cli.api",
-    "treat": "assay.cli.api",
+    "run": "assay.cli.python.api",
+    "suggest": "assay.cli.python.api",
+    "treat": "assay.cli.python.api",
 }
 
 

@@ -8,9 +8,9 @@ import pytest
 from absl import flags
 
 import assay
-from assay.cli.api import treat
 from assay.cli.command import launch
 from assay.cli.compare import short_names
+from assay.cli.python.api import treat
 from assay.config.files import load
 from assay.config.overrides import override
 from assay.core.errors import UserError

@@ -223,7 +223,13 @@ def _double(value):
     return 2 * value
 
 
-OTHERS = {"balance", "couple", "recombine", "reverse"} | {"distill", "inherit", "init", "merge", "prune"}  # not for this task; need options or a run
+OTHERS = {"balance", "couple", "recombine", "reverse"} | {
+    "distill",
+    "inherit",
+    "init",
+    "merge",
+    "prune",
+}  # not for this task; need options or a run
 
 
 @pytest.mark.parametrize("name", ["a wrapper", *sorted({*FACTORIES} - OTHERS)])

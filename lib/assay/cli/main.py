@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from assay.core import allocator
 
 VERBS: Mapping[str, str] = {
+    "fit": "train on a file or folder of your own, beside a simple learner",
     "train": "train, evaluate and report one run",
     "study": "train several configs and seeds, with a joint table and report",
     "evaluate": "evaluate a run on other splits or lengths, without training",

@@ -14,7 +14,7 @@ from assay.config.models import bag, cnn, memory_rnn, mlp, ngram, recurrent, res
 from assay.config.overrides import locked, override
 from assay.config.schema import differences, span, to_dict, typed
 from assay.config.students import sized
-from assay.config.tasks import diabetes, digits, images, language, multi, texts
+from assay.config.tasks import diabetes, digits, files, images, language, multi, texts
 
 __all__ = [
     "bag",
@@ -26,6 +26,7 @@ __all__ = [
     "differences",
     "digits",
     "experiment_name",
+    "files",
     "find",
     "gpt",
     "images",

@@ -60,6 +60,39 @@ def texts(name: str, **changes: Any) -> ConfigDict:
     return changed(values, changes)
 
 
+def files(name: str, train: str, **changes: Any) -> ConfigDict:
+    """Returns the config of `files/texts`, `files/table` or `files/pictures`: a task on files of one's own."""
+    values: dict[str, Any] = {
+        "name": name,
+        "train": train,  # file or folder with the examples
+        "test": "",  # file or folder to test on; "": a part of `train` is held out
+        "target": "",  # column to predict; "": found by its name
+        "kind": "classes",  # what is predicted: classes, labels (any number of them) or number
+        "text": (),  # columns that are read as text, whatever they look like
+        "ignore": (),  # columns that are not read
+        "delimiter": "",  # between the fields of a line; "": found
+        "encoding": "",  # of text files; "": found
+        "labels": 0,  # number of labelled training examples; 0: all
+        "unlabelled": False,  # whether the remaining examples are included without labels, for a teacher
+        "folds": 0,  # number of folds for k-fold cross-validation, one of which is valid; 0: a fixed share
+        "fold": 0,  # index of the fold used as valid
+    }
+    if name == "files/texts":
+        values |= {
+            "tokenizer": "words",  # bytes, characters, words, wordpiece, bpe
+            "tokenizer_size": 20_000,  # maximum vocabulary size, learned from the training texts
+            "tokenizer_file": "",  # a tokenizer.json to load instead of learning one; "": none
+            "max_length": 256,  # maximum number of tokens per row; longer ones are truncated at the end
+        }
+    if name == "files/pictures":
+        values |= {
+            "height": 32,  # pixels
+            "width": 32,  # pixels
+            "channels": 3,  # 1: grey, 3: colours
+        }
+    return changed(values, changes)
+
+
 def language(name: str, **changes: Any) -> ConfigDict:
     """Returns the config of `stdlib/lm`, or of `stdlib/mlm` with its share of masked tokens."""
     values = {

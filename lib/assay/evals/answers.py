@@ -1,4 +1,4 @@
-"""Answers of a model to new inputs: the most likely class, and the probability of each.
+"""Answers of a model to new inputs: the most likely class and the probability of each, a list of labels, or a number.
 
 for answer in answers(model, params, task, ["a text", "another"]): ...
 """
@@ -18,10 +18,13 @@ Inputs = Sequence[Any] | np.ndarray  # texts, or what else a task makes examples
 
 
 def answers(model: Model, params: PyTree, task: Task, inputs: Inputs, batch_size: int = 256) -> Iterator[dict[str, Any]]:
-    """Yields {id, text, label, probabilities} for each input, in order; the label is None where the probabilities are not finite.
+    """Yields an answer for each input, in order. Only texts are repeated in it.
 
-    Inputs are texts, or whatever the task makes examples of; only texts are repeated in the answer. Fills up the last batch, so that only
-    one shape is compiled. Raises UserError if the task cannot make examples of inputs.
+    A classifier answers {id, text, label, probabilities}; the label is None where the probabilities are not finite. Any other model answers
+    {id, text, prediction}: a number, or a list of labels; None where its logits are not finite.
+
+    Inputs are texts, rows of a table as mappings, or whatever else the task makes examples of. Fills up the last batch, so that only one
+    shape is compiled. Raises UserError if the task cannot make examples of inputs.
     """
     if task.examples is None:
         raise no_examples(task)
@@ -29,22 +32,29 @@ def answers(model: Model, params: PyTree, task: Task, inputs: Inputs, batch_size
         return
 
     @jax.jit
-    def probabilities(params: PyTree, batch: Batch) -> jax.Array:
-        return jax.nn.softmax(model.apply(params, batch).logits, axis=-1)
+    def logits(params: PyTree, batch: Batch) -> jax.Array:
+        found = model.apply(params, batch).logits
+        return jax.nn.softmax(found, axis=-1) if task.classes else found
 
     examples = task.examples([*inputs])
     width, rows = task.width(int(examples.length.max())), min(batch_size, len(inputs))
     for start in range(0, len(inputs), rows):
         chosen = np.arange(start, min(start + rows, len(inputs)))
         filled = np.resize(chosen, rows)
-        found = np.asarray(probabilities(params, task.encode(type(examples)(*(part[filled] for part in examples)), width)))
+        found = np.asarray(logits(params, task.encode(type(examples)(*(part[filled] for part in examples)), width)))
         for i, row in zip(chosen.tolist(), found, strict=False):
-            shares = {str(name): round(float(share), 6) for name, share in zip(task.classes, row, strict=True)}
-            label = str(task.classes[int(row.argmax())]) if np.isfinite(row).all() else None
             text = {"text": inputs[i]} if isinstance(inputs[i], str) else {}
-            yield {"id": i, **text, "label": label, "probabilities": shares}
+            known = bool(np.isfinite(row).all())
+            if task.classes:
+                shares = {str(name): round(float(share), 6) for name, share in zip(task.classes, row, strict=True)}
+                label = str(task.classes[int(row.argmax())]) if known else None
+                yield {"id": i, **text, "label": label, "probabilities": shares}
+            else:
+                yield {"id": i, **text, "prediction": task.read(np.asarray(task.answer(row)), {}) if known else None}
 
 
 def no_examples(task: Task, what: str = "the run") -> UserError:
     """Returns the error for a task that cannot make examples of new inputs; `what` was trained on it."""
-    return UserError(f"{what} was trained on {task.name}, which is not a classification of texts; predict supports only those.")
+    return UserError(
+        f"{what} was trained on {task.name}, which does not make examples of new inputs; predict answers texts, rows and pictures."
+    )

@@ -39,7 +39,7 @@ CONSTANTS: Mapping[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # th
 BIGRAM_EXAMPLES = 1000  # training examples that the bigram baseline counts
 HEADLINES = ("verified", "answer_accuracy", "exact_match", "accuracy", "token_accuracy", "mse")  # comparisons of examples use the first
 RIGHT = ("verified", "answer_accuracy", "exact_match", "accuracy")  # scores of an example that are right (1) or wrong (0)
-LOWER_IS_BETTER = {"nll", "perplexity", "bits_per_byte", "ece", "mse", "mae"}  # registered metrics are added
+LOWER_IS_BETTER = {"nll", "perplexity", "bits_per_byte", "ece", "mse", "rmse", "mae"}  # registered metrics are added
 
 
 def headline_of(names: Iterable[str]) -> str:

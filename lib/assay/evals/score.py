@@ -112,6 +112,21 @@ def f1_micro(predictions: Integer[np.ndarray, "*answers"], targets: Integer[np.n
     return accuracy(predictions, targets, weights)
 
 
+def auroc(scores: Num[np.ndarray, "examples"], positive: Shaped[np.ndarray, "examples"]) -> float:
+    """Returns the probability that a positive example scores higher than a negative one; ties count half. 0.5 if one kind is absent.
+
+    It is the area under the ROC curve (Hanley and McNeil 1982).
+    """
+    _same_shape(scores, positive)
+    positive = positive.astype(bool)
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    if not positives or not negatives:
+        return 0.5
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2  # mean rank of equal scores, from 1
+    return float((ranks[place][positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
 def negative_log_likelihood(
     logits: Num[np.ndarray, "*answers classes"], targets: Integer[np.ndarray, "*answers"], weights: Weights = None
 ) -> float:

@@ -69,6 +69,18 @@ def _numbers(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
     return tuple(np.array([record[key] for record in records], float) for key in ("prediction", "target"))
 
 
+def _root(predictions: np.ndarray, targets: np.ndarray) -> float:
+    return math.sqrt(np.square(predictions - targets).mean())
+
+
+def _ranked(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
+    """Returns the probability of the second of two classes, in the order of their names, and whether it is the target."""
+    names = sorted({name for record in records for name in (record["prediction"], record["target"])}, key=str)
+    confidence = np.array([record["scores"]["confidence"] for record in records])
+    predicted, target = (np.array([record[key] == names[-1] for record in records]) for key in ("prediction", "target"))
+    return np.where(predicted, confidence, 1 - confidence), target
+
+
 def _determination(predictions: np.ndarray, targets: np.ndarray) -> float:
     """Returns 1 - squared error / squared distance from the mean, averaged over outputs.
 
@@ -128,5 +140,7 @@ SUMMARIES: dict[str, Summary] = {
     "perplexity": Summary(_tokens, score.perplexity, unit="", of_ratio=math.exp),
     "bits_per_byte": Summary(_bytes, score.bits_per_byte, unit="bits", of_ratio=lambda nats: nats / math.log(2)),
     "r2": Summary(_numbers, _determination, unit=""),
+    "rmse": Summary(_numbers, _root, unit=""),
+    "auroc": Summary(_ranked, score.auroc),
     "bleu": Summary(_strings, _bleu, unit="BLEU", interval=False),
 }

@@ -10,6 +10,9 @@ from assay.core.errors import UserError, unknown
 from assay.tasks import multi
 from assay.tasks.composition import arithmetic, ctl, listops, scan
 from assay.tasks.datasets import chain, images, language, regression, texts, tfds_task
+from assay.tasks.files import pictures as file_pictures
+from assay.tasks.files import table as file_table
+from assay.tasks.files import texts as file_texts
 from assay.tasks.formal import chomsky
 from assay.tasks.formal.chomsky_rules import RULES
 from assay.tasks.puzzles import addition, gym, modular, path_star
@@ -20,6 +23,17 @@ LABELS = {"labels": 0, "folds": 0, "fold": 0}
 IMAGES = {**LABELS, "data_dir": "", "colour": 0.0}
 TEXTS = {**LABELS, "data_dir": "", "tokenizer": "bytes", "tokenizer_size": 8192, "tokenizer_file": "", "max_length": 512}
 FILES = {"train": "", "test": "", "text": "text", "label": "label", "stratify": True}
+OWN = {
+    **LABELS,
+    "train": "",
+    "test": "",
+    "target": "",
+    "kind": "classes",
+    "text": (),
+    "ignore": (),
+    "delimiter": "",
+    "encoding": "",
+}
 LANGUAGE = {"tokenizer": "bytes", "tokenizer_size": 8192, "window": 256, "context": 128, "bytes": 0}
 MULTI = {"members": ("chomsky/parity_check", "chomsky/cycle_navigation"), "weights": (1.0, 1.0), "shared": CHOMSKY}
 LABELLED = ("train", "valid", "test")
@@ -69,6 +83,21 @@ TASKS: dict[str, Entry] = {
     "stdlib/mlm": Entry(language.MaskedConfig, language.build_masked, {**LANGUAGE, "share": 0.15}, LABELLED, "the same -> hidden tokens"),
     **_entries("synthetic/", chain, chain.ChainConfig),
     "csv": Entry(texts.CSVConfig, texts.build_csv, {**TEXTS, **FILES}, LABELLED, "a text -> its label"),
+    "files/texts": Entry(
+        file_texts.TextsConfig,
+        file_texts.build,
+        {**OWN, "tokenizer": "words", "tokenizer_size": 20_000, "tokenizer_file": "", "max_length": 256},
+        LABELLED,
+        file_texts.ABOUT,
+    ),
+    "files/table": Entry(file_table.TableConfig, file_table.build, OWN, LABELLED, file_table.ABOUT),
+    "files/pictures": Entry(
+        file_pictures.PicturesConfig,
+        file_pictures.build,
+        {**OWN, "height": 32, "width": 32, "channels": 3},
+        LABELLED,
+        file_pictures.ABOUT,
+    ),
     "gym/": Entry(gym.GymConfig, gym.build, gym.DEFAULTS, gym.SPLITS, gym.ABOUT),
     "tfds/": Entry(
         tfds_task.TFDSConfig,

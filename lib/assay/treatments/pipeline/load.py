@@ -27,7 +27,9 @@ from assay.train.workdir import EXTRA, WorkDir
 from assay.treatments.runs import Runs
 from assay.treatments.table import build
 
-FILES = {"csv": ("train", "test")}  # task -> keys that name files of the user, besides the tokenizer's
+FILES = dict.fromkeys(
+    ("csv", "files/texts", "files/table", "files/pictures"), ("train", "test")
+)  # task -> keys that name files of the user, besides the tokenizer's
 
 
 class Loaded(NamedTuple):

@@ -1,0 +1,99 @@
+"""`assay fit` from a file to a finished run, and the same bits from the config that it writes."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from assay.cli import fit as fitting
+from assay.cli.predict import predict
+from assay.cli.train import run as train
+from assay.core.errors import UserError
+from assay.train.workdir import WorkDir
+from assay.treatments.pipeline.load import load
+
+SHORT = {"train.steps": "16", "train.steps_per_call": "8"}
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    random = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("fit") / "reviews.csv"
+    rows = [f"{' '.join(random.choice(list('abcdefgh'), 4))} {('lovely', 'dull')[i % 2]} {i},{('pos', 'neg')[i % 2]}" for i in range(60)]
+    path.write_text("review,sentiment\n" + "\n".join(rows), encoding="utf-8")
+    return path
+
+
+def test_a_file_becomes_a_run_that_its_config_makes_again(reviews, capsys):
+    workdir = reviews.parent / "mine"
+    entries = fitting.fit(str(reviews), str(workdir), overrides=SHORT)
+    out = capsys.readouterr().out
+    assert "target: sentiment, 2 classes" in out and "\nUse " in out and "TF-IDF with logistic regression" in out
+    assert [one.name for one in entries] == ["constant", "simple", "bag"]
+    summary = json.loads((workdir / fitting.SUMMARY).read_text())
+    assert summary["chosen"] in ("simple", "bag") and [row["name"] for row in summary["leaderboard"]] == ["constant", "simple", "bag"]
+    train(f"{workdir}/fit.py:bag", SHORT, reviews.parent / "again", quiet=True)
+    (_, first, task), (_, second, _) = load(workdir), load(reviews.parent / "again")
+    assert jax.tree.all(jax.tree.map(lambda a, b: (np.asarray(a) == np.asarray(b)).all(), first, second))
+    assert task.examples(["lovely"]).input.shape[0] == 1
+    rows = WorkDir(workdir).read_results()["rows"]
+    assert {row["split"] for row in rows} == {"valid", "test"} and rows[0]["treatment"].startswith("dropout")
+
+
+def printed(capsys, workdir, file: str, column: str = "", texts: tuple[str, ...] = ()) -> list[dict]:
+    capsys.readouterr()
+    predict(str(workdir), texts, file, column, 64, {})
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_new_rows_are_answered_from_any_table(reviews, tmp_path, capsys):
+    workdir = reviews.parent / "mine"
+    if not workdir.exists():
+        fitting.fit(str(reviews), str(workdir), overrides=SHORT)
+    (tmp_path / "new.csv").write_text("other;review\n1;a lovely day\n2;dull", encoding="utf-8")
+    (tmp_path / "new.jsonl").write_text('{"review": "a lovely day"}\n{"review": "dull"}', encoding="utf-8")
+    answers = printed(capsys, workdir, str(tmp_path / "new.csv"))
+    assert [one["id"] for one in answers] == [0, 1] and set(answers[0]["probabilities"]) == {"neg", "pos"}
+    assert printed(capsys, workdir, str(tmp_path / "new.jsonl")) == answers
+    named = printed(capsys, workdir, str(tmp_path / "new.csv"), "review", ("dull",))
+    assert [one["text"] for one in named] == ["dull", "a lovely day", "dull"] and named[0]["label"] == answers[1]["label"]
+    (tmp_path / "bad.csv").write_text("title,other\na,b\nc,d", encoding="utf-8")
+    with pytest.raises(UserError, match="none of the columns that the model reads: review"):
+        predict(str(workdir), (), str(tmp_path / "bad.csv"), "", 64, {})
+    with pytest.raises(UserError, match="unknown column"):
+        predict(str(workdir), (), str(tmp_path / "new.csv"), "revew", 64, {})
+
+
+def test_pictures_and_numbers_are_answered(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    for label, level in (("dark", 30), ("light", 220)):
+        (tmp_path / "pictures" / label).mkdir(parents=True)
+        for i in range(12):
+            pixels = np.clip(level + random.normal(0, 9, (8, 8)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pictures" / label / f"{i}.png")
+    fitting.fit(str(tmp_path / "pictures"), str(tmp_path / "p"), overrides=SHORT)
+    answers = printed(capsys, tmp_path / "p", str(tmp_path / "pictures" / "dark"))
+    assert len(answers) == 12 and answers[0]["text"].endswith("dark/0.png") and set(answers[0]["probabilities"]) == {"dark", "light"}
+    x = random.normal(size=60)
+    (tmp_path / "n.csv").write_text("x,price\n" + "\n".join(f"{one:.3f},{5 + 3 * one:.3f}" for one in x), encoding="utf-8")
+    fitting.fit(str(tmp_path / "n.csv"), str(tmp_path / "r"), fitting.Asked(target="price", regression=True), overrides=SHORT)
+    (first, *_) = printed(capsys, tmp_path / "r", str(tmp_path / "n.csv"))
+    assert isinstance(first["prediction"], float) and np.isfinite(first["prediction"])
+
+
+def test_what_cannot_be_fitted_is_said(reviews, tmp_path):
+    with pytest.raises(UserError, match="quality"):
+        fitting.fit(str(reviews), str(tmp_path / "w"), quality="perfect")
+    with pytest.raises(UserError, match=r"nothing\.csv"):
+        fitting.fit(str(tmp_path / "nothing.csv"), str(tmp_path / "w"))
+    (tmp_path / "one.csv").write_text("text,label\n" + "\n".join(f"word {i},same" for i in range(30)))
+    with pytest.raises(UserError, match="only one class"):
+        fitting.fit(str(tmp_path / "one.csv"), str(tmp_path / "w"))
+    assert not (tmp_path / "w").exists()
+    for paths in ([], ["a.csv", "b.csv"]):
+        with pytest.raises(UserError, match="one file or folder"):
+            fitting.main({}, paths)
+    with pytest.raises(UserError, match="fit chooses"):
+        fitting.main({"model.width": "8"}, ["a.csv"])
