@@ -91,6 +91,8 @@ def test_what_cannot_be_fitted_is_said(reviews, tmp_path):
     (tmp_path / "one.csv").write_text("text,label\n" + "\n".join(f"word {i},same" for i in range(30)))
     with pytest.raises(UserError, match="only one class"):
         fitting.fit(str(tmp_path / "one.csv"), str(tmp_path / "w"))
+    with pytest.raises(UserError, match="unknown metric 'speed'"):
+        fitting.fit(str(reviews), str(tmp_path / "w"), fitting.Asked(metric="speed"))
     assert not (tmp_path / "w").exists()
     for paths in ([], ["a.csv", "b.csv"]):
         with pytest.raises(UserError, match="one file or folder"):

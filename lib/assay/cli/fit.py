@@ -33,11 +33,12 @@ from assay.core.plain import json_text
 from assay.data.files.found import screen
 from assay.data.files.reader import read_parts
 from assay.data.files.roles import roles
+from assay.evals.summary import SUMMARIES
 from assay.fitting.board import Entry, best, score_text, verdict
 from assay.fitting.plans import QUALITIES, Plan, plans, task_keys, task_name
 from assay.fitting.simple import constant, correct, simple
 from assay.fitting.written import FILE, text_of
-from assay.tasks.files.opened import FilesConfig, Opened, opened
+from assay.tasks.files.opened import HEADERS, FilesConfig, Opened, opened
 from assay.tasks.files.pictures import PicturesConfig, loaded
 from assay.tasks.table import build, find
 from assay.train.workdir import WorkDir, write_text
@@ -55,6 +56,7 @@ METRIC = flags.DEFINE_string("metric", "", "Metric of early stopping. Default: a
 QUALITY = flags.DEFINE_string("quality", "fast", f"How many models are tried: {', '.join(QUALITIES)}.", flag_values=FLAGS)
 DELIMITER = flags.DEFINE_string("delimiter", "", "Between the fields of a line. Default: found.", flag_values=FLAGS)
 ENCODING = flags.DEFINE_string("encoding", "", "Encoding of text files. Default: found.", flag_values=FLAGS)
+HEADER = flags.DEFINE_bool("has_header", None, "Whether the first line names the columns. Default: found.", flag_values=FLAGS)
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the training.", lower_bound=0, flag_values=FLAGS)
 
 
@@ -69,6 +71,7 @@ class Asked(NamedTuple):
     metric: str = ""
     delimiter: str = ""
     encoding: str = ""
+    header: str = ""  # "yes", "no", or "": found
 
 
 NOTHING = Asked()
@@ -82,12 +85,15 @@ def fit(
         raise unknown("quality", quality, QUALITIES, "--quality")
     task, found = looked(data, asked)
     print(screen(found.found), flush=True)
+    made = build(to_dict(task), seed)
+    known = [*made.metrics, *(name for name, one in SUMMARIES.items() if one.registered)]
+    if asked.metric and asked.metric not in known:
+        raise unknown("metric", asked.metric, known, "--metric")
     listed = plans(task, found, quality, asked.metric)
     folder = Path(workdir)
     path = os.path.relpath(folder / FILE)
     _check(folder, listed)
     write_text(folder / FILE, text_of(listed, found.roles.target, Path(data).name, path))
-    made = build(to_dict(task), seed)
     learners = [constant(found), simple(found, made)]
     print(f"\n{learners[1].title}: {_scores(found, learners[1].answers)}", flush=True)
     entries = [
@@ -107,11 +113,11 @@ def fit(
 def looked(data: str, asked: Asked) -> tuple[ConfigDict, Opened]:
     """Returns the config of the task on a file or folder, with every choice written out, and the data set. Raises UserError."""
     data, test = (os.path.abspath(os.path.expanduser(one)) if one else "" for one in (data, asked.test))
-    tables = read_parts((data, test) if test else data, asked.delimiter, asked.encoding)
+    tables = read_parts((data, test) if test else data, asked.delimiter, asked.encoding, HEADERS[asked.header])
     played = roles(tables["train"], asked.target, asked.text, asked.ignore, asked.regression)
     name = "files/pictures" if played.pictures else "files/texts" if played.texts else "files/table"
     keys = {"test": test, "target": played.target, "kind": played.kind, "text": tuple(asked.text), "ignore": tuple(asked.ignore)}
-    keys |= {"delimiter": asked.delimiter, "encoding": asked.encoding}
+    keys |= {"delimiter": asked.delimiter, "encoding": asked.encoding, "header": asked.header}
     task = files(name, data, **keys)
     config: FilesConfig = typed(find(name).config, to_dict(task), "task")
     found = opened(config)
@@ -140,6 +146,7 @@ def main(overrides: dict[str, str], paths: Sequence[str]) -> None:
         METRIC.value,
         DELIMITER.value,
         ENCODING.value,
+        "" if HEADER.value is None else "yes" if HEADER.value else "no",
     )
     fit(paths[0], WORKDIR.value, asked, QUALITY.value, SEED.value, overrides)
 

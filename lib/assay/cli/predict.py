@@ -28,6 +28,7 @@ from assay.data.files.kinds import is_blank, kind_of
 from assay.data.files.reader import read
 from assay.dist import launch as processes
 from assay.evals.answers import answers, no_examples
+from assay.tasks.files.opened import HEADERS
 from assay.train.workdir import WorkDir
 from assay.treatments.pipeline.load import load
 
@@ -82,7 +83,7 @@ def _inputs(path: str, column: str, task: Mapping[str, Any]) -> list[Any]:
         if not found:
             raise UserError(f"{path} has no pictures (PNG, JPEG, BMP, GIF, WebP, TIFF). Set --input.")
         return [str(one.absolute()) for one in found]
-    table = read(path, task["delimiter"], task["encoding"])
+    table = read(path, task["delimiter"], task["encoding"], HEADERS[task["header"]])
     if column and column not in table.columns:
         raise unknown(f"column of {path}", column, table.columns, "--column")
     if column:

@@ -72,6 +72,7 @@ def files(name: str, train: str, **changes: Any) -> ConfigDict:
         "ignore": (),  # columns that are not read
         "delimiter": "",  # between the fields of a line; "": found
         "encoding": "",  # of text files; "": found
+        "header": "",  # whether the first line names the columns: yes, no, or "": found
         "labels": 0,  # number of labelled training examples; 0: all
         "unlabelled": False,  # whether the remaining examples are included without labels, for a teacher
         "folds": 0,  # number of folds for k-fold cross-validation, one of which is valid; 0: a fixed share

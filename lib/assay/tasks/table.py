@@ -33,6 +33,7 @@ OWN = {
     "ignore": (),
     "delimiter": "",
     "encoding": "",
+    "header": "",
 }
 LANGUAGE = {"tokenizer": "bytes", "tokenizer_size": 8192, "window": 256, "context": 128, "bytes": 0}
 MULTI = {"members": ("chomsky/parity_check", "chomsky/cycle_navigation"), "weights": (1.0, 1.0), "shared": CHOMSKY}

@@ -23,6 +23,7 @@ from assay.data.files.table import Table, drop, take
 from assay.tasks.datasets import classify
 
 KINDS = ("classes", "labels", "number")
+HEADERS = {"": None, "yes": True, "no": False}
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class FilesConfig(classify.LabelsConfig):
     ignore: tuple[str, ...]  # columns that are not read
     delimiter: str  # between the fields of a line; "": found
     encoding: str  # of text files; "": found
+    header: str  # whether the first line names the columns: yes, no, or "": found
 
     def __post_init__(self):
         super().__post_init__()
@@ -42,6 +44,8 @@ class FilesConfig(classify.LabelsConfig):
             raise UserError(f"the task {self.name} needs data. Set --config.task.train=FILE, or begin with assay fit FILE.")
         if self.kind not in KINDS:
             raise unknown("kind of target", self.kind, KINDS, "--config.task.kind")
+        if self.header not in HEADERS:
+            raise unknown("header", self.header, HEADERS, "--config.task.header")
         limited = self.kind == "classes"
         require(limited or not (self.labels or self.folds), "task.labels", self.labels, "labels and folds need classes: set both to 0")
 
@@ -59,7 +63,9 @@ class Opened(NamedTuple):
 @lru_cache(maxsize=2)
 def opened(config: FilesConfig) -> Opened:
     """Reads, cleans and divides the files of a config. Raises UserError, which names file, line and flag."""
-    tables = read_parts((config.train, config.test) if config.test else config.train, config.delimiter, config.encoding)
+    tables = read_parts(
+        (config.train, config.test) if config.test else config.train, config.delimiter, config.encoding, HEADERS[config.header]
+    )
     played = roles(tables["train"], config.target, config.text, config.ignore, config.kind == "number")
     if played.kind != config.kind:
         raise UserError(
