@@ -99,8 +99,25 @@ def test_few_examples_count_once_each(planted):
     seventy = source.indices(1)[np.linspace(0, 2999, 70).round().astype(int)]
     inputs, labels = source.fetch(seventy).input, source.fetch(seventy).target[:, 0]
     temperatures = np.linspace(0.5, 2.0, 1501)
-    log = [jax.nn.log_softmax(inputs / one)[np.arange(70), labels].mean() for one in temperatures]
+    log = [jax.nn.log_softmax(inputs / one)[np.arange(70), labels].sum() - np.log(one) ** 2 / 2 for one in temperatures]
     assert fitted(model, {"factor": jnp.float32(1)}, task, 70) == pytest.approx(temperatures[int(np.argmax(log))], abs=0.005)
+
+
+def test_a_few_right_answers_do_not_make_a_model_sure_of_everything(planted):
+    """Of 30 examples that are all right, the likelihood has no maximum: it grows as the temperature falls."""
+    model, _ = planted
+    inputs = np.random.default_rng(2).standard_normal((30, 4)).astype(np.float32)
+    examples = classify.labelled(inputs.argmax(axis=1), inputs)
+
+    def encode(examples, width):
+        return {
+            "inputs": examples.input,
+            "targets": examples.target[:, 0],
+            "weight": np.ones(len(examples.id), np.float32),
+        }
+
+    task = classify.task("right", {"valid": partial(in_memory, "valid", examples)}, [0, 1, 2, 3], encode)
+    assert 0.1 < fitted(model, {"factor": jnp.float32(1)}, task, 30) < 0.6
 
 
 def test_without_valid_there_is_nothing_to_fit(planted):

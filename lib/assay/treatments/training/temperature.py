@@ -2,8 +2,9 @@
 
     assay treat --from=runs/A --treat=calibrate --workdir=runs/B
 
-Answers do not change, only how sure they are. The temperature minimizes the cross-entropy of `valid`; it is the parameter `temperature` of
-the model, which later stages keep.
+Answers do not change, only how sure they are. The temperature minimizes the cross-entropy of `valid`, with a standard normal prior of
+its logarithm: where few examples are all right, their likelihood alone would make the model sure of everything. It is the parameter
+`temperature` of the model, which later stages keep.
 """
 
 from collections.abc import Iterator, Mapping
@@ -78,7 +79,7 @@ def tempered(model: Model, params: PyTree) -> tuple[Model, PyTree]:
 
 
 def fitted(model: Model, params: PyTree, task: Task, examples: int) -> float:
-    """Returns the temperature with the least cross-entropy on `valid`. Raises Inapplicable if answers are not classes."""
+    """Returns the most probable temperature given `valid`. Raises Inapplicable if answers are not classes."""
     apply = jax.jit(lambda params, batch: model.apply(params, batch).logits)
     read = [(batch, apply(params, batch)) for batch in _batches(task, examples)]
     if not all(np.issubdtype(batch["targets"].dtype, np.integer) for batch, _ in read):
@@ -91,7 +92,7 @@ def fitted(model: Model, params: PyTree, task: Task, examples: int) -> float:
 
     def mean(log: float) -> float:
         sums = np.array([total(jnp.float32(log), batch, logits) for batch, logits in read], np.float64).sum(axis=0)
-        return float(sums[0] / max(sums[1], 1.0))
+        return float((sums[0] + log**2 / 2) / max(sums[1], 1.0))
 
     found = minimize_scalar(mean, bounds=(-WIDEST, WIDEST), method="bounded", options={"xatol": 1e-3})
     return float(np.exp(found.x))
