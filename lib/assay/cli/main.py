@@ -18,7 +18,7 @@ VERBS: Mapping[str, str] = {
     "diagnose": "measure what limits a run, and suggest treatments",
     "treat": "apply treatments to a finished run, stage by stage",
     "compare": "compare runs: a before/after card, paired differences, or Pareto fronts",
-    "predict": "classify new texts with a finished run",
+    "predict": "answer new texts, rows or pictures with a finished run",
     "show": "print examples of a task",
     "list": "list the configs, or copy one as a starting point",
     "plan": "estimate the cost of a training step on devices you do not have",
