@@ -120,7 +120,7 @@ def kills(root: Path, cycles: int, seed: int, told: Callable[[str], None] = lamb
 
 
 def kill(run: Run, kind: str, chance: random.Random) -> None:
-    """Starts the run and kills it: after some time of training (`time`), during a checkpoint (`save`) or at startup (`start`)."""
+    """Starts the run and kills it: after some steps (`time`), during a checkpoint (`save`) or at startup (`start`)."""
     size, written, before, begun = run.size(), run.claimed(), len(run.saves()), time.time()
     running = run.start()
     if kind == "start":
@@ -128,8 +128,9 @@ def kill(run: Run, kind: str, chance: random.Random) -> None:
         time.sleep(chance.uniform(0.0, 0.3))
     else:
         _wait(running, lambda: run.size() > size and bool(run.saves() if before else run.half_written() or run.saves()))
-    if kind == "time":
-        time.sleep(chance.uniform(0.1, 0.8))
+    if kind == "time":  # in steps, so that a kill on a slow machine comes as late as on a fast one
+        lines = len(run.logged()) + chance.randrange(8, 64)
+        _wait(running, lambda: len(run.logged()) >= lines)
     elif kind == "save":
         _wait(running, lambda: bool(run.half_written(begun)))
         time.sleep(chance.uniform(0.0, 0.03))

@@ -29,6 +29,7 @@ CONFIGS = (
 SMALL = ("--config.train.steps=2", "--config.evaluate.splits=valid", "--config.evaluate.per_length=1")
 NEW = f"--workdir={BOX}/new"
 CALLS = {  # of each verb: the words of a valid call
+    "fit": [(f"{BOX}/texts.csv", NEW, "--config.train.steps=2"), (f"{BOX}/texts.csv", f"--test={BOX}/texts.csv", "--target=label", NEW)],
     "train": [("--config={config}", NEW, *SMALL)],
     "study": [("--config={config}", NEW, "--seeds=0", *SMALL), ("--suite=reasoning", "--budget=1s", NEW, "--config.train.steps=2")],
     "evaluate": [(f"--workdir={BOX}/damaged", "--split=iid"), (f"--workdir={BOX}/run", "--lengths=9:9")],
@@ -55,7 +56,7 @@ TREATING = {"treat": ("--treat",), "show": ("--treatment",)}  # flags that name 
 OFTEN = ("train", "show", "evaluate", "treat", "compare")  # verbs with many keys
 
 
-CONFIGURED = ("train", "study", "treat", "show", "plan")  # verbs that take --config.KEY
+CONFIGURED = ("fit", "train", "study", "treat", "show", "plan")  # verbs that take --config.KEY
 CHANGES = (*("key",) * 4, *("flag",) * 2, *("word",) * 2, "option", "option", "less", "odd")  # kinds of a hostile word
 READING = ("flag", "word", "none", "none", "none", "less", "odd")  # of a verb that reads runs: one of them is damaged
 Choose = Callable[[Sequence[Any]], Any]

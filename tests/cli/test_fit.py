@@ -42,6 +42,16 @@ def test_a_file_becomes_a_run_that_its_config_makes_again(reviews, capsys):
     assert {row["split"] for row in rows} == {"valid", "test"} and rows[0]["treatment"].startswith("dropout")
 
 
+def test_the_best_of_several_models_is_the_run(reviews, capsys):
+    workdir = reviews.parent / "several"
+    for _ in range(2):  # the second time, finished runs are read
+        entries = fitting.fit(str(reviews), str(workdir), quality="good", overrides=SHORT | {"train.steps": "8"})
+    chosen = max(entries[2:], key=lambda one: one.valid.mean())
+    assert [one.name for one in entries[2:]] == ["bag", "encoder"]
+    assert WorkDir(workdir).read_config()["experiment"].endswith(f":{chosen.name}") and (workdir / "candidates" / "encoder").is_dir()
+    assert WorkDir(workdir).read_results()["rows"] == WorkDir(workdir / "candidates" / chosen.name).read_results()["rows"]
+
+
 def printed(capsys, workdir, file: str, column: str = "", texts: tuple[str, ...] = ()) -> list[dict]:
     capsys.readouterr()
     predict(str(workdir), texts, file, column, 64, {})

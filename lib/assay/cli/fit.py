@@ -14,6 +14,8 @@ and fit.json, what was found and the leaderboard.
 
 import json
 import os
+import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -36,7 +38,7 @@ from assay.data.files.roles import roles
 from assay.evals.summary import SUMMARIES
 from assay.fitting.board import Entry, best, score_text, verdict
 from assay.fitting.plans import QUALITIES, Plan, plans, task_keys, task_name
-from assay.fitting.simple import constant, correct, simple
+from assay.fitting.simple import constant, correct, simple, title_of
 from assay.fitting.written import FILE, text_of
 from assay.tasks.files.opened import HEADERS, FilesConfig, Opened, opened
 from assay.tasks.files.pictures import PicturesConfig, loaded
@@ -94,8 +96,9 @@ def fit(
     path = os.path.relpath(folder / FILE)
     _check(folder, listed)
     write_text(folder / FILE, text_of(listed, found.roles.target, Path(data).name, path))
+    print(f"training {title_of(found)} ...", file=sys.stderr, flush=True)
     learners = [constant(found), simple(found, made)]
-    print(f"\n{learners[1].title}: {_scores(found, learners[1].answers)}", flush=True)
+    print(f"{learners[1].title}: {_scores(found, learners[1].answers)}", flush=True)
     entries = [
         Entry(one.name, one.title, _part(found, one.answers, "valid"), _part(found, one.answers, "test"), one.seconds) for one in learners
     ]
@@ -195,10 +198,11 @@ def _scores(found: Opened, answers: Mapping[str, list[Any]]) -> str:
 
 
 def _promote(source: Path, target: Path) -> None:
-    """Moves the files of the chosen model to the work directory."""
-    for each in source.iterdir():
-        if not (target / each.name).exists():
-            os.replace(each, target / each.name)
+    """Copies the run of the chosen model to the work directory. Raises UserError if it holds the run of another one."""
+    there, chosen = WorkDir(target), WorkDir(source)
+    if there.config.exists() and there.read_config()["experiment"] != chosen.read_config()["experiment"]:
+        raise UserError(f"{target} holds the run of another model than {source.name}, which is the best one now. Choose another --workdir.")
+    shutil.copytree(source, target, dirs_exist_ok=True)
 
 
 def _summary(found: Opened, entries: Sequence[Entry], chosen: Entry) -> str:

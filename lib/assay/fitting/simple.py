@@ -18,7 +18,7 @@ from assay.tasks.files.features import features, matrix
 from assay.tasks.files.opened import Opened
 from assay.tasks.task import Task
 
-MOST_PIXELS = 20_000  # pictures that logistic regression is trained on
+MOST_PICTURES, MOST_TEXTS = 20_000, 100_000  # training rows that logistic regression reads; its time grows with them
 BIGRAMS = 5_000  # rows up to which bigrams are counted
 
 
@@ -48,15 +48,23 @@ def simple(found: Opened, task: Task) -> Learner:
     """Fits the learner of the kind of data on the training rows that have a label."""
     begun = time.monotonic()
     kept = np.arange(size(found.parts["train"])) if found.known is None else np.flatnonzero(found.known)
-    if found.roles.pictures:
-        kept = kept[np.linspace(0, len(kept) - 1, min(len(kept), MOST_PIXELS)).round().astype(int)]
+    most = MOST_PICTURES if found.roles.pictures else MOST_TEXTS if found.roles.texts else len(kept)
+    kept = kept[np.linspace(0, len(kept) - 1, min(len(kept), most)).round().astype(int)]
     inputs = _inputs(found, task)
     targets = _encoded(found, "train")[kept]
     learner = _learner(found)
     learner.fit(inputs["train"][kept], targets)
     answers = {split: _decoded(found, learner.predict(rows)) for split, rows in inputs.items() if split != "train"}
-    title = "gradient boosting" if not (found.roles.texts or found.roles.pictures) else _title(found)
+    title = title_of(found) + (f" of {len(kept):,} rows" if len(kept) == most < size(found.parts["train"]) else "")
     return Learner("simple", title, time.monotonic() - begun, answers)
+
+
+def title_of(found: Opened) -> str:
+    """Returns the name of the simple learner for a data set."""
+    if not (found.roles.texts or found.roles.pictures):
+        return "gradient boosting"
+    regression = "ridge regression" if found.roles.kind == "number" else "logistic regression"
+    return f"{regression} on pixels" if found.roles.pictures else f"TF-IDF with {regression}"
 
 
 def correct(found: Opened, answers: Mapping[str, list[Any]], split: str) -> np.ndarray:
@@ -121,11 +129,6 @@ def _inputs(found: Opened, task: Task) -> dict[str, Any]:
 def _joined(table: Table, names: tuple[str, ...]) -> list[str]:
     columns = [["" if is_blank(cell) else str(cell) for cell in table.columns[name].tolist()] for name in names]
     return [" ".join(cells) for cells in zip(*columns, strict=True)]
-
-
-def _title(found: Opened) -> str:
-    regression = "ridge regression" if found.roles.kind == "number" else "logistic regression"
-    return f"{regression} on pixels" if found.roles.pictures else f"TF-IDF with {regression}"
 
 
 def _learner(found: Opened) -> Any:
