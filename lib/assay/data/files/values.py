@@ -50,7 +50,7 @@ def dates(values: np.ndarray, kind: Kind) -> np.ndarray:
         return date_of(cell.strip(), kind.form) if isinstance(cell, str) and kind.form else None
 
     return np.array(
-        [np.datetime64("NaT") if found is None else np.datetime64(found, "us") for found in map(value, values)], "datetime64[us]"
+        [np.datetime64("NaT", "us") if found is None else np.datetime64(found, "us") for found in map(value, values)], "datetime64[us]"
     )
 
 
