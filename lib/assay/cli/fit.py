@@ -94,7 +94,7 @@ def fit(
     listed = plans(task, found, quality, asked.metric)
     folder = Path(workdir)
     path = os.path.relpath(folder / FILE)
-    _check(folder, listed)
+    _check(folder)
     write_text(folder / FILE, text_of(listed, found.roles.target, Path(data).name, path))
     print(f"training {title_of(found)} ...", file=sys.stderr, flush=True)
     learners = [constant(found), simple(found, made)]
@@ -162,7 +162,7 @@ def start() -> None:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _check(folder: Path, listed: Sequence[Plan]) -> None:
+def _check(folder: Path) -> None:
     """Raises UserError if the folder holds a run of another kind."""
     if WorkDir(folder).config.exists() and not (folder / FILE).exists():
         raise UserError(f"{folder} holds a run that assay fit did not make. Choose another --workdir.")
@@ -221,8 +221,8 @@ def _summary(found: Opened, entries: Sequence[Entry], chosen: Entry) -> str:
 
 def _print(found: Opened, entries: Sequence[Entry], model: Entry, workdir: str, lower: bool) -> None:
     _, plain, *_ = entries
-    chosen = best(entries[1:], lower)
-    other = plain if chosen is not plain else model
+    chosen = best(entries, lower)
+    other = plain if chosen is model else model
     print(f"\n{verdict(chosen, other, lower)}\n")
     what = "root mean squared error" if lower else "right"
     width = max(len(entry.title) for entry in entries)
