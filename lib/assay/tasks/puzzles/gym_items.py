@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from importlib import metadata
@@ -82,7 +83,9 @@ CHILD = "from assay.tasks.puzzles.gym_items import answer_parent; answer_parent(
 def library() -> ModuleType:
     """Returns the package. Raises UserError naming the extra if it is not installed."""
     try:
-        import reasoning_gym
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # of packages that it imports, where they are compiled for the first time
+            import reasoning_gym
     except ImportError as error:
         raise UserError(
             f"the tasks gym/FAMILY need the package reasoning-gym ({error}), part of the extra `reason`: pip install -e '.[reason]'. "
