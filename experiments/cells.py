@@ -27,7 +27,6 @@ LIST = flags.DEFINE_bool("list", False, "Only print the studies.", flag_values=F
 MEMORY = ("reverse_string", "stack_manipulation", "odds_first", "duplicate_string")
 COPIES = ("reverse_string", "duplicate_string", "odds_first")
 STATES = ("parity_check", "cycle_navigation")
-COUNTERS = ("compute_sqrt", "binary_multiplication", "solve_equation", "modular_arithmetic_brackets")
 REGULAR = ("parity_check", "even_pairs", "modular_arithmetic", "cycle_navigation")
 
 
@@ -67,18 +66,22 @@ def other(task: str, variant: str, minutes: float, **overrides: str) -> Study:
     return Study(f"cells_{task.replace('/', '_')}_lstm", variant, "0:2", minutes, {"task.name": task, **changed})
 
 
-STUDIES = (  # the cheapest for each published value first
+LEARNED = "20000"  # updates where 4,000 are too few for any seed
+STUDIES = (  # the cheapest first of those whose published value lies above chance; then those at chance
     *(study(task, "parity:scratchpad", "0:2", 45) for task in STATES),
-    *(study(task, variant, "0:2", 9) for task in MEMORY for variant in ("lstm", "rnn")),
+    *(study(task, variant, "0:2", 9) for task in MEMORY[:2] for variant in ("lstm", "rnn")),
     *(study(task, "rnn", "0:2", 8) for task in REGULAR[:2]),
     *(study(task, "lstm", "0:4", 12) for task in REGULAR[:2]),
     *(other(f"scan/{split}", "scan:lstm", 15, evaluate__splits="valid,test") for split in ("simple", "length")),
     *map(coupled, COPIES),
-    *(study(task, "stack_rnn", "0:2", 35) for task in (*REGULAR[:2], *MEMORY, *COUNTERS)),
-    *(study(task, "lstm", "0:4", 60, train__steps="20000", optimizer__schedule="cosine") for task in REGULAR[2:]),
-    *(study(task, "rnn", "0:2", 30, train__steps="20000", optimizer__schedule="cosine") for task in REGULAR[2:]),
+    *(study(task, "stack_rnn", "0:2", 35) for task in (*REGULAR[:2], *MEMORY[:2])),
+    *(study(task, "rnn", "0:2", 30, train__steps=LEARNED, optimizer__schedule="cosine") for task in REGULAR[2:]),
+    *(study(task, "lstm", "0:4", 60, train__steps=LEARNED, optimizer__schedule="cosine") for task in REGULAR[2:]),
+    *(study(task, "stack_rnn", "0:2", 35) for task in ("solve_equation", "modular_arithmetic_brackets")),
     *(other(task, "trees:lstm", 45) for task in ("arithmetic/nested", "listops/depth")),
-    *(study(task, "stack_rnn", "0:2", 120, train__steps="20000", optimizer__schedule="cosine") for task in REGULAR[2:]),
+    *(study(task, "stack_rnn", "0:2", 120, train__steps=LEARNED, optimizer__schedule="cosine") for task in REGULAR[2:]),
+    *(study(task, variant, "0:2", 9) for task in MEMORY[2:] for variant in ("lstm", "rnn")),
+    *(study(task, "stack_rnn", "0:2", 35) for task in (*MEMORY[2:], "compute_sqrt", "binary_multiplication")),
 )
 
 
