@@ -12,7 +12,7 @@ from assay.train.experiment import assemble
 from assay.treatments.table import FACTORIES
 from assay.verdicts.matrix import SPECS, Cell, matrix, tried
 
-OF_THE_TASK = {"couple", "curriculum", "recombine", "reverse", "scratchpad", "supervise", "augment", "balance"}
+OF_THE_TASK = {"couple", "curriculum", "recombine", "reverse", "scratchpad", "supervise", "augment", "balance", "threshold"}
 OF_A_RUN = {"init", "inherit"}  # take over what another run has
 REFUSED = {  # what no model of a family can have; everything else works
     "prune:heads=0.5": set(FAMILIES) - {"decoder", "encoder", "encoder_decoder"},

@@ -38,8 +38,9 @@ from assay.reports.diagnosis import diagnosis_page
 from assay.reports.terminal.diagnosis import print_diagnosis
 from assay.train.checkpoint import fingerprint
 from assay.train.experiment import Experiment
+from assay.train.measure import settled
 from assay.train.progress import bar
-from assay.train.state import all_params, final_params
+from assay.train.state import all_params
 from assay.train.workdir import WorkDir, check_writable, environment, write_bytes, write_text
 from assay.treatments.pipeline.again import again
 from assay.treatments.pipeline.load import rebuild, restore
@@ -62,7 +63,7 @@ def diagnose(workdir: str | Path, quick: bool = False, spared: Collection[str] =
     made, folder = rebuild(workdir), WorkDir(workdir)
     state = restore(made, workdir)
     examples, seconds = FEW if quick else FULL
-    params = final_params(state, made.treatment)["model"]
+    params = settled(made, folder, state)
     run = _run(made, folder, int(state.step))
     subject = Subject(
         made.model, params, made.task, held_out(made.task), examples, _history(folder), _begun(made), seconds, run=run, again=again(workdir)

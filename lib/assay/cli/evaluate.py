@@ -22,8 +22,7 @@ from assay.dist.launch import leader
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.reports.terminal.run import print_table
 from assay.reports.view import read_run
-from assay.train.measure import labels_of, measure
-from assay.train.state import final_params
+from assay.train.measure import labels_of, measure, settled
 from assay.train.workdir import OVERRIDES, WorkDir, held
 from assay.treatments.pipeline.load import rebuild, restore
 
@@ -71,7 +70,7 @@ def evaluate(
         state = restore(made, workdir)
         written = folder.read_config()
         labels = labels_of(made, written["experiment"], written.get(OVERRIDES, {}))._replace(steps=int(state.step))
-        rows = measure(made, folder, final_params(state, made.treatment)["model"], make_mesh(MeshConfig(-1, 1, 1)), labels)
+        rows = measure(made, folder, settled(made, folder, state), make_mesh(MeshConfig(-1, 1, 1)), labels)
         replaced = {row["split"] for row in rows}
         folder.write_results([*(row for row in before if row["split"] not in replaced), *rows])
         report(workdir)

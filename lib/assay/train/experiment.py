@@ -257,6 +257,11 @@ def _check_settings(treatments: Sequence[Treatment], settings: Settings) -> None
                 f"the treatment {treatment.name!r} returns a pseudo-gradient, which optimizer.clip_norm={norm:g} would clip. "
                 "Set --config.optimizer.clip_norm=0."
             )
+        if treatment.private and not settings.train.valid_is_public and (fits := [one.name for one in treatments if one.fitted]):
+            raise UserError(
+                f"the treatment {treatment.name!r} claims differential privacy, but {fits[0]!r} would fit a parameter on the private "
+                f"examples of {VALID!r}. Remove {fits[0]!r}, or set --config.train.valid_is_public=True if they are public."
+            )
         if treatment.private and patience and not settings.train.valid_is_public:
             raise UserError(
                 f"the treatment {treatment.name!r} claims differential privacy, but train.patience={patience} would choose the parameters "

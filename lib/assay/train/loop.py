@@ -33,9 +33,9 @@ from assay.train.checkpoint import Checkpointer, rewind
 from assay.train.clock import FULL, Clock, tracing
 from assay.train.experiment import Experiment, assemble
 from assay.train.log import Log, logging
-from assay.train.measure import Labels, labels_of, measure
+from assay.train.measure import Labels, labels_of, measure, settle
 from assay.train.optim import ENDLESS, check_schedule
-from assay.train.state import TrainState, all_params, final_params
+from assay.train.state import TrainState, all_params
 from assay.train.step import Metrics, Steps, make_call, make_step
 from assay.train.treatment import Treatment, links
 from assay.train.watch import Watch, watching
@@ -112,7 +112,7 @@ def run(
             state = train(made, folder, mesh, labels, quiet, claim=claim, profile=profile)
             labels = labels._replace(steps=int(state.step))  # fewer than requested if training stopped early
             with launch.among_others():
-                results = folder.write_results(measure(made, folder, final_params(state, made.treatment)["model"], mesh, labels, quiet))
+                results = folder.write_results(measure(made, folder, settle(made, folder, state), mesh, labels, quiet))
                 launch.together("results")
     return results
 

@@ -1,4 +1,4 @@
-"""Final evaluation of a run: evaluates its splits and writes predictions and results.json."""
+"""Final evaluation of a run: fits what is fitted after training, evaluates its splits, and writes predictions and results.json."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
+from assay.core.errors import UserError
+from assay.core.file import read_json
 from assay.core.secret import origin
 from assay.core.tree import PyTree
 from assay.data.loader import Sample, counted
@@ -19,6 +21,7 @@ from assay.models.families import label
 from assay.tasks.task import Task
 from assay.train.experiment import Experiment
 from assay.train.progress import bar
+from assay.train.state import TrainState, final_params
 from assay.train.workdir import WorkDir
 
 SEEN_STEPS = 20_000  # training steps redrawn to count how many test inputs occurred in training
@@ -50,6 +53,31 @@ def labels_of(made: Experiment, experiment: str, overrides: Mapping[str, str] = 
     model = dict(settings.model)
     name = experiment or made.task.name
     return Labels(name, label(model), made.treatment.name, settings.seed, settings.train.steps, model, dict(overrides))
+
+
+def settle(made: Experiment, folder: WorkDir, state: TrainState) -> PyTree:
+    """Returns the model's parameters for evaluation, after `Treatment.fitted` has been fitted and written to fitted.json."""
+    params, listed = final_params(state, made.treatment)["model"], made.treatment.fitted
+    if not listed:
+        return params
+    params = {**params, **{name: np.float32(one.neutral) for name, one in listed.items()}}
+    for name, one in listed.items():
+        params[name] = np.float32(one.fit(made.model, params, made.task))
+    folder.write_json(folder.fitted, {"step": int(state.step), "values": {name: float(params[name]) for name in listed}})
+    return params
+
+
+def settled(made: Experiment, folder: WorkDir, state: TrainState) -> PyTree:
+    """Returns the model's parameters for evaluation, with what the run fitted after training at this step, if it did."""
+    params, listed = final_params(state, made.treatment)["model"], made.treatment.fitted
+    if not listed or not folder.fitted.exists():
+        return params
+    try:
+        found = read_json(folder.fitted)
+        values = {name: np.float32(found["values"][name]) for name in listed}
+        return {**params, **values} if found["step"] == int(state.step) else params
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder.fitted} cannot be read: {error!r}. Delete it and results.json, and train again to write both.") from None
 
 
 def measure(made: Experiment, folder: WorkDir, params: PyTree, mesh: Mesh, labels: Labels, quiet: bool = False) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ PART = "part"  # batch column [rows] of one repeated value: parts of one batch t
 SHARES = "shares"  # batch column [rows, terms] of one repeated row: factors of the means that the loss adds up (objective.shares_of)
 LINKS = (
     *("settings", "task", "init", "start", "inherit", "model", "objective"),
-    *("gradient", "carry", "optimizer", "sample", "one", "final"),
+    *("gradient", "carry", "optimizer", "sample", "one", "final", "fitted"),
 )
 Choices = tuple[Any, Mapping[str, Any]]  # (the TrainConfig, config.model)
 
@@ -77,6 +77,13 @@ def _same_model(model: Model, params: PyTree) -> tuple[Model, PyTree]:
     return model, params
 
 
+class Fitted(NamedTuple):
+    """A parameter of one number that is fitted on `valid` after training, such as a temperature. `Treatment.model` adds it."""
+
+    neutral: float  # its value in training
+    fit: Callable[[Model, PyTree, Task], float]  # (treated model, parameters for evaluation, task) -> its value after training
+
+
 class Treatment(NamedTuple):
     """Functions at the links of a run; each is the identity unless given. Treatments are plain values that compose.
 
@@ -100,6 +107,7 @@ class Treatment(NamedTuple):
     sample: Callable[[Sample, Source], Sample] = _same_sample  # selects the examples of a step: two domains, episodes, clients
     one: Callable[[Batch], Batch] = _same  # a step's batch -> one model input: one client's rows, one episode
     final: Callable[[Any, PyTree], PyTree] = _same_params  # (state, its parameters) -> parameters for evaluation (an average)
+    fitted: Mapping[str, Fitted] = {}  # top-level parameters, by name, that a run fits after training (temperature, threshold)
     inherit: Callable[[], tuple[Model, PyTree]] | None = (
         None  # loads another run's treated model and parameters, as produced by `model` of the treatments listed before
     )
@@ -170,6 +178,12 @@ def compose(treatments: Sequence[Treatment]) -> Treatment:
         for treatment in treatments:
             treatment.prepare()
 
+    fitted: dict[str, Fitted] = {}
+    for treatment in treatments:
+        if taken := sorted(fitted.keys() & treatment.fitted.keys()):
+            raise UserError(f"two treatments fit the parameter {taken[0]!r}. Remove {treatment.name} from --config.treatments.")
+        fitted |= treatment.fitted
+
     last = max((i for i, treatment in enumerate(treatments) if treatment.inherit), default=None)
 
     def inherit() -> tuple[Model, PyTree]:
@@ -198,6 +212,7 @@ def compose(treatments: Sequence[Treatment]) -> Treatment:
         start=start,
         model=model,
         final=final,
+        fitted=fitted,
         inherit=None if last is None else inherit,
         prepare=prepare,
         finished=any(treatment.finished for treatment in treatments),

@@ -40,6 +40,7 @@ class WorkDir:
         self.checkpoints, self.best, self.set_aside = (self.path / name for name in ("checkpoints", "best", "set_aside"))
         self.timing, self.profile = self.path / "timing.json", self.path / "profile"
         self.secret = self.path / "secret.json"  # the secret's fingerprint
+        self.fitted = self.path / "fitted.json"  # parameters that were fitted after training, with the step of the others
         self.tensorboard, self.report = self.path / "tensorboard", self.path / "report.html"
 
     def predictions(self, split: str) -> Path:

@@ -33,6 +33,7 @@ from assay.treatments.training.penalty import l1, l2
 from assay.treatments.training.rate import rate
 from assay.treatments.training.smooth import smooth
 from assay.treatments.training.temperature import calibrate
+from assay.treatments.training.threshold import threshold
 
 FACTORIES: dict[str, Callable[..., Treatment]] = {
     "accumulate": accumulate,
@@ -63,6 +64,7 @@ FACTORIES: dict[str, Callable[..., Treatment]] = {
     "scratchpad": scratchpad,
     "smooth": smooth,
     "supervise": supervise,
+    "threshold": threshold,
 }
 
 REPEATABLE = ("init", "l1", "l2", "prune", "rate")  # each entry applies to its own paths or parts

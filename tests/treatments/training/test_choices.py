@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from assay.core.errors import Inapplicable, UserError
 from assay.data.loader import Drawn
 from assay.data.source import in_memory
+from assay.evals.cut import shift_of
 from assay.models.model import Decode, Model, Output
 from assay.tasks.datasets import classify
 from assay.train.experiment import assemble
@@ -125,3 +127,24 @@ def test_without_valid_there_is_nothing_to_fit(planted):
     made = classify.task("none", {"test": lambda: task.source("valid")}, [0, 1, 2, 3], task.encode)
     with pytest.raises(Inapplicable, match="no split `valid`"):
         fitted(model, {"factor": jnp.float32(1)}, made, 10)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1_macro", "balanced_accuracy"])
+def test_the_threshold_is_the_best_of_all_by_the_metric(metric):
+    """Against every possible cut, with scikit-learn's metrics; a tenth of the examples are of the second class, with margins too low."""
+    random = np.random.default_rng(3)
+    second = random.random(400) < 0.15
+    margins = random.standard_normal(400) + np.where(second, 1.5, -1.5) - 2.0
+    score = {"accuracy": accuracy_score, "f1_macro": partial(f1_score, average="macro"), "balanced_accuracy": balanced_accuracy_score}[
+        metric
+    ]
+    best = max(score(second, margins > cut) for cut in margins)
+    assert score(second, margins + shift_of(margins, second, metric) > 0) >= best - 0.01 > score(second, margins > 0)
+
+
+def test_a_threshold_that_gains_nothing_certain_stays():
+    random = np.random.default_rng(4)
+    second = random.random(60) < 0.5
+    margins = np.where(second, 1.0, -1.0) + random.standard_normal(60)
+    assert shift_of(margins, second, "accuracy") == 0.0
+    assert shift_of(margins, np.zeros(60, bool), "accuracy") == 0.0  # one class only

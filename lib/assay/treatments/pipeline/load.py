@@ -21,7 +21,8 @@ from assay.models.model import Model
 from assay.tasks.task import Task
 from assay.train.checkpoint import Checkpointer
 from assay.train.experiment import Experiment, assemble
-from assay.train.state import TrainState, all_params, final_params
+from assay.train.measure import settled
+from assay.train.state import TrainState, all_params
 from assay.train.treatment import Treatment, links
 from assay.train.workdir import EXTRA, WorkDir
 from assay.treatments.runs import Runs
@@ -77,7 +78,7 @@ def load(workdir: str | Path, treated: Sequence[Treatment] | None = None, step: 
     """
     made = rebuild(workdir, treated=treated)
     state = restore(made, workdir, step)
-    return Loaded(made.model, final_params(state, made.treatment)["model"], made.task)
+    return Loaded(made.model, settled(made, WorkDir(workdir), state), made.task)
 
 
 def rebuild(

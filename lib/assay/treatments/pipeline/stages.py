@@ -24,12 +24,13 @@ from assay.treatments.folder import folders, pieces, written
 from assay.treatments.table import FACTORIES
 
 # Default steps of a stage as a share of the run's; 1 for others.
-SHARE: Mapping[str, float] = {"prune": 0.25, "lowrank": 0.25, "lora": 0.5, "quantize": 0.0, "merge": 0.0, "calibrate": 0.0}
+SHARE: dict[str, float] = {"prune": 0.25, "lowrank": 0.25, "lora": 0.5}
+SHARE |= dict.fromkeys(("quantize", "merge", "calibrate", "threshold"), 0.0)
 RATE = 0.3
 SMALL, ITSELF = "small", "itself"
 TASK = ("couple", "curriculum", "recombine", "reverse", "scratchpad", "supervise")  # treatments that change the task
 MASKS = ("sparsity", "nm", "paths", "scope", "heads", "units", "channels", "layers")  # options of `prune` that define what is removed
-MODEL = ("ensemble", "prune", "quantize", "lowrank", "lora", "merge", "calibrate")  # treatments that later stages keep
+MODEL = ("ensemble", "prune", "quantize", "lowrank", "lora", "merge", "calibrate", "threshold")  # treatments that later stages keep
 ONCE = ("init", "inherit", "distill", "early_stopping")  # treatments that a later stage does not repeat
 PENALTIES = ("l1", "l2", "rate")  # select parameters by path; records that replace matrices have other paths
 RECORDS = ("quantize", "lowrank", "lora")

@@ -1,14 +1,16 @@
 """Temperature scaling (Guo et al. 2017, arXiv 1706.04599): divides the logits of a trained classifier by one number, fitted on `valid`.
 
     assay treat --from=runs/A --treat=calibrate --workdir=runs/B
+    assay train --config=... --config.treatments=calibrate --workdir=runs/A
 
 Answers do not change, only how sure they are. The temperature minimizes the cross-entropy of `valid`, with a standard normal prior of
 its logarithm: where few examples are all right, their likelihood alone would make the model sure of everything. It is the parameter
-`temperature` of the model, which later stages keep.
+`temperature` of the model: 1 in training, and fitted again at the end of each run or stage.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -21,12 +23,14 @@ from assay.core.tree import PyTree, widened
 from assay.data.loader import bucket_ends, bucket_of, encoded
 from assay.models.model import Batch, Decode, Model, Output
 from assay.tasks.task import Task
-from assay.train.treatment import Treatment
+from assay.train.treatment import Fitted, Treatment
 from assay.treatments.option import check
 
 NAME = "temperature"
 ROWS, BUCKETS = 64, 4  # examples per batch; number of padded lengths
 WIDEST = 6.0  # of the logarithm: temperatures from 1/400 to 400
+
+Change = Callable[[jax.Array, jax.Array], jax.Array]  # (logits, the number) -> logits
 
 
 def calibrate(examples: int = 4096) -> Treatment:
@@ -36,52 +40,49 @@ def calibrate(examples: int = 4096) -> Treatment:
         examples: largest number of examples of `valid` to fit the temperature on.
     """
     check(examples >= 1, "calibrate", "examples", examples, "a number of examples, at least 1")
-    seen: list[Task] = []
-
-    def remember(task: Task) -> Task:
-        seen[:] = [task]
-        return task
-
-    def convert(model: Model, params: PyTree) -> PyTree:
-        return {**params, NAME: jnp.float32(fitted(model, params, seen[0], examples))}
-
-    return Treatment(task=remember, model=tempered, convert=convert, frozen=f"(^|/){NAME}$", finished=True, name="calibrate")
+    fit = partial(fitted, examples=examples)
+    return Treatment(model=tempered, fitted={NAME: Fitted(1.0, fit)}, frozen=f"(^|/){NAME}$", name="calibrate")
 
 
 def tempered(model: Model, params: PyTree) -> tuple[Model, PyTree]:
     """Returns the model that divides its logits by `params["temperature"]`, which starts at 1."""
+    return changed_by(model, params, NAME, 1.0, lambda logits, temperature: logits / temperature)
+
+
+def changed_by(model: Model, params: PyTree, name: str, neutral: float, change: Change) -> tuple[Model, PyTree]:
+    """Returns the model whose logits are `change(logits, params[name])`; the number starts at `neutral`."""
     if not isinstance(params, Mapping) or model.fit is not None:
         raise Inapplicable(
             "does not apply: the model is fitted by counting" if model.fit else "does not apply: the parameters have no names"
         )
-    if NAME in params:
-        raise Inapplicable("does not apply: the model has a temperature already.")
+    if name in params:
+        raise Inapplicable(f"does not apply: the model has a {name} already.")
 
     def own(params: PyTree) -> tuple[PyTree, jax.Array]:
-        return {name: part for name, part in params.items() if name != NAME}, params[NAME]
+        return {key: part for key, part in params.items() if key != name}, params[name]
 
     def apply(params: PyTree, batch: Batch, **keywords: Any) -> Output:
-        rest, temperature = own(params)
+        rest, number = own(params)
         output = model.apply(rest, batch, **keywords)
-        return output._replace(logits=jax.tree.map(lambda logits: widened(logits) / temperature, output.logits))
+        return output._replace(logits=jax.tree.map(lambda logits: change(widened(logits), number), output.logits))
 
     decode = None
     if model.decode is not None:
         inner = model.decode
 
         def extend(params: PyTree, cache: PyTree, tokens: jax.Array) -> tuple[jax.Array, PyTree]:
-            rest, temperature = own(params)
+            rest, number = own(params)
             logits, cache = inner.extend(rest, cache, tokens)
-            return widened(logits) / temperature, cache
+            return change(widened(logits), number), cache
 
         decode = Decode(lambda params, batch, most: inner.init_cache(own(params)[0], batch, most), extend)
-    return replace(model, apply=apply, decode=decode, remake=None), {**params, NAME: jnp.ones(())}
+    return replace(model, apply=apply, decode=decode, remake=None), {**params, name: jnp.full((), neutral, jnp.float32)}
 
 
 def fitted(model: Model, params: PyTree, task: Task, examples: int) -> float:
     """Returns the most probable temperature given `valid`. Raises Inapplicable if answers are not classes."""
     apply = jax.jit(lambda params, batch: model.apply(params, batch).logits)
-    read = [(batch, apply(params, batch)) for batch in _batches(task, examples)]
+    read = [(batch, apply(params, batch)) for batch in validation(task, examples)]
     if not all(np.issubdtype(batch["targets"].dtype, np.integer) for batch, _ in read):
         raise Inapplicable("does not apply: the answers are numbers, which have no temperature.")
 
@@ -98,15 +99,15 @@ def fitted(model: Model, params: PyTree, task: Task, examples: int) -> float:
     return float(np.exp(found.x))
 
 
-# -- private --------------------------------------------------------------------------------------------------------------
+def validation(task: Task, examples: int) -> Iterator[dict[str, Any]]:
+    """Yields up to `examples` examples of `valid`, evenly spread over its lengths, each once, in batches of ROWS.
 
-
-def _batches(task: Task, examples: int) -> Iterator[dict[str, Any]]:
-    """Yields up to `examples` examples of `valid`, evenly spread over its lengths, each once."""
+    Raises Inapplicable if the task has no such split.
+    """
     try:
         source = task.source("valid")
     except UserError:
-        raise Inapplicable(f"does not apply: {task.name} has no split `valid` to fit the temperature on.") from None
+        raise Inapplicable(f"does not apply: {task.name} has no split `valid` to fit on.") from None
     every = source.indices(-(-examples // (source.lengths[1] - source.lengths[0] + 1)))
     chosen = every[np.linspace(0, len(every) - 1, min(examples, len(every))).round().astype(int)]
     ends = bucket_ends(source.lengths, BUCKETS)
