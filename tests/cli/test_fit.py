@@ -11,6 +11,7 @@ from assay.cli import fit as fitting
 from assay.cli.predict import predict
 from assay.cli.train import run as train
 from assay.core.errors import UserError
+from assay.fitting.scores import value
 from assay.train.workdir import WorkDir
 from assay.treatments.pipeline.load import load
 
@@ -28,16 +29,25 @@ def reviews(tmp_path_factory):
 
 def test_a_file_becomes_a_run_that_its_config_makes_again(reviews, capsys):
     workdir = reviews.parent / "mine"
-    entries = fitting.fit(str(reviews), str(workdir), overrides=SHORT)
+    entries = fitting.fit(str(reviews), str(workdir), fitting.Asked(group=("sentiment",)), SHORT).entries
     out = capsys.readouterr().out
     assert "target: sentiment, 2 classes" in out and "\nUse " in out and "TF-IDF with logistic regression" in out
     assert [one.name for one in entries] == ["constant", "simple", "bag"]
     summary = json.loads((workdir / fitting.SUMMARY).read_text())
     assert summary["chosen"] in ("simple", "bag") and [row["name"] for row in summary["leaderboard"]] == ["constant", "simple", "bag"]
+    assert "\nsentiment  rows of test" in out and [row["group"] for row in summary["groups"]["sentiment"]] == ["neg", "pos"]
+    assert sum(row["n"] for row in summary["groups"]["sentiment"]) == 12
     train(f"{workdir}/fit.py:bag", SHORT, reviews.parent / "again", quiet=True)
     (_, first, task), (_, second, _) = load(workdir), load(reviews.parent / "again")
     assert jax.tree.all(jax.tree.map(lambda a, b: (np.asarray(a) == np.asarray(b)).all(), first, second))
     assert task.examples(["lovely"]).input.shape[0] == 1
+    kept = json.loads(WorkDir(workdir).fitted.read_text())
+    assert 0 < kept["values"]["temperature"] != 1 and first["temperature"] == np.float32(kept["values"]["temperature"])
+    assert set(kept["values"]) == {"temperature", "shift"} and 0 < kept["step"] <= 16
+    answers = {record["id"]: record for record in map(json.loads, WorkDir(workdir).predictions("test").read_text().splitlines())}
+    batch = task.encode(task.source("test").fetch(np.arange(12)), task.width(16))
+    said = jax.nn.softmax(load(workdir).model.apply(first, batch).logits).max(axis=1)
+    np.testing.assert_allclose(said, [answers[i]["scores"]["confidence"] for i in range(12)], rtol=1e-4)
     rows = WorkDir(workdir).read_results()["rows"]
     assert {row["split"] for row in rows} == {"valid", "test"} and rows[0]["treatment"].startswith("dropout")
 
@@ -45,8 +55,8 @@ def test_a_file_becomes_a_run_that_its_config_makes_again(reviews, capsys):
 def test_the_best_of_several_models_is_the_run(reviews, capsys):
     workdir = reviews.parent / "several"
     for _ in range(2):  # the second time, finished runs are read
-        entries = fitting.fit(str(reviews), str(workdir), quality="good", overrides=SHORT | {"train.steps": "8"})
-    chosen = max(entries[2:], key=lambda one: one.valid.mean())
+        entries = fitting.fit(str(reviews), str(workdir), fitting.Asked(quality="good"), SHORT | {"train.steps": "8"}).entries
+    chosen = max(entries[2:], key=lambda one: value("accuracy", one.parts["valid"]))
     assert [one.name for one in entries[2:]] == ["bag", "encoder"]
     assert WorkDir(workdir).read_config()["experiment"].endswith(f":{chosen.name}") and (workdir / "candidates" / "encoder").is_dir()
     assert WorkDir(workdir).read_results()["rows"] == WorkDir(workdir / "candidates" / chosen.name).read_results()["rows"]
@@ -88,14 +98,18 @@ def test_pictures_and_numbers_are_answered(tmp_path, capsys):
     assert len(answers) == 12 and answers[0]["text"].endswith("dark/0.png") and set(answers[0]["probabilities"]) == {"dark", "light"}
     x = random.normal(size=60)
     (tmp_path / "n.csv").write_text("x,price\n" + "\n".join(f"{one:.3f},{5 + 3 * one:.3f}" for one in x), encoding="utf-8")
-    fitting.fit(str(tmp_path / "n.csv"), str(tmp_path / "r"), fitting.Asked(target="price", regression=True), overrides=SHORT)
+    fitting.fit(str(tmp_path / "n.csv"), str(tmp_path / "r"), fitting.Asked(target="price", regression=True), SHORT)
     (first, *_) = printed(capsys, tmp_path / "r", str(tmp_path / "n.csv"))
     assert isinstance(first["prediction"], float) and np.isfinite(first["prediction"])
 
 
 def test_what_cannot_be_fitted_is_said(reviews, tmp_path):
     with pytest.raises(UserError, match="quality"):
-        fitting.fit(str(reviews), str(tmp_path / "w"), quality="perfect")
+        fitting.fit(str(reviews), str(tmp_path / "w"), fitting.Asked(quality="perfect"))
+    with pytest.raises(UserError, match="'soon' is not a time"):
+        fitting.fit(str(reviews), str(tmp_path / "w"), fitting.Asked(budget="soon"))
+    with pytest.raises(UserError, match=r"unknown column of .* 'sex'"):
+        fitting.fit(str(reviews), str(tmp_path / "w"), fitting.Asked(group=("sex",)))
     with pytest.raises(UserError, match=r"nothing\.csv"):
         fitting.fit(str(tmp_path / "nothing.csv"), str(tmp_path / "w"))
     (tmp_path / "one.csv").write_text("text,label\n" + "\n".join(f"word {i},same" for i in range(30)))

@@ -2,11 +2,13 @@
 
     assay fit reviews.csv --workdir=runs/mine
     assay fit train.csv --test=test.csv --target=price --regression --workdir=runs/prices
+    assay fit adult.csv --target=income --group=sex --group=race --budget=5m --workdir=runs/adult
     assay fit pictures/ --workdir=runs/pictures                              (one folder of pictures for each class)
 
 DATA is a CSV or TSV file, JSONL, Parquet, Arrow, a data set saved by Hugging Face, or a folder of pictures. It is cleaned
 and divided into train, valid and test once; what was found is printed before anything is trained. --quality=good and best
-train more models, and `valid` chooses.
+train more models, and `valid` chooses by --metric. After training, `valid` also sets the temperature of a classifier and,
+with two classes, its decision threshold.
 
 WORKDIR is then a run: assay predict, diagnose, treat and compare take it. It also has fit.py, the config that was trained,
 and fit.json, what was found and the leaderboard.
@@ -15,14 +17,12 @@ and fit.json, what was found and the leaderboard.
 import json
 import os
 import shutil
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
@@ -35,15 +35,19 @@ from assay.core.plain import json_text
 from assay.data.files.found import screen
 from assay.data.files.reader import read_parts
 from assay.data.files.roles import roles
+from assay.evals.rows import RIGHT
 from assay.evals.summary import SUMMARIES
-from assay.fitting.board import Entry, best, score_text, verdict
-from assay.fitting.plans import QUALITIES, Plan, plans, task_keys, task_name
-from assay.fitting.simple import constant, correct, simple, title_of
+from assay.fitting import scores
+from assay.fitting.board import Entry, best, by_group, cell, verdict
+from assay.fitting.budget import affordable, seconds_of
+from assay.fitting.plans import QUALITIES, Plan, cut_of, plans, shortened, task_keys, task_name
+from assay.fitting.simple import constant, simple, title_of
 from assay.fitting.written import FILE, text_of
 from assay.tasks.files.opened import HEADERS, FilesConfig, Opened, opened
 from assay.tasks.files.pictures import PicturesConfig, loaded
 from assay.tasks.table import build, find
 from assay.train.workdir import WorkDir, write_text
+from assay.treatments.pipeline.load import treatments
 
 SUMMARY, CANDIDATES = "fit.json", "candidates"
 
@@ -54,7 +58,11 @@ TARGET = flags.DEFINE_string("target", "", "Column to predict. Default: found by
 TEXT = flags.DEFINE_multi_string("text", [], "Column to read as text; may be repeated.", flag_values=FLAGS)
 IGNORE = flags.DEFINE_multi_string("ignore", [], "Column not to read; may be repeated.", flag_values=FLAGS)
 REGRESSION = flags.DEFINE_bool("regression", False, "Predict a number instead of classes.", flag_values=FLAGS)
-METRIC = flags.DEFINE_string("metric", "", "Metric of early stopping. Default: accuracy, exact_match or r2.", flag_values=FLAGS)
+METRIC = flags.DEFINE_string(
+    "metric", "", "Metric of early stopping, choice and leaderboard. Default: accuracy, exact_match or rmse.", flag_values=FLAGS
+)
+GROUP = flags.DEFINE_multi_string("group", [], "Column by whose values the metric is also listed; may be repeated.", flag_values=FLAGS)
+BUDGET = flags.DEFINE_string("budget", "", "Time to train in, such as 90s, 5m or 1h. Default: no limit.", flag_values=FLAGS)
 QUALITY = flags.DEFINE_string("quality", "fast", f"How many models are tried: {', '.join(QUALITIES)}.", flag_values=FLAGS)
 DELIMITER = flags.DEFINE_string("delimiter", "", "Between the fields of a line. Default: found.", flag_values=FLAGS)
 ENCODING = flags.DEFINE_string("encoding", "", "Encoding of text files. Default: found.", flag_values=FLAGS)
@@ -63,7 +71,7 @@ SEED = flags.DEFINE_integer("seed", 0, "Seed of the training.", lower_bound=0, f
 
 
 class Asked(NamedTuple):
-    """What a user says about the data."""
+    """What a user says about the data and the training."""
 
     test: str = ""
     target: str = ""
@@ -74,43 +82,62 @@ class Asked(NamedTuple):
     delimiter: str = ""
     encoding: str = ""
     header: str = ""  # "yes", "no", or "": found
+    group: tuple[str, ...] = ()  # columns
+    quality: str = "fast"
+    budget: str = ""  # "": no limit
+    seed: int = 0
 
 
-NOTHING = Asked()
+class Fit(NamedTuple):
+    """What was trained, and how good it is."""
+
+    sentence: str  # which to use
+    metric: str
+    entries: list[Entry]  # the leaderboard
+    chosen: Entry  # of them, by `valid`
+    groups: Mapping[str, list[dict[str, Any]]]  # column -> rows of `board.by_group`
 
 
-def fit(
-    data: str, workdir: str, asked: Asked = NOTHING, quality: str = "fast", seed: int = 0, overrides: Mapping[str, str] = {}
-) -> list[Entry]:
+def fit(data: str, workdir: str, asked: Asked = Asked(), overrides: Mapping[str, str] = {}, quiet: bool = False) -> Fit:  # noqa: B008
     """Trains on a file or folder, writes the run to `workdir`, prints what was found, and returns the leaderboard. Raises UserError."""
-    if quality not in QUALITIES:
-        raise unknown("quality", quality, QUALITIES, "--quality")
+    if asked.quality not in QUALITIES:
+        raise unknown("quality", asked.quality, QUALITIES, "--quality")
+    begun, allowed = time.monotonic(), seconds_of(asked.budget) if asked.budget else None
     task, found = looked(data, asked)
-    print(screen(found.found), flush=True)
-    made = build(to_dict(task), seed)
+    say = (lambda *words: None) if quiet else lambda *words: print(*words, flush=True)
+    say(screen(found.found))
+    made = build(to_dict(task), asked.seed)
     known = [*made.metrics, *(name for name, one in SUMMARIES.items() if one.registered)]
     if asked.metric and asked.metric not in known:
         raise unknown("metric", asked.metric, known, "--metric")
-    listed = plans(task, found, quality, asked.metric)
+    _check_groups(found, asked.group)
+    metric = asked.metric or scores.HEADLINES[found.roles.kind]
+    listed = plans(task, found, asked.quality, asked.metric)
     folder = Path(workdir)
     path = os.path.relpath(folder / FILE)
     _check(folder)
+    say(f"training {title_of(found)} ...")
+    learners = [constant(found), simple(found, made, cut_of(found, asked.metric))]
+    entries = [Entry(one.name, one.title, one.parts, one.seconds) for one in learners]
+    say(f"{entries[-1].title}: {', '.join(f'{part} {cell(entries[-1], part, metric)}' for part in found.parts if part != 'train')}")
+    if allowed is not None:
+        left = allowed - (time.monotonic() - begun)
+        listed = [_within(plan, left / len(listed), say) for plan in listed]
     write_text(folder / FILE, text_of(listed, found.roles.target, Path(data).name, path))
-    print(f"training {title_of(found)} ...", file=sys.stderr, flush=True)
-    learners = [constant(found), simple(found, made)]
-    print(f"{learners[1].title}: {_scores(found, learners[1].answers)}", flush=True)
-    entries = [
-        Entry(one.name, one.title, _part(found, one.answers, "valid"), _part(found, one.answers, "test"), one.seconds) for one in learners
-    ]
-    models = [_trained(plan, path, folder, found, seed, overrides, alone=len(listed) == 1) for plan in listed]
-    lower = found.roles.kind == "number"
-    chosen = best(models, lower)
+    models = [_trained(plan, path, folder, asked.seed, overrides, len(listed) == 1, quiet) for plan in listed]
+    model = best(models, metric)
     if len(listed) > 1:
-        _promote(folder / CANDIDATES / chosen.name, folder)
+        _promote(folder / CANDIDATES / model.name, folder)
     entries += models
-    write_text(folder / SUMMARY, _summary(found, entries, best(entries, lower)))
-    _print(found, entries, chosen, workdir, lower)
-    return entries
+    chosen = best(entries, metric)
+    sentence = verdict(chosen, entries[1] if chosen is model else model, metric)
+    part = "test" if "test" in found.parts else "valid"
+    columns = {name: found.parts[part].columns[name].tolist() for name in asked.group} if part in found.parts else {}
+    groups = {name: by_group([entries[1], model], column, part, metric) for name, column in columns.items()}
+    made_of = Fit(sentence, metric, entries, chosen, groups)
+    write_text(folder / SUMMARY, _summary(found, made_of))
+    say(_text(made_of, part, workdir))
+    return made_of
 
 
 def looked(data: str, asked: Asked) -> tuple[ConfigDict, Opened]:
@@ -150,8 +177,12 @@ def main(overrides: dict[str, str], paths: Sequence[str]) -> None:
         DELIMITER.value,
         ENCODING.value,
         "" if HEADER.value is None else "yes" if HEADER.value else "no",
+        tuple(GROUP.value),
+        QUALITY.value,
+        BUDGET.value,
+        SEED.value,
     )
-    fit(paths[0], WORKDIR.value, asked, QUALITY.value, SEED.value, overrides)
+    fit(paths[0], WORKDIR.value, asked, overrides)
 
 
 def start() -> None:
@@ -168,33 +199,37 @@ def _check(folder: Path) -> None:
         raise UserError(f"{folder} holds a run that assay fit did not make. Choose another --workdir.")
 
 
-def _trained(plan: Plan, path: str, folder: Path, found: Opened, seed: int, overrides: Mapping[str, str], alone: bool) -> Entry:
+def _check_groups(found: Opened, names: Sequence[str]) -> None:
+    """Raises UserError for columns that are not there."""
+    part = found.parts["test" if "test" in found.parts else "train"]
+    for name in names:
+        if name not in part.columns:
+            raise unknown(f"column of {part.source}", name, part.columns, "--group=NAME")
+
+
+def _within(plan: Plan, seconds: float, say: Callable[[str], None]) -> Plan:
+    """Returns the plan with the steps that it can take in a time."""
+    steps = affordable(plan.config, treatments, max(seconds, 0.0))
+    if steps >= plan.config.train.steps:
+        return plan
+    say(f"{plan.title}: {steps:,} of {plan.config.train.steps:,} steps, as many as --budget allows")
+    return shortened(plan, steps)
+
+
+def _trained(plan: Plan, path: str, folder: Path, seed: int, overrides: Mapping[str, str], alone: bool, quiet: bool) -> Entry:
     """Trains a model as `assay train` does, and returns its row of the leaderboard."""
     workdir, begun = folder if alone else folder / CANDIDATES / plan.name, time.monotonic()
     changed = {**overrides, **({"seed": str(seed)} if seed else {})}
-    train(f"{path}:{plan.name}", changed, workdir, summary=False)
+    train(f"{path}:{plan.name}", changed, workdir, quiet, summary=False)
     run = WorkDir(workdir)
-    rows = {split: _rows(run, split, found) for split in ("valid", "test") if split in found.parts}
-    return Entry(plan.name, plan.title, rows.get("valid"), rows.get("test"), time.monotonic() - begun)
+    parts = {split: _records(run, split) for split in ("valid", "test") if run.predictions(split).exists()}
+    return Entry(plan.name, plan.title, parts, time.monotonic() - begun)
 
 
-def _rows(run: WorkDir, split: str, found: Opened) -> np.ndarray:
-    """Returns the score of each row of a part, in the order of rows."""
-    records = [json.loads(line) for line in run.predictions(split).read_text(encoding="utf-8").splitlines()]
-    metric = {"classes": "accuracy", "labels": "exact_match", "number": "mse"}[found.roles.kind]
-    scores = np.full(len(records), np.nan)
-    for record in records:
-        scores[record["id"]] = np.nan if record["scores"][metric] is None else record["scores"][metric]
-    return scores
-
-
-def _part(found: Opened, answers: Mapping[str, list[Any]], split: str) -> np.ndarray | None:
-    return correct(found, answers, split) if split in answers else None
-
-
-def _scores(found: Opened, answers: Mapping[str, list[Any]]) -> str:
-    lower = found.roles.kind == "number"
-    return ", ".join(f"{split} {score_text(_part(found, answers, split), lower)}" for split in ("valid", "test") if split in answers)
+def _records(run: WorkDir, split: str) -> list[dict[str, Any]]:
+    """Returns the answers to a part, in the order of rows."""
+    found = [json.loads(line) for line in run.predictions(split).read_text(encoding="utf-8").splitlines()]
+    return sorted(found, key=lambda record: record["id"])
 
 
 def _promote(source: Path, target: Path) -> None:
@@ -205,28 +240,37 @@ def _promote(source: Path, target: Path) -> None:
     shutil.copytree(source, target, dirs_exist_ok=True)
 
 
-def _summary(found: Opened, entries: Sequence[Entry], chosen: Entry) -> str:
+def _summary(found: Opened, made: Fit) -> str:
     rows = [
         {
             "name": entry.name,
             "title": entry.title,
             "seconds": round(entry.seconds, 1),
-            **{split: None if rows is None else float(np.mean(rows)) for split, rows in (("valid", entry.valid), ("test", entry.test))},
+            **{part: scores.interval(made.metric, records)._asdict() for part, records in entry.parts.items()},
         }
-        for entry in entries
+        for entry in made.entries
     ]
     facts = {**found.found._asdict(), "dropped": [asdict(each) for each in found.found.dropped]}
-    return json_text({"schema": 1, "found": facts, "leaderboard": rows, "chosen": chosen.name}, indent=1) + "\n"
+    said = {"sentence": made.sentence, "metric": made.metric, "chosen": made.chosen.name}
+    return json_text({"schema": 1, **said, "leaderboard": rows, "groups": made.groups, "found": facts}, indent=1) + "\n"
 
 
-def _print(found: Opened, entries: Sequence[Entry], model: Entry, workdir: str, lower: bool) -> None:
-    _, plain, *_ = entries
-    chosen = best(entries, lower)
-    other = plain if chosen is model else model
-    print(f"\n{verdict(chosen, other, lower)}\n")
-    what = "root mean squared error" if lower else "right"
-    width = max(len(entry.title) for entry in entries)
-    print(f"{'':<{width}}  {'seconds':>8}  {'valid: ' + what:<28}  test (95 % interval)")
-    for entry in entries:
-        print(f"{entry.title:<{width}}  {entry.seconds:>8.1f}  {score_text(entry.valid, lower):<28}  {score_text(entry.test, lower)}")
-    print(f"\nreport: {WorkDir(workdir).report}\nnext: assay diagnose --workdir={workdir}")
+def _text(made: Fit, part: str, workdir: str) -> str:
+    """Returns what is printed in the end: the first sentence, the leaderboard, the groups, and where to go on."""
+    what = "right" if made.metric in RIGHT else scores.title_of(made.metric)
+    rows = [["", "seconds", f"valid: {what}", "test (95 % interval)"]]
+    rows += [[one.title, f"{one.seconds:.1f}", *(cell(one, split, made.metric) for split in ("valid", "test"))] for one in made.entries]
+    lines = ["", made.sentence, "", *_aligned(rows)]
+    titles = {entry.name: entry.title for entry in made.entries}
+    for name, groups in made.groups.items():
+        models = [key for key in groups[0] if key in titles]
+        listed = [[row["group"], f"{row['n']:,}", *(scores.shown_interval(made.metric, row[key]) for key in models)] for row in groups]
+        lines += ["", *_aligned([[name, f"rows of {part}", *(titles[key] for key in models)], *listed])]
+    return "\n".join([*lines, "", f"report: {WorkDir(workdir).report}", f"next: assay diagnose --workdir={workdir}"])
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns rows of cells as lines with straight columns; the second one, of numbers, ends at the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    pad = [str.rjust if i == 1 else str.ljust for i in range(len(widths))]
+    return ["  ".join(f(text, width) for f, text, width in zip(pad, row, widths, strict=True)).rstrip() for row in rows]

@@ -134,9 +134,7 @@ def auroc(columns: Columns) -> float:
     positive, negative = sides(columns)
     if not len(positive) or not len(negative) or np.isnan(positive).any() or np.isnan(negative).any():
         return math.nan
-    ordered = np.sort(negative)
-    twice = np.searchsorted(ordered, positive, side="left") + np.searchsorted(ordered, positive, side="right")
-    return float(int(twice.sum()) / (2 * len(positive) * len(negative)))
+    return score.auroc(np.concatenate([positive, negative]), np.arange(len(positive) + len(negative)) < len(positive))
 
 
 def tpr_at_fpr(columns: Columns, at: float) -> float:

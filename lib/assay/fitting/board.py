@@ -1,15 +1,22 @@
 """The leaderboard of a data set: every model and simple learner on the same rows, and which of them to use.
 
-The choice is by `valid`, and the figures beside it are of `test`. Where the simple learner is chosen, the first sentence says so.
+The choice is by a metric of `valid`, and the figures beside it are of `test`. Where the simple learner is chosen, the first sentence says
+so.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-import numpy as np
+from assay.core.number import DASH
+from assay.data.files.kinds import is_blank
+from assay.evals.rows import RIGHT
+from assay.fitting import scores
+from assay.fitting.scores import Records
 
-from assay.core.number import DASH, change, limits, number
-from assay.core.paired import difference_of, interval_of, mean
+ALPHA = 0.05  # p-value below which a difference without an interval is certain
+GROUPS = 20  # groups of a column that are listed, the largest ones
+MISSING, OTHER = "missing", "other"
 
 
 class Entry(NamedTuple):
@@ -17,51 +24,53 @@ class Entry(NamedTuple):
 
     name: str
     title: str
-    valid: np.ndarray | None  # score of each row of `valid`; None if there is no such part
-    test: np.ndarray | None
+    parts: Mapping[str, Records]  # "valid" and "test" -> the answer to each row, in the order of rows
     seconds: float  # to train
 
 
-def best(entries: Sequence[Entry], lower: bool) -> Entry:
-    """Returns the entry with the best mean on `valid`; equal ones go to the first, so list simple learners first."""
+def best(entries: Sequence[Entry], metric: str) -> Entry:
+    """Returns the entry with the best `valid`, or `test` where there is none; equal ones go to the first, so list simple ones first."""
+    sign = -1 if scores.lower(metric) else 1
+    part = "valid" if all(entry.parts.get("valid") for entry in entries) else "test"
 
     def score(entry: Entry) -> float:
-        rows = entry.valid if entry.valid is not None and len(entry.valid) else entry.test
-        if rows is None:
-            return 0.0
-        return -float(np.sqrt(rows.mean())) if lower else float(rows.mean())
+        found = sign * scores.value(metric, entry.parts[part]) if entry.parts.get(part) else float("-inf")
+        return found if found == found else float("-inf")
 
     return max(entries, key=score)
 
 
-def verdict(chosen: Entry, other: Entry, lower: bool) -> str:
-    """Returns the first sentence: which of two to use, with their figures and whether they differ. `lower`: the score is an error."""
-    part = "test" if chosen.test is not None and other.test is not None else "valid"
-    own, theirs = getattr(chosen, part), getattr(other, part)
-    right = () if lower else ("score",)
-    found = difference_of(mean, {"rows/score": own}, {"rows/score": theirs}, right=right)
-    differs = found.low > 0 or found.high < 0
-    if lower:
-        figures = f"its root mean squared error on {len(own):,} rows of {part} is {rooted(own)}, that of {other.title} {rooted(theirs)}"
-        said = f"{'a' if differs else 'no certain'} difference (p = {found.p_value:.2g})"
+def verdict(chosen: Entry, other: Entry, metric: str) -> str:
+    """Returns the first sentence: which of two to use, with their figures and whether they differ."""
+    part = "test" if chosen.parts.get("test") and other.parts.get("test") else "valid"
+    own, theirs = chosen.parts[part], other.parts[part]
+    found = scores.difference(metric, own, theirs)
+    certain = found.low > 0 or found.high < 0 or (found.low != found.low and found.p_value < ALPHA)
+    beside, with_interval = scores.shown(metric, scores.value(metric, theirs)), scores.shown_with_interval(metric, own)
+    if metric in RIGHT:
+        figures = f"it is right for {with_interval} of {len(own):,} rows of {part}, {other.title} for {beside}"
     else:
-        beside = number(float(theirs.mean()), "fraction")
-        figures = f"it is right for {score_text(own, lower)} of {len(own):,} rows of {part}, {other.title} for {beside}"
-        ends = limits((found.low, found.high), "fraction", signed=True)
-        said = f"a difference of {change(found.value, 'fraction')} (95 %: {ends}){'' if differs else ', which may be chance'}"
-    return f"Use {chosen.title}: {figures}; {said}."
+        figures = f"its {scores.title_of(metric)} on {len(own):,} rows of {part} is {with_interval}, that of {other.title} {beside}"
+    said = scores.shown_change(metric, found)
+    return f"Use {chosen.title}: {figures}; a difference of {said}{'' if certain else ', which may be chance'}."
 
 
-def score_text(rows: np.ndarray | None, lower: bool) -> str:
-    """Returns the mean of a part with its 95 % interval, or the root of the mean of squared errors."""
-    if rows is None or not len(rows):
-        return DASH
-    if lower:
-        return rooted(rows)
-    found = interval_of(mean, {"rows/score": rows}, right=("score",))
-    return f"{number(found.value, 'fraction')} ({limits((found.low, found.high), 'fraction')})"
+def cell(entry: Entry, part: str, metric: str) -> str:
+    """Returns the metric of a part with its interval, or a dash."""
+    return scores.shown_with_interval(metric, entry.parts[part]) if entry.parts.get(part) else DASH
 
 
-def rooted(squares: np.ndarray) -> str:
-    """Returns the root of a mean of squared errors as text."""
-    return f"{np.sqrt(squares.mean()):.4g}"
+def by_group(entries: Sequence[Entry], column: Sequence[Any], part: str, metric: str) -> list[dict[str, Any]]:
+    """Returns {group, n, NAME of each entry: {value, low, high}} for each value of a column, the commonest first.
+
+    `column` has the value of each row of the part. Beyond GROUPS values, the others are one group.
+    """
+    names = [MISSING if is_blank(value) else str(value) for value in column]
+    known = [name for name, _ in Counter(names).most_common(GROUPS)]
+    names = [name if name in known else OTHER for name in names]
+    found = []
+    for name, count in Counter(names).most_common():
+        inside = [i for i, other in enumerate(names) if other == name]
+        values = {entry.name: scores.interval(metric, [entry.parts[part][i] for i in inside])._asdict() for entry in entries}
+        found.append({"group": name, "n": count, **values})
+    return found

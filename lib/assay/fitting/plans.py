@@ -18,6 +18,7 @@ from assay.data.files.kinds import is_blank
 from assay.data.files.pictures import describe
 from assay.data.files.table import size
 from assay.data.tokenizers import words_of
+from assay.evals.cut import METRICS
 from assay.tasks.files.opened import Opened
 
 QUALITIES = ("fast", "good", "best")
@@ -63,9 +64,34 @@ def plans(task: ConfigDict, found: Opened, quality: str, metric: str = "") -> li
     """Returns the models to train for a quality, in the order in which they are trained; `metric` stops them early."""
     rows = size(found.parts["train"])
     listed = [plan(task, found, rows) for plan in MAKERS[task.name][: 1 + QUALITIES.index(quality)]]
+    cut = cut_of(found, metric)
+    after = (
+        *(["calibrate"] if found.roles.kind == "classes" and "valid" in found.parts else []),
+        *([f"threshold:metric={cut}"] if cut else []),
+    )
     for plan in listed:
         plan.config.train.metric = metric
+        plan.config.treatments = (*plan.config.treatments, *after)
     return listed
+
+
+def cut_of(found: Opened, metric: str) -> str:
+    """Returns the metric by which the threshold of two classes is chosen on `valid`; "" where there are not two, or it needs none."""
+    chosen = metric or "accuracy"
+    two = found.roles.kind == "classes" and len(found.classes) == 2 and "valid" in found.parts
+    return chosen if two and chosen in METRICS else ""
+
+
+def shortened(plan: Plan, steps: int) -> Plan:
+    """Returns a plan with fewer steps, and the validations and warmup that they leave room for."""
+    config = ConfigDict(plan.config.to_dict())
+    every = max(1, min(config.train.log_every, steps // 10))
+    config.train.update({"steps": steps, "log_every": every, "steps_per_call": min(config.train.steps_per_call, every)})
+    config.optimizer.warmup_steps = min(config.optimizer.warmup_steps, steps // 20)
+    config.treatments = tuple(
+        f"early_stopping:patience={PATIENCE},every={every}" if spec.startswith("early_stopping") else spec for spec in config.treatments
+    )
+    return plan._replace(config=config.lock())
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

@@ -7,19 +7,22 @@ all         the commonest answer, or the median
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from assay.data.files.kinds import is_blank
 from assay.data.files.table import Table, size
+from assay.evals.cut import shift_of
 from assay.tasks.files.features import features, matrix
 from assay.tasks.files.opened import Opened
 from assay.tasks.task import Task
 
 MOST_PICTURES, MOST_TEXTS = 20_000, 100_000  # training rows that logistic regression reads; its time grows with them
 BIGRAMS = 5_000  # rows up to which bigrams are counted
+LEAST = 1e-12  # probability below which its logarithm is cut
 
 
 class Learner(NamedTuple):
@@ -28,35 +31,42 @@ class Learner(NamedTuple):
     name: str
     title: str
     seconds: float  # to fit
-    answers: Mapping[str, list[Any]]  # part -> answer of each row: a class, a list of labels, or a number
+    parts: Mapping[str, list[dict[str, Any]]]  # "valid", "test" -> {"target", "prediction", "scores"} of each row
 
 
 def constant(found: Opened) -> Learner:
     """Returns the commonest class, the labels that more than half of the rows have, or the median."""
     cells = _targets(found, "train")
     if found.roles.kind == "number":
-        answer: Any = float(np.median(cells))
+        predicted: np.ndarray = np.array([np.median(cells)])
     elif found.roles.kind == "classes":
-        answer = max(found.classes, key=cells.count)
+        kept = cells if found.known is None else [cell for cell, known in zip(cells, found.known, strict=True) if known]
+        predicted = np.array([[kept.count(name) / len(kept) for name in found.classes]])
     else:
-        answer = [name for name in found.classes if 2 * sum(name in cell for cell in cells) > len(cells)]
-    answers = {split: [answer] * size(table) for split, table in found.parts.items() if split != "train"}
-    return Learner("constant", "the median" if found.roles.kind == "number" else "the commonest answer", 0.0, answers)
+        predicted = np.array([[sum(name in cell for cell in cells) / len(cells) for name in found.classes]])
+    parts = {split: records(found, split, np.repeat(predicted, size(table), axis=0)) for split, table in _held(found).items()}
+    return Learner("constant", "the median" if found.roles.kind == "number" else "the commonest answer", 0.0, parts)
 
 
-def simple(found: Opened, task: Task) -> Learner:
-    """Fits the learner of the kind of data on the training rows that have a label."""
+def simple(found: Opened, task: Task, cut: str = "") -> Learner:
+    """Fits the learner of the kind of data on the training rows that have a label.
+
+    `cut`: the metric by which the decision threshold of two classes is chosen on `valid`, as for models; "": it is one half.
+    """
     begun = time.monotonic()
     kept = np.arange(size(found.parts["train"])) if found.known is None else np.flatnonzero(found.known)
     most = MOST_PICTURES if found.roles.pictures else MOST_TEXTS if found.roles.texts else len(kept)
     kept = kept[np.linspace(0, len(kept) - 1, min(len(kept), most)).round().astype(int)]
-    inputs = _inputs(found, task)
-    targets = _encoded(found, "train")[kept]
-    learner = _learner(found)
-    learner.fit(inputs["train"][kept], targets)
-    answers = {split: _decoded(found, learner.predict(rows)) for split, rows in inputs.items() if split != "train"}
+    inputs = matrices(found, task)
+    predict = fitted(found, inputs["train"][kept], encoded(found, "train")[kept])
+    predicted = {split: predict(rows) for split, rows in inputs.items() if split != "train"}
+    shift = 0.0
+    if cut and "valid" in predicted:
+        shift = shift_of(np.diff(np.log(np.maximum(predicted["valid"], LEAST)))[:, 0], encoded(found, "valid") == 1, cut)
     title = title_of(found) + (f" of {len(kept):,} rows" if len(kept) == most < size(found.parts["train"]) else "")
-    return Learner("simple", title, time.monotonic() - begun, answers)
+    return Learner(
+        "simple", title, time.monotonic() - begun, {split: records(found, split, rows, shift) for split, rows in predicted.items()}
+    )
 
 
 def title_of(found: Opened) -> str:
@@ -67,23 +77,75 @@ def title_of(found: Opened) -> str:
     return f"{regression} on pixels" if found.roles.pictures else f"TF-IDF with {regression}"
 
 
-def correct(found: Opened, answers: Mapping[str, list[Any]], split: str) -> np.ndarray:
-    """Returns the score of each row of a part, float64 [rows]: 1 for a right answer, 0 for a wrong one; of a number its squared error."""
-    targets = _targets(found, split)
-    if found.roles.kind == "number":
-        return np.square(np.array(answers[split], float) - np.array(targets, float))
-    same = [set(a) == set(b) if isinstance(b, list) else a == b for a, b in zip(answers[split], targets, strict=True)]
-    return np.array(same, float)
+def records(found: Opened, split: str, predicted: np.ndarray, shift: float = 0.0) -> list[dict[str, Any]]:
+    """Returns the answers to the rows of a part, as the records of a model say them.
+
+    Args:
+      found: the data set.
+      split: the part.
+      predicted: probabilities of classes [rows, classes], of labels [rows, labels], or numbers [rows].
+      shift: added to the log-odds of the second of two classes.
+    """
+    targets, kind, names = _targets(found, split), found.roles.kind, found.classes
+    if kind == "number":
+        errors = np.array(targets, float) - predicted
+        return [
+            {"target": float(target), "prediction": float(one), "scores": {"mse": float(error**2), "mae": float(abs(error))}}
+            for target, one, error in zip(targets, predicted, errors, strict=True)
+        ]
+    logs = np.log(np.maximum(predicted, LEAST))
+    if kind == "classes":
+        if shift:
+            logs = logs + np.array([0.0, shift])
+        logs = logs - np.logaddexp.reduce(logs, axis=1, keepdims=True)
+        ids = {name: i for i, name in enumerate(names)}
+        answers, found_ids = logs.argmax(axis=1), [ids[target] for target in targets]
+        return [
+            {
+                "target": target,
+                "prediction": names[answer],
+                "scores": {"accuracy": float(answer == own), "nll": -float(row[own]), "confidence": float(np.exp(row[answer]))},
+            }
+            for target, own, answer, row in zip(targets, found_ids, answers.tolist(), logs, strict=True)
+        ]
+    present = np.array([[name in target for name in names] for target in targets])
+    chosen = predicted > 0.5
+    both, either = (present & chosen).sum(axis=1), (present | chosen).sum(axis=1)
+    shared = np.where(either > 0, both / np.maximum(either, 1), 1.0)
+    same = present == chosen
+    return [
+        {
+            "target": target,
+            "prediction": [name for name, here in zip(names, row, strict=True) if here],
+            "scores": {"exact_match": float(right.all()), "jaccard": float(share), "label_accuracy": float(right.mean())},
+        }
+        for target, row, share, right in zip(targets, chosen.tolist(), shared, same, strict=True)
+    ]
 
 
-# -- private --------------------------------------------------------------------------------------------------------------
+def fitted(found: Opened, inputs: Any, targets: np.ndarray) -> Callable[[Any], np.ndarray]:
+    """Fits the learner of the kind of data, and returns its predictions as a function of inputs.
+
+    Args:
+      found: the data set.
+      inputs: training rows, a matrix [rows, features].
+      targets: class ids [rows], labels [rows, labels] of 0 and 1, or numbers [rows].
+
+    Returns: inputs -> probabilities of classes [rows, classes], of labels [rows, labels], or numbers [rows].
+    """
+    roles = found.roles
+    make = partial(_learner, roles.kind, not (roles.texts or roles.pictures), bool(roles.pictures))
+    if roles.kind == "labels":
+        columns = [_of_classes(make, inputs, column, 2) for column in targets.T]
+        return lambda rows: np.stack([column(rows)[:, 1] for column in columns], axis=1)
+    if roles.kind == "classes":
+        return _of_classes(make, inputs, targets, len(found.classes))
+    learner = make().fit(inputs, targets)
+    return lambda rows: np.asarray(learner.predict(rows), float)
 
 
-def _targets(found: Opened, split: str) -> list[Any]:
-    return found.parts[split].columns[found.roles.target].tolist()
-
-
-def _encoded(found: Opened, split: str) -> np.ndarray:
+def encoded(found: Opened, split: str) -> np.ndarray:
+    """Returns class ids [rows], labels [rows, labels] of 0 and 1, or numbers [rows] of a part."""
     cells = _targets(found, split)
     if found.roles.kind == "number":
         return np.array(cells, float)
@@ -94,15 +156,7 @@ def _encoded(found: Opened, split: str) -> np.ndarray:
     return np.array([np.isin(names, cell) for cell in cells], int)
 
 
-def _decoded(found: Opened, predicted: np.ndarray) -> list[Any]:
-    if found.roles.kind == "number":
-        return predicted.astype(float).tolist()
-    if found.roles.kind == "classes":
-        return [found.classes[int(one)] for one in predicted]
-    return [[name for name, here in zip(found.classes, row, strict=True) if here] for row in np.asarray(predicted).tolist()]
-
-
-def _inputs(found: Opened, task: Task) -> dict[str, Any]:
+def matrices(found: Opened, task: Task) -> dict[str, Any]:
     """Returns the inputs of each part as matrices, learned from the training rows."""
     roles, train = found.roles, found.parts["train"]
     if roles.pictures:
@@ -126,22 +180,41 @@ def _inputs(found: Opened, task: Task) -> dict[str, Any]:
     return {split: csr_matrix(rows) for split, rows in found_rows.items()}
 
 
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _targets(found: Opened, split: str) -> list[Any]:
+    return found.parts[split].columns[found.roles.target].tolist()
+
+
+def _held(found: Opened) -> dict[str, Table]:
+    return {split: table for split, table in found.parts.items() if split != "train"}
+
+
+def _of_classes(make: Callable[[], Any], inputs: Any, targets: np.ndarray, classes: int) -> Callable[[Any], np.ndarray]:
+    """Returns the probabilities of all classes; of one class alone, it is certain."""
+    seen = np.unique(targets)
+    learner = make().fit(inputs, targets) if len(seen) > 1 else None
+
+    def predict(rows: Any) -> np.ndarray:
+        found = np.zeros((rows.shape[0], classes))
+        found[:, seen] = 1.0 if learner is None else learner.predict_proba(rows)
+        return found
+
+    return predict
+
+
 def _joined(table: Table, names: tuple[str, ...]) -> list[str]:
     columns = [["" if is_blank(cell) else str(cell) for cell in table.columns[name].tolist()] for name in names]
     return [" ".join(cells) for cells in zip(*columns, strict=True)]
 
 
-def _learner(found: Opened) -> Any:
+def _learner(kind: str, boosted: bool, pictures: bool) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.multioutput import MultiOutputClassifier
 
-    kind, boosted = found.roles.kind, not (found.roles.texts or found.roles.pictures)
     if kind == "number":
         return HistGradientBoostingRegressor(random_state=0) if boosted else Ridge()
-    one = (
-        HistGradientBoostingClassifier(random_state=0)
-        if boosted
-        else LogisticRegression(C=0.01 if found.roles.pictures else 10.0, max_iter=200, tol=1e-3)
-    )
-    return one if kind == "classes" else MultiOutputClassifier(one)
+    if boosted:
+        return HistGradientBoostingClassifier(random_state=0)
+    return LogisticRegression(C=0.01 if pictures else 10.0, max_iter=200, tol=1e-3)

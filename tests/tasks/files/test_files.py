@@ -12,7 +12,7 @@ from assay import config as configs
 from assay.config.schema import to_dict, typed
 from assay.core.errors import UserError
 from assay.models.model import Output
-from assay.tasks.files.answers import score_labels
+from assay.tasks.datasets.labels import score_labels
 from assay.tasks.files.features import features, matrix
 from assay.tasks.files.opened import opened
 from assay.tasks.table import build, find
@@ -147,7 +147,7 @@ def test_several_labels(tmp_path):
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     task = task_of("files/texts", str(path), kind="labels", text=("text",))
     source, examples = fetch(task, "train")
-    assert task.vocabulary.outputs == 3 and examples.target.shape[1] == 3 and task.metrics == ("exact_match", "jaccard", "nll")
+    assert task.vocabulary.outputs == 3 and examples.target.shape[1] == 3 and task.metrics == ("exact_match", "jaccard", "label_accuracy")
     assert source.describe(examples, 0)["target"] == task.read(examples.target[0], {})
 
 
@@ -156,7 +156,7 @@ def test_the_score_of_labels_by_hand():
     batch = {"targets": jnp.array([[1, 0, 0], [0, 0, 0]]), "weight": jnp.ones(2)}
     loss, _, metrics = score_labels(Output(logits, {}), batch)
     p = 1 / (1 + np.exp(-np.asarray(logits)))
-    expected = -np.log(np.where(np.asarray(batch["targets"]) > 0, p, 1 - p)).sum(axis=1)
+    expected = -np.log(np.where(np.asarray(batch["targets"]) > 0, p, 1 - p)).mean(axis=1)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     assert metrics["exact_match"].tolist() == [0.0, 1.0] and metrics["jaccard"].tolist() == [0.5, 1.0]
 

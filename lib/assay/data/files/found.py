@@ -121,7 +121,8 @@ PLURAL = {"text": "texts", "number": "numbers", "category": "categories", "boole
 def _left(each: Dropped) -> str:
     places = ", ".join(map(str, each.lines))
     more = ", ..." if each.count > len(each.lines) else ""
-    kind = "lines" if each.lines and isinstance(each.lines[0], int) else "such as"
+    line = "line" if each.count == 1 else "lines"
+    kind = line if each.lines and isinstance(each.lines[0], int) else "such as"
     return f"{each.count:,}: {each.reason}" + (f" ({kind} {places}{more})" if places else "")
 
 

@@ -1,7 +1,7 @@
 """What is predicted from a user's files: one class, any number of labels, or a number, as the fields of a Task.
 
 classes    cross-entropy; accuracy, f1_macro, nll, ece, and with two classes auroc
-labels     binary cross-entropy, summed over labels; exact_match (all labels right), jaccard (shared / present or predicted), nll
+labels     binary cross-entropy, averaged over labels; exact_match (all are right), jaccard (shared / present or predicted), label_accuracy
 number     squared error of the standardized number; r2, rmse, mae
 """
 
@@ -9,21 +9,17 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from assay.core.tree import widened
 from assay.data.files.table import Table
-from assay.models.model import Batch, Output
-from assay.tasks.datasets import classify
+from assay.tasks.datasets import classify, labels
 from assay.tasks.datasets.regression import Scale, score_numbers, standard
 from assay.tasks.evidence import of_numbers
 from assay.tasks.files.opened import Opened
 from assay.tasks.task import Task, likeliest
 
 CLASSES, BINARY = classify.METRICS, (*classify.METRICS, "auroc")
-LABELS, NUMBER = ("exact_match", "jaccard", "nll"), ("r2", "rmse", "mae", "mse")
+LABELS, NUMBER = ("exact_match", "jaccard", "label_accuracy"), ("r2", "rmse", "mae", "mse")
 
 
 class Answers(NamedTuple):
@@ -39,20 +35,6 @@ class Answers(NamedTuple):
 def answers_of(found: Opened) -> Answers:
     """Returns what a data set asks for."""
     return MAKERS[found.roles.kind](found)
-
-
-def score_labels(output: Output, batch: Batch) -> tuple[jax.Array, jax.Array, Mapping[str, jax.Array]]:
-    """Computes the binary cross-entropy of each example, summed over its labels, in nats. `batch["targets"]`: 0 or 1, [batch, labels].
-
-    `exact_match`: all labels are right; `jaccard`: labels that are both present and predicted, over those that are either (1 if there are
-    none). A label is predicted if its logit is above 0.
-    """
-    logits, present = widened(output.logits), batch["targets"] > 0
-    nll = (jax.nn.softplus(logits) - jnp.where(present, logits, 0.0)).sum(axis=1)
-    predicted = logits > 0
-    both, either = (predicted & present).sum(axis=1), (predicted | present).sum(axis=1)
-    jaccard = jnp.where(either > 0, both / jnp.maximum(either, 1), 1.0)
-    return nll, batch["weight"], {"exact_match": (predicted == present).all(axis=1).astype(jnp.float32), "jaccard": jaccard, "nll": nll}
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
@@ -87,10 +69,9 @@ def _labels(found: Opened) -> Answers:
         return names[np.asarray(row) > 0].tolist()
 
     fields = {
-        "score": score_labels,
+        "score": labels.score_labels,
         "metrics": LABELS,
         "chance": 0.5 ** len(names),
-        "units": {"nll": "nats"},
         "answer": lambda logits: logits > 0,
         "read": lambda answer, batch: listed(answer),
     }

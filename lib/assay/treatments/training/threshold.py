@@ -2,9 +2,9 @@
 
     assay treat --from=runs/A --treat=threshold:metric=f1_macro --workdir=runs/B
 
-The number is where the metric of `valid` is highest, if it is higher there than at 0 by more than two standard errors of the difference;
-otherwise it is 0. The ranks of examples, and so AUROC, do not change; probabilities and their calibration do. It is the parameter `shift`
-of the model: 0 in training, and chosen again at the end of each run or stage.
+The number is where the metric of `valid` is highest, if it is higher there than at 0 by more than a standard error of the difference, or
+two of them for accuracy; otherwise it is 0. The ranks of examples, and so AUROC, do not change; probabilities and their calibration do.
+The number is the parameter `shift` of the model: 0 in training, and chosen again at the end of each run or stage.
 """
 
 from functools import partial
