@@ -14,7 +14,7 @@ import assay
 
 ROOT = Path(__file__).resolve().parents[1]
 # The examples read what those before them wrote.
-RUNS = ("run", "load", "diagnose", "suggest", "treat", "compare", "register", "Model", "Task", "Treatment")
+RUNS = ("run", "load", "diagnose", "suggest", "treat", "compare", "register", "Model", "Task", "Treatment", "fit")
 ORDER = (*RUNS, "from_linen", "from_nnx", "from_function", "from_predict")
 OTHERS = ("from_equinox", "from_haiku", "from_keras")  # of libraries that are not among the dependencies: tests/diagnostics/brought
 

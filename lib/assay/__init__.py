@@ -1,5 +1,6 @@
 """Assay trains models in JAX, measures what holds each one back, applies a remedy, and measures again.
 
+assay.fit("reviews.csv", "runs/mine")                      a model of your own data, beside a simple learner
 assay.run("parity:tiny", "runs/tiny")                      trains, evaluates and reports
 model, params, task = assay.load("runs/tiny")              pure functions over plain trees
 assay.suggest("runs/tiny")                                 remedies, from the diagnosis of the run
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from assay import config
-    from assay.cli.python.api import compare, diagnose, run, suggest, treat
+    from assay.cli.python.api import compare, diagnose, fit, run, suggest, treat
     from assay.cli.python.register import register
     from assay.diagnostics.brought.doors import (
         from_equinox,
@@ -37,6 +38,7 @@ __all__ = [
     "compare",
     "config",
     "diagnose",
+    "fit",
     "from_equinox",
     "from_function",
     "from_haiku",
@@ -59,6 +61,7 @@ _PLACES = {  # name -> its module; "" where it is a module itself
     "compare": "assay.cli.python.api",
     "config": "",
     "diagnose": "assay.cli.python.api",
+    "fit": "assay.cli.python.api",
     "from_equinox": "assay.diagnostics.brought.doors",
     "from_function": "assay.diagnostics.brought.doors",
     "from_haiku": "assay.diagnostics.brought.doors",

@@ -1,12 +1,17 @@
 """`assay fit` from a file to a finished run, and the same bits from the config that it writes."""
 
+import csv
+import io
 import json
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
+import assay
 from assay.cli import fit as fitting
 from assay.cli.predict import predict
 from assay.cli.train import run as train
@@ -68,7 +73,7 @@ def printed(capsys, workdir, file: str, column: str = "", texts: tuple[str, ...]
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_new_rows_are_answered_from_any_table(reviews, tmp_path, capsys):
+def test_new_rows_are_answered_from_any_table(reviews, tmp_path, capsys, monkeypatch):
     workdir = reviews.parent / "mine"
     if not workdir.exists():
         fitting.fit(str(reviews), str(workdir), overrides=SHORT)
@@ -79,6 +84,19 @@ def test_new_rows_are_answered_from_any_table(reviews, tmp_path, capsys):
     assert printed(capsys, workdir, str(tmp_path / "new.jsonl")) == answers
     named = printed(capsys, workdir, str(tmp_path / "new.csv"), "review", ("dull",))
     assert [one["text"] for one in named] == ["dull", "a lovely day", "dull"] and named[0]["label"] == answers[1]["label"]
+    predict(str(workdir), (), str(tmp_path / "new.csv"), "review", 64, {}, "csv")
+    header, first, second = csv.reader(capsys.readouterr().out.splitlines())
+    assert header == ["id", "text", "label", "probability of neg", "probability of pos"] and second[:2] == ["1", "dull"]
+    assert float(first[3]) == answers[0]["probabilities"]["neg"]
+    for table in (tmp_path / "new.csv", tmp_path / "new.jsonl"):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(table.read_bytes())))
+        assert printed(capsys, workdir, "-") == answers
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a lovely day\r\ndull\n")))
+    assert [one["label"] for one in printed(capsys, workdir, "", "", ("-",))] == [one["label"] for one in answers]
+    with pytest.raises(UserError, match="unknown format 'xml'"):
+        predict(str(workdir), (), "-", "", 64, {}, "xml")
+    with pytest.raises(UserError, match="read once"):
+        predict(str(workdir), ("-",), "-", "", 64, {})
     (tmp_path / "bad.csv").write_text("title,other\na,b\nc,d", encoding="utf-8")
     with pytest.raises(UserError, match="none of the columns that the model reads: review"):
         predict(str(workdir), (), str(tmp_path / "bad.csv"), "", 64, {})
@@ -98,7 +116,18 @@ def test_pictures_and_numbers_are_answered(tmp_path, capsys):
     assert len(answers) == 12 and answers[0]["text"].endswith("dark/0.png") and set(answers[0]["probabilities"]) == {"dark", "light"}
     x = random.normal(size=60)
     (tmp_path / "n.csv").write_text("x,price\n" + "\n".join(f"{one:.3f},{5 + 3 * one:.3f}" for one in x), encoding="utf-8")
-    fitting.fit(str(tmp_path / "n.csv"), str(tmp_path / "r"), fitting.Asked(target="price", regression=True), SHORT)
+
+    class Frame:
+        def to_csv(self, path, index):
+            assert not index
+            Path(path).write_bytes((tmp_path / "n.csv").read_bytes())
+
+    board = assay.fit(Frame(), tmp_path / "r", target="price", regression=True, overrides=SHORT)
+    assert [row["name"] for row in board] == ["constant", "simple", "mlp"] and board.metric == "rmse" and board.chosen in ("simple", "mlp")
+    assert board[1]["low"] < board[1]["test"] < board[1]["high"] and capsys.readouterr().out == ""
+    assert "gradient boosting" in board._repr_html_() and board.sentence.split(":")[0] in board._repr_html_()
+    with pytest.raises(UserError, match="not int"):
+        assay.fit(3, tmp_path / "s")
     (first, *_) = printed(capsys, tmp_path / "r", str(tmp_path / "n.csv"))
     assert isinstance(first["prediction"], float) and np.isfinite(first["prediction"])
 

@@ -3,16 +3,24 @@
     assay predict --workdir=runs/package --text="import asyncio"
     assay predict --workdir=runs/mine --input=new.csv > answers.jsonl
     assay predict --workdir=runs/pictures --input=folder_of_pictures
-    assay predict --workdir=runs/package --input=new.csv --column=passage
+    assay predict --workdir=runs/package --input=new.csv --column=passage --format=csv > answers.csv
+    tail -f app.log | head -100 | assay predict --workdir=runs/mine --text=-
 
 Prints one JSON object per line: {"id", "text", "label", "probabilities": {label: probability}}; where the probabilities
 are not finite, these and the label are null. A run that predicts numbers or several labels prints {"id", "prediction"}.
-Writes no files. --input is a table with a header (CSV, TSV, JSONL, Parquet), a pipe, a picture, or a folder of pictures.
---column names the column of texts; by default columns are those that the run was trained on.
+--format=csv prints a table with one column for each probability. Writes no files.
+
+--input is a table with a header (CSV, TSV, JSONL, Parquet), a picture, a folder of pictures, or - for a table on standard
+input. --text=- reads one text per line from standard input. --column names the column of texts; by default columns are
+those that the run was trained on.
 """
 
+import csv
+import json
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +42,33 @@ from assay.treatments.pipeline.load import load
 
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string("workdir", "", "Work directory of a run that has a checkpoint.", flag_values=FLAGS)
-TEXT = flags.DEFINE_multi_string("text", [], "Text to classify", flag_values=FLAGS)
-INPUT = flags.DEFINE_string("input", "", "Table with a header, picture, or folder of pictures.", flag_values=FLAGS)
+TEXT = flags.DEFINE_multi_string("text", [], "Text to classify; - reads one per line from standard input.", flag_values=FLAGS)
+INPUT = flags.DEFINE_string("input", "", "Table with a header, picture, folder of pictures, or - for a table.", flag_values=FLAGS)
+FORMAT = flags.DEFINE_string("format", "jsonl", "What is printed: jsonl or csv.", flag_values=FLAGS)
 COLUMN = flags.DEFINE_string(
     "column", "", "Column of --input that holds the texts. Default: that of the run's config, else text.", flag_values=FLAGS
 )
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Number of texts per compiled call.", lower_bound=1, flag_values=FLAGS)
 
 
-def predict(workdir: str | Path, texts: Sequence[str], file: str, column: str, batch_size: int, overrides: Mapping[str, str]) -> None:
+STANDARD = "-"  # standard input
+FORMATS = ("jsonl", "csv")
+
+
+def predict(
+    workdir: str | Path,
+    texts: Sequence[str],
+    file: str,
+    column: str,
+    batch_size: int,
+    overrides: Mapping[str, str],
+    form: str = "jsonl",
+) -> None:
     """Prints the answers for `texts`, then for the texts of the file. Raises UserError before it prints anything."""
+    if form not in FORMATS:
+        raise unknown("format", form, FORMATS, "--format")
+    if file == STANDARD and STANDARD in texts:
+        raise UserError("standard input can be read once: give --text=- for texts, or --input=- for a table.")
     if overrides:
         raise UserError(
             "predict takes no --config overrides, since it uses the run's own config. Use --text, --input, --column, --batch_size."
@@ -54,16 +79,17 @@ def predict(workdir: str | Path, texts: Sequence[str], file: str, column: str, b
     model, params, task = load(workdir)
     if task.examples is None:
         raise no_examples(task, str(workdir))
-    wanted: list[Any] = [*texts]
+    wanted: list[Any] = [one for text in texts for one in (_lines() if text == STANDARD else [text])]
     if file:
-        wanted += _inputs(file, column, WorkDir(workdir).read_config()["task"])
-    escaped = not (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+        with _file(file) as path:
+            wanted += _inputs(path, column, WorkDir(workdir).read_config()["task"])
+    write = _table() if form == "csv" else _object
     for line in answers(model, params, task, wanted, batch_size):
-        print(json_text(line, ensure_ascii=escaped).encode("utf-8", "backslashreplace").decode())  # half a character is \udc80, as in JSON
+        write(line)
 
 
 def main(overrides: dict[str, str]) -> None:
-    predict(WORKDIR.value, TEXT.value, INPUT.value, COLUMN.value, BATCH_SIZE.value, overrides)
+    predict(WORKDIR.value, TEXT.value, INPUT.value, COLUMN.value, BATCH_SIZE.value, overrides, FORMAT.value)
 
 
 def start() -> None:
@@ -72,6 +98,45 @@ def start() -> None:
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _lines() -> list[str]:
+    """Returns the lines of standard input."""
+    return [line.rstrip("\r\n") for line in sys.stdin]
+
+
+@contextmanager
+def _file(path: str) -> Iterator[str]:
+    """Yields the path of a file with what standard input holds, or `path` itself."""
+    if path != STANDARD:
+        yield path
+        return
+    held = sys.stdin.buffer.read()
+    with tempfile.TemporaryDirectory() as folder:
+        there = Path(folder) / ("stdin.jsonl" if held.lstrip()[:1] == b"{" else "stdin.csv")
+        there.write_bytes(held)
+        yield str(there)
+
+
+def _object(line: Mapping[str, Any]) -> None:
+    escaped = not (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+    print(json_text(line, ensure_ascii=escaped).encode("utf-8", "backslashreplace").decode())  # half a character is \udc80, as in JSON
+
+
+def _table() -> Callable[[Mapping[str, Any]], None]:
+    """Returns a function that writes an answer as a line of CSV, after a header; lists and missing values as in JSON."""
+    writer, begun = csv.writer(sys.stdout, lineterminator="\n"), False
+
+    def write(line: Mapping[str, Any]) -> None:
+        nonlocal begun
+        cells = {key: value for key, value in line.items() if key != "probabilities"}
+        cells |= {f"probability of {name}": share for name, share in line.get("probabilities", {}).items()}
+        if not begun:
+            writer.writerow(cells)
+            begun = True
+        writer.writerow([json.dumps(value) if isinstance(value, list) else "" if value != value else value for value in cells.values()])
+
+    return write
 
 
 def _inputs(path: str, column: str, task: Mapping[str, Any]) -> list[Any]:

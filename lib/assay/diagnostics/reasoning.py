@@ -139,7 +139,7 @@ def _half(subject: Subject, split: str, inside: Answers, beyond: str, outside: A
         {f"{split}+{beyond}/length": length, f"{split}+{beyond}/score": both - guessed},
         {f"{split}+{beyond}": _clusters(inside, outside)},
         unit="tokens"
-        if subject.task.name not in ("arithmetic/nested",) and not subject.task.name.startswith(("ctl", "listops"))
+        if subject.task.name not in ("arithmetic/nested",) and not subject.task.name.startswith(("ctl/", "listops/"))
         else "levels",
         how=f"averages over neighbouring lengths of {split} and {beyond}, minus the baseline of {100 * guessed:.1f} %; "
         f"tested lengths: {length.min():.0f} to {length.max():.0f}",

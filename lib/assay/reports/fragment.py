@@ -93,6 +93,31 @@ def card_fragment(card: Mapping[str, Any]) -> str:
     return _render(title, columns, parts, notes)
 
 
+def board_fragment(
+    sentence: str, metric: str, unit: str, rows: Sequence[Mapping[str, Any]], groups: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> str:
+    """Renders a leaderboard: {title, seconds, valid, test, low, high} of each model, and {group, n, NAME: {value, low, high}} by column."""
+
+    def cell(value: float | None, low: float | None, high: float | None) -> str:
+        known = low is not None and high is not None and low == low
+        return number(value, unit) + (f" ({limits((low, high), unit)})" if known else "")  # type: ignore[arg-type]
+
+    lines = [
+        [row["title"], f"{row['seconds']:.1f}", number(row["valid"], unit), cell(*(row[key] for key in ("test", "low", "high")))]
+        for row in rows
+    ]
+    parts, titles = [Part("", lines)], {row["name"]: row["title"] for row in rows}
+    for column, found in groups.items():
+        cells = [
+            [f"{titles[name]}, {group['group']}", "", f"{group['n']:,} rows", cell(*(group[name][key] for key in ("value", "low", "high")))]
+            for group in found
+            for name in titles
+            if name in group
+        ]
+        parts.append(Part(column, cells))
+    return _render(sentence, ("model", "seconds", f"{metric} of valid", "of test (95 % interval)"), parts, [])
+
+
 # -- private --------------------------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from assay import config as configs
 from assay.cli import compare as comparing
 from assay.cli import diagnose as diagnosing
 from assay.cli import treat as treating
+from assay.cli.python.board import Board, fit_file
 from assay.cli.python.shown import Card, Diagnosed, Rows, diagnosed
 from assay.cli.train import report
 from assay.config.modules import explaining
@@ -60,6 +61,61 @@ def run(
     if treatments is None and not WorkDir(workdir).report.exists():
         report(workdir)
     return Rows(results["rows"], workdir)
+
+
+def fit(
+    data: Any,
+    workdir: str | Path,
+    *,
+    test: Any = None,
+    target: str = "",
+    text: str | Sequence[str] = (),
+    ignore: str | Sequence[str] = (),
+    regression: bool = False,
+    metric: str = "",
+    group: str | Sequence[str] = (),
+    quality: str = "fast",
+    budget: str | float = "",
+    seed: int = 0,
+    overrides: Mapping[str, Any] = {},
+    quiet: bool = True,
+) -> Board:
+    """Trains on your own data, beside a simple learner, and returns the leaderboard; its `sentence` says which of them to use.
+
+    The work directory is then a run, for `load`, `diagnose`, `treat` and `compare`.
+
+    Args:
+      data: a file (CSV, TSV, JSONL, Parquet, Arrow), a data set saved by Hugging Face, a folder with one folder of pictures for each class,
+        or a DataFrame.
+      workdir: the work directory of the run.
+      test: data to test on. Default: a part of `data` is held out.
+      target: column to predict. Default: found by its name.
+      text, ignore: columns to read as text, and not to read.
+      regression: True to predict a number.
+      metric: of early stopping, choice and leaderboard: accuracy, f1_macro, auroc, nll, ece; exact_match, jaccard; rmse, mae, r2; or a
+        registered one.
+      group: columns by whose values the metric is also listed, in `groups`.
+      quality: "fast", "good" or "best": how many models are tried.
+      budget: time to train in: seconds, or a text such as "5m".
+      seed: of the training.
+      overrides: dotted keys of the config and their values, such as {"train.steps": 100}.
+      quiet: True prints nothing and shows no progress.
+
+    Raises UserError for data that cannot be read, and where it is not certain which column to predict.
+
+    >>> from pathlib import Path
+    >>> words = ["fine", "grand", "poor", "dull"]
+    >>> lines = [f"{words[i % 4]} thing {i},{'good' if i % 4 < 2 else 'bad'}" for i in range(40)]
+    >>> _ = Path("reviews.csv").write_text("text,label\\n" + "\\n".join(lines))
+    >>> board = assay.fit("reviews.csv", "runs/reviews", budget=5)
+    >>> [row["title"] for row in board], board.sentence[:4]
+    (['the commonest answer', 'TF-IDF with logistic regression', 'the bag of words'], 'Use ')
+    >>> assay.load("runs/reviews").predict("a grand thing")[0]["label"] in ("bad", "good")
+    True
+    """
+    asked = {"test": test, "target": target, "text": text, "ignore": ignore, "regression": regression, "metric": metric, "group": group}
+    asked |= {"quality": quality, "budget": str(budget), "seed": seed}
+    return fit_file(data, workdir, asked, {key: _text(value) for key, value in overrides.items()}, quiet)
 
 
 def diagnose(run: str | Path | Subject, quick: bool = False, name: str = "yours") -> Diagnosed:

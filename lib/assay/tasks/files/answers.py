@@ -7,6 +7,7 @@ number     squared error of the standardized number; r2, rmse, mae
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,13 +101,8 @@ def _number(found: Opened) -> Answers:
 MAKERS: Mapping[str, Callable[[Opened], Answers]] = {"classes": _classes, "labels": _labels, "number": _number}
 
 
-def task_of(
-    name: str,
-    found: Opened,
-    answers: Answers,
-    source: Callable[[str], Any],
-    **fields: Any,
-) -> Task:
-    """Returns the task of a data set; `fields` are those that depend on its inputs."""
+def task_of(found: Opened, answers: Answers, source: Callable[[str], Any], **fields: Any) -> Task:
+    """Returns the task of a data set, named "TARGET of FILE"; `fields` are those that depend on its inputs."""
+    name = f"{found.roles.target} of {Path(found.found.source).name}"
     splits = tuple(split for split in ("train", "valid", "test") if split in found.parts)
     return Task(name=name, splits=splits, source=source, width=lambda length: length, shown=splits[-1], **answers.fields, **fields)

@@ -67,7 +67,6 @@ def build(config: PicturesConfig, seed: int) -> Task:
         return examples_of(read.pixels, np.zeros((len(rows), answers.outputs if found.roles.kind == "labels" else 1), np.int32))
 
     return task_of(
-        config.name,
         found,
         answers,
         source,

@@ -47,7 +47,6 @@ def build(config: TableConfig, seed: int) -> Task:
         return {"inputs": examples.input.astype(np.float32)}
 
     return task_of(
-        config.name,
         found,
         answers,
         source,

@@ -86,7 +86,6 @@ def build(config: TextsConfig, seed: int) -> Task:
         return read(asked(rows, roles), np.zeros((len(rows), answers.outputs if roles.kind == "labels" else 1), np.int32))
 
     return task_of(
-        config.name,
         found,
         answers,
         source,
