@@ -5,10 +5,10 @@
     assay fit adult.csv --target=income --group=sex --group=race --budget=5m --workdir=runs/adult
     assay fit pictures/ --workdir=runs/pictures                              (one folder of pictures for each class)
 
-DATA is a CSV or TSV file, JSONL, Parquet, Arrow, a data set saved by Hugging Face, or a folder of pictures. It is cleaned
-and divided into train, valid and test once; what was found is printed before anything is trained. --quality=good and best
-train more models, and `valid` chooses by --metric. After training, `valid` also sets the temperature of a classifier and,
-with two classes, its decision threshold.
+DATA is a CSV or TSV file, JSONL, Parquet, Arrow, a data set saved by Hugging Face, a folder of pictures or of idx files,
+or a data set of TFDS such as tfds/mnist. It is cleaned and divided into train, valid and test once; what was found is
+printed before anything is trained. --quality=good and best train more models, and `valid` chooses by --metric. After
+training, `valid` also sets the temperature of a classifier and, with two classes, its decision threshold.
 
 WORKDIR is then a run: assay predict, diagnose, treat and compare take it. It also has fit.py, the config that was trained,
 and fit.json, what was found and the leaderboard.
@@ -32,6 +32,7 @@ from assay.config.schema import to_dict, typed
 from assay.config.tasks import files
 from assay.core.errors import UserError, unknown
 from assay.core.plain import json_text
+from assay.data.files.formats.tfds import is_tfds
 from assay.data.files.found import screen
 from assay.data.files.reader import read_parts
 from assay.data.files.roles import roles
@@ -142,7 +143,7 @@ def fit(data: str, workdir: str, asked: Asked = Asked(), overrides: Mapping[str,
 
 def looked(data: str, asked: Asked) -> tuple[ConfigDict, Opened]:
     """Returns the config of the task on a file or folder, with every choice written out, and the data set. Raises UserError."""
-    data, test = (os.path.abspath(os.path.expanduser(one)) if one else "" for one in (data, asked.test))
+    data, test = (one if is_tfds(one) or not one else os.path.abspath(os.path.expanduser(one)) for one in (data, asked.test))
     tables = read_parts((data, test) if test else data, asked.delimiter, asked.encoding, HEADERS[asked.header])
     played = roles(tables["train"], asked.target, asked.text, asked.ignore, asked.regression)
     name = "files/pictures" if played.pictures else "files/texts" if played.texts else "files/table"

@@ -1,7 +1,7 @@
 """From a path to tables: `read("reviews.csv")`, `read_parts("folder")`. What a file is follows from its first bytes, not from its name.
 
-CSV and its relatives, JSONL and JSON (each also gzipped), Parquet, Arrow, Feather, folders of `datasets.save_to_disk`, folders of pictures,
-and folders with files named train, test and valid.
+CSV and its relatives, JSONL and JSON (each also gzipped), Parquet, Arrow, Feather, folders of `datasets.save_to_disk`, folders of pictures
+or of idx files, folders with files named train, test and valid, and names of TensorFlow Datasets such as tfds/mnist.
 """
 
 import os
@@ -13,9 +13,11 @@ from assay.core.errors import UserError
 from assay.data.files.formats.arrow import is_saved, read_arrow, read_saved
 from assay.data.files.formats.delimited import read_delimited
 from assay.data.files.formats.folder import PARTS, read_pictures
+from assay.data.files.formats.idx import is_idx, read_idx
 from assay.data.files.formats.records import read_records
 from assay.data.files.formats.signatures import is_arrow, other_kind
 from assay.data.files.formats.text import head
+from assay.data.files.formats.tfds import is_tfds, read_tfds
 from assay.data.files.table import Table, join
 
 NAMED = re.compile(rf"({'|'.join(sorted(PARTS, key=len, reverse=True))})(?![a-z])", re.IGNORECASE)
@@ -28,9 +30,9 @@ OBJECT = re.compile(r'\s*\{\s*["}]')
 def read(path: str | Path, delimiter: str = "", encoding: str = "", has_header: bool | None = None) -> Table:
     """Reads one table. Raises UserError, which names file, line and reason; also for a folder with several parts: see `read_parts`."""
     path = os.path.expanduser(path)
-    if not os.path.isdir(path):
+    if not (os.path.isdir(path) or is_tfds(path)):
         return _file(path, delimiter, encoding, has_header)
-    parts = _folder(path, delimiter, encoding, has_header)
+    parts = read_tfds(str(path)) if is_tfds(path) else _folder(path, delimiter, encoding, has_header)
     if len(parts) > 1:
         raise UserError(f"{path} has the parts {', '.join(parts)}. Give one of them, such as {Path(path) / next(iter(parts))}.")
     return next(iter(parts.values()))
@@ -48,7 +50,9 @@ def read_parts(
     if not 1 <= len(paths) <= 2:
         raise UserError(f"{len(paths)} paths were given. Give the data, and at most one more with --test.")
     path = os.path.expanduser(paths[0])
-    if os.path.isdir(path):
+    if is_tfds(path):
+        parts = read_tfds(str(path))
+    elif os.path.isdir(path):
         parts = _folder(path, delimiter, encoding, has_header)
     else:
         parts = {"train": _file(path, delimiter, encoding, has_header)}
@@ -86,6 +90,8 @@ def _file(path: str, delimiter: str, encoding: str, has_header: bool | None) -> 
 def _folder(path: str, delimiter: str, encoding: str, has_header: bool | None) -> dict[str, Table]:
     if is_saved(path):
         return _renamed(path, read_saved(path))
+    if is_idx(path):
+        return _renamed(path, read_idx(path))
     files = sorted(each for each in _visible(path) if each.is_file() and _suffix(each) in TABLES)
     if not files and (Path(path) / "data").is_dir():  # as the Hugging Face Hub lays out Parquet files
         files = sorted(each for each in _visible(Path(path) / "data") if each.is_file() and _suffix(each) in TABLES)

@@ -110,5 +110,5 @@ def inputs(examples: Examples, width: int) -> Mapping[str, np.ndarray]:
 
 def _without(found: Opened, left: Sequence[Dropped]) -> Opened:
     """Returns the data set with further rows left out, in what is said about it."""
-    notes = tuple(f"{each.count:,} pictures are left out: {each.reason}" for each in left)
+    notes = tuple(f"{each.count:,} {'picture is' if each.count == 1 else 'pictures are'} left out: {each.reason}" for each in left)
     return found._replace(found=found.found._replace(dropped=(*found.found.dropped, *left), notes=(*found.found.notes, *notes)))

@@ -14,6 +14,7 @@ import numpy as np
 from assay.config.modules import explaining
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
+from assay.data.files.formats.tfds import is_tfds
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.dist.shard import place
 from assay.evals.answers import answers
@@ -162,7 +163,7 @@ def _check_files(workdir: str | Path, task: Mapping[str, Any]) -> None:
     """Raises UserError if a file that the run was trained on is gone. Its labels and its tokenizer are read from it again."""
     for key in (*FILES.get(str(task.get("name")), ()), "tokenizer_file"):
         named = task.get(key)
-        if isinstance(named, str) and named and not Path(named).expanduser().exists():
+        if isinstance(named, str) and named and not is_tfds(named) and not Path(named).expanduser().exists():
             raise UserError(
                 f"{workdir} was trained on {named} (config.task.{key}), which does not exist (seen from {Path.cwd()}). Put it back, "
                 "or start from the folder in which the run was trained: a run reads its labels and tokens from its files."
