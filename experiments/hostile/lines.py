@@ -29,7 +29,10 @@ CONFIGS = (
 SMALL = ("--config.train.steps=2", "--config.evaluate.splits=valid", "--config.evaluate.per_length=1")
 NEW = f"--workdir={BOX}/new"
 CALLS = {  # of each verb: the words of a valid call
-    "fit": [(f"{BOX}/texts.csv", NEW, "--config.train.steps=2"), (f"{BOX}/texts.csv", f"--test={BOX}/texts.csv", "--target=label", NEW)],
+    "fit": [
+        (f"{BOX}/texts.csv", NEW, "--config.train.steps=2"),
+        (f"{BOX}/texts.csv", f"--test={BOX}/texts.csv", "--target=label", "--group=label", "--budget=1s", "--metric=f1_macro", NEW),
+    ],
     "train": [("--config={config}", NEW, *SMALL)],
     "study": [("--config={config}", NEW, "--seeds=0", *SMALL), ("--suite=reasoning", "--budget=1s", NEW, "--config.train.steps=2")],
     "evaluate": [(f"--workdir={BOX}/damaged", "--split=iid"), (f"--workdir={BOX}/run", "--lengths=9:9")],
@@ -45,7 +48,7 @@ CALLS = {  # of each verb: the words of a valid call
         ("--pareto", f"--workdir={BOX}/damaged"),
         (f"--before={BOX}/run", f"--after={BOX}/damaged", f"--out={BOX}/card", "--seconds=0.1"),
     ],
-    "predict": [(f"--workdir={BOX}/classifier", "--text=a"), (f"--workdir={BOX}/classifier", f"--input={BOX}/texts.csv")],
+    "predict": [(f"--workdir={BOX}/classifier", "--text=a"), (f"--workdir={BOX}/classifier", f"--input={BOX}/texts.csv", "--format=csv")],
     "show": [("--task={task}", "--n=2"), ("--task=chomsky/parity_check", "--lengths=9:9"), ("--task=list",)],
     "list": [(), ("--copy=parity",)],
     "plan": [("--config={config}", "--topology=h100:2", *SMALL)],
