@@ -371,6 +371,17 @@ def test_plans_say_steps_and_rates(teacher):
         plan(str(teacher), [], "out", {}, base)
 
 
+def test_a_run_without_updates_has_the_steps_of_the_run_that_it_continues(small):
+    """`small` ends with a stage of zero steps after one of eight."""
+    base = json.loads((small / "config.json").read_text())
+    one, two = plan(str(small), ["average", "prune:sparsity=0.5"], "out", {}, base)
+    assert base["train"]["steps"] == 0 and (one.config["train"]["steps"], two.config["train"]["steps"]) == (8, 2)
+    inherited = [spec for spec in base["treatments"] if spec.startswith("inherit:")]
+    gone = [spec.replace(inherited[0], "inherit:from=/nowhere") for spec in base["treatments"]]
+    (zero,) = plan(str(small), ["average"], "out", {}, {**base, "treatments": gone})
+    assert zero.config["train"]["steps"] == 0
+
+
 def test_a_disturbed_timing_prints_its_reason_and_no_ratio(small, capsys):
     found = json.loads((small / "stages.json").read_text())
     for row in found["rows"]:

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 from assay import config as configs
 from assay.core.errors import UserError, unknown
-from assay.train.workdir import EXTRA, OVERRIDES
-from assay.treatments.folder import folders, pieces, written
+from assay.train.workdir import EXTRA, OVERRIDES, WorkDir
+from assay.treatments.folder import folder, folders, pieces, written
 from assay.treatments.table import FACTORIES
 
 # Default steps of a stage as a share of the run's; 1 for others.
@@ -67,7 +67,7 @@ def plan(workdir: str, specs: Sequence[str], target: str, overrides: Mapping[str
     if "treatments" in overrides:
         raise UserError("each stage sets its own treatments: name them with --treat and omit --config.treatments.")
     config = {key: value for key, value in base.items() if key not in EXTRA}
-    own = config  # sets the default steps and rate of a stage: the treated run, or its latest student
+    own = _trained(config)  # sets the default steps and rate of a stage: the treated run, or its latest student
     workdir, target = os.path.abspath(workdir), os.path.abspath(target)
     stages: list[Stage] = []
     before = workdir
@@ -76,7 +76,7 @@ def plan(workdir: str, specs: Sequence[str], target: str, overrides: Mapping[str
         if name not in FACTORIES or name in TRAINED_FROM:
             raise unknown("treatment", name, set(FACTORIES) - set(TRAINED_FROM), "--treat")
         options, stage = _split(text)
-        folder = target if i == len(specs) - 1 else f"{target}/{FOLDER}/{i + 1}_{name}"
+        place = target if i == len(specs) - 1 else f"{target}/{FOLDER}/{i + 1}_{name}"
         fresh = name == "distill" and stage.get("student") != ITSELF
         if fresh:
             config = _fresh(config, own, base["experiment"], options, stage, before)
@@ -86,8 +86,8 @@ def plan(workdir: str, specs: Sequence[str], target: str, overrides: Mapping[str
         config = configs.to_dict(configs.override(configs.locked(config), wanted))
         own = config if fresh else own
         changed = {**({} if fresh else base.get(OVERRIDES, {})), **wanted}
-        stages.append(Stage(f"{i + 1}_{name}", spec, config, folder, base["experiment"], changed))
-        before = folder
+        stages.append(Stage(f"{i + 1}_{name}", spec, config, place, base["experiment"], changed))
+        before = place
     if sizes and not any(stage.name.endswith("_distill") and "inherit:" not in str(stage.config["treatments"]) for stage in stages):
         raise UserError(f"a stage inherits its model unchanged: --config.{sizes[0]} can be changed for a new student of distill only.")
     return stages
@@ -134,6 +134,19 @@ def find_config(experiment: str) -> str:
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _trained(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the config of the run that trained the parameters: of a stage without updates, that of the run which it continues."""
+    while not int(config["train"]["steps"]):
+        before = next((spec.partition("from=")[2] for spec in config["treatments"] if _name(spec) == "inherit"), "")
+        if not before:
+            break
+        try:
+            config = WorkDir(folder(before)).read_config()
+        except UserError:  # that run is gone
+            break
+    return config
 
 
 def _split(text: str) -> tuple[list[str], dict[str, str]]:
