@@ -11,7 +11,7 @@ printed before anything is trained. --quality=good and best train more models, a
 training, `valid` also sets the temperature of a classifier and, with two classes, its decision threshold.
 
 WORKDIR is then a run: assay predict, diagnose, treat and compare take it. It also has fit.py, the config that was trained,
-and fit.json, what was found and the leaderboard.
+fit.json, what was found and the leaderboard, and issues.csv: suspect labels, duplicates, leaks and outliers, by line.
 """
 
 import json
@@ -27,10 +27,12 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from assay.cli.command import launch
+from assay.cli.train import report
 from assay.cli.train import run as train
 from assay.config.schema import to_dict, typed
 from assay.config.tasks import files
 from assay.core.errors import UserError, unknown
+from assay.core.file import read_json
 from assay.core.plain import json_text
 from assay.data.files.formats.tfds import is_tfds
 from assay.data.files.found import screen
@@ -41,12 +43,15 @@ from assay.evals.summary import SUMMARIES
 from assay.fitting import scores
 from assay.fitting.board import Entry, best, by_group, cell, verdict
 from assay.fitting.budget import affordable, seconds_of
+from assay.fitting.issues import written
+from assay.fitting.issues.search import searched
 from assay.fitting.plans import QUALITIES, Plan, cut_of, plans, shortened, task_keys, task_name
 from assay.fitting.simple import constant, simple, title_of
 from assay.fitting.written import FILE, text_of
 from assay.tasks.files.opened import HEADERS, FilesConfig, Opened, opened
 from assay.tasks.files.pictures import PicturesConfig, loaded
 from assay.tasks.table import build, find
+from assay.tasks.task import Task
 from assay.train.workdir import WorkDir, write_text
 from assay.treatments.pipeline.load import treatments
 
@@ -68,6 +73,7 @@ QUALITY = flags.DEFINE_string("quality", "fast", f"How many models are tried: {'
 DELIMITER = flags.DEFINE_string("delimiter", "", "Between the fields of a line. Default: found.", flag_values=FLAGS)
 ENCODING = flags.DEFINE_string("encoding", "", "Encoding of text files. Default: found.", flag_values=FLAGS)
 HEADER = flags.DEFINE_bool("has_header", None, "Whether the first line names the columns. Default: found.", flag_values=FLAGS)
+ISSUES = flags.DEFINE_bool("issues", True, "Search the data for suspect labels, duplicates, leaks and outliers.", flag_values=FLAGS)
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the training.", lower_bound=0, flag_values=FLAGS)
 
 
@@ -87,6 +93,7 @@ class Asked(NamedTuple):
     quality: str = "fast"
     budget: str = ""  # "": no limit
     seed: int = 0
+    issues: bool = True  # whether the data are searched for what may be wrong with them
 
 
 class Fit(NamedTuple):
@@ -138,6 +145,8 @@ def fit(data: str, workdir: str, asked: Asked = Asked(), overrides: Mapping[str,
     made_of = Fit(sentence, metric, entries, chosen, groups)
     write_text(folder / SUMMARY, _summary(found, made_of))
     say(_text(made_of, part, workdir))
+    if asked.issues:
+        _search(found, made, folder, quiet)
     return made_of
 
 
@@ -182,6 +191,7 @@ def main(overrides: dict[str, str], paths: Sequence[str]) -> None:
         QUALITY.value,
         BUDGET.value,
         SEED.value,
+        ISSUES.value,
     )
     fit(paths[0], WORKDIR.value, asked, overrides)
 
@@ -254,6 +264,17 @@ def _summary(found: Opened, made: Fit) -> str:
     facts = {**found.found._asdict(), "dropped": [asdict(each) for each in found.found.dropped]}
     said = {"sentence": made.sentence, "metric": made.metric, "chosen": made.chosen.name}
     return json_text({"schema": 1, **said, "leaderboard": rows, "groups": made.groups, "found": facts}, indent=1) + "\n"
+
+
+def _search(found: Opened, task: Task, folder: Path, quiet: bool) -> None:
+    """Writes what is suspect in the data to issues.csv, counts it in fit.json and prints it, and draws the report again."""
+    suspect = searched(found, task, (lambda _: None) if quiet else lambda text: print(f"{text} ...", file=sys.stderr, flush=True))
+    write_text(folder / written.FILE, written.text_of(suspect.issues))
+    summary = {**read_json(folder / SUMMARY), "issues": {"counts": suspect.counts, "notes": suspect.notes}}
+    write_text(folder / SUMMARY, json_text(summary, indent=1) + "\n")
+    report(folder)
+    if not quiet and (said := written.screen(suspect, folder / written.FILE)):
+        print(said, flush=True)
 
 
 def _text(made: Fit, part: str, workdir: str) -> str:

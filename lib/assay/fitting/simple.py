@@ -69,6 +69,16 @@ def simple(found: Opened, task: Task, cut: str = "") -> Learner:
     )
 
 
+def unfitted(found: Opened) -> Any:
+    """Returns the learner of a data set before it is fitted: for answers out of fold."""
+    return _learner(found)
+
+
+def rows_of(found: Opened, task: Task) -> Any:
+    """Returns the training rows as the learner reads them, [rows, features], dense or sparse."""
+    return _inputs(found, task)["train"]
+
+
 def title_of(found: Opened) -> str:
     """Returns the name of the simple learner for a data set."""
     if not (found.roles.texts or found.roles.pictures):

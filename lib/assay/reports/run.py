@@ -53,6 +53,7 @@ def render(runs: Sequence[RunView], title: str, command: str = "", notes: Sequen
         looks=_look_figures(runs),
         gradients=_gradient_figures(runs),
         attention=_attention_figures(runs),
+        issues=runs[0].issues if len(runs) == 1 else None,
         runs=[_describe(run) for run in runs if run.config or run.environment or run.metrics],
         command=command,
     )

@@ -10,6 +10,7 @@ from assay.core.errors import UserError
 from assay.core.file import parse_json, read_json, read_text
 from assay.diagnostics.measurement import Attention
 from assay.evals.written import a_count, a_number, wrong_line, wrong_row
+from assay.reports.issues import IssuesView, issues_of
 
 
 class RunView(NamedTuple):
@@ -22,10 +23,14 @@ class RunView(NamedTuple):
     environment: Mapping
     attention: Attention | None = None
     timing: Mapping | None = None
+    issues: IssuesView | None = None
 
 
 def read_run(path: str | os.PathLike, label: str | None = None) -> RunView:
-    """Reads config.json, results.json and, if present, metrics.jsonl. The label is the folder's name, or its parent's for seed_N."""
+    """Reads config.json, results.json and, if present, metrics.jsonl, timing.json and issues.csv.
+
+    The label is the folder's name, or its parent's for seed_N.
+    """
     path = Path(os.path.realpath(path))
     results = _read_json(path, "results.json")
     again = "Train it again in another --workdir."
@@ -39,7 +44,7 @@ def read_run(path: str | os.PathLike, label: str | None = None) -> RunView:
     label = label or (path.parent if re.fullmatch(r"seed_\d+", path.name) else path).name
     timing = _timing(_read_json(path, "timing.json"), path) if (path / "timing.json").exists() else None
     metrics = list(_parse(lines, path))
-    return RunView(label, _read_json(path, "config.json"), results["rows"], metrics, environment, timing=timing)
+    return RunView(label, _read_json(path, "config.json"), results["rows"], metrics, environment, timing=timing, issues=issues_of(path))
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

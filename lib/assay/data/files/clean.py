@@ -30,6 +30,7 @@ class Cleaned(NamedTuple):
     classes: Mapping[str, int]  # rows of each class or label, in the order of class ids; {} for numbers
     repeated: int  # rows whose inputs and target came before
     conflicting: int  # distinct inputs that came with several targets
+    contradicting: Table  # the rows left out since an earlier row has their inputs and another target
 
 
 def clean(table: Table, roles: Roles, training: bool = True) -> Cleaned:
@@ -46,14 +47,14 @@ def clean(table: Table, roles: Roles, training: bool = True) -> Cleaned:
             f"{source}: no row has both a target and an input ({', '.join(names)}). Choose other columns with --target and --text."
         )
     table = drop(table, empty, f"no input ({', '.join(names)})" if len(names) <= 3 else "no input")
-    table, repeated, conflicting = _once(table, roles)
+    table, repeated, conflicting, contradicting = _once(table, roles)
     classes = _counted(table, roles)
     if roles.kind != "number" and training:
         if len(classes) < 2:
             only = f"only one class, {next(iter(classes))!r}" if classes else "no label in any row"
             raise UserError(f"{source}: the target {roles.target!r} has {only}; at least two are needed. Choose another --target.")
         table = note(table, *_remarks(classes))
-    return Cleaned(table, classes, repeated, conflicting)
+    return Cleaned(table, classes, repeated, conflicting, contradicting)
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
@@ -72,8 +73,11 @@ def _targets(table: Table, roles: Roles) -> np.ndarray:
     return names
 
 
-def _once(table: Table, roles: Roles) -> tuple[Table, int, int]:
-    """Leaves out rows whose inputs came before. Returns also how many had the same target, and how many inputs have several targets."""
+def _once(table: Table, roles: Roles) -> tuple[Table, int, int, Table]:
+    """Leaves out rows whose inputs came before.
+
+    Returns also how many had the same target, how many inputs have several targets, and the rows left out for their target.
+    """
     keys = keys_of(table, roles, spelling=True)
     targets = [tuple(sorted(value)) if isinstance(value, list) else value for value in table.columns[roles.target].tolist()]
     first = dict[int, Any]()
@@ -88,11 +92,11 @@ def _once(table: Table, roles: Roles) -> tuple[Table, int, int]:
             conflicts.add(key)
     repeated, conflicting = int(same.sum()), len(conflicts)
     if not repeated and not conflicting:
-        return table, 0, 0
+        return table, 0, 0, take(table, other)
     if not (roles.texts or roles.pictures) and int((same | other).sum()) > BY_CHANCE * size(table):
         count = repeated + int(other.sum())
         told = f"{count:,} rows have the same inputs as an earlier row; they stay, since rows this short are equal by chance"
-        return note(table, told), repeated, conflicting
+        return note(table, told), repeated, conflicting, take(table, np.zeros(size(table), bool))
     if conflicting:
         inputs = "1 input comes" if conflicting == 1 else f"{conflicting:,} inputs come"
         table = note(table, f"{inputs} with different targets; the first row of each is kept")
@@ -103,7 +107,7 @@ def _once(table: Table, roles: Roles) -> tuple[Table, int, int]:
         chosen = np.zeros(size(table), bool)
         chosen[rows] = True
         left = drop(replace(table, dropped=left), chosen, reason).dropped
-    return replace(take(table, ~(same | other)), dropped=left), repeated, conflicting
+    return replace(take(table, ~(same | other)), dropped=left), repeated, conflicting, take(table, other)
 
 
 def _counted(table: Table, roles: Roles) -> dict[str, int]:

@@ -85,8 +85,7 @@ def describe(pictures: Sequence[Picture]) -> Described:
         for i, picture in enumerate(pictures):
             try:
                 with _opened(picture) as image:
-                    turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-                    sizes.append(image.size if turned else image.size[::-1])
+                    sizes.append(_extent(image))
                     if i % step == 0:
                         sixteen = image.mode in SIXTEEN or image.mode == "F"
                         grey.append(sixteen or _is_grey(image))
@@ -97,6 +96,20 @@ def describe(pictures: Sequence[Picture]) -> Described:
         raise UserError(f"none of {len(pictures):,} pictures can be opened. Pictures are PNG, JPEG, BMP, GIF, WebP and TIFF files.")
     heights, widths = (np.array(side) for side in zip(*sizes, strict=True))
     return Described(len(sizes), _range(heights), _range(widths), float(np.mean(grey or [False])), float(np.mean(deep or [False])))
+
+
+def sizes_of(pictures: Sequence[Picture]) -> np.ndarray:
+    """Returns heights and widths in pixels, int64 [n, 2], from the headers of the files; 0 where they cannot be read."""
+
+    def one(picture: Picture) -> tuple[int, int]:
+        try:
+            with _opened(picture) as image:
+                return _extent(image)
+        except Exception:  # decoders of damaged data raise nearly anything
+            return 0, 0
+
+    with _strict():
+        return np.array([one(picture) for picture in pictures], np.int64).reshape(-1, 2)
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
@@ -119,6 +132,12 @@ def _opened(picture: Picture) -> Iterator[ImageFile.ImageFile]:
         raise _Unusable("no such file")
     with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture, formats=FORMATS) as image:
         yield image
+
+
+def _extent(image: Image.Image) -> tuple[int, int]:
+    """Returns height and width after the picture is turned as its EXIF data says."""
+    turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    return image.size if turned else image.size[::-1]
 
 
 def _decoded(picture: Picture, size: tuple[int, int], channels: int) -> list[Image.Image]:

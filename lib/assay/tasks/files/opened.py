@@ -19,7 +19,7 @@ from assay.data.files.found import Found, found
 from assay.data.files.parts import Divided, divide
 from assay.data.files.reader import read_parts
 from assay.data.files.roles import Roles, roles
-from assay.data.files.table import Table, drop, take
+from assay.data.files.table import Table, drop, size, take
 from assay.tasks.datasets import classify
 
 KINDS = ("classes", "labels", "number")
@@ -58,6 +58,7 @@ class Opened(NamedTuple):
     known: np.ndarray | None  # bool [rows of train]: which have a label, if not all
     classes: tuple[str, ...]  # names of the classes or labels, in the order of their ids
     found: Found
+    left: tuple[Table, ...] = ()  # rows left out since their inputs stand in an earlier row with another target, or in another part
 
 
 @lru_cache(maxsize=2)
@@ -72,7 +73,7 @@ def opened(config: FilesConfig) -> Opened:
             f"the target {played.target!r} of {config.train} holds {played.kind}, not {config.kind}. Set --config.task.kind={played.kind}."
         )
     cleaned, divided, others = prepared(tables, played)
-    parts = {name: take(others.get(name, cleaned.table), rows) for name, rows in divided.rows.items()}
+    parts = {name: take(others.get(name, cleaned).table, rows) for name, rows in divided.rows.items()}
     known = None
     if config.kind == "classes" and (config.labels or config.folds):
         parts, known = _chosen(config, parts, played)
@@ -83,21 +84,36 @@ def opened(config: FilesConfig) -> Opened:
         known,
         classes,
         found(tables["train"], played, cleaned, divided),
+        _left(cleaned, divided, others),
     )
 
 
-def prepared(tables: Mapping[str, Table], played: Roles) -> tuple[Cleaned, Divided, dict[str, Table]]:
+def prepared(tables: Mapping[str, Table], played: Roles) -> tuple[Cleaned, Divided, dict[str, Cleaned]]:
     """Returns the cleaned training table, the rows of each part, and the cleaned tables of the parts that have files of their own."""
     cleaned = clean(tables["train"], played)
-    others = {}
+    others, given = dict[str, Cleaned](), dict[str, Table | None]()
     for name, table in tables.items():
         if name != "train":
             _check_columns(table, tables["train"], played)
-            others[name] = _known(clean(table, played, training=False).table, cleaned, played)
-    return cleaned, divide(cleaned.table, played, others.get("test"), others.get("valid")), others
+            other = clean(table, played, training=False)
+            others[name] = other._replace(table=_known(other.table, cleaned, played))
+            given[name] = others[name].table
+    return cleaned, divide(cleaned.table, played, given.get("test"), given.get("valid")), others
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _left(cleaned: Cleaned, divided: Divided, others: Mapping[str, Cleaned]) -> tuple[Table, ...]:
+    """Returns the rows of each table that repeat the inputs of an earlier row with another target, or of another table."""
+    used = {name: rows for name, rows in divided.rows.items() if name in others}
+    used["train"] = np.concatenate([rows for name, rows in divided.rows.items() if name not in others])
+    left = list[Table]()
+    for name, one in {"train": cleaned, **others}.items():
+        unused = np.ones(size(one.table), bool)
+        unused[used[name]] = False
+        left += [one.contradicting, take(one.table, unused)]
+    return tuple(table for table in left if size(table))
 
 
 def _check_columns(table: Table, train: Table, played: Roles) -> None:
