@@ -5,7 +5,7 @@ What takes long is done on a part of the rows, evenly spaced and of a size that 
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from assay.data.files.content import located
 from assay.data.files.kinds import is_blank
 from assay.data.files.pictures import sizes_of
-from assay.data.files.table import size
+from assay.data.files.table import size, take
 from assay.fitting.issues import duplicates, folds, outliers, suspects
 from assay.fitting.issues.issue import KINDS, MOST, Issue, Searched
 from assay.fitting.issues.leaks import leaks
@@ -44,11 +44,11 @@ def searched(found: Opened, task: Task, progress: Progress = lambda text: None) 
         notes.append(f"{len(chosen):,} of {whole:,} rows were searched for suspect labels, near duplicates and outliers")
         rows, texts = some(rows, chosen), [texts[i] for i in chosen] if texts else []
     if found.roles.pictures:
-        pixels, sizes = _pictures(found, task, chosen)
+        pixels = _pixels(found, task, chosen)
         progress("searching for near duplicates and outliers")
         issues += duplicates.near(rows, near_pictures(pixels), "correlation of pixels")
-        issues += outliers.of_pictures(rows, pixels, sizes)
-        inputs: Any = reduced(pixels, SIDE).reshape(len(pixels), -1) / 255
+        issues += outliers.of_pictures(rows, pixels, _sizes(found, chosen))
+        inputs: Any = _flat(pixels)
     else:
         if texts:
             progress("searching for near duplicates and outliers")
@@ -62,6 +62,16 @@ def searched(found: Opened, task: Task, progress: Progress = lambda text: None) 
     progress("searching for suspect labels")
     suspected, said = suspected_rows(found, rows, inputs)
     return _ordered([*issues, *suspected], (*notes, *said))
+
+
+def suspicion(found: Opened, task: Task) -> np.ndarray:
+    """Returns how suspect the class of each row of train, valid and test is, float64 [n] from 0 to 1, in the order of `gathered`."""
+    rows = gathered(found)
+    every = np.arange(size(rows.table))
+    pictures = bool(found.roles.pictures)
+    inputs = _flat(_pixels(found, task, every)) if pictures else rows_of(found._replace(parts={"train": rows.table}), task)
+    answers, targets, _ = out_of_fold(found, rows, inputs)
+    return np.zeros(len(every)) if answers is None else suspects.suspects(answers.values, targets, answers.judged).score
 
 
 def suspected_rows(found: Opened, rows: Rows, inputs: Any) -> tuple[list[Issue], list[str]]:
@@ -138,17 +148,26 @@ def _readable(found: Opened, inputs: Any) -> int:
     return int(WORK[_kind(found)] / max(1.0, features * outputs) * folds.FOLDS / (folds.FOLDS - 1))
 
 
-def _pictures(found: Opened, task: Task, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the pixels of the chosen rows, and the sizes of their files."""
-    (name,) = found.roles.pictures
-    pixels, sizes, start = [], [], 0
+def _flat(pixels: np.ndarray) -> np.ndarray:
+    return reduced(pixels, SIDE).reshape(len(pixels), -1) / 255
+
+
+def _chosen(found: Opened, chosen: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields each part with those of its rows that are chosen from all parts."""
+    start = 0
     for part, table in found.parts.items():
-        inside = chosen[(chosen >= start) & (chosen < start + size(table))] - start
-        pixels.append(task.source(part).fetch(inside).input)
-        pictures = located(table, name)
-        sizes.append(sizes_of([pictures[i] for i in inside]))
+        yield part, chosen[(chosen >= start) & (chosen < start + size(table))] - start
         start += size(table)
-    return np.concatenate(pixels), np.concatenate(sizes)
+
+
+def _pixels(found: Opened, task: Task, chosen: np.ndarray) -> np.ndarray:
+    return np.concatenate([task.source(part).fetch(rows).input for part, rows in _chosen(found, chosen)])
+
+
+def _sizes(found: Opened, chosen: np.ndarray) -> np.ndarray:
+    """Returns heights and widths of the pictures as they are in their files."""
+    (name,) = found.roles.pictures
+    return np.concatenate([sizes_of(located(take(found.parts[part], rows), name)) for part, rows in _chosen(found, chosen)])
 
 
 def _ordered(issues: list[Issue], notes: tuple[str, ...]) -> Searched:
