@@ -40,10 +40,10 @@ def issues_of(folder: Path) -> IssuesView | None:
     counts = told.get("counts") or Counter(row["kind"] for row in rows)
     listed = [(name_of(kind, counts[kind]), _number(counts[kind], "counts" in told)) for kind in KINDS if counts.get(kind)]
     tables = [
-        Table(f"The surest {name_of(kind, 2)}", ("line", "part", "given", "suggested", "score", "row"), _suspects(rows, kind))
+        Table(f"The surest {name_of(kind, 2)}", ("line or picture", "part", "given", "suggested", "score", "row"), _suspects(rows, kind))
         for kind in SUSPECTS
     ]
-    tables.append(Table("Other suspicions", ("kind", "line", "part", "why", "row"), _others(rows)))
+    tables.append(Table("Other suspicions", ("kind", "line or name", "part", "why", "row"), _others(rows)))
     return IssuesView(listed, tuple(map(str, told.get("notes") or ())), [table for table in tables if table.rows], FILE)
 
 
@@ -65,7 +65,7 @@ def _number(count: int, full: bool) -> str:
 
 def _suspects(rows: Sequence[Mapping[str, str]], kind: str) -> list[tuple[str, ...]]:
     chosen = [row for row in rows if row["kind"] == kind][:SHOWN]
-    return [(_place(row), row["part"], row["given"], row["suggested"], row["score"][:4], _words(row)) for row in chosen]
+    return [(_place(row), row["part"], row["given"], row["suggested"], row["score"], _words(row)) for row in chosen]
 
 
 def _others(rows: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:

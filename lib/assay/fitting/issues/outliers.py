@@ -19,8 +19,9 @@ from assay.fitting.issues.suspects import certainty, deviations
 CUT, CUT_NUMBERS = 6.0, 12.0  # robust deviations
 HEAVY = 0.005  # share of a column's numbers beyond the cut from which they are its tail, not outliers
 COMPONENTS, NEIGHBOURS, INDEXED, FEWEST = 30, 5, 10_000, 50  # of pictures; the last is also how many rows any distribution needs
-SHAPES, SIZES = 0.05, 0.15  # least deviation of the logarithms of shape and size
+LENGTHS, SHAPES, SIZES = 0.25, 0.05, 0.15  # least deviation of the logarithms of length, shape and size
 SIDE = 16  # pixels
+Reasons = dict[int, list[tuple[float, str]]]  # row -> scores and reasons
 
 
 def of_texts(rows: Rows, texts: Sequence[str]) -> list[Issue]:
@@ -28,51 +29,50 @@ def of_texts(rows: Rows, texts: Sequence[str]) -> list[Issue]:
     words = [set(text.casefold().split()) for text in texts]
     counts = Counter(word for each in words for word in each)
     lengths = np.array([len(text.split()) for text in texts])
-    issues = []
+    found = Reasons()
     unknown = [i for i, each in enumerate(words) if each and all(counts[word] == 1 for word in each)]
-    if len(unknown) <= HEAVY * len(texts):  # otherwise texts share few words here, or are not divided by spaces
+    if len(unknown) <= max(1.0, HEAVY * len(texts)):  # otherwise texts share few words here, or are not divided by spaces
         for row in unknown:
             count = len(words[row])
             why = f"no other row has {f'any of its {count} words' if count > 1 else 'its only word'}"
-            issues.append(issue(rows, row, "outlier", 1 - 0.5 / count, why))
+            found.setdefault(row, []).append((1 - 0.5 / count, why))
     if len(texts) >= FEWEST:
-        away, median = deviations(np.log1p(lengths)), np.median(lengths)
+        away, median = deviations(np.log1p(lengths), LENGTHS), np.median(lengths)
         for row in np.flatnonzero(np.abs(away) > CUT).tolist():
             why = f"{lengths[row]:,} words; the median is {median:,.0f}; {abs(away[row]):.1f} robust deviations (cut {CUT:g})"
-            issues.append(issue(rows, row, "outlier", certainty(away, CUT)[row], why))
-    return issues
+            found.setdefault(row, []).append((certainty(away[row], CUT), why))
+    return _listed(rows, found)
 
 
 def of_pictures(rows: Rows, pixels: np.ndarray, sizes: np.ndarray) -> list[Issue]:
     """Returns odd pictures. `pixels`: uint8 [n, height, width, channels]; `sizes`: heights and widths of the files, int [n, 2], or 0."""
     spread = reduced(pixels, SIDE).reshape(len(pixels), -1, pixels.shape[-1]).std(axis=1).max(axis=1)
     blank = spread < FLAT
-    issues = [issue(rows, row, "outlier", 1.0, "blank: one colour only") for row in np.flatnonzero(blank).tolist()]
+    found: Reasons = {row: [(1.0, "blank: one colour only")] for row in np.flatnonzero(blank).tolist()}
     if len(pixels) < FEWEST:
-        return issues
+        return _listed(rows, found)
     readable = np.flatnonzero((sizes > 0).all(axis=1))
     logs = np.log(sizes[readable])
     for values, least, what in ((logs[:, 1] - logs[:, 0], SHAPES, "shape"), (logs.sum(axis=1) / 2, SIZES, "size")):
-        centred = values - np.median(values) if len(values) else values
-        away = centred / max(1.4826 * float(np.median(np.abs(centred))) if len(values) else 0.0, least)
+        away = deviations(values, least)
         odd = np.flatnonzero(np.abs(away) > CUT)
         if len(odd) <= 0.05 * len(values):  # otherwise there are two usual ones
             for place in odd.tolist():
                 height, width = sizes[readable[place]]
                 why = f"{width} x {height} pixels, an unusual {what}: {abs(away[place]):.1f} robust deviations (cut {CUT:g})"
-                issues.append(issue(rows, int(readable[place]), "outlier", certainty(away, CUT)[place], why))
+                found.setdefault(int(readable[place]), []).append((certainty(away[place], CUT), why))
     if (~blank).sum() < FEWEST:
-        return issues
+        return _listed(rows, found)
     away = deviations(np.log(np.maximum(_distances(pixels[~blank]), 1e-9)))
     for place in np.flatnonzero(away > CUT).tolist():
         why = f"far from its {NEIGHBOURS} nearest pictures: {away[place]:.1f} robust deviations (cut {CUT:g})"
-        issues.append(issue(rows, int(np.flatnonzero(~blank)[place]), "outlier", certainty(away, CUT)[place], why))
-    return issues
+        found.setdefault(int(np.flatnonzero(~blank)[place]), []).append((certainty(away[place], CUT), why))
+    return _listed(rows, found)
 
 
 def of_numbers(rows: Rows) -> list[Issue]:
-    """Returns the rows with a number far from the others of its column, each once. Columns with heavy tails are left out."""
-    found: dict[int, tuple[float, str]] = {}
+    """Returns the rows with a number far from the others of its column. Columns with heavy tails are left out."""
+    found = Reasons()
     for name in rows.roles.numbers:
         values = numbers(rows.table.columns[name], rows.roles.kinds[name])
         there = np.flatnonzero(~np.isnan(values))
@@ -88,12 +88,16 @@ def of_numbers(rows: Rows) -> list[Issue]:
             row = int(there[place])
             median = np.median(values[there])
             why = f"{name} is {values[row]:g}; the median is {median:g}; {away[place]:.1f} robust deviations (cut {CUT_NUMBERS:g})"
-            if away[place] > found.get(row, (0.0, ""))[0]:
-                found[row] = (float(away[place]), why)
-    return [issue(rows, row, "outlier", away / (away + CUT_NUMBERS), why) for row, (away, why) in sorted(found.items())]
+            found.setdefault(row, []).append((certainty(away[place], CUT_NUMBERS), why))
+    return _listed(rows, found)
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _listed(rows: Rows, found: Reasons) -> list[Issue]:
+    """Returns each row once, with all reasons and the score of the surest."""
+    return [issue(rows, row, "outlier", max(reasons)[0], "; ".join(why for _, why in reasons)) for row, reasons in found.items()]
 
 
 def _distances(pixels: np.ndarray) -> np.ndarray:

@@ -63,8 +63,7 @@ def issue(rows: Rows, row: int, kind: str, score: float, why: str, suggested: st
     if other is not None:
         part += f"+{rows.parts[other]}" if rows.parts[other] != part else ""
         place = rows.places[other] if rows.sources[other] == source else f"{rows.sources[other]}:{rows.places[other]}"
-    excerpt = "" if rows.roles.pictures else " ".join(line_of(rows.table, rows.roles, row)[: 4 * EXCERPT].split())[:EXCERPT]
-    return Issue(kind, source, rows.places[row], part, float(score), given(rows, row), suggested, place, why, excerpt)
+    return Issue(kind, source, rows.places[row], part, float(score), given(rows, row), suggested, place, why, _excerpt(rows, row))
 
 
 def of_all(rows: Rows, kind: str, score: float, name: str, why: str, suggested: str = "", part: str = ALL, line: int | str = "") -> Issue:
@@ -91,6 +90,12 @@ def classes_of(rows: Rows) -> np.ndarray:
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _excerpt(rows: Rows, row: int) -> str:
+    """Returns the texts of a row, or all inputs where it has none."""
+    shown = rows.roles._replace(numbers=(), categories=(), dates=()) if rows.roles.texts else rows.roles
+    return "" if rows.roles.pictures else " ".join(line_of(rows.table, shown, row)[: 4 * EXCERPT].split())[:EXCERPT]
 
 
 def _has_paths(columns: Mapping[str, np.ndarray], roles: Roles) -> bool:

@@ -45,16 +45,18 @@ def suspect_labels(probabilities: np.ndarray, targets: np.ndarray, judged: np.nd
     return Suspects(np.stack([one.score for one in found], axis=1), np.stack([one.suggested for one in found], axis=1))
 
 
-def deviations(values: np.ndarray) -> np.ndarray:
-    """Returns how many robust deviations each value is from the median, signed; 0 for all where more than half of them are equal."""
+def deviations(values: np.ndarray, least: float = 0.0) -> np.ndarray:
+    """Returns how many robust deviations each value is from the median, signed. A deviation is at least `least`; if it is 0, all are 0."""
+    if not len(values):
+        return np.zeros(0)
     centred = values - np.median(values)
-    spread = NORMAL * np.median(np.abs(centred))
+    spread = max(NORMAL * float(np.median(np.abs(centred))), least)
     return centred / spread if spread > 0 else np.zeros(len(values))
 
 
-def certainty(distance: np.ndarray, cut: float) -> np.ndarray:
+def certainty(distance: float, cut: float) -> float:
     """Returns a distance as a score from 0 to 1, which is 0.5 at the cut."""
-    return np.abs(distance) / (np.abs(distance) + cut)
+    return abs(float(distance)) / (abs(float(distance)) + cut)
 
 
 def of_classes(rows: Rows, answers: Answers, targets: np.ndarray, names: tuple[str, ...], learner: str) -> list[Issue]:
@@ -88,5 +90,5 @@ def of_numbers(rows: Rows, answers: Answers, targets: np.ndarray, learner: str) 
     issues = []
     for row in np.flatnonzero(np.abs(away) > CUT).tolist():
         why = f"out of fold, {learner} gives {answers.values[row]:.6g}: {abs(away[row]):.1f} robust deviations away (cut {CUT:g})"
-        issues.append(issue(rows, row, "unlikely number", certainty(away, CUT)[row], why, f"{answers.values[row]:.6g}"))
+        issues.append(issue(rows, row, "unlikely number", certainty(away[row], CUT), why, f"{answers.values[row]:.6g}"))
     return issues
