@@ -28,6 +28,7 @@ def reviews(tmp_path_factory):
     random = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("fit") / "reviews.csv"
     rows = [f"{' '.join(random.choice(list('abcdefgh'), 4))} {('lovely', 'dull')[i % 2]} {i},{('pos', 'neg')[i % 2]}" for i in range(60)]
+    rows[9] = "dull dull dull,pos"
     path.write_text("review,sentiment\n" + "\n".join(rows), encoding="utf-8")
     return path
 
@@ -42,6 +43,11 @@ def test_a_file_becomes_a_run_that_its_config_makes_again(reviews, capsys):
     assert summary["chosen"] in ("simple", "bag") and [row["name"] for row in summary["leaderboard"]] == ["constant", "simple", "bag"]
     assert "\nsentiment  rows of test" in out and [row["group"] for row in summary["groups"]["sentiment"]] == ["neg", "pos"]
     assert sum(row["n"] for row in summary["groups"]["sentiment"]) == 12
+    (first, *_) = csv.DictReader((workdir / "issues.csv").read_text().splitlines())
+    assert (first["kind"], first["line"], first["given"], first["suggested"]) == ("suspect label", "11", "pos", "neg")
+    assert f"suspect in the data ({workdir / 'issues.csv'}):" in out and "  1 suspect label" in out
+    assert summary["issues"]["counts"]["suspect label"] == 1
+    assert "What may be wrong with the data" in (workdir / "report.html").read_text(encoding="utf-8")
     train(f"{workdir}/fit.py:bag", SHORT, reviews.parent / "again", quiet=True)
     (_, first, task), (_, second, _) = load(workdir), load(reviews.parent / "again")
     assert jax.tree.all(jax.tree.map(lambda a, b: (np.asarray(a) == np.asarray(b)).all(), first, second))
@@ -60,7 +66,9 @@ def test_a_file_becomes_a_run_that_its_config_makes_again(reviews, capsys):
 def test_the_best_of_several_models_is_the_run(reviews, capsys):
     workdir = reviews.parent / "several"
     for _ in range(2):  # the second time, finished runs are read
-        entries = fitting.fit(str(reviews), str(workdir), fitting.Asked(quality="good"), SHORT | {"train.steps": "8"}).entries
+        asked = fitting.Asked(quality="good", issues=False)
+        entries = fitting.fit(str(reviews), str(workdir), asked, SHORT | {"train.steps": "8"}).entries
+    assert not (workdir / "issues.csv").exists()
     chosen = max(entries[2:], key=lambda one: value("accuracy", one.parts["valid"]))
     assert [one.name for one in entries[2:]] == ["bag", "encoder"]
     assert WorkDir(workdir).read_config()["experiment"].endswith(f":{chosen.name}") and (workdir / "candidates" / "encoder").is_dir()

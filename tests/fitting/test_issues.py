@@ -150,7 +150,7 @@ def test_contradicting_labels_are_named_though_cleaning_drops_them(tmp_path):
     rows += [[rows[4][0], "bad"], [rows[7][0].upper(), "good"]]
     test = [*reviews(20, seed=1), [rows[9][0], "good"]]
     _, found = opened(write(tmp_path / "a.csv", "text,label", rows), test=write(tmp_path / "b.csv", "text,label", test))
-    told = {(each.line, each.other, each.part, each.given) for each in contradictions(found)}
+    told = {(each.line, each.other, each.part, each.given) for each in contradictions(found, gathered(found))}
     assert told == {
         (62, 6, "left out+" + part_of(found, 6), "bad"),
         (63, 9, part_of(found, 9), "good"),
@@ -165,7 +165,7 @@ def part_of(found, line: int) -> str:
 def test_a_majority_of_equal_rows_suggests_its_label(tmp_path):
     rows = reviews(40)
     _, found = opened(write(tmp_path / "t.csv", "text,label", [*rows, [rows[0][0] + " ", "bad"], [rows[0][0].title(), "good"]]))
-    (only,) = contradictions(found)
+    (only,) = contradictions(found, gathered(found))
     assert (only.line, only.given, only.suggested, only.other, only.score) == (42, "bad", "good", 2, 1.0)
 
 

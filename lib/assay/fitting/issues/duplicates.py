@@ -10,18 +10,20 @@ from assay.data.files.clean import BY_CHANCE
 from assay.data.files.table import size
 from assay.fitting.issues.issue import LEFT, Issue
 from assay.fitting.issues.near import Pairs
-from assay.fitting.issues.rows import Rows, classes_of, given, issue, joined
+from assay.fitting.issues.rows import Rows, classes_of, given, issue, joined, stacked
 from assay.tasks.files.opened import Opened
 
 
-def contradictions(found: Opened) -> list[Issue]:
-    """Returns the rows whose inputs another row has with another label, whatever their spelling, those that were left out too.
+def contradictions(found: Opened, rows: Rows) -> list[Issue]:
+    """Returns the rows whose inputs another row has with another label, whatever their spelling. `rows`: all parts.
 
+    Rows that were left out are among them.
     Not for numbers, which may be measured twice, and not for tables of short cells where many rows are equal by chance.
     """
     if found.roles.kind == "number":
         return []
-    rows = joined(found.roles, [*found.parts.items(), *((LEFT, table) for table in found.left)])
+    if found.left:
+        rows = stacked(rows, joined(found.roles, [(LEFT, table) for table in found.left]))
     _, content, counts = np.unique(rows.keys, return_inverse=True, return_counts=True)
     if not (found.roles.texts or found.roles.pictures) and size(rows.table) - len(counts) > BY_CHANCE * size(rows.table):
         return []

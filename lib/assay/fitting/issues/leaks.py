@@ -14,7 +14,7 @@ from assay.fitting.issues.rows import Rows, classes_of, of_all, some
 
 LEAST = 0.98  # accuracy out of fold, or share of variance explained
 GAINED = 0.9  # share of the errors of the commonest answer that must be gone too
-FEWEST, READ, CELLS = 50, 20_000, 2_000_000  # rows that a verdict needs, and that are read; cells that are read
+FEWEST, READ, CELLS = 50, 10_000, 1_000_000  # rows that a verdict needs, and that are read; cells that are read
 LEAVES, SMALLEST = 64, 3  # of a tree: leaves at most, and rows of the smallest
 
 

@@ -50,6 +50,17 @@ def joined(roles: Roles, tables: Sequence[tuple[str, Table]]) -> Rows:
     )
 
 
+def stacked(first: Rows, second: Rows) -> Rows:
+    """Returns the rows of both."""
+    names = [name for name in first.table.columns if name in second.table.columns]
+    columns = {name: np.concatenate([first.table.columns[name], second.table.columns[name]]) for name in names}
+    lines = np.concatenate([first.table.lines, second.table.lines])
+    joint: dict[str, Any] = {
+        name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in ("parts", "sources", "places", "keys")
+    }
+    return first._replace(table=Table(columns, lines, first.table.source), **joint)
+
+
 def some(rows: Rows, chosen: np.ndarray) -> Rows:
     """Returns the rows with these indices."""
     columns = {name: getattr(rows, name)[chosen] for name in ("parts", "sources", "places", "keys")}

@@ -24,10 +24,11 @@ from assay.fitting.simple import rows_of, title_of, unfitted
 from assay.tasks.files.opened import Opened
 from assay.tasks.task import Task
 
-ROWS = {"texts": 50_000, "pictures": 20_000, "table": 200_000}  # that are searched for more than contradictions and names
+ROWS = {"texts": 100_000, "pictures": 20_000, "table": 100_000}  # that are searched for more than contradictions and names
 CHARACTERS = 20_000_000  # of all texts together
+FITTED = 40_000  # rows at most that a learner is fitted on
 SIDE = 32  # pixels to which pictures are reduced for the learner
-WORK = {"texts": 2.5e7, "pictures": 2.5e8, "table": 5e6}  # features x classes x rows that a learner is fitted on, for each fold
+WORK = {"texts": 2.5e7, "pictures": 2.5e8, "table": 2e6}  # features x classes x rows that a learner is fitted on, for each fold
 Progress = Callable[[str], None]
 
 
@@ -35,7 +36,7 @@ def searched(found: Opened, task: Task, progress: Progress = lambda text: None) 
     """Searches all parts of a data set. `progress` is told what is being searched for."""
     rows, notes = gathered(found), list[str]()
     progress("searching for contradicting labels")
-    issues = [*duplicates.contradictions(found), *similar_names(rows), *missing_classes(found, rows)]
+    issues = [*duplicates.contradictions(found, rows), *similar_names(rows), *missing_classes(found, rows)]
     progress("searching for leak columns")
     issues += leaks(rows)
     whole, texts = size(rows.table), texts_of(rows)
@@ -145,7 +146,7 @@ def _readable(found: Opened, inputs: Any) -> int:
     """Returns how many rows a learner is fitted on: as many as its time allows."""
     features = inputs.nnz / max(1, inputs.shape[0]) if hasattr(inputs, "nnz") else inputs.shape[1]
     outputs = len(found.classes) if len(found.classes) > 2 or found.roles.kind == "labels" else 1
-    return int(WORK[_kind(found)] / max(1.0, features * outputs) * folds.FOLDS / (folds.FOLDS - 1))
+    return min(FITTED, int(WORK[_kind(found)] / max(1.0, features * outputs) * folds.FOLDS / (folds.FOLDS - 1)))
 
 
 def _flat(pixels: np.ndarray) -> np.ndarray:
