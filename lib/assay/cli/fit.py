@@ -17,6 +17,7 @@ fit.json, what was found and the leaderboard, and issues.csv: suspect labels, du
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict

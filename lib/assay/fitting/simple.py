@@ -70,13 +70,9 @@ def simple(found: Opened, task: Task, cut: str = "") -> Learner:
 
 
 def unfitted(found: Opened) -> Any:
-    """Returns the learner of a data set before it is fitted: for answers out of fold."""
-    return _learner(found)
-
-
-def rows_of(found: Opened, task: Task) -> Any:
-    """Returns the training rows as the learner reads them, [rows, features], dense or sparse."""
-    return _inputs(found, task)["train"]
+    """Returns the learner of a data set before it is fitted; of several labels, that of one."""
+    roles = found.roles
+    return _learner(roles.kind, not (roles.texts or roles.pictures), bool(roles.pictures))
 
 
 def title_of(found: Opened) -> str:
@@ -143,8 +139,7 @@ def fitted(found: Opened, inputs: Any, targets: np.ndarray) -> Callable[[Any], n
 
     Returns: inputs -> probabilities of classes [rows, classes], of labels [rows, labels], or numbers [rows].
     """
-    roles = found.roles
-    make = partial(_learner, roles.kind, not (roles.texts or roles.pictures), bool(roles.pictures))
+    roles, make = found.roles, partial(unfitted, found)
     if roles.kind == "labels":
         columns = [_of_classes(make, inputs, column, 2) for column in targets.T]
         return lambda rows: np.stack([column(rows)[:, 1] for column in columns], axis=1)

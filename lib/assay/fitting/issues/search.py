@@ -20,7 +20,7 @@ from assay.fitting.issues.leaks import leaks
 from assay.fitting.issues.names import missing_classes, similar_names
 from assay.fitting.issues.near import near_pictures, near_texts, reduced
 from assay.fitting.issues.rows import Rows, gathered, some
-from assay.fitting.simple import rows_of, title_of, unfitted
+from assay.fitting.simple import matrices, title_of, unfitted
 from assay.tasks.files.opened import Opened
 from assay.tasks.task import Task
 
@@ -59,7 +59,7 @@ def searched(found: Opened, task: Task, progress: Progress = lambda text: None) 
             issues += duplicates.near(rows, pairs, "cosine of words")
             issues += outliers.of_texts(rows, texts)
         issues += outliers.of_numbers(rows)
-        inputs = rows_of(found._replace(parts={"train": rows.table}), task)
+        inputs = matrices(found._replace(parts={"train": rows.table}), task)["train"]
     progress("searching for suspect labels")
     suspected, said = suspected_rows(found, rows, inputs)
     return _ordered([*issues, *suspected], (*notes, *said))
@@ -70,7 +70,7 @@ def suspicion(found: Opened, task: Task) -> np.ndarray:
     rows = gathered(found)
     every = np.arange(size(rows.table))
     pictures = bool(found.roles.pictures)
-    inputs = _flat(_pixels(found, task, every)) if pictures else rows_of(found._replace(parts={"train": rows.table}), task)
+    inputs = _flat(_pixels(found, task, every)) if pictures else matrices(found._replace(parts={"train": rows.table}), task)["train"]
     answers, targets, _ = out_of_fold(found, rows, inputs)
     return np.zeros(len(every)) if answers is None else suspects.suspects(answers.values, targets, answers.judged).score
 
@@ -110,7 +110,7 @@ def out_of_fold(found: Opened, rows: Rows, inputs: Any) -> tuple[folds.Answers |
     if kind == "number":
         return folds.of_numbers(unfitted(found), inputs, targets, fold, read), targets, []
     if kind == "labels":
-        answers = folds.of_labels(unfitted(found).estimator, inputs, targets, fold, read)
+        answers = folds.of_labels(unfitted(found), inputs, targets, fold, read)
     else:
         answers = folds.of_classes(unfitted(found), inputs, targets, len(names), fold, read)
     judged = int(answers.judged.sum())
