@@ -290,6 +290,13 @@ def test_clean_data_are_not_suspect(tmp_path):
     assert sum(result.counts.values()) <= 3 and not result.notes
 
 
+def test_texts_without_a_common_word_are_searched_for_other_things(tmp_path):
+    rows = [[f"sequence{i}x", "good" if i % 2 else "Good"] for i in range(1_001)]
+    task, found = opened(write(tmp_path / "t.csv", "text,label", rows), text=("text",))
+    result = searched(found, task)
+    assert list(result.counts) == ["similar names"] and "no two rows share a word" in result.notes[0]
+
+
 def test_the_file_says_what_was_found_and_the_screen_counts_it(tmp_path):
     one = Issue("outlier", 'a "b".csv', 3, "train", 0.51239, "x,y", "", "", "two\nlines", 'he said "no"')
     pair = one._replace(kind="near duplicate", part="train+test", other=7)

@@ -31,7 +31,7 @@ def test_the_surest_are_listed_and_all_are_counted(folder):
     )
     suspects, others = issues_of(folder).tables
     assert len(suspects.rows) == 20 and suspects.rows[0][:5] == ("3", "train", "pos", "<neg>", "0.9877")
-    assert [row[:3] for row in others.rows] == [("near duplicate", "4, b.csv:7", "train+test"), ("leak column", "code", "train+test")]
+    assert [row[:3] for row in others.rows] == [("near duplicate", "4, b.csv:7", "train + test"), ("leak column", "code", "train + test")]
     html = page(folder)
     assert 'href="#data"' in html and "1,234 suspect labels, 1 near duplicate" in html and "Half of it." in html
     assert "&lt;script&gt;alert(1)" in html and "<script>" not in html and "&lt;neg&gt;" in html

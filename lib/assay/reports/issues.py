@@ -12,7 +12,7 @@ from assay.fitting.issues.written import FILE, name_of, read
 SUMMARY = "fit.json"
 SUSPECTS = ("suspect label", "unlikely number")
 SHOWN, SHOWN_OTHERS = 20, 5  # rows of each table; of the other kinds, of each kind
-WORDS = 100  # characters of a row
+WORDS = 160  # characters of a row
 
 
 class Table(NamedTuple):
@@ -65,18 +65,22 @@ def _number(count: int, full: bool) -> str:
 
 def _suspects(rows: Sequence[Mapping[str, str]], kind: str) -> list[tuple[str, ...]]:
     chosen = [row for row in rows if row["kind"] == kind][:SHOWN]
-    return [(_place(row), row["part"], row["given"], row["suggested"], row["score"], _words(row)) for row in chosen]
+    return [(_place(row), _part(row), row["given"], row["suggested"], row["score"], _words(row)) for row in chosen]
 
 
 def _others(rows: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
     chosen = [row for kind in KINDS if kind not in SUSPECTS for row in [row for row in rows if row["kind"] == kind][:SHOWN_OTHERS]]
-    return [(row["kind"], _place(row), row["part"], row["why"], _words(row)) for row in chosen]
+    return [(row["kind"], _place(row), _part(row), row["why"], _words(row)) for row in chosen]
 
 
 def _place(row: Mapping[str, str]) -> str:
     """Returns the line, or both of a pair, or the path of a picture; of a column or class its name."""
     places = [row["line"], row["other"]] if row["line"] else [row["given"]]
     return ", ".join(filter(None, places))
+
+
+def _part(row: Mapping[str, str]) -> str:
+    return row["part"].replace("+", " + ")
 
 
 def _words(row: Mapping[str, str]) -> str:

@@ -26,7 +26,8 @@ def similar_names(rows: Rows) -> list[Issue]:
     issues = []
     for usual, *others in alike.values():
         for name in others:
-            why = f"{name!r} ({counts[name]:,} rows) and {usual!r} ({counts[usual]:,} rows) differ in case, spaces or hyphens only"
+            shown = [f"{one!r} ({counts[one]:,} row{'' if counts[one] == 1 else 's'})" for one in (name, usual)]
+            why = f"{' and '.join(shown)} differ in case, spaces or hyphens only"
             score = counts[usual] / (counts[usual] + counts[name])
             issues.append(of_all(rows, "similar names", score, name, why, usual, line=rows.places[first[name]]))
     return issues
