@@ -185,10 +185,11 @@ def test_near_texts_are_those_of_a_comparison_of_all():
 
 
 def test_near_duplicates_in_two_parts_are_marked(tmp_path):
-    long = " ".join(WORDS)
+    long = " ".join(WORDS * 3)
     rows = [*reviews(30), [f"{long} once", "good"], [f"{long} twice", "bad"], [f"{long} thrice", "good"]]
     _, found = opened(
-        write(tmp_path / "a.csv", "text,label", rows), test=write(tmp_path / "b.csv", "text,label", [*reviews(9, seed=1), [long, "good"]])
+        write(tmp_path / "a.csv", "text,label", rows),
+        test=write(tmp_path / "b.csv", "text,label", [*reviews(9, seed=1), [f"{long} in other words", "good"]]),
     )
     held = gathered(found)
     issues = near(held, near_texts(held.table.columns["text"].tolist()), "cosine of words")
