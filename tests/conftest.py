@@ -16,6 +16,9 @@ from assay.core.allocator import keep_memory
 keep_memory()  # before JAX comes in
 gc.set_threshold(200_000, 50, 100)  # tracing makes objects by the million: a fifth of the whole suite was looking for cycles among them
 
+# Threads of OpenMP spin while they wait: in two workers on two cores, a gradient boosting of half a second took half a minute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 CACHE = Path.home() / ".cache" / "assay" / "tests"
 CACHE.mkdir(parents=True, exist_ok=True)
 CACHE.chmod(0o700)  # a compilation cache amounts to code that will be run

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
@@ -117,6 +118,16 @@ def test_the_threshold_of_the_simple_learner_is_that_of_the_metric(tmp_path, mon
     assert scores.value("f1_macro", cut.parts["test"]) > scores.value("f1_macro", plain.parts["test"]) + 0.03
     assert scores.value("auroc", cut.parts["test"]) == pytest.approx(scores.value("auroc", plain.parts["test"]))
     assert plans(task, found, "fast", "f1_macro")[0].config.treatments[-2:] == ("calibrate", "threshold:metric=f1_macro")
+
+
+def test_a_class_of_one_row_stops_no_learner(tmp_path, monkeypatch):
+    """Gradient boosting holds out a stratified part of many rows, which a class of one row does not have."""
+    monkeypatch.setattr("assay.fitting.simple._learner", lambda *_: HistGradientBoostingClassifier(max_iter=2, early_stopping=True))
+    lines = [f"{i},{'odd' if i == 3 else 'high' if i > 50 else 'low'}" for i in range(100)]
+    (tmp_path / "odd.csv").write_text("x,label\n" + "\n".join(lines), encoding="utf-8")
+    task, found = looked(str(tmp_path / "odd.csv"), Asked())
+    assert found.parts["train"].columns["label"].tolist().count("odd") == 1
+    assert scores.value("accuracy", simple(found, build(to_dict(task), 0)).parts["test"]) > 0.9
 
 
 def entry(name: str, valid: list[float], test: list[float], metric: str = "accuracy") -> Entry:

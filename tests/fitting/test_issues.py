@@ -21,6 +21,8 @@ from assay.fitting.issues.names import missing_classes, similar_names
 from assay.fitting.issues.near import WORD, near_pictures, near_texts, reduced
 from assay.fitting.issues.rows import gathered
 from assay.fitting.issues.search import searched, suspicion
+from assay.fitting.scores import value
+from assay.fitting.simple import simple
 from assay.tasks.table import build
 
 WORDS = [f"word{i:02d}" for i in range(40)]
@@ -291,11 +293,11 @@ def test_clean_data_are_not_suspect(tmp_path):
     assert sum(result.counts.values()) <= 3 and not result.notes
 
 
-def test_texts_without_a_common_word_are_searched_for_other_things(tmp_path):
-    rows = [[f"sequence{i}x", "good" if i % 2 else "Good"] for i in range(1_001)]
+def test_texts_without_a_common_word_are_read_by_their_characters(tmp_path):
+    rows = [[f"{'acgt'[i % 4] * 3}{i}{'good' if i % 2 else 'bad'}", "good" if i % 2 else "Good"] for i in range(1_001)]
     task, found = opened(write(tmp_path / "t.csv", "text,label", rows), text=("text",))
-    result = searched(found, task)
-    assert list(result.counts) == ["similar names"] and "no two rows share a word" in result.notes[0]
+    assert value("accuracy", simple(found, task).parts["test"]) == 1.0
+    assert list(searched(found, task).counts) == ["similar names"]
 
 
 def test_the_file_says_what_was_found_and_the_screen_counts_it(tmp_path):

@@ -1,11 +1,12 @@
 """Simple learners of scikit-learn beside a model, on the same rows: what a model has to beat.
 
-texts       TF-IDF of words and bigrams, logistic regression (ridge regression for numbers)
+texts       TF-IDF of words and bigrams (of characters where there are no words), logistic regression (ridge regression for numbers)
 tables      gradient boosting of histograms
 pictures    logistic regression on pixels (ridge regression for numbers)
 all         the commonest answer, or the median
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -22,6 +23,8 @@ from assay.tasks.task import Task
 
 MOST_PICTURES, MOST_TEXTS = 20_000, 100_000  # training rows that logistic regression reads; its time grows with them
 BIGRAMS = 5_000  # rows up to which bigrams are counted
+SPACED = 15  # characters of a word on average up to which texts have spaces between words
+CHARACTERS = 100_000  # sequences of characters that are counted
 LEAST = 1e-12  # probability below which its logarithm is cut
 
 
@@ -172,13 +175,8 @@ def matrices(found: Opened, task: Task) -> dict[str, Any]:
     if not roles.texts:
         return {split: matrix(table, made) for split, table in found.parts.items()}
     from scipy.sparse import csr_matrix, hstack
-    from sklearn.feature_extraction.text import TfidfVectorizer
 
-    longest = 2 if size(train) <= BIGRAMS else 1
-    counted = TfidfVectorizer(
-        sublinear_tf=True, ngram_range=(1, longest), min_df=1 if size(train) < 1000 else 2, token_pattern=r"(?u)\b\w+\b"
-    )
-    counted.fit(_joined(train, roles.texts))
+    counted = _counted(_joined(train, roles.texts))
     found_rows = {split: counted.transform(_joined(table, roles.texts)) for split, table in found.parts.items()}
     if made:
         found_rows = {split: hstack([rows, csr_matrix(matrix(found.parts[split], made))]) for split, rows in found_rows.items()}
@@ -198,8 +196,12 @@ def _held(found: Opened) -> dict[str, Table]:
 
 def _of_classes(make: Callable[[], Any], inputs: Any, targets: np.ndarray, classes: int) -> Callable[[Any], np.ndarray]:
     """Returns the probabilities of all classes; of one class alone, it is certain."""
-    seen = np.unique(targets)
-    learner = make().fit(inputs, targets) if len(seen) > 1 else None
+    seen, counts = np.unique(targets, return_counts=True)
+    learner = make() if len(seen) > 1 else None
+    if learner is not None:
+        if counts.min() < 2 and "early_stopping" in learner.get_params():  # it would hold out a stratified part
+            learner.set_params(early_stopping=False)
+        learner.fit(inputs, targets)
 
     def predict(rows: Any) -> np.ndarray:
         found = np.zeros((rows.shape[0], classes))
@@ -212,6 +214,22 @@ def _of_classes(make: Callable[[], Any], inputs: Any, targets: np.ndarray, class
 def _joined(table: Table, names: tuple[str, ...]) -> list[str]:
     columns = [["" if is_blank(cell) else str(cell) for cell in table.columns[name].tolist()] for name in names]
     return [" ".join(cells) for cells in zip(*columns, strict=True)]
+
+
+def _counted(texts: list[str]) -> Any:
+    """Returns TF-IDF of words, or of up to three characters where texts have no words in common or no spaces between them."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    sample = [word for text in texts[:: max(1, len(texts) // 1000)] for word in text.split()]
+    if sample and sum(map(len, sample)) <= SPACED * len(sample):
+        longest = 2 if len(texts) <= BIGRAMS else 1
+        counted = TfidfVectorizer(
+            sublinear_tf=True, ngram_range=(1, longest), min_df=1 if len(texts) < 1000 else 2, token_pattern=r"(?u)\b\w+\b"
+        )
+        with contextlib.suppress(ValueError):  # none is left
+            if (counted.fit_transform(texts) > 0).sum(axis=0).max() > 1:
+                return counted
+    return TfidfVectorizer(analyzer="char", sublinear_tf=True, ngram_range=(1, 3), max_features=CHARACTERS).fit(texts)
 
 
 def _learner(kind: str, boosted: bool, pictures: bool) -> Any:
