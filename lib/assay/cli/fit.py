@@ -279,7 +279,7 @@ def _search(found: Opened, task: Task, folder: Path, quiet: bool) -> None:
 
 
 def _text(made: Fit, part: str, workdir: str) -> str:
-    """Returns what is printed in the end: the first sentence, the leaderboard, the groups, and where to go on."""
+    """Returns what is printed in the end: the first sentence, the leaderboard, the groups, and the next command."""
     what = "right" if made.metric in RIGHT else scores.title_of(made.metric)
     rows = [["", "seconds", f"valid: {what}", "test (95 % interval)"]]
     rows += [[one.title, f"{one.seconds:.1f}", *(cell(one, split, made.metric) for split in ("valid", "test"))] for one in made.entries]
