@@ -14,8 +14,8 @@ import assay
 
 ROOT = Path(__file__).resolve().parents[1]
 # The examples read what those before them wrote.
-RUNS = ("run", "load", "diagnose", "suggest", "treat", "compare", "register", "Model", "Task", "Treatment", "fit")
-ORDER = (*RUNS, "from_linen", "from_nnx", "from_function", "from_predict")
+RUNS = ("run", "load", "diagnose", "suggest", "treat", "compare", "register", "Model", "Task", "Treatment")
+ORDER = (*RUNS, "from_linen", "from_nnx", "from_function", "from_predict", "fit")
 OTHERS = ("from_equinox", "from_haiku", "from_keras")  # of libraries that are not among the dependencies: tests/diagnostics/brought
 
 
@@ -50,12 +50,16 @@ def test_no_submodule_replaces_a_name():
 @pytest.fixture
 def _as_before():
     """What an example registers is gone afterwards."""
+    from assay.models.families import FAMILIES
+    from assay.tasks.table import TASKS
     from assay.treatments.table import FACTORIES
 
-    known = dict(FACTORIES)
+    tables = FACTORIES, FAMILIES, TASKS
+    known = [dict(table) for table in tables]
     yield
-    FACTORIES.clear()
-    FACTORIES.update(known)
+    for table, before in zip(tables, known, strict=True):
+        table.clear()
+        table.update(before)
 
 
 def test_the_examples_of_the_docstrings_run(tmp_path, monkeypatch, _as_before):

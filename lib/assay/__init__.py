@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from assay import config
-    from assay.cli.python.api import compare, diagnose, fit, run, suggest, treat
+    from assay.cli.python.api import compare, diagnose, fit, load, run, suggest, treat
     from assay.cli.python.register import register
     from assay.diagnostics.brought.doors import (
         from_equinox,
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from assay.models.model import Model
     from assay.tasks.task import Task
     from assay.train.treatment import Treatment
-    from assay.treatments.pipeline.load import load
 
 __all__ = [
     "Model",
@@ -69,7 +68,7 @@ _PLACES = {  # name -> its module; "" where it is a module itself
     "from_linen": "assay.diagnostics.brought.doors",
     "from_nnx": "assay.diagnostics.brought.doors",
     "from_predict": "assay.diagnostics.brought.doors",
-    "load": "assay.treatments.pipeline.load",
+    "load": "assay.cli.python.api",
     "register": "assay.cli.python.register",
     "run": "assay.cli.python.api",
     "suggest": "assay.cli.python.api",

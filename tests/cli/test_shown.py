@@ -1,6 +1,7 @@
 """What the public functions return: lists, dicts and diagnoses that a notebook shows, saves and tabulates."""
 
 import copy
+import html
 import json
 import shutil
 import sys
@@ -13,7 +14,7 @@ import pytest
 import assay
 from assay.cli import compare as comparing
 from assay.cli import diagnose as diagnosing
-from assay.cli.python.shown import Card, Diagnosed, Rows, diagnosed
+from assay.cli.python.shown import Card, Diagnosed, Rows, Suggestions, diagnosed
 from assay.core.errors import UserError
 from assay.diagnostics.measurement import inapplicable, sample
 from assay.reports.card import card_page
@@ -90,6 +91,29 @@ def test_a_card_is_a_dict_that_shows_itself(tmp_path, frames):
     score = next(row for row in card.to_dataframe() if row["name"] == "score")
     assert (score["before"], score["after"], score["difference"], score["run"], score["verdict"]) == (0.75, 1.0, 0.25, "after", "better")
     assert 0.15 < score["low"] < 0.25 < score["high"] < 0.35
+
+
+def test_suggestions_are_a_list_that_shows_itself(tmp_path, frames):
+    one = {"number": 1, "treatment": "l2:weight=1e-3", "rule": "over-fitting: a <gap>", "row": "generalisation/train_test_gap"}
+    one |= {"expects": "lower", "effect": 0.02, "unit": "fraction"}
+    found = Suggestions([one], "runs/a")
+    assert found == [one] and found.to_dataframe() == [one]
+    assert "over-fitting: a &lt;gap&gt;" in found._repr_html_() and "lower by 2.0 points" in found._repr_html_()
+    found.save(tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    assert "No rule found a bottleneck" in Suggestions([], "runs/a")._repr_html_()
+
+
+def test_the_page_of_a_model_made_elsewhere_calls_python():
+    one = {"number": 1, "treatment": "l2:weight=1e-3", "rule": "over-fitting: a gap", "row": "generalisation/score", "expects": "higher"}
+    found = diagnosis(RIGHT)._replace(suggestions=[one])
+    for command, source, target in (
+        ("assay.diagnose(subject)", "subject", "runs/treated_1"),
+        ("assay.diagnose('a', quick=True)", "'a'", "a_1"),
+    ):
+        page = html.unescape(diagnosis_page(found, command))
+        assert f"assay.treat({source}, 'l2:weight=1e-3', '{target}')\nassay.compare({source}, '{target}')" in page
+    assert "assay treat --from=a --apply=1 --workdir=a_1" in diagnosis_page(found, "assay diagnose --workdir=a")
 
 
 def test_without_pandas_one_message_says_what_to_install(monkeypatch):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
+from assay.core.errors import UserError
 from assay.core.means import mean_interval, shares_interval, units_of
 from assay.core.stats import bootstrap, over_seeds, wilson
 from assay.dist.mesh import MeshConfig, make_mesh
@@ -210,3 +211,10 @@ def test_values_that_are_not_finite_are_counted(measured):
     assert found["nll"]["value"] is None and found["nll"]["interval"] is None and found["accuracy"]["value"] is not None
     assert found["nll"]["caution"] == f"3 of {len(lines):,} values are not finite ({3 / len(lines):.1%})"
     assert mean_rows([{**found["nll"], "seed": seed} for seed in (0, 1)]) == []
+
+
+def test_a_class_that_is_a_list_is_one_message():
+    """As of a task of one's own that describes its targets as tokens."""
+    records = [{"id": 0, "length": 1, "prediction": "b", "target": [1], "scores": {"accuracy": 1.0}}]
+    with pytest.raises(UserError, match=r"f1_macro .* the prediction is 'b' and the target \[1\].*Source.describe"):
+        value_of(records, "f1_macro", False)

@@ -17,6 +17,7 @@ import shlex
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, astuple, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import numpy as np
 from absl import flags
 
 from assay.cli.command import launch
+from assay.cli.python import own
 from assay.config import modules
 from assay.core.errors import UserError
 from assay.core.file import parse_json, read_text
@@ -37,7 +39,7 @@ from assay.dist.launch import leader
 from assay.reports.diagnosis import diagnosis_page
 from assay.reports.terminal.diagnosis import print_diagnosis
 from assay.train.checkpoint import fingerprint
-from assay.train.experiment import Experiment
+from assay.train.experiment import VALID, Experiment
 from assay.train.measure import settled
 from assay.train.progress import bar
 from assay.train.state import all_params
@@ -49,7 +51,11 @@ from assay.verdicts.recommend import recommend
 
 FULL, FEW = (512, 20.0), (128, 4.0)  # examples per split, and seconds of timing
 
-COMMAND = "examined(bring(apply, params, data))"  # command shown on the page of an external model
+UNSEEN = (
+    "Suggestions are chosen by a tenth of 'train', which the model may have been trained on: then over-fitting is not seen. "
+    "Pass data={'valid': ...} with examples that it was not."
+)
+COMMAND = "assay.diagnose(subject)"  # command shown on the page of an external model
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string("workdir", "", "Work directory of a finished run.", flag_values=FLAGS)
 QUICK = flags.DEFINE_bool("quick", False, "Use fewer examples and less time: half a minute instead of up to three.", flag_values=FLAGS)
@@ -73,7 +79,7 @@ def diagnose(workdir: str | Path, quick: bool = False, spared: Collection[str] =
     with bar("diagnosis", len(names) + 1, "parts") as update:
         rows = examine(subject, names, on_done=lambda done, name: update(done, {}))
         update(len(names), {})
-        suggestions, failed = ([], []) if spared else _suggestions(workdir, subject, rows)
+        suggestions, failed = ([], []) if spared else _suggestions(subject, rows, partial(recommend, workdir))
     about = {
         "schema": SCHEMA,
         "task": made.task.name,
@@ -107,14 +113,17 @@ def write(found: Diagnosis, workdir: str | Path, command: str = "") -> None:
 
 
 def command_of(workdir: str | Path, quick: bool) -> str:
-    """Returns the command that diagnoses a run."""
+    """Returns the command that diagnoses a run; for a model made elsewhere, the call, since a command does not know its code."""
+    if str(WorkDir(workdir).read_config()["model"].get("name")).startswith(modules.OWN):
+        return f"assay.diagnose({str(workdir)!r}{', quick=True' if quick else ''})"
     words = [f"--workdir={workdir}", *(["--quick"] if quick else []), *(f"--import={name}" for name in modules.given())]
     return shlex.join(["assay", "diagnose", *words])
 
 
 def examined(subject: Subject, model: str = "yours", on_done: Callable[[int, str], None] = lambda done, name: None) -> Diagnosis:
-    """Measures a subject. `model` names it in pages and tables; `on_done(done, name)` is called before each diagnostic."""
+    """Measures a subject, and suggests treatments. `model` names it in pages; `on_done(done, name)` is called before each diagnostic."""
     rows = examine(subject, on_done=on_done)
+    suggestions, notes, failed = _remedies(subject, rows)
     about = {
         "schema": SCHEMA,
         "task": subject.task.name,
@@ -125,12 +134,12 @@ def examined(subject: Subject, model: str = "yours", on_done: Callable[[int, str
         "quick": False,
         "run": False,
         "checkpoint": _fingerprint(subject.params),
-        "vocabulary": list(astuple(subject.task.vocabulary)),
-        "notes": [],
-        "failed": [],
+        "vocabulary": json.loads(json.dumps(astuple(subject.task.vocabulary))),  # as that of a run
+        "notes": notes,
+        "failed": failed,
         "environment": environment(),
     }
-    return Diagnosis(about, rows, example_sets(subject, rows), [])
+    return Diagnosis(about, rows, example_sets(subject, rows), suggestions)
 
 
 def page(found: Diagnosis) -> str:
@@ -183,7 +192,22 @@ def _for_choices(subject: Subject, rows: Sequence[Measurement]) -> list[Measurem
     return [row for row in rows if (row.group, row.name) not in seen | of_scores] + other
 
 
-def _suggestions(workdir: str | Path, subject: Subject, rows: Sequence[Measurement]) -> tuple[list[dict[str, Any]], list[str]]:
+def _remedies(subject: Subject, rows: Sequence[Measurement]) -> tuple[list[dict[str, Any]], list[str], list[str]]:
+    """Returns the suggestions for a model made elsewhere, notes on them, and the errors met on the way."""
+    try:
+        task = own.register(subject).task
+    except UserError as error:
+        return [], [f"No treatments are suggested: {error}"], []
+    except Exception as error:  # the rows stay as they are
+        return [], [], [f"the suggestions: {type(error).__name__}: {' '.join(str(error).split())[:300]}"]
+    held = replace(subject, task=task, asked={key: one for key, one in subject.asked.items() if key == "answer"})
+    found, failed = _suggestions(held, rows, lambda chosen: own.suggested(subject, chosen))
+    return found, [] if VALID in subject.task.splits else [UNSEEN], failed
+
+
+def _suggestions(
+    subject: Subject, rows: Sequence[Measurement], suggest: Callable[[Sequence[Measurement]], list[dict[str, Any]]]
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Returns the suggestions, and the errors met on the way; on an error the rows stay as they are."""
     try:
         chosen = _for_choices(subject, rows)
@@ -193,7 +217,7 @@ def _suggestions(workdir: str | Path, subject: Subject, rows: Sequence[Measureme
             for row in chosen
             if row.crashed and (row.group, row.name) not in known
         ]
-        return recommend(workdir, chosen), failed
+        return suggest(chosen), failed
     except Exception as error:
         return [], [f"the suggestions: {type(error).__name__}: {' '.join(str(error).split())[:300]}"]
 

@@ -23,6 +23,7 @@ from absl import flags
 
 from assay import config as configs
 from assay.cli.command import launch
+from assay.config.modules import OWN
 from assay.config.reproduce import training_command
 from assay.diagnostics.attention import picture
 from assay.dist.launch import leader
@@ -31,7 +32,7 @@ from assay.reports.terminal.run import print_table
 from assay.reports.view import read_run
 from assay.train import loop
 from assay.train.treatment import links
-from assay.train.workdir import WorkDir, write_text
+from assay.train.workdir import OVERRIDES, WorkDir, write_text
 from assay.treatments.pipeline.load import load, treatments
 
 FLAGS = flags.FlagValues()
@@ -95,8 +96,15 @@ def report(workdir: str | Path, command: str = "") -> None:
 
 
 def command_of(workdir: str | Path) -> str:
-    """Returns the command that trains the run of a work directory again, with a comment on what no command can say."""
+    """Returns the command that trains the run of a work directory again, with a comment on what no command can say.
+
+    For a model made elsewhere it is a call of Python, since a command does not know its code.
+    """
     written = WorkDir(workdir).read_config()
+    if str(written["model"].get("name")).startswith(OWN):
+        changed = written.get(OVERRIDES, {}) | ({"seed": written["seed"]} if written["seed"] else {})
+        start = f", start={written['model']['start']!r}" if written["model"].get("start") != "given" else ""
+        return f"assay.fit(subject, {str(workdir)!r}{f', {changed!r}' if changed else ''}{start})"
     command = training_command(written, str(workdir))
     if links(treatments(written["treatments"])) != written["composition"]:
         command += "  # with the treatments that were passed to assay.run"

@@ -187,6 +187,8 @@ def _treat_run(
     words = [f"--from={source}", *(f"--treat={spec}" for spec in specs), *(f"--config.{key}={value}" for key, value in overrides.items())]
     words += [f"--import={name}" for name in modules.given()] + ([] if control else ["--control=False"])
     command = shlex.join(["assay", "treat", *words, f"--workdir={workdir}"])
+    if str(base["model"].get("name")).startswith(modules.OWN):  # a command does not know its code
+        command = f"assay.treat({source!r}, {list(specs)!r}, {workdir!r}{f', {dict(overrides)!r}' if overrides else ''})"
     path, renewed = Path(workdir) / STAGES, False
     with held(Path(workdir) / FOLDER):  # the last stage trains in `workdir`, which it holds itself
         for arm, listed in (("stage", stages), ("control", list(several.values()))):

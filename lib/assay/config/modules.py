@@ -19,6 +19,7 @@ from typing import Any
 from assay.core.errors import UnknownName, UserError
 from assay.core.file import read_json
 
+OWN = "mine/"  # begins the names of models and tasks that a caller gives as values: a process knows them, a run does not hold them
 IMPORTS = "imports"  # in config.json: the modules that the run was trained with, as they were named
 
 INSTALLED = (str(Path(__file__).resolve().parents[1]), sys.prefix, sys.base_prefix)  # folders of code that is not the user's

@@ -155,7 +155,7 @@ def subject_of(
     if len(names) != outputs:
         raise UserError(f"classes has {len(names)} names, but the logits have {outputs} classes.")
     tables = {split: one._replace(targets=checked(split, one.targets, outputs, kind)) for split, one in tables.items()}
-    task = task_of(tables, kind, outputs, names, name, loss)
+    task = task_of(tables, layout, kind, outputs, names, name, loss)
     if bounds is not None:
         task = replace(task, bounds=_bounds(bounds, tables, tokens))
     if kind in (NUMBERS, LABELS):

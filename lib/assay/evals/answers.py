@@ -3,18 +3,19 @@
 for answer in answers(model, params, task, ["a text", "another"]): ...
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import jax
 import numpy as np
 
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
+from assay.data.loader import encoded
 from assay.models.model import Batch, Model
 from assay.tasks.task import Task
 
-Inputs = Sequence[Any] | np.ndarray  # texts, or what else a task makes examples of
+Inputs = Sequence[Any] | np.ndarray | Mapping[str, Any]  # texts, or what else a task makes examples of
 
 
 def answers(model: Model, params: PyTree, task: Task, inputs: Inputs, batch_size: int = 256) -> Iterator[dict[str, Any]]:
@@ -26,24 +27,23 @@ def answers(model: Model, params: PyTree, task: Task, inputs: Inputs, batch_size
     Inputs are texts, rows of a table as mappings, or whatever else the task makes examples of. Fills up the last batch, so that only one
     shape is compiled. Raises UserError if the task cannot make examples of inputs.
     """
-    if task.examples is None:
+    if task.asked is None and task.examples is None:
         raise no_examples(task)
     if not len(inputs):
         return
+    size, batch_of = _batches(task, inputs)
 
     @jax.jit
     def logits(params: PyTree, batch: Batch) -> jax.Array:
         found = model.apply(params, batch).logits
         return jax.nn.softmax(found, axis=-1) if task.classes else found
 
-    examples = task.examples([*inputs])
-    width, rows = task.width(int(examples.length.max())), min(batch_size, len(inputs))
-    for start in range(0, len(inputs), rows):
-        chosen = np.arange(start, min(start + rows, len(inputs)))
-        filled = np.resize(chosen, rows)
-        found = np.asarray(logits(params, task.encode(type(examples)(*(part[filled] for part in examples)), width)))
+    rows = min(batch_size, size)
+    for start in range(0, size, rows):
+        chosen = np.arange(start, min(start + rows, size))
+        found = np.asarray(logits(params, batch_of(np.resize(chosen, rows))))
         for i, row in zip(chosen.tolist(), found, strict=False):
-            text = {"text": inputs[i]} if isinstance(inputs[i], str) else {}
+            text = {"text": one} if task.asked is None and isinstance(one := cast(Sequence[Any], inputs)[i], str) else {}
             known = bool(np.isfinite(row).all())
             if task.classes:
                 shares = {str(name): round(float(share), 6) for name, share in zip(task.classes, row, strict=True)}
@@ -56,5 +56,22 @@ def answers(model: Model, params: PyTree, task: Task, inputs: Inputs, batch_size
 def no_examples(task: Task, what: str = "the run") -> UserError:
     """Returns the error for a task that cannot make examples of new inputs; `what` was trained on it."""
     return UserError(
-        f"{what} was trained on {task.name}, which does not make examples of new inputs; predict answers texts, rows and pictures."
+        f"{what} was trained on {task.name}, which does not make examples of new inputs (Task.examples); predict answers "
+        "texts, rows and pictures."
     )
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _batches(task: Task, inputs: Inputs) -> tuple[int, Callable[[np.ndarray], Mapping[str, Any]]]:
+    """Returns the number of inputs, and a function from indices to their batch."""
+    if task.asked is not None:
+        source = task.asked(inputs)
+        assert source.size is not None
+        width = task.width(source.lengths[1])
+        return source.size, lambda rows: encoded(source, rows, task.encode, width)[1]
+    assert task.examples is not None
+    examples = task.examples([*inputs])
+    width = task.width(int(examples.length.max()))
+    return len(inputs), lambda rows: task.encode(type(examples)(*(part[rows] for part in examples)), width)

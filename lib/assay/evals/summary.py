@@ -31,7 +31,13 @@ class Summary(NamedTuple):
 
 
 def _classes(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
-    """Returns the predicted and true class of each record, numbered in the order of the class names."""
+    """Returns the predicted and true class of each record, numbered in the order of the class names. Raises UserError for other values."""
+    if any(isinstance(record[key], list | dict) for record in records[:1] for key in ("prediction", "target")):
+        one, other = records[0]["prediction"], records[0]["target"]
+        raise UserError(
+            f"f1_macro compares classes, but the prediction is {one!r} and the target {other!r}. The task must give each as one class, the "
+            "target in Source.describe and the prediction in Task.read."
+        )
     names = sorted({name for record in records for name in (record["prediction"], record["target"])}, key=str)
     number = {name: i for i, name in enumerate(names)}
     return tuple(np.array([number[record[key]] for record in records]) for key in ("prediction", "target"))

@@ -37,6 +37,14 @@ class Plan(NamedTuple):
     config: ConfigDict
 
 
+class Pace(NamedTuple):
+    """How many updates a number of training rows gets."""
+
+    batch: int  # rows of an update
+    steps: int
+    every: int  # steps between validations
+
+
 def task_name(found: Opened) -> str:
     """Returns the task that reads the columns of a data set."""
     return "files/pictures" if found.roles.pictures else "files/texts" if found.roles.texts else "files/table"
@@ -58,6 +66,14 @@ def task_keys(found: Opened) -> dict[str, object]:
     lengths = [len(words_of(text)) for text in rows[:: max(1, len(rows) // 5000)]]
     others = len(found.roles.inputs) + 3 * len(found.roles.dates)
     return {"max_length": min(LONGEST, 16 * math.ceil((np.quantile(lengths, 0.99) + others + 1) / 16))}
+
+
+def pace(rows: int, steps: int | None = None) -> Pace:
+    """Returns the pace for a number of training rows: by default as many steps as PASSES says, with a validation after each pass."""
+    batch = 32 if rows < 4_000 else 64 if rows < 40_000 else 128
+    each = max(1, rows // batch)  # steps of a pass
+    steps = max(100, each * next(passes for most, passes in PASSES if rows <= most)) if steps is None else steps
+    return Pace(batch, steps, max(1, min(each, steps // 10)))
 
 
 def plans(task: ConfigDict, found: Opened, quality: str, metric: str = "") -> list[Plan]:
@@ -107,10 +123,7 @@ def _side(extent: tuple[int, float, int]) -> int:
 def _plan(name: str, title: str, model: ConfigDict, rate: float, dropout: float, task: ConfigDict, found: Opened, rows: int) -> Plan:
     config = defaults()
     config.task, config.model = task, model
-    batch = 32 if rows < 4_000 else 64 if rows < 40_000 else 128
-    each = max(1, rows // batch)  # steps of a pass
-    steps = max(100, each * next(passes for most, passes in PASSES if rows <= most))
-    every = max(1, min(each, steps // 10))
+    batch, steps, every = pace(rows)
     block = min(8, every)
     settings = {
         "train.steps": steps,

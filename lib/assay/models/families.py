@@ -25,6 +25,7 @@ class Family(NamedTuple):
 
     config: type  # frozen dataclass of the family's keys
     build: Callable[[Any, Vocabulary, Any], Model]  # (config, vocabulary, compute dtype) -> model
+    brought: bool = False  # True if the model was made elsewhere, so that its parameters do not follow from its settings
 
 
 FAMILIES: dict[str, Family] = {
@@ -69,7 +70,7 @@ def build(config: Mapping[str, Any], vocabulary: Vocabulary, precision: Precisio
     def made(settings: Any) -> Model:
         model = with_precision(family.build(settings, vocabulary, DTYPES[precision.compute]), precision)
         model = with_heads(model, vocabulary.heads) if vocabulary.heads else model
-        return replace(model, settings=settings, remake=made)
+        return replace(model, settings=settings, remake=None if family.brought else made)
 
     return made(settings)
 

@@ -72,6 +72,10 @@ class Model:
     convolves: bool = False  # True if the model has convolutions, which XLA:CPU computes 20 times slower inside a loop
     settings: Any = None  # the frozen dataclass of the family's keys
     remake: "Callable[[Any], Model] | None" = None  # new settings -> model; None if parameters are not the family's own
+    start: Callable[[], PyTree] | None = None  # parameters from which a run starts, in place of those of `init`; None: those of `init`
+    fixed: bool = (
+        False  # True if `init` returns the same parameters for every key: a model made elsewhere that its library cannot start from scratch
+    )
     opaque: str = ""  # why it has no gradients and no program of its own: a function of the host answers (from_predict); "" for all others
     editable: bool = False  # True if `apply` accepts edits
     stream: tuple[str, ...] = ()  # taps of the residual stream in the order of evaluation, read by `readout`; () if there is none

@@ -19,6 +19,7 @@ from assay.reports.page import Amount, amount, breakable, label, pairs, span, te
 if TYPE_CHECKING:
     from assay.verdicts.diagnosis import Diagnosis
 
+CALL = "assay.diagnose("
 TOLD = 3  # number of bottlenecks in the summary, largest first
 POINTS = 0.02  # minimum loss for a row to appear in the summary
 LEARNT = 0.05  # minimum margin above the baseline for a task to count as learned
@@ -49,9 +50,11 @@ FIELDS = {  # fields of a row in diagnosis.json
 
 
 def diagnosis_page(diagnosis: "Diagnosis", command: str) -> str:
-    """Renders the page. `command`: the shell command; its work directory is used in the commands of suggested treatments."""
+    """Renders the page. `command`: the shell command, or the call of assay.diagnose; its work directory, or its subject, is used in the
+    commands of suggested treatments.
+    """
     about, rows = diagnosis.about, diagnosis.rows
-    workdir = _workdir(command)
+    workdir, source = _workdir(command), _source(command)
     places = {(row.group, row.name): f"row-{index}" for index, row in enumerate(rows)}
     sections = [_section(group, [row for row in rows if row.group == group], places) for group in ordered(row.group for row in rows)]
     sections = [section for section in sections if section["rows"] or section["without"]]
@@ -68,11 +71,10 @@ def diagnosis_page(diagnosis: "Diagnosis", command: str) -> str:
         facts=facts,
         summary=summarise(rows, diagnosis.suggestions),
         quick=about["quick"],
-        run=about.get("run", True),
         notes=[*about.get("notes", ()), *(f"Failed: {one}" for one in about.get("failed", ()))],
         glance=_glance(rows, places),
         crashed=[{"name": label(row.name), "id": places[row.group, row.name]} for row in rows if row.crashed],
-        suggestions=[_suggestion(one, workdir, rows, places) for one in diagnosis.suggestions],
+        suggestions=[_suggestion(one, workdir, source, rows, places) for one in diagnosis.suggestions],
         sections=[{**section, "id": f"group-{index}"} for index, section in enumerate(sections)],
         environment=list(pairs(about["environment"])),
         command=command,
@@ -241,13 +243,21 @@ def _picture(row: Measurement) -> Markup | str:
     return ""
 
 
-def _suggestion(one: Mapping[str, Any], workdir: str, rows: Sequence[Measurement], places: Mapping[tuple[str, str], str]) -> dict[str, Any]:
-    """Returns the template's data for a suggestion: the expected effect, and the commands to try it."""
+def _suggestion(
+    one: Mapping[str, Any], workdir: str, source: str, rows: Sequence[Measurement], places: Mapping[tuple[str, str], str]
+) -> dict[str, Any]:
+    """Returns the template's data for a suggestion: the expected effect, and the commands, or calls of Python, to try it."""
     group, _, name = str(one["row"]).partition("/")
     unit = one.get("unit") or next((row.unit for row in rows if (row.group, row.name) == (group, name)), "")
     effect = one.get("effect")
     size = "" if not effect else f" by {change(abs(effect), unit).lstrip('+')}"
     target = f"{workdir}_{one['number']}"
+    shell = (
+        f"assay treat --from={shlex.quote(workdir)} --apply={one['number']} --workdir={shlex.quote(target)}",
+        f"assay compare --before={shlex.quote(workdir)} --after={shlex.quote(target)}",
+    )
+    calls = f"assay.treat({source}, {one['treatment']!r}, {target!r})", f"assay.compare({source}, {target!r})"
+    command, compare = calls if source else shell
     return {
         "number": one["number"],
         "treatment": one["treatment"],
@@ -255,13 +265,20 @@ def _suggestion(one: Mapping[str, Any], workdir: str, rows: Sequence[Measurement
         "row": label(name),
         "id": places.get((group, name), ""),
         "expects": f"{one['expects']}{size}",
-        "command": f"assay treat --from={shlex.quote(workdir)} --apply={one['number']} --workdir={shlex.quote(target)}",
-        "compare": f"assay compare --before={shlex.quote(workdir)} --after={shlex.quote(target)}",
+        "command": command,
+        "compare": compare,
     }
 
 
+def _source(command: str) -> str:
+    """Returns the first argument of a call such as assay.diagnose(subject), as text; "" for a command."""
+    return command.removeprefix(CALL).rstrip(")").partition(", ")[0] if command.startswith(CALL) else ""
+
+
 def _workdir(command: str) -> str:
-    """Returns the value of --workdir in a command, or "W" if there is none."""
+    """Returns the value of --workdir in a command, the folder that a call of Python names, or "W" if there is none."""
+    if source := _source(command):
+        return source.strip("'\"") if source[0] in "'\"" else "runs/treated"
     try:
         words = shlex.split(command)
     except ValueError:

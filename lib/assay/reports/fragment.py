@@ -1,6 +1,6 @@
 """Tables of results, diagnoses and cards for a notebook: one short HTML element each, which needs no other file and styles nothing else.
 
-    rows_fragment(rows), diagnosis_fragment(diagnosis), card_fragment(card)
+    rows_fragment(rows), diagnosis_fragment(diagnosis), card_fragment(card), stages_fragment(rows), suggestions_fragment(suggestions)
 
 They show what the pages' tables show, in text. All text is escaped; equal input gives equal bytes.
 """
@@ -118,6 +118,42 @@ def board_fragment(
     return _render(sentence, ("model", "seconds", f"{metric} of valid", "of test (95 % interval)"), parts, [])
 
 
+def stages_fragment(rows: Sequence[Mapping[str, Any]], label: str = "") -> str:
+    """Renders rows of stages.json: cost, latency and score of each stage, and its differences from the treated run and from its control."""
+    lines = []
+    for row in rows:
+        control = row.get("control") or {}
+        lines.append(
+            [
+                row["name"],
+                row.get("spec", ""),
+                f"{row.get('updates', 0):,}",
+                f"{row['cost']['parameters']:,}",
+                number(row["cost"]["bytes_on_disk"], "bytes"),
+                number(row["speed"]["latency_p50_seconds"], "seconds"),
+                f"{row['score']:.4f}",
+                *(_moved(one.get("difference"), one.get("difference_interval")) for one in (row, control)),
+            ]
+        )
+    columns = ("stage", "treatment", "updates", "parameters", "on disk", "latency p50", "score", "change", "effect against the control")
+    return _render(label, columns, [Part("", lines)], [])
+
+
+def suggestions_fragment(suggestions: Sequence[Mapping[str, Any]], label: str = "") -> str:
+    """Renders suggested treatments: why, and the row that is expected to change. `label` names what they are for."""
+    lines = [
+        [
+            str(one["number"]),
+            one["treatment"],
+            one["rule"],
+            f"{one['row']} {one['expects']} by {change(one['effect'], one['unit']).lstrip('+')}",
+        ]
+        for one in suggestions
+    ]
+    notes = [] if lines else ["No rule found a bottleneck that a known treatment addresses."]
+    return _render(label, ("", "treatment", "why", "expected"), [Part("", lines)] if lines else [], notes)
+
+
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
@@ -132,6 +168,13 @@ def _stated(one: Mapping[str, Any], unit: str) -> str:
 def _change(row: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     moved = "" if after["difference"] is None else change(after["difference"], row["unit"], after["relative"])
     return f"{moved} {WORDS[after['verdict']][1]}".strip()
+
+
+def _moved(difference: float | None, interval: Sequence[float] | None) -> str:
+    """Returns a difference of scores with its interval."""
+    if difference is None:
+        return DASH
+    return f"{difference:+.4f}" + (f" ({interval[0]:+.4f} to {interval[1]:+.4f})" if interval else "")
 
 
 def _evidence(row: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

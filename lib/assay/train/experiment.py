@@ -11,7 +11,7 @@ import optax
 from assay.config.schema import LAST_STEP, require, typed
 from assay.core import secret
 from assay.core.errors import Inapplicable, UserError, unknown
-from assay.core.tree import PyTree
+from assay.core.tree import PyTree, differing, merge
 from assay.data.loader import Sample, bucket_ends, drawn, encoded, sampler, stacked
 from assay.data.source import Source
 from assay.dist.memory import check_fits
@@ -107,10 +107,15 @@ class Experiment(NamedTuple):
         return init_state(key, given, self.untreated, self.objective, self.optimizer, self.treatment, batch, started)
 
     def started(self) -> PyTree:
-        """Returns parameters of other runs that replace initial values in a fresh start."""
+        """Returns parameters that replace initial values in a fresh start: those of other runs, or of a model made elsewhere."""
         shapes = jax.eval_shape(self.treatment.init(self.untreated.init), self.key, self.seen_at_once())
         values = self.treatment.start({"model": shapes})
-        return values if self.treatment.inherit is None else {**values, INHERITED: self.treatment.inherit()[1]}
+        if self.treatment.inherit is not None:
+            return {**values, INHERITED: self.treatment.inherit()[1]}
+        if self.untreated.start is None:
+            return values
+        given = jax.tree.map(lambda leaf, like: jax.numpy.asarray(leaf, like.dtype), self.untreated.start(), shapes)
+        return merge({"model": given}, values)
 
     def given(self, loaded: bool = True) -> dict[str, PyTree]:
         """Returns the trees given to the state; with `loaded=False`, only those saved with it."""
@@ -229,6 +234,7 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
             f"{treatment.name} computes per-example gradients, but the model {settings.model['name']!r} keeps batch statistics. "
             "Choose a model without them with --config.model.name, or remove the treatment from --config.treatments."
         )
+    _check_start(experiment)
     answer = make_answer(model, task)
     for split in settings.evaluate.splits:  # an impossible evaluation should fail before training, not after
         _, last = task.source(split).lengths
@@ -289,6 +295,20 @@ def _check_rows(task: Task, settings: Settings) -> None:
         if source.size is None:
             records = evaluate.per_length * (source.lengths[1] - source.lengths[0] + 1) * RECORD_BYTES
             check_fits(records, f"the records of the split {source.name!r}", "--config.evaluate.per_length")
+
+
+def _check_start(made: Experiment) -> None:
+    """Raises UserError if a treatment begins with other parameters than those that are given with the model."""
+    if made.untreated.start is None or made.treatment.inherit is not None:
+        return
+    given, begun = (
+        jax.eval_shape(init, made.key, made.seen_at_once()) for init in (made.untreated.init, made.treatment.init(made.untreated.init))
+    )
+    if unlike := differing(given, begun):
+        raise Inapplicable(
+            f"does not apply: {made.treatment.name} begins with other parameters than the given ones ({unlike}). Remove it from "
+            "--config.treatments, or use start='fresh'."
+        )
 
 
 def _training_score(task: Task) -> Score:

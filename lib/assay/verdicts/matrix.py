@@ -113,7 +113,7 @@ class _Stand(NamedTuple):
         return self.made.model
 
     def shapes(self) -> PyTree:
-        return self.made.abstract().params["model"]
+        return all_params(self.made.abstract())["model"]
 
 
 def _distil(plain: Experiment, spec: str) -> Treatment:
@@ -131,7 +131,7 @@ def _tap(plain: Experiment, kind: str) -> str:
     """Returns the first tap of the kind. Raises Inapplicable if the model has none."""
     if plain.model.fit is not None:
         return "counts"
-    taps = jax.eval_shape(plain.model.apply, plain.abstract().params["model"], plain.first_batch()).taps
+    taps = jax.eval_shape(plain.model.apply, all_params(plain.abstract())["model"], plain.first_batch()).taps
     found = [path for path, tap in taps.items() if (kind == "attention") == path.endswith("/weights") and len(tap.shape) > 1]
     if not found:
         raise Inapplicable(f"does not apply: the model has no taps of {'attention' if kind == 'attention' else 'hidden states'}.")

@@ -10,7 +10,7 @@ diagnosis can thus check it.
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +65,23 @@ def suggest(rows: Sequence[Measurement], facts: Facts) -> list[dict[str, Any]]:
 def recommend(workdir: str | Path, rows: Sequence[Measurement]) -> list[dict[str, Any]]:
     """Returns at most MOST suggestions that apply to the run. Raises UserError if there is no run."""
     facts = facts_of(rebuild(workdir))._replace(loss=late_loss(WorkDir(workdir).metrics))
-    possible = (said for said in suggest(rows, facts) if applies(workdir, said["treatment"]))
-    return _numbered(said for said, _ in zip(possible, range(MOST), strict=False))
+    return possible(rows, facts, workdir, WorkDir(workdir).read_config())
 
 
-def applies(workdir: str | Path, spec: str) -> bool:
-    """Returns True if the treatment applies to the run: its stage assembles, and one training step can be traced."""
+def possible(rows: Sequence[Measurement], facts: Facts, workdir: str | Path, base: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns at most MOST suggestions that apply to a run with the config.json `base`; its folder need not exist."""
+    found = (said for said in suggest(rows, facts) if applies(workdir, said["treatment"], base))
+    return _numbered(said for said, _ in zip(found, range(MOST), strict=False))
+
+
+def applies(workdir: str | Path, spec: str, base: Mapping[str, Any] | None = None) -> bool:
+    """Returns True if the treatment applies to the run: its stage assembles, and one training step can be traced.
+
+    `base` is the content of its config.json; by default it is read.
+    """
     try:
-        (stage,) = plan(str(workdir), [spec], f"{workdir}/treated", {}, WorkDir(workdir).read_config())
+        base = WorkDir(workdir).read_config() if base is None else base
+        (stage,) = plan(str(workdir), [spec], f"{workdir}/treated", {}, base)
         check_stage(stage)
     except UserError:
         return False

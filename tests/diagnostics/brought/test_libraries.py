@@ -13,7 +13,9 @@ from assay.core.errors import UserError
 from assay.core.tree import paths
 from assay.diagnostics.bring import bring
 from assay.diagnostics.table import examine
+from assay.models.families import FAMILIES
 from assay.models.model import STATE
+from assay.tasks.table import TASKS
 from assay.train.objective import supervised
 from assay.train.state import all_params, init_state
 from assay.train.step import make_step
@@ -52,7 +54,29 @@ def check(subject, answers):
     assert jnp.array_equal(one, again) and not jnp.allclose(one, other), "dropout follows the key of the step"
 
 
-def test_equinox():
+def check_run(make, folder):
+    """Two steps of a run; a subject made again reads it, since the program has the same digest. The state of a run is the library's."""
+    subject = make()
+    assay.fit(subject, folder, {"train.steps": 2, "train.batch_size": 8})
+    ended = assay.load(folder)
+    for path, before, after in zip(paths(subject.params), jax.tree.leaves(subject.params), jax.tree.leaves(ended.params), strict=True):
+        moves = (path.startswith(STATE) and jnp.issubdtype(after.dtype, jnp.floating)) or path.rpartition("/")[2] in (
+            "kernel",
+            "weight",
+            "w",
+        )
+        assert not moves or not np.array_equal(before, after), path
+    assert assay.load(folder, subject=make()).predict(INPUTS[:2]) == ended.predict(INPUTS[:2])
+
+
+@pytest.fixture(autouse=True)
+def _as_before():
+    yield
+    for table in (FAMILIES, TASKS):
+        table.pop("mine/yours", None)
+
+
+def test_equinox(tmp_path):
     eqx = pytest.importorskip("equinox")
 
     class Net(eqx.Module):
@@ -79,9 +103,10 @@ def test_equinox():
         assay.from_equinox(model, {"test": (INPUTS[:, :3], LABELS)})
     with pytest.raises(UserError, match=r"call assay.from_equinox"):
         bring(model, None, DATA)
+    check_run(lambda: assay.from_equinox(Net(jax.random.key(0)), DATA), tmp_path / "run")
 
 
-def test_equinox_with_statistics():
+def test_equinox_with_statistics(tmp_path):
     eqx = pytest.importorskip("equinox")
 
     class Net(eqx.Module):
@@ -104,9 +129,10 @@ def test_equinox_with_statistics():
     before, after = (jax.tree.leaves(params[STATE]) for params in (subject.params, stepped(subject)))
     assert any(not jnp.array_equal(one, other) for one, other in zip(before, after, strict=True))
     assert not [row.reason for row in examine(subject, ["gradients", "held_out"]) if row.crashed]
+    check_run(lambda: assay.from_equinox(model, DATA, state), tmp_path / "run")
 
 
-def test_haiku():
+def test_haiku(tmp_path):
     hk = pytest.importorskip("haiku")
 
     def forward(x, is_training):
@@ -117,6 +143,7 @@ def test_haiku():
     params, state = transformed.init(jax.random.key(0), INPUTS, True)
     subject = assay.from_haiku(transformed, params, DATA, state=state)
     check(subject, transformed.apply(params, state, None, INPUTS, False)[0])
+    check_run(lambda: assay.from_haiku(transformed, params, DATA, state=state), tmp_path / "run")
     before, after = (jax.tree.leaves(params[STATE]) for params in (subject.params, stepped(subject)))
     assert any(not jnp.array_equal(one, other) for one, other in zip(before, after, strict=True))
     fresh = subject.model.init(jax.random.key(7), subject.first(2))
@@ -131,7 +158,7 @@ def test_haiku():
         bring(plain, params, DATA)
 
 
-def test_keras(monkeypatch):
+def test_keras(monkeypatch, tmp_path):
     if "keras" not in sys.modules:
         monkeypatch.setenv("KERAS_BACKEND", "jax")  # read when it is imported
     keras = pytest.importorskip("keras", minversion="3")
@@ -147,6 +174,7 @@ def test_keras(monkeypatch):
         (path,) = [path for path in before if path.endswith(name)]
         assert path.startswith(STATE) == ("moving" in path) and not jnp.array_equal(before[path], after[path])
     np.testing.assert_allclose(logits_of(subject), model(INPUTS, training=False), rtol=1e-5, atol=1e-5)
+    check_run(lambda: assay.from_keras(model, DATA), tmp_path / "run")
     two = [keras.Input((4,), name="left"), keras.Input((4,), name="right")]
     both = keras.Model(two, layers.Dense(3)(layers.Concatenate()(two)))
     named = assay.from_keras(both, {"test": ({"left": INPUTS, "right": 2 * INPUTS}, LABELS)})

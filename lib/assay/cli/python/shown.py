@@ -17,7 +17,7 @@ from assay.core.file import read_text
 from assay.diagnostics.measurement import limit
 from assay.reports.card import card_page
 from assay.reports.diagnosis import diagnosis_page
-from assay.reports.fragment import card_fragment, diagnosis_fragment, rows_fragment
+from assay.reports.fragment import card_fragment, diagnosis_fragment, rows_fragment, stages_fragment, suggestions_fragment
 from assay.reports.run import render
 from assay.reports.view import read_run
 from assay.train.workdir import WorkDir, write_text
@@ -49,6 +49,34 @@ class Rows(list[dict[str, Any]]):
             return
         view = read_run(self.workdir)
         _write(path, render([view], str(view.config["experiment"])))
+
+
+class Stages(Rows):
+    """The rows of a treated run's stages.json: cost, speed and score of each stage. `save` writes the report of the treated run."""
+
+    def _repr_html_(self) -> str:
+        return stages_fragment(self, self.workdir.name)
+
+
+class Suggestions(list[dict[str, Any]]):
+    """Suggested treatments, the most promising first."""
+
+    def __init__(self, suggestions: Iterable[dict[str, Any]], name: str = ""):
+        super().__init__(suggestions)
+        self.name = name  # what they are for
+
+    def _repr_html_(self) -> str:
+        return suggestions_fragment(self, self.name)
+
+    def to_dataframe(self) -> Any:
+        """Returns a pandas DataFrame with a line for each suggestion. Raises UserError without pandas."""
+        return _frame(self)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the table as a page. Raises UserError if that is not possible."""
+        _write(
+            path, f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Suggestions</title>\n{self._repr_html_()}\n</html>\n'
+        )
 
 
 class Diagnosed(Diagnosis):

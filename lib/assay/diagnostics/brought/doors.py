@@ -2,6 +2,7 @@
 
     subject = assay.from_nnx(model, {"train": (images, labels), "test": (test_images, test_labels)})
     found = assay.diagnose(subject)
+    rows = assay.fit(subject, "runs/mine")
 
 `data` names splits: each is (inputs, targets). Inputs are an array, token ids [n, length] (integers), a dict of arrays or a tuple of them.
 Targets are classes [n]; classes per token [n, length], with -1 where none is asked for; numbers [n] or [n, k]; or several labels [n, k],

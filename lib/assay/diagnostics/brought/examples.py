@@ -12,19 +12,23 @@ from typing import Any
 import jax
 import numpy as np
 
+from assay.core.errors import UserError
 from assay.data.source import Examples, Source, in_memory, row_of
-from assay.diagnostics.arrays import CLASSES, NUMBERS, TOKENS, Table, are_tokens
+from assay.diagnostics.arrays import CLASSES, NUMBERS, TOKENS, Table, are_tokens, tables_of
+from assay.models.brought.call import Layout
 from assay.models.model import Batch, Output, Vocabulary
 from assay.tasks.datasets import classify, labels, regression
 from assay.tasks.evidence import of_numbers
 from assay.tasks.sequence import score_tokens
-from assay.tasks.task import Score, Task, find_split
+from assay.tasks.task import Score, Task, counted, find_split
 
 Loss = Callable[[Any, Batch], jax.Array]  # (logits, batch) -> loss of each example, [n]
 MASK = "inputs/attention_mask"  # which tokens are no padding: 1 or 0, [n, length]
 
 
-def task_of(tables: Mapping[str, Table], kind: str, outputs: int, classes: Sequence[Any], name: str, loss: Loss | None) -> Task:
+def task_of(
+    tables: Mapping[str, Table], layout: Layout, kind: str, outputs: int, classes: Sequence[Any], name: str, loss: Loss | None
+) -> Task:
     """Returns the task. `tables` have checked targets; `outputs` is the number of classes, numbers or labels.
 
     `loss` replaces what is minimized in training; the scores remain.
@@ -46,6 +50,7 @@ def task_of(tables: Mapping[str, Table], kind: str, outputs: int, classes: Seque
             shown=tuple(sources)[-1],
             **_scoring(kind, outputs),
         )
+    found = replace(found, asked=partial(_asked, next(iter(tables.values())), layout, kind))
     return found if loss is None else replace(found, score=_minimizing(found.score, loss))
 
 
@@ -78,7 +83,7 @@ def _scoring(kind: str, outputs: int) -> dict[str, Any]:
     """Returns the fields of a task that its targets decide."""
     if kind == TOKENS:
         score = partial(score_tokens, metrics=("token_accuracy",))
-        return {"score": score, "metrics": ("token_accuracy",), "chance": 1.0 / outputs}
+        return {"score": score, "metrics": ("token_accuracy",), "chance": 1.0 / outputs, "read": _read_tokens}
     if kind == NUMBERS:
         return {
             "score": regression.score_numbers,
@@ -99,6 +104,11 @@ def _scoring(kind: str, outputs: int) -> dict[str, Any]:
     }
 
 
+def _read_tokens(answer: np.ndarray, batch: Mapping[str, np.ndarray]) -> list[int]:
+    """Returns the answers that are asked for; to new inputs, one for each token."""
+    return counted(answer, batch) if batch.get("mask") is not None else answer.tolist()
+
+
 def _minimizing(score: Score, loss: Loss) -> Score:
     """Returns a score whose loss is the caller's. A cross-entropy remains as the metric `nll`."""
 
@@ -108,6 +118,23 @@ def _minimizing(score: Score, loss: Loss) -> Score:
         return loss(output.logits, batch), weights, {**kept, **metrics}
 
     return own
+
+
+def _asked(like: Table, layout: Layout, kind: str, inputs: Any) -> Source:
+    """Returns new inputs as a split with empty targets. Raises UserError if they are not as those of `like`."""
+    first = next(iter(inputs.values())) if isinstance(inputs, Mapping) and inputs else inputs[0] if isinstance(inputs, tuple) else inputs
+    given, tables = tables_of({"new": (inputs, np.zeros(np.shape(first)[:1], np.int64))})
+    table, known = tables["new"], Table({name: array[:1] for name, array in like.inputs.items()}, like.targets[:1])
+    if given != layout or any(_kind_of(array) != _kind_of(known.inputs[name]) for name, array in table.inputs.items()):
+        one, other = given.described(table.inputs), layout.described(known.inputs)
+        raise UserError(f"the new inputs are {one}, but the model takes {other}: pass inputs as those of the data, a row for each example.")
+    blank = np.zeros((len(table.targets), *like.targets.shape[1:]) if kind != TOKENS else table.main.shape, like.targets.dtype)
+    return _source("new", table._replace(targets=blank), kind, ())
+
+
+def _kind_of(array: np.ndarray) -> tuple:
+    """Returns what must agree between the inputs of a model: the shape of a row, unless it is of token ids, and whether it is."""
+    return (are_tokens(array), array.ndim, () if are_tokens(array) else array.shape[1:])
 
 
 def _source(split: str, table: Table, kind: str, classes: Sequence[Any]) -> Source:

@@ -53,7 +53,7 @@ class Layout(NamedTuple):
             return batch
         return {**{key: array for key, array in batch.items() if not key.startswith("inputs/")}, "inputs": self.inputs(batch)}
 
-    def described(self, batch: Batch) -> str:
+    def described(self, batch: Mapping[str, Any]) -> str:
         """Returns types and shapes of the inputs, for messages."""
         said = {name: f"{batch[self.key(name)].dtype} {list(batch[self.key(name)].shape)}" for name in self.names}
         if self.kind == "array":

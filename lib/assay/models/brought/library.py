@@ -80,7 +80,8 @@ def model_of(library: Library, layout: Layout, batch: Batch, where: str, reading
         del key, batch
         return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf), library.params)
 
-    return Model(fresh if _restarts(library, fresh, batch) else same, apply)
+    restarts = _restarts(library, fresh, batch)
+    return Model(fresh if restarts else same, apply, fixed=not restarts)
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

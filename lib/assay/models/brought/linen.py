@@ -32,12 +32,12 @@ def library(module: Any, variables: Any, layout: Layout, reading: Reading) -> Li
     def run(params: PyTree, use: Callable[[Any], Any], key: Any, train: bool) -> Ran:
         tree = parts.tree(params)
         held = tree if collections else {INSIDE: tree}
-        mutable = [*(collections if train else ()), *((INTERMEDIATES,) if wanted and not train else ())]
+        mutable = [*(collections if train else ()), *((INTERMEDIATES,) if wanted else ())]
         streams = {} if key is None else {"dropout": rng.stream(key, "dropout"), "params": rng.stream(key, "noise")}
         found: dict[str, Any] = {}
 
         def call(*arguments: Any, **keywords: Any) -> Any:
-            more = {"rngs": streams, "capture_intermediates": bool(wanted) and not train, **keywords}
+            more = {"rngs": streams, "capture_intermediates": bool(wanted), **keywords}
             if not mutable:
                 return module.apply(held, *arguments, **{**more, "capture_intermediates": False})
             result, changed = module.apply(held, *arguments, mutable=mutable, **more)

@@ -50,7 +50,9 @@ def print_diagnosis(found: Diagnosis, console: Console | None = None) -> None:
     for one in found.suggestions:
         console.print(show(f"try {one['number']}: {one['treatment']}  {one['rule']}"))
     if found.suggestions:
-        console.print(show("To apply suggestion N: assay treat --from=WORKDIR --apply=N --workdir=OTHER"))
+        run = found.about.get("run", True)
+        call = "assay treat --from=WORKDIR --apply=N --workdir=OTHER" if run else 'assay.treat(subject, "TREATMENT", "WORKDIR")'
+        console.print(show(f"To apply suggestion N: {call}"))
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

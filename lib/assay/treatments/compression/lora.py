@@ -85,11 +85,12 @@ def adapted(model: Model, params: PyTree, rank: int, alpha: float, paths: str = 
 
 def merged(model: Model, params: PyTree) -> tuple[Model, PyTree]:
     """Returns the original model and its merged matrices; quantized matrices become floating-point again."""
-    if not isinstance(model.apply, Reading) or model.apply.of != "lora":
+    adapted = getattr(model.apply, "plain", model.apply)  # a model made elsewhere has a door around it that refuses edits
+    if not isinstance(adapted, Reading) or adapted.of != "lora":
         raise UserError(
             f"the treatment 'merge' has no adapted model. List it after lora, with no other model treatment between them. {KEY}"
         )
-    return model.apply.model, model.apply.read(params)
+    return adapted.model, adapted.read(params)
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

@@ -169,7 +169,8 @@ def _refused(model: Model, part: str) -> str:
     if part not in PARTS:
         raise unknown("part", part, PARTS, "--config.treatments")
     if model.settings is None or model.remake is None:
-        return "the parameters are no longer those of a family, as after quantize or lora, which come after prune"
+        after = "as after quantize or lora, which come after prune"
+        return f"the parameters are no longer those of a family, {after}; or never were, as those of a model made elsewhere"
     if type(model.settings) not in WAYS:
         return f"treatments/compression/parts.py does not know {type(model.settings).__name__}"
     return WAYS[type(model.settings)][part].refused(model)

@@ -18,7 +18,9 @@ from assay.data.files.formats.tfds import is_tfds
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.dist.shard import place
 from assay.evals.answers import answers
+from assay.models.brought import own as own_models
 from assay.models.model import Model
+from assay.tasks import own as own_tasks
 from assay.tasks.task import Task
 from assay.train.checkpoint import Checkpointer
 from assay.train.experiment import Experiment, assemble
@@ -41,11 +43,11 @@ class Loaded(NamedTuple):
     params: PyTree
     task: Task
 
-    def predict(self, inputs: str | Sequence[Any] | np.ndarray, batch_size: int = 256) -> list[dict[str, Any]]:
+    def predict(self, inputs: str | Sequence[Any] | np.ndarray | Mapping[str, Any], batch_size: int = 256) -> list[dict[str, Any]]:
         """Returns {id, text, label, probabilities} for each text, as `assay predict` prints them.
 
         Args:
-          inputs: texts, or a single one; arrays for a task that makes examples of them.
+          inputs: texts, or a single one; arrays for a task that makes examples of them, laid out as those of the data.
           batch_size: inputs per compiled call.
 
         Raises UserError for a task that is no classification of new inputs.
@@ -71,11 +73,6 @@ def load(workdir: str | Path, treated: Sequence[Treatment] | None = None, step: 
       step: the checkpoint to load, such as one that `checkpoint.keep_every` kept; 0: the parameters before the first step.
 
     Raises UserError if there is no such checkpoint.
-
-    >>> model, params, task = assay.load("runs/tiny")
-    >>> batch = task.encode(task.source("iid").fetch(np.arange(2)), task.width(8))
-    >>> model.apply(params, batch).logits.shape
-    (2, 9, 2)
     """
     made = rebuild(workdir, treated=treated)
     state = restore(made, workdir, step)
@@ -97,6 +94,7 @@ def rebuild(
     written = folder.read_config()
     config = {key: value for key, value in written.items() if key not in EXTRA}
     _check_files(workdir, config["task"])
+    _check_own(workdir, config)
     with explaining(workdir):
         treated = treatments(config["treatments"]) if treated is None else treated
         check_composition(workdir, treated, written)
@@ -168,6 +166,16 @@ def _check_files(workdir: str | Path, task: Mapping[str, Any]) -> None:
                 f"{workdir} was trained on {named} (config.task.{key}), which does not exist (seen from {Path.cwd()}). Put it back, "
                 "or start from the folder in which the run was trained: a run reads its labels and tokens from its files."
             )
+
+
+def _check_own(workdir: str | Path, config: Mapping[str, Any]) -> None:
+    """Raises UserError if a run's model or data were given as values, and this process does not know them."""
+    told = own_models.missing(config["model"]) or own_tasks.missing(config["task"])
+    if told:
+        raise UserError(
+            f"{workdir} cannot be read: {told}. Give it in Python: assay.load({str(workdir)!r}, subject=subject), where subject is that of "
+            "the run, such as assay.from_linen(module, variables, data). All functions of the process then know it."
+        )
 
 
 RUNS = Runs(load, rebuild, early, check_early)

@@ -23,8 +23,10 @@ from assay.train.objective import Aux, Objective
 from assay.train.treatment import Treatment
 from assay.treatments.option import KEY, check, pattern
 
+MATRICES = "(^|/)(kernel|weight|w)$"  # kernels, under the names of Flax and Keras, of Equinox, and of Haiku
 
-def l1(weight: float = 1e-4, paths: str = "kernel$") -> Treatment:
+
+def l1(weight: float = 1e-4, paths: str = MATRICES) -> Treatment:
     """Returns L1 regularization, which drives most weights towards zero (Tibshirani 1996).
 
     Args:
@@ -34,7 +36,7 @@ def l1(weight: float = 1e-4, paths: str = "kernel$") -> Treatment:
     return _penalty("l1", weight, paths, lambda values: jnp.abs(values).sum())
 
 
-def l2(weight: float = 1e-4, paths: str = "kernel$") -> Treatment:
+def l2(weight: float = 1e-4, paths: str = MATRICES) -> Treatment:
     """Returns L2 regularization, which keeps weights small.
 
     Args:
