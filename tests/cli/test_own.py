@@ -232,8 +232,9 @@ def test_what_is_refused_leaves_nothing(tmp_path):
     with pytest.raises(UserError, match=r"does not apply: .* as those of a model made elsewhere"):
         assay.treat(subject, "prune:units=0.5", tmp_path / "a")
     assert not (tmp_path / "a").exists()
-    with pytest.raises(UserError, match="fit takes a model with its data, not str"):
-        assay.fit("runs/mine", tmp_path / "a")
+    for option in ({"target": "label"}, {"budget": 5}, {"issues": False}, {"group": ["sex"]}):
+        with pytest.raises(UserError, match=f"{next(iter(option))} is an option of data in files"):
+            assay.fit(subject, tmp_path / "a", **option)
 
 
 def test_fresh_parameters_are_drawn_by_the_seed():

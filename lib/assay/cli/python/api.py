@@ -132,7 +132,7 @@ def fit(
     >>> words = ["fine", "grand", "poor", "dull"]
     >>> lines = [f"{words[i % 4]} thing {i},{'good' if i % 4 < 2 else 'bad'}" for i in range(40)]
     >>> _ = Path("reviews.csv").write_text("text,label\\n" + "\\n".join(lines))
-    >>> board = assay.fit("reviews.csv", "runs/reviews", budget=5)
+    >>> board = assay.fit("reviews.csv", "runs/reviews", {"train.steps": 8}, issues=False)
     >>> [row["title"] for row in board], board.sentence[:4]
     (['the commonest answer', 'TF-IDF with logistic regression', 'the bag of words'], 'Use ')
     >>> assay.load("runs/reviews").predict("a grand thing")[0]["label"] in ("bad", "good")
