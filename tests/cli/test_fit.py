@@ -47,7 +47,9 @@ def test_a_file_becomes_a_run_that_its_config_makes_again(reviews, capsys):
     assert (first["kind"], first["line"], first["given"], first["suggested"]) == ("suspect label", "11", "pos", "neg")
     assert f"suspect in the data ({workdir / 'issues.csv'}):" in out and "  1 suspect label" in out
     assert summary["issues"]["counts"]["suspect label"] == 1
-    assert "What may be wrong with the data" in (workdir / "report.html").read_text(encoding="utf-8")
+    page = (workdir / "report.html").read_text(encoding="utf-8")
+    assert "What may be wrong with the data" in page and "<h2>Leaderboard</h2>" in page and "<h3>By sentiment</h3>" in page
+    assert summary["sentence"].split("%")[0].strip() in page.replace("\u00a0", " ")
     train(f"{workdir}/fit.py:bag", SHORT, reviews.parent / "again", quiet=True)
     (_, first, task), (_, second, _) = load(workdir), load(reviews.parent / "again")
     assert jax.tree.all(jax.tree.map(lambda a, b: (np.asarray(a) == np.asarray(b)).all(), first, second))

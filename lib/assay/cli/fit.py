@@ -148,6 +148,8 @@ def fit(data: str, workdir: str, asked: Asked = Asked(), overrides: Mapping[str,
     say(_text(made_of, part, workdir))
     if asked.issues:
         _search(found, made, folder, quiet)
+    else:
+        report(folder)
     return made_of
 
 

@@ -42,9 +42,11 @@ class Figure(NamedTuple):
 
 def render(runs: Sequence[RunView], title: str, command: str = "", notes: Sequence[str] = ()) -> str:
     """Renders the page. `command` reproduces these runs; `notes` are sentences below the table."""
+    board = runs[0].board if len(runs) == 1 else None
     return template("report.html.j2").render(
         title=title,
-        summary=summarise(runs),
+        summary=board.sentence if board else summarise(runs),
+        board=board,
         table=arrange(runs),
         notes=notes,
         accuracy=_accuracy_figures(runs),

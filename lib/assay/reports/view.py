@@ -10,6 +10,7 @@ from assay.core.errors import UserError
 from assay.core.file import parse_json, read_json, read_text
 from assay.diagnostics.measurement import Attention
 from assay.evals.written import a_count, a_number, wrong_line, wrong_row
+from assay.reports.board import BoardView, board_of
 from assay.reports.issues import IssuesView, issues_of
 
 
@@ -24,10 +25,11 @@ class RunView(NamedTuple):
     attention: Attention | None = None
     timing: Mapping | None = None
     issues: IssuesView | None = None
+    board: BoardView | None = None
 
 
 def read_run(path: str | os.PathLike, label: str | None = None) -> RunView:
-    """Reads config.json, results.json and, if present, metrics.jsonl, timing.json and issues.csv.
+    """Reads config.json, results.json and, if present, metrics.jsonl, timing.json, issues.csv and fit.json.
 
     The label is the folder's name, or its parent's for seed_N.
     """
@@ -44,7 +46,9 @@ def read_run(path: str | os.PathLike, label: str | None = None) -> RunView:
     label = label or (path.parent if re.fullmatch(r"seed_\d+", path.name) else path).name
     timing = _timing(_read_json(path, "timing.json"), path) if (path / "timing.json").exists() else None
     metrics = list(_parse(lines, path))
-    return RunView(label, _read_json(path, "config.json"), results["rows"], metrics, environment, timing=timing, issues=issues_of(path))
+    return RunView(
+        label, _read_json(path, "config.json"), results["rows"], metrics, environment, None, timing, issues_of(path), board_of(path)
+    )
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
