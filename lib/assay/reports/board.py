@@ -30,7 +30,9 @@ def board_of(folder: Path) -> BoardView | None:
         metric, listed = str(found["metric"]), found["leaderboard"]
         name = scores.title_of(metric)
         columns = ("", "seconds to train", f"valid: {name}", f"test: {name} (95 % interval)")
-        rows = [(row["title"], f"{row['seconds']:.1f}", _cell(metric, row.get("valid")), _cell(metric, row.get("test"))) for row in listed]
+        rows: list[tuple[str, ...]] = [
+            (row["title"], f"{row['seconds']:.1f}", _cell(metric, row.get("valid")), _cell(metric, row.get("test"))) for row in listed
+        ]
         titles = {row["name"]: row["title"] for row in listed}
         groups = [_group(metric, name, column, titles) for name, column in found["groups"].items() if column]
         return BoardView(str(found["sentence"]), [Rows("", columns, rows), *groups])
