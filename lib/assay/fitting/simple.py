@@ -7,6 +7,7 @@ all         the commonest answer, or the median
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,6 +21,10 @@ from assay.evals.cut import shift_of
 from assay.tasks.files.features import features, matrix
 from assay.tasks.files.opened import Opened
 from assay.tasks.task import Task
+
+# Threads of OpenMP spin while they wait: beside another busy process, a gradient boosting of 4 seconds took over 200. Read as scikit-learn
+# is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 MOST_PICTURES, MOST_TEXTS = 20_000, 100_000  # training rows that logistic regression reads; its time grows with them
 BIGRAMS = 5_000  # rows up to which bigrams are counted
