@@ -80,6 +80,7 @@ def test_only_what_can_be_done_applies(run):
         "augment:images=shift:1": True,
         "clip:norm=1.0": True,
         "smooth:share=0.1": True,
+        "calibrate": True,
         "prune:channels=0.5": True,
         "quantize:int8": True,
         "distill:student=small": True,

@@ -18,7 +18,7 @@ from assay.diagnostics.table import DIAGNOSTICS, examine
 from assay.train import loop
 from assay.treatments.pipeline.load import treatments
 
-FAULTS = ("exploding", "vanishing", "spurious", "over-fitting", "longer inputs", "not learnt", "over-confident")
+FAULTS = ("exploding", "vanishing", "spurious", "over-fitting", "longer inputs", "not learnt", "miscalibrated")
 SHIFTS = "augment:images=shift:1+rotate:12"
 
 

@@ -44,7 +44,7 @@ def render(runs: Sequence[RunView], title: str, command: str = "", notes: Sequen
     """Renders the page. `command` reproduces these runs; `notes` are sentences below the table."""
     board = runs[0].board if len(runs) == 1 else None
     return template("report.html.j2").render(
-        title=title,
+        title=str(runs[0].rows[0]["task"]) if board and runs[0].rows else title,
         summary=board.sentence if board else summarise(runs),
         board=board,
         table=arrange(runs),

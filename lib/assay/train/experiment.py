@@ -166,6 +166,11 @@ def assemble(config: Mapping[str, Any], treatments: Sequence[Treatment]) -> Expe
     settings = replace(settings, train=train, model=model_settings)
     _check_settings(treatments, settings)
     task = _scored_by(treatment.task(build_task(settings.task, settings.seed)), train.metric)
+    if treatment.fitted and VALID not in task.splits:
+        raise Inapplicable(
+            f"does not apply: {', '.join(one.name for one in treatments if one.fitted)} needs the split {VALID!r}, and {task.name} has "
+            f"{', '.join(task.splits)}. Hold out some examples, or remove it from --config.treatments."
+        )
     untreated = build_model(settings.model, task.vocabulary, settings.precision)
     untreated = replace(untreated, init=jax.jit(untreated.init, inline=True))  # traced once for all that ask for shapes or values
     if task.free_running and untreated.decode is None:

@@ -261,21 +261,20 @@ def vanishing_gradients(rows: Rows, facts: Facts) -> Found | None:
     )
 
 
-def over_confident(rows: Rows, facts: Facts) -> Found | None:
-    """Detects overconfidence: predicted probabilities exceed the accuracy."""
+def miscalibrated(rows: Rows, facts: Facts) -> Found | None:
+    """Detects predicted probabilities that exceed the accuracy, or fall short of it."""
     error = rows.get("calibration/calibration_error")
     if error is None or _value(error) < UNSURE or (error.interval and error.interval[0] < POINT):
         return None
     said = {key.rpartition("/")[2]: float(np.mean(values)) for key, values in error.columns.items()}
-    if said and said["confidence"] - said["score"] < _value(error) / 2:  # underconfident, which label smoothing makes worse
-        return None
+    under = bool(said) and said["confidence"] - said["score"] < _value(error) / 2  # which label smoothing makes worse
     return Found(
         UNTRUE * _value(error),
         f"confidence differs from accuracy by {100 * _value(error):.1f} percentage points on average",
         "calibration/calibration_error",
         "lower",
         error.unit,
-        [Remedy("smooth:share=0.1", 0.1 * _value(error))],
+        [Remedy("calibrate", 0.25 * _value(error)), *([] if under else [Remedy("smooth:share=0.1", 0.1 * _value(error))])],
     )
 
 
@@ -321,7 +320,7 @@ RULES: Mapping[str, Rule] = {
     "not learnt": not_learnt,
     "brittle": brittle,
     "needlessly wide": needlessly_wide,
-    "over-confident": over_confident,
+    "miscalibrated": miscalibrated,
     "large": large,
     "noisy end": noisy_end,
 }

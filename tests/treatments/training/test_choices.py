@@ -1,5 +1,6 @@
 """Dropout and early stopping as treatments, class weights, and the temperature of a trained classifier."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -14,7 +15,9 @@ from assay.data.source import in_memory
 from assay.evals.cut import shift_of
 from assay.models.model import Decode, Model, Output
 from assay.tasks.datasets import classify
+from assay.tasks.evidence import of_numbers
 from assay.train.experiment import assemble
+from assay.train.treatment import Treatment
 from assay.treatments.pipeline.load import treatments
 from assay.treatments.training.balance import balanced
 from assay.treatments.training.temperature import fitted, tempered
@@ -148,3 +151,15 @@ def test_a_threshold_that_gains_nothing_certain_stays():
     margins = np.where(second, 1.0, -1.0) + random.standard_normal(60)
     assert shift_of(margins, second, "accuracy") == 0.0
     assert shift_of(margins, np.zeros(60, bool), "accuracy") == 0.0  # one class only
+
+
+def test_what_cannot_be_fitted_is_said_before_training(tiny):
+    for spec, task, said in (
+        ("threshold", lambda task: task, "has no classes, and a threshold is between two"),
+        ("threshold", lambda task: replace(task, classes=("a", "b", "c")), "has 3 classes"),
+        ("calibrate", lambda task: replace(task, evidence=of_numbers), "have no temperature"),
+        ("calibrate", lambda task: replace(task, splits=("iid", "test")), "calibrate needs the split 'valid', and .* has iid, test"),
+    ):
+        with pytest.raises(Inapplicable, match=said):
+            assemble(tiny("lstm"), [Treatment(task=task), *treatments([spec])])
+    assemble(tiny("lstm"), treatments(["calibrate"]))

@@ -22,11 +22,13 @@ from assay.core.errors import Inapplicable, UserError
 from assay.core.tree import PyTree, widened
 from assay.data.loader import bucket_ends, bucket_of, encoded
 from assay.models.model import Batch, Decode, Model, Output
+from assay.tasks.evidence import of_numbers
 from assay.tasks.task import Task
 from assay.train.treatment import Fitted, Treatment
 from assay.treatments.option import check
 
 NAME = "temperature"
+NUMBERS = "does not apply: the answers are numbers, which have no temperature."
 ROWS, BUCKETS = 64, 4  # examples per batch; number of padded lengths
 WIDEST = 6.0  # of the logarithm: temperatures from 1/400 to 400
 
@@ -41,7 +43,7 @@ def calibrate(examples: int = 4096) -> Treatment:
     """
     check(examples >= 1, "calibrate", "examples", examples, "a number of examples, at least 1")
     fit = partial(fitted, examples=examples)
-    return Treatment(model=tempered, fitted={NAME: Fitted(1.0, fit)}, frozen=f"(^|/){NAME}$", name="calibrate")
+    return Treatment(task=_of_classes, model=tempered, fitted={NAME: Fitted(1.0, fit)}, frozen=f"(^|/){NAME}$", name="calibrate")
 
 
 def tempered(model: Model, params: PyTree) -> tuple[Model, PyTree]:
@@ -84,7 +86,7 @@ def fitted(model: Model, params: PyTree, task: Task, examples: int) -> float:
     apply = jax.jit(lambda params, batch: model.apply(params, batch).logits)
     read = [(batch, apply(params, batch)) for batch in validation(task, examples)]
     if not all(np.issubdtype(batch["targets"].dtype, np.integer) for batch, _ in read):
-        raise Inapplicable("does not apply: the answers are numbers, which have no temperature.")
+        raise Inapplicable(NUMBERS)
 
     @jax.jit
     def total(log: jax.Array, batch: Batch, logits: PyTree) -> tuple[jax.Array, jax.Array]:
@@ -116,3 +118,12 @@ def validation(task: Task, examples: int) -> Iterator[dict[str, Any]]:
         end = bucket_of(int(source.length_of(part).max()), ends)
         _, batch = encoded(source, np.resize(part, ROWS), task.encode, task.width(end))
         yield {**batch, "weight": batch["weight"] * (np.arange(ROWS) < len(part))}
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _of_classes(task: Task) -> Task:
+    if task.evidence is of_numbers:
+        raise Inapplicable(NUMBERS)
+    return task

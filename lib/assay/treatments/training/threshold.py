@@ -36,7 +36,7 @@ def threshold(metric: str = "accuracy", examples: int = 4096) -> Treatment:
         raise unknown("metric", metric, METRICS, "threshold:metric=...")
     check(examples >= 1, "threshold", "examples", examples, "a number of examples, at least 1")
     fit = partial(_fitted, metric=metric, examples=examples)
-    return Treatment(model=shifted, fitted={NAME: Fitted(0.0, fit)}, frozen=f"(^|/){NAME}$", name="threshold")
+    return Treatment(task=_of_two, model=shifted, fitted={NAME: Fitted(0.0, fit)}, frozen=f"(^|/){NAME}$", name="threshold")
 
 
 def shifted(model: Model, params: PyTree) -> tuple[Model, PyTree]:
@@ -45,6 +45,12 @@ def shifted(model: Model, params: PyTree) -> tuple[Model, PyTree]:
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _of_two(task: Task) -> Task:
+    if len(task.classes) != 2:
+        raise Inapplicable(f"does not apply: {task.name} has {len(task.classes) or 'no'} classes, and a threshold is between two.")
+    return task
 
 
 def _fitted(model: Model, params: PyTree, task: Task, metric: str, examples: int) -> float:
