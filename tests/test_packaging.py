@@ -1,8 +1,12 @@
 """What the wheel holds, as setup.py says it: every package of the library and every folder of config files."""
 
+import os
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import setuptools
 
 from assay.config.files import shipped
@@ -26,3 +30,11 @@ def test_every_folder_of_the_library_is_a_package():
     """A folder without __init__.py would be left out of the wheel."""
     for folder in {path.parent for path in (ROOT / "lib/assay").rglob("*.py")}:
         assert (folder / "__init__.py").exists(), folder
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "fit --help"])
+def test_a_reader_that_closes_the_pipe_is_no_error(words):
+    """As in `assay --help | head -1`: here the reader reads nothing."""
+    line = f"{sys.executable} -m assay {words} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT / "lib")})
+    assert (done.returncode, done.stderr) == (0, "")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags
 
+from assay.cli.main import flush
 from assay.config import modules
 from assay.core.errors import Alone, SaveError, Terminated, UnknownName, UserError
 
@@ -130,7 +131,6 @@ def launch(
         sys.stdout.flush()
         os._exit(1)
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
         if error.filename is None:
@@ -150,6 +150,7 @@ def launch(
         print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
         sys.exit(130)
     finally:
+        flush()
         if given is not flags.FLAGS:
             flags.FLAGS.remove_flag_values(given)
 

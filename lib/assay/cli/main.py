@@ -5,6 +5,7 @@ Each verb is a file of this folder with a function `start()`. In a checkout, `py
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Mapping
 
@@ -46,7 +47,26 @@ def usage() -> str:
 
 def main() -> None:
     """Runs the verb that the command line names. Exits with code 2 for an unknown verb."""
-    words = sys.argv[1:]
+    try:
+        _run(sys.argv[1:])
+    except BrokenPipeError:
+        pass
+    finally:
+        flush()
+
+
+def flush() -> None:
+    """Writes what is left of standard output; nothing if its reader, such as `head`, has closed the pipe."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _run(words: list[str]) -> None:
     if not words or words[0] in ("--help", "-h", "help"):
         print(usage())
         sys.exit(0 if words else 2)
