@@ -103,6 +103,11 @@ def test_new_rows_are_answered_from_any_table(reviews, tmp_path, capsys, monkeyp
         assert printed(capsys, workdir, "-") == answers
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a lovely day\r\ndull\n")))
     assert [one["label"] for one in printed(capsys, workdir, "", "", ("-",))] == [one["label"] for one in answers]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9\n")))
+    assert [one["text"] for one in printed(capsys, workdir, "", "", ("-",))] == ["caf\ufffd"]
+    predict(str(workdir), ("a day",), str(tmp_path / "new.csv"), "", 64, {}, "csv")
+    mixed = list(csv.reader(capsys.readouterr().out.splitlines()))
+    assert [row[:2] for row in mixed] == [["id", "text"], ["0", "a day"], ["1", ""], ["2", ""]] and len({len(row) for row in mixed}) == 1
     with pytest.raises(UserError, match="unknown format 'xml'"):
         predict(str(workdir), (), "-", "", 64, {}, "xml")
     with pytest.raises(UserError, match="read once"):
@@ -123,6 +128,12 @@ def test_pictures_and_numbers_are_answered(tmp_path, capsys):
             Image.fromarray(pixels).save(tmp_path / "pictures" / label / f"{i}.png")
     fitting.fit(str(tmp_path / "pictures"), str(tmp_path / "p"), overrides=SHORT)
     answers = printed(capsys, tmp_path / "p", str(tmp_path / "pictures" / "dark"))
+    (tmp_path / "some.csv").write_text("photo,note\npictures/dark/0.png,a\npictures/light/1.png,b")
+    named = [printed(capsys, tmp_path / "p", str(tmp_path / "some.csv"), column) for column in ("", "photo")]
+    assert named[0] == named[1] and [one["probabilities"] for one in named[0]][:1] == [answers[0]["probabilities"]]
+    (tmp_path / "some.csv").write_text("photo,note\npictures/dark/0.png,a\n,b")
+    with pytest.raises(UserError, match=r"line 3 of .* has no picture in photo"):
+        predict(str(tmp_path / "p"), (), str(tmp_path / "some.csv"), "", 64, {})
     assert len(answers) == 12 and answers[0]["text"].endswith("dark/0.png") and set(answers[0]["probabilities"]) == {"dark", "light"}
     x = random.normal(size=60)
     (tmp_path / "n.csv").write_text("x,price\n" + "\n".join(f"{one:.3f},{5 + 3 * one:.3f}" for one in x), encoding="utf-8")
@@ -136,6 +147,9 @@ def test_pictures_and_numbers_are_answered(tmp_path, capsys):
     assert [row["name"] for row in board] == ["constant", "simple", "mlp"] and board.metric == "rmse" and board.chosen in ("simple", "mlp")
     assert board[1]["low"] < board[1]["test"] < board[1]["high"] and capsys.readouterr().out == ""
     assert "gradient boosting" in board._repr_html_() and board.sentence.split(":")[0] in board._repr_html_()
+    (tmp_path / "n.csv").write_text("x,price\n1,2\n3,4")
+    with pytest.raises(UserError, match="exists and holds other rows than the DataFrame"):
+        assay.fit(Frame(), tmp_path / "r", target="price", regression=True, overrides=SHORT)
     with pytest.raises(UserError, match="not int"):
         assay.fit(3, tmp_path / "s")
     (first, *_) = printed(capsys, tmp_path / "r", str(tmp_path / "n.csv"))
@@ -160,5 +174,35 @@ def test_what_cannot_be_fitted_is_said(reviews, tmp_path):
     for paths in ([], ["a.csv", "b.csv"]):
         with pytest.raises(UserError, match="one file or folder"):
             fitting.main({}, paths)
-    with pytest.raises(UserError, match="fit chooses"):
-        fitting.main({"model.width": "8"}, ["a.csv"])
+    for key in ("model.width", "task.labels", "evaluate.splits", "treatments"):
+        with pytest.raises(UserError, match=f"fit chooses .* so it takes no --config.{key}"):
+            fitting.fit(str(reviews), str(tmp_path / "w"), overrides={key: "8"})
+    with pytest.raises(UserError, match="both say how long"):
+        fitting.fit(str(reviews), str(tmp_path / "w"), fitting.Asked(budget="5s"), {"train.steps": "8"})
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "fit.py").write_text("mine")
+    with pytest.raises(UserError, match="was not written by assay fit"):
+        fitting.fit(str(reviews), str(tmp_path / "own"))
+    assert (tmp_path / "own" / "fit.py").read_text() == "mine"
+
+
+def test_a_fit_with_other_options_does_not_touch_the_first(reviews):
+    workdir = reviews.parent / "mine"
+    if not workdir.exists():
+        fitting.fit(str(reviews), str(workdir), fitting.Asked(group=("sentiment",)), SHORT)
+    held = {name: (workdir / name).read_bytes() for name in ("fit.py", "fit.json", "results.json", "config.json")}
+    for asked, overrides, said in (
+        (fitting.Asked(quality="good"), SHORT, "holds a fit with quality='fast', and now it is 'good'"),
+        (fitting.Asked(metric="auroc"), SHORT, "metric="),
+        (fitting.Asked(), {}, "overrides="),
+        (fitting.Asked(seed=3), SHORT, "seed=0"),
+    ):
+        with pytest.raises(UserError, match=said):
+            fitting.fit(str(reviews), str(workdir), asked, overrides)
+    again = fitting.fit(str(reviews), str(workdir), fitting.Asked(issues=False), SHORT, quiet=True)
+    took = json.loads(held["fit.json"])["leaderboard"][-1]["seconds"]
+    assert round(again.entries[-1].seconds, 1) == took, "the time is that of the training"
+    assert {name: (workdir / name).read_bytes() for name in ("fit.py", "results.json", "config.json")} == {
+        name: held[name] for name in ("fit.py", "results.json", "config.json")
+    }
+    assert json.loads((workdir / "fit.json").read_text())["issues"] == json.loads(held["fit.json"])["issues"]

@@ -15,7 +15,7 @@ from assay.config.schema import to_dict
 from assay.core.errors import UserError
 from assay.fitting import scores
 from assay.fitting.board import Entry, best, by_group, cell, verdict
-from assay.fitting.budget import affordable, seconds_of
+from assay.fitting.budget import affordable, seconds_of, step_seconds
 from assay.fitting.plans import QUALITIES, cut_of, plans, shortened
 from assay.fitting.simple import constant, simple
 from assay.fitting.written import text_of
@@ -185,6 +185,8 @@ def test_the_metric_of_the_choice_is_the_one_that_was_asked_for():
     found = scores.difference("f1_macro", rows, silent.parts["test"])
     assert found.value == pytest.approx(scores.value("f1_macro", rows) - scores.value("f1_macro", silent.parts["test"]))
     assert scores.difference("f1_macro", rows, rows).value == 0.0
+    assert np.isnan(scores.value("auroc", rows[:4])), "one class has no AUROC"
+    assert np.isnan(scores.interval("auroc", rows[3:]).low), "nor have resamples of one class"
 
 
 def test_groups_are_the_values_of_a_column():
@@ -192,7 +194,9 @@ def test_groups_are_the_values_of_a_column():
     rows = by_group([one], ["b", "a", "b", None, "b"], "test", "accuracy")
     assert [(row["group"], row["n"], row["one"]["value"]) for row in rows] == [("b", 3, 1 / 3), ("a", 1, 1.0), ("missing", 1, 1.0)]
     many = by_group([entry("one", [], [1] * 50)], [f"g{i % 30}" for i in range(50)], "test", "accuracy")
-    assert len(many) == 21 and {row["group"]: row["n"] for row in many}["other"] == 10 and sum(row["n"] for row in many) == 50
+    assert len(many) == 21 and {row["group"]: row["n"] for row in many}["all other values"] == 10 and sum(row["n"] for row in many) == 50
+    named = by_group([entry("one", [], [1, 1, 0])], ["missing", None, "missing"], "test", "accuracy")
+    assert [(row["group"], row["n"]) for row in named] == [("missing", 2), ("(missing)", 1)], "a value of that name is another group"
 
 
 def test_a_time_is_a_number_of_steps(small, tmp_path):
@@ -202,8 +206,10 @@ def test_a_time_is_a_number_of_steps(small, tmp_path):
             seconds_of(text)
     task, found = small
     (plan,) = plans(task, found, "fast")
-    assert affordable(plan.config, treatments, 1e6) == plan.config.train.steps
-    fewest = affordable(plan.config, treatments, 0.0)
+    each = step_seconds(plan.config, treatments)
+    assert 1e-5 < each < 1.0
+    assert affordable(4000, 0.01, 1e6) == 4000 and affordable(4000, 0.01, 10.0) == 800 and affordable(7, 0.01, 0.0) == 7
+    fewest = affordable(plan.config.train.steps, each, 0.0)
     less = shortened(plan, fewest)
     assert fewest == 20 and less.config.train.steps == 20 and less.config.train.log_every == 2
     assert "early_stopping:patience=8,every=2" in less.config.treatments

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 
 import numpy as np
 import pytest
@@ -287,6 +288,27 @@ def test_a_class_of_one_part_is_named(tmp_path):
     assert [(each.given, each.part, each.why) for each in issues] == [("odd", "train", "its only row is in train")]
 
 
+def test_labels_that_nothing_tells_are_not_suspect(tmp_path):
+    """Out of fold, a learner of noise is wrong for half of the rows, which says nothing about their labels."""
+    random = np.random.default_rng(0)
+    rows = [[f"{one:.4f}", "ab"[i % 2]] for i, one in enumerate(random.normal(size=200))]
+    task, found = opened(write(tmp_path / "t.csv", "x,label", rows))
+    result = searched(found, task)
+    assert (
+        "suspect label" not in result.counts and "labels were not searched: out of fold, gradient boosting is right for" in result.notes[0]
+    )
+    tags = [json.dumps({"text": f"word {one:.4f}", "labels": [["a"], ["a", "b"]][i % 2]}) for i, one in enumerate(random.normal(size=120))]
+    (tmp_path / "t.jsonl").write_text("\n".join(tags))
+    task, found = opened(str(tmp_path / "t.jsonl"), text=("text",))
+    assert "suspect label" not in searched(found, task).counts
+
+
+def test_numbers_beyond_those_of_trees_are_searched(tmp_path):
+    rows = [[f"{10.0 ** (i % 40):g}", f"{i}", "ab"[i % 2]] for i in range(120)]
+    _, found = opened(write(tmp_path / "t.csv", "big,x,label", rows))
+    assert [each.given for each in leaks(gathered(found))] == [], "no column, and no error"
+
+
 def test_clean_data_are_not_suspect(tmp_path):
     task, found = opened(write(tmp_path / "t.csv", "text,label", reviews(300)))
     result = searched(found, task)
@@ -318,12 +340,12 @@ def test_the_file_says_what_was_found_and_the_screen_counts_it(tmp_path):
 
 def test_many_issues_are_cut_and_counted_in_full(tmp_path, monkeypatch):
     monkeypatch.setattr("assay.fitting.issues.search.MOST", 3)
-    monkeypatch.setattr("assay.fitting.issues.search.ROWS", {"texts": 50})
-    rows = [[text, label if i % 5 else {"good": "bad", "bad": "good"}[label]] for i, (text, label) in enumerate(reviews(100))]
+    monkeypatch.setattr("assay.fitting.issues.search.ROWS", {"texts": 120})
+    rows = [[text, label if i % 8 else {"good": "bad", "bad": "good"}[label]] for i, (text, label) in enumerate(reviews(160))]
     task, found = opened(write(tmp_path / "t.csv", "text,label", rows))
     result = searched(found, task)
     assert result.counts["suspect label"] > 3 == len(of_kind(result.issues, "suspect label")) and MOST == 1_000
-    assert any("50 of 100 rows were searched" in note for note in result.notes)
+    assert any("120 of 160 rows were searched" in note for note in result.notes)
     kinds = [KINDS.index(each.kind) for each in result.issues]
     scores = [each.score for each in of_kind(result.issues, "suspect label")]
     assert kinds == sorted(kinds) and scores == sorted(scores, reverse=True)

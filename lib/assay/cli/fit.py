@@ -15,6 +15,7 @@ fit.json, what was found and the leaderboard, and issues.csv: suspect labels, du
 """
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -30,6 +31,7 @@ from ml_collections import ConfigDict
 from assay.cli.command import launch
 from assay.cli.train import report
 from assay.cli.train import run as train
+from assay.config.overrides import override
 from assay.config.schema import to_dict, typed
 from assay.config.tasks import files
 from assay.core.errors import UserError, unknown
@@ -43,12 +45,12 @@ from assay.evals.rows import RIGHT
 from assay.evals.summary import SUMMARIES
 from assay.fitting import scores
 from assay.fitting.board import Entry, best, by_group, cell, verdict
-from assay.fitting.budget import affordable, seconds_of
+from assay.fitting.budget import affordable, seconds_of, step_seconds
 from assay.fitting.issues import written
 from assay.fitting.issues.search import searched
 from assay.fitting.plans import QUALITIES, Plan, cut_of, plans, shortened, task_keys, task_name
 from assay.fitting.simple import constant, simple, title_of
-from assay.fitting.written import FILE, text_of
+from assay.fitting.written import FILE, MARK, text_of
 from assay.tasks.files.opened import HEADERS, FilesConfig, Opened, opened
 from assay.tasks.files.pictures import PicturesConfig, loaded
 from assay.tasks.table import build, find
@@ -57,6 +59,7 @@ from assay.train.workdir import WorkDir, write_text
 from assay.treatments.pipeline.load import treatments
 
 SUMMARY, CANDIDATES = "fit.json", "candidates"
+CHOSEN = ("task", "model", "evaluate", "treatments")  # groups of the config that fit sets
 
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string("workdir", "", "Work directory of the run; created if it does not exist.", flag_values=FLAGS)
@@ -109,9 +112,9 @@ class Fit(NamedTuple):
 
 def fit(data: str, workdir: str, asked: Asked = Asked(), overrides: Mapping[str, str] = {}, quiet: bool = False) -> Fit:  # noqa: B008
     """Trains on a file or folder, writes the run to `workdir`, prints what was found, and returns the leaderboard. Raises UserError."""
-    if asked.quality not in QUALITIES:
-        raise unknown("quality", asked.quality, QUALITIES, "--quality")
-    begun, allowed = time.monotonic(), seconds_of(asked.budget) if asked.budget else None
+    begun, allowed, folder = time.monotonic(), seconds_of(asked.budget) if asked.budget else None, Path(workdir)
+    _check_asked(asked, overrides)
+    before = _before(folder, data, asked, overrides)
     task, found = looked(data, asked)
     say = (lambda *words: None) if quiet else lambda *words: print(*words, flush=True)
     say(screen(found.found))
@@ -120,20 +123,21 @@ def fit(data: str, workdir: str, asked: Asked = Asked(), overrides: Mapping[str,
     if asked.metric and asked.metric not in known:
         raise unknown("metric", asked.metric, known, "--metric")
     _check_groups(found, asked.group)
-    metric = asked.metric or scores.HEADLINES[found.roles.kind]
+    metric, path = asked.metric or scores.HEADLINES[found.roles.kind], os.path.relpath(folder / FILE)
     listed = plans(task, found, asked.quality, asked.metric)
-    folder = Path(workdir)
-    path = os.path.relpath(folder / FILE)
-    _check(folder)
     say(f"training {title_of(found)} ...")
     learners = [constant(found), simple(found, made, cut_of(found, asked.metric))]
     entries = [Entry(one.name, one.title, one.parts, one.seconds) for one in learners]
     say(f"{entries[-1].title}: {', '.join(f'{part} {cell(entries[-1], part, metric)}' for part in found.parts if part != 'train')}")
+    _check_metric(metric, entries[-1])
     if allowed is not None:
-        left = allowed - (time.monotonic() - begun)
-        listed = [_within(plan, left / len(listed), say) for plan in listed]
+        listed = _within(listed, before.get("steps", {}), overrides, allowed - (time.monotonic() - begun), say)
+    kept = {"schema": 1, "asked": _told(data, asked, overrides), "steps": {plan.name: int(plan.config.train.steps) for plan in listed}}
+    write_text(folder / SUMMARY, json_text({**before, **kept}, indent=1) + "\n")
     write_text(folder / FILE, text_of(listed, found.roles.target, Path(data).name, path))
-    models = [_trained(plan, path, folder, asked.seed, overrides, len(listed) == 1, quiet) for plan in listed]
+    trained = [_trained(plan, path, folder, asked.seed, overrides, len(listed) == 1, quiet) for plan in listed]
+    took = {row["name"]: row["seconds"] for row in before.get("leaderboard", ())}
+    models = [entry._replace(seconds=took.get(entry.name, entry.seconds) if read else entry.seconds) for entry, read in trained]
     model = best(models, metric)
     if len(listed) > 1:
         _promote(folder / CANDIDATES / model.name, folder)
@@ -143,14 +147,15 @@ def fit(data: str, workdir: str, asked: Asked = Asked(), overrides: Mapping[str,
     part = "test" if "test" in found.parts else "valid"
     columns = {name: found.parts[part].columns[name].tolist() for name in asked.group} if part in found.parts else {}
     groups = {name: by_group([entries[1], model], column, part, metric) for name, column in columns.items()}
-    made_of = Fit(sentence, metric, entries, chosen, groups)
-    write_text(folder / SUMMARY, _summary(found, made_of))
-    say(_text(made_of, part, workdir))
+    done = Fit(sentence, metric, entries, chosen, groups)
+    searched_before = {key: value for key, value in before.items() if key == "issues"}
+    write_text(folder / SUMMARY, json_text({**kept, **_summary(found, done), **searched_before}, indent=1) + "\n")
+    say(_text(done, part, workdir))
     if asked.issues:
         _search(found, made, folder, quiet)
     else:
         report(folder)
-    return made_of
+    return done
 
 
 def looked(data: str, asked: Asked) -> tuple[ConfigDict, Opened]:
@@ -175,10 +180,6 @@ def main(overrides: dict[str, str], paths: Sequence[str]) -> None:
     if len(paths) != 1:
         raise UserError(
             f"give one file or folder, such as assay fit reviews.csv --workdir=runs/mine; got {len(paths) or 'none'}. See --help."
-        )
-    if any(key.startswith(("task.", "model.")) or key == "treatments" for key in overrides):
-        raise UserError(
-            "fit chooses task, model and treatments. Train its config with changes: assay train --config=WORKDIR/fit.py --config.KEY=VALUE."
         )
     asked = Asked(
         os.path.expanduser(TEST.value),
@@ -207,10 +208,58 @@ def start() -> None:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _check(folder: Path) -> None:
-    """Raises UserError if the folder holds a run of another kind."""
-    if WorkDir(folder).config.exists() and not (folder / FILE).exists():
+def _check_asked(asked: Asked, overrides: Mapping[str, str]) -> None:
+    """Raises UserError for what fit decides itself, and for options that exclude each other."""
+    if asked.quality not in QUALITIES:
+        raise unknown("quality", asked.quality, QUALITIES, "--quality")
+    if taken := [key for key in overrides if key.split(".")[0] in CHOSEN]:
+        raise UserError(
+            f"fit chooses task, model, evaluation and treatments, so it takes no --config.{taken[0]}. Train its config with changes: "
+            "assay train --config=WORKDIR/fit.py --config.KEY=VALUE."
+        )
+    if asked.budget and "train.steps" in overrides:
+        raise UserError("--budget and --config.train.steps both say how long to train. Give one of them.")
+
+
+def _told(data: str, asked: Asked, overrides: Mapping[str, str]) -> dict[str, Any]:
+    """Returns what decides the models of a fit, as fit.json keeps it."""
+    told = {key: value for key, value in asked._asdict().items() if key not in ("group", "issues", "test")}
+    given = {"data": data, "test": asked.test}
+    paths = {key: one if is_tfds(one) or not one else os.path.abspath(os.path.expanduser(one)) for key, one in given.items()}
+    return json.loads(json_text({**paths, **told, "overrides": dict(overrides)}))
+
+
+def _before(folder: Path, data: str, asked: Asked, overrides: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the fit.json of a fit that is resumed or read again, or {}. Raises UserError if the folder holds something else."""
+    script, summary = folder / FILE, folder / SUMMARY
+    if script.exists() and MARK not in script.read_text(encoding="utf-8", errors="replace"):
+        raise UserError(f"{script} was not written by assay fit, which writes a file of that name. Choose another --workdir.")
+    if WorkDir(folder).config.exists() and not script.exists():
         raise UserError(f"{folder} holds a run that assay fit did not make. Choose another --workdir.")
+    if not summary.exists():
+        return {}
+    try:
+        found = read_json(summary)
+        was = found["asked"]
+        changed = [key for key, value in _told(data, asked, overrides).items() if was.get(key) != value]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{summary} does not say how its fit was made. Choose another --workdir.") from None
+    if changed:
+        key = changed[0]
+        now = _told(data, asked, overrides)[key]
+        raise UserError(
+            f"{folder} holds a fit with {key}={was.get(key)!r}, and now it is {now!r}. Choose another --workdir, or the same {key}."
+        )
+    return dict(found)
+
+
+def _check_metric(metric: str, plain: Entry) -> None:
+    """Raises UserError for a metric that `valid` does not have, such as the AUROC of one class."""
+    rows = plain.parts.get("valid")
+    if rows and math.isnan(scores.value(metric, rows)):
+        raise UserError(
+            f"{scores.title_of(metric)} cannot choose between models: on valid ({len(rows):,} rows) it has no value. Change --metric."
+        )
 
 
 def _check_groups(found: Opened, names: Sequence[str]) -> None:
@@ -221,23 +270,31 @@ def _check_groups(found: Opened, names: Sequence[str]) -> None:
             raise unknown(f"column of {part.source}", name, part.columns, "--group=NAME")
 
 
-def _within(plan: Plan, seconds: float, say: Callable[[str], None]) -> Plan:
-    """Returns the plan with the steps that it can take in a time."""
-    steps = affordable(plan.config, treatments, max(seconds, 0.0))
-    if steps >= plan.config.train.steps:
-        return plan
-    say(f"{plan.title}: {steps:,} of {plan.config.train.steps:,} steps, as many as --budget allows")
-    return shortened(plan, steps)
+def _within(
+    listed: Sequence[Plan], steps: Mapping[str, int], overrides: Mapping[str, str], seconds: float, say: Callable[[str], None]
+) -> list[Plan]:
+    """Returns the plans with the steps that they can take in a time; `steps`: those that a fit which is resumed already has."""
+    begun = time.monotonic()
+    missing = [plan for plan in listed if plan.name not in steps]
+    paces = {plan.name: step_seconds(override(plan.config, overrides), treatments) for plan in missing}
+    share = max(0.0, seconds - (time.monotonic() - begun)) / len(listed)
+    found = []
+    for plan in listed:
+        fits = steps.get(plan.name) or affordable(plan.config.train.steps, paces[plan.name], share)
+        if fits < plan.config.train.steps:
+            say(f"{plan.title}: {fits:,} of {plan.config.train.steps:,} steps, as many as --budget allows")
+        found.append(shortened(plan, fits) if fits < plan.config.train.steps else plan)
+    return found
 
 
-def _trained(plan: Plan, path: str, folder: Path, seed: int, overrides: Mapping[str, str], alone: bool, quiet: bool) -> Entry:
-    """Trains a model as `assay train` does, and returns its row of the leaderboard."""
+def _trained(plan: Plan, path: str, folder: Path, seed: int, overrides: Mapping[str, str], alone: bool, quiet: bool) -> tuple[Entry, bool]:
+    """Trains a model as `assay train` does, and returns its row of the leaderboard and whether it was only read."""
     workdir, begun = folder if alone else folder / CANDIDATES / plan.name, time.monotonic()
-    changed = {**overrides, **({"seed": str(seed)} if seed else {})}
+    changed, run = {**overrides, **({"seed": str(seed)} if seed else {})}, WorkDir(workdir)
+    read = run.results.exists()
     train(f"{path}:{plan.name}", changed, workdir, quiet, summary=False)
-    run = WorkDir(workdir)
     parts = {split: _records(run, split) for split in ("valid", "test") if run.predictions(split).exists()}
-    return Entry(plan.name, plan.title, parts, time.monotonic() - begun)
+    return Entry(plan.name, plan.title, parts, time.monotonic() - begun), read
 
 
 def _records(run: WorkDir, split: str) -> list[dict[str, Any]]:
@@ -247,14 +304,14 @@ def _records(run: WorkDir, split: str) -> list[dict[str, Any]]:
 
 
 def _promote(source: Path, target: Path) -> None:
-    """Copies the run of the chosen model to the work directory. Raises UserError if it holds the run of another one."""
+    """Copies the run of the chosen model to the work directory. Raises UserError if it holds another run."""
     there, chosen = WorkDir(target), WorkDir(source)
-    if there.config.exists() and there.read_config()["experiment"] != chosen.read_config()["experiment"]:
-        raise UserError(f"{target} holds the run of another model than {source.name}, which is the best one now. Choose another --workdir.")
+    if there.config.exists() and there.read_config() != chosen.read_config():
+        raise UserError(f"{target} holds another run than {source}, which is the best one now. Choose another --workdir.")
     shutil.copytree(source, target, dirs_exist_ok=True)
 
 
-def _summary(found: Opened, made: Fit) -> str:
+def _summary(found: Opened, made: Fit) -> dict[str, Any]:
     rows = [
         {
             "name": entry.name,
@@ -266,7 +323,8 @@ def _summary(found: Opened, made: Fit) -> str:
     ]
     facts = {**found.found._asdict(), "dropped": [asdict(each) for each in found.found.dropped]}
     said = {"sentence": made.sentence, "metric": made.metric, "chosen": made.chosen.name}
-    return json_text({"schema": 1, **said, "leaderboard": rows, "groups": made.groups, "found": facts}, indent=1) + "\n"
+    said |= {"title": scores.title_of(made.metric), "unit": scores.unit_of(made.metric)}
+    return {**said, "leaderboard": rows, "groups": made.groups, "found": facts}
 
 
 def _search(found: Opened, task: Task, folder: Path, quiet: bool) -> None:

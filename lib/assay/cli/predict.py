@@ -17,10 +17,12 @@ those that the run was trained on.
 
 import csv
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from assay.data.files.content import located
 from assay.data.files.formats.signatures import is_picture_name
 from assay.data.files.kinds import is_blank, kind_of
 from assay.data.files.reader import read
+from assay.data.files.table import Table
 from assay.dist import launch as processes
 from assay.evals.answers import answers, no_examples
 from assay.tasks.files.opened import HEADERS
@@ -82,8 +85,8 @@ def predict(
     wanted: list[Any] = [one for text in texts for one in (_lines() if text == STANDARD else [text])]
     if file:
         with _file(file) as path:
-            wanted += _inputs(path, column, WorkDir(workdir).read_config()["task"])
-    write = _table() if form == "csv" else _object
+            wanted += _inputs(path, column, WorkDir(workdir).read_config()["task"], file == STANDARD)
+    write = _table(any(isinstance(one, str) for one in wanted)) if form == "csv" else _object
     for line in answers(model, params, task, wanted, batch_size):
         write(line)
 
@@ -102,7 +105,7 @@ def start() -> None:
 
 def _lines() -> list[str]:
     """Returns the lines of standard input."""
-    return [line.rstrip("\r\n") for line in sys.stdin]
+    return sys.stdin.buffer.read().decode("utf-8", "replace").splitlines()
 
 
 @contextmanager
@@ -123,23 +126,29 @@ def _object(line: Mapping[str, Any]) -> None:
     print(json_text(line, ensure_ascii=escaped).encode("utf-8", "backslashreplace").decode())  # half a character is \udc80, as in JSON
 
 
-def _table() -> Callable[[Mapping[str, Any]], None]:
-    """Returns a function that writes an answer as a line of CSV, after a header; lists and missing values as in JSON."""
+def _table(texts: bool) -> Callable[[Mapping[str, Any]], None]:
+    """Returns a function that writes an answer as a line of CSV, after a header; lists are in JSON.
+
+    `texts`: whether any input is a text, which has a column.
+    """
     writer, begun = csv.writer(sys.stdout, lineterminator="\n"), False
 
     def write(line: Mapping[str, Any]) -> None:
         nonlocal begun
-        cells = {key: value for key, value in line.items() if key != "probabilities"}
+        cells = {"id": line["id"], **({"text": ""} if texts else {})}
+        cells |= {key: value for key, value in line.items() if key != "probabilities"}
         cells |= {f"probability of {name}": share for name, share in line.get("probabilities", {}).items()}
         if not begun:
             writer.writerow(cells)
             begun = True
-        writer.writerow([json.dumps(value) if isinstance(value, list) else "" if value != value else value for value in cells.values()])
+        writer.writerow(
+            [json.dumps(value) if isinstance(value, list) else "" if value is None or value != value else value for value in cells.values()]
+        )
 
     return write
 
 
-def _inputs(path: str, column: str, task: Mapping[str, Any]) -> list[Any]:
+def _inputs(path: str, column: str, task: Mapping[str, Any], standard: bool = False) -> list[Any]:
     """Returns the inputs in a file or folder: texts, rows as mappings, or paths and bytes of pictures. Raises UserError."""
     if not str(task["name"]).startswith("files/"):
         return [row.text for row in read_csv(path, column or task.get("text", "text"), "", Keys("--input", "--column", once=True))]
@@ -151,14 +160,21 @@ def _inputs(path: str, column: str, task: Mapping[str, Any]) -> list[Any]:
     table = read(path, task["delimiter"], task["encoding"], HEADERS[task["header"]])
     if column and column not in table.columns:
         raise unknown(f"column of {path}", column, table.columns, "--column")
+    if task["name"] == "files/pictures":
+        return _pictures(replace(table, source=os.path.join(os.getcwd(), STANDARD)) if standard else table, column, task["target"])
     if column:
         return ["" if is_blank(cell) else str(cell) for cell in table.columns[column].tolist()]
-    if task["name"] == "files/pictures":
-        (name,) = [name for name in table.columns if name != task["target"] and kind_of(table.columns[name], name).name == "picture"][
-            :1
-        ] or [""]
-        if not name:
-            raise UserError(f"{path} has no column of pictures; it has {', '.join(table.columns)}. Name one with --column.")
-        return [one if isinstance(one, bytes) else str(one) for one in located(table, name)]
     cells = [column.tolist() for column in table.columns.values()]
     return [dict(zip(table.columns, row, strict=True)) for row in zip(*cells, strict=True)]
+
+
+def _pictures(table: Table, column: str, target: str) -> list[Any]:
+    """Returns the paths or bytes of the pictures in a table; paths are relative to the folder of its file. Raises UserError."""
+    named = [name for name in table.columns if name != target and kind_of(table.columns[name], name).name == "picture"]
+    if not (column or named):
+        raise UserError(f"{table.source} has no column of pictures; it has {', '.join(table.columns)}. Name one with --column.")
+    cells = located(table, column or named[0])
+    for line, cell in zip(table.lines.tolist(), cells, strict=True):
+        if cell is None:
+            raise UserError(f"line {line} of {table.source} has no picture in {column or named[0]}. Fill it, or leave the row out.")
+    return [one if isinstance(one, bytes) else str(one) for one in cells]

@@ -16,7 +16,7 @@ from assay.fitting.scores import Records
 
 ALPHA = 0.05  # p-value below which a difference without an interval is certain
 GROUPS = 20  # groups of a column that are listed, the largest ones
-MISSING, OTHER = "missing", "other"
+MISSING, OTHER = "missing", "all other values"
 
 
 class Entry(NamedTuple):
@@ -65,12 +65,22 @@ def by_group(entries: Sequence[Entry], column: Sequence[Any], part: str, metric:
 
     `column` has the value of each row of the part. Beyond GROUPS values, the others are one group.
     """
-    names = [MISSING if is_blank(value) else str(value) for value in column]
-    known = [name for name, _ in Counter(names).most_common(GROUPS)]
-    names = [name if name in known else OTHER for name in names]
+    present = {str(value) for value in column if not is_blank(value)}
+    missing, other = (_unused(name, present) for name in (MISSING, OTHER))
+    names = [missing if is_blank(value) else str(value) for value in column]
+    known = {name for name, _ in Counter(names).most_common(GROUPS)}
+    names = [name if name in known else other for name in names]
     found = []
     for name, count in Counter(names).most_common():
-        inside = [i for i, other in enumerate(names) if other == name]
+        inside = [i for i, one in enumerate(names) if one == name]
         values = {entry.name: scores.interval(metric, [entry.parts[part][i] for i in inside])._asdict() for entry in entries}
         found.append({"group": name, "n": count, **values})
     return found
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _unused(name: str, present: set[str]) -> str:
+    """Returns the name, in brackets if a value is called so."""
+    return name if name not in present else _unused(f"({name})", present)

@@ -1,4 +1,4 @@
-"""How many steps of a model fit into a time: `affordable(config, treatments, 120.0)`, measured on a few of them.
+"""How many steps of a model fit into a time: `affordable(4000, step_seconds(config, treatments), 120.0)`, measured on a few of them.
 
 The steps are then fixed in the config, so that training does not depend on the clock and runs again to the same bits.
 """
@@ -31,21 +31,22 @@ def seconds_of(text: str) -> float:
     return float(found[1]) * UNITS[found[2]]
 
 
-def affordable(config: ConfigDict, treatments: Callable[[Sequence[str]], list[Treatment]], seconds: float) -> int:
-    """Returns the steps, at most those of the config, that training takes about `seconds` for; compilation is left out.
+def step_seconds(config: ConfigDict, treatments: Callable[[Sequence[str]], list[Treatment]]) -> float:
+    """Trains a few steps of a config in a temporary folder, and returns the time of one, in seconds, without compilation.
 
     `treatments` makes treatments from the specs of the config.
     """
     pilot, block = ConfigDict(config.to_dict()), int(config.train.steps_per_call)
-    steps = min(CALLS * block, int(config.train.steps))
-    pilot.train.update({"steps": steps, "log_every": block, "validate_every": 0, "patience": 0})
+    pilot.train.update({"steps": CALLS * block, "log_every": block, "validate_every": 0, "patience": 0})
     pilot.evaluate.splits = ()
     pilot.treatments = tuple(spec for spec in config.treatments if not spec.startswith(("early_stopping", "calibrate", "threshold")))
     with tempfile.TemporaryDirectory() as folder:
         loop.run(pilot, folder, treatments(pilot.treatments), quiet=True)
         lines = [json.loads(line) for line in WorkDir(Path(folder)).metrics.read_text(encoding="utf-8").splitlines()]
-    marks = np.array([[line["step"], line["elapsed_seconds"]] for line in lines if "elapsed_seconds" in line])
-    if len(marks) < 2:
-        return int(config.train.steps)
-    apart = np.diff(marks, axis=0)
-    return int(np.clip(KEPT * seconds / np.median(apart[:, 1] / apart[:, 0]), min(FEWEST, config.train.steps), config.train.steps))
+    apart = np.diff([[line["step"], line["elapsed_seconds"]] for line in lines if "elapsed_seconds" in line], axis=0)
+    return float(np.median(apart[:, 1] / apart[:, 0]))
+
+
+def affordable(steps: int, each: float, seconds: float) -> int:
+    """Returns how many of `steps`, of `each` seconds, fit into a time, with what they need besides."""
+    return int(np.clip(KEPT * seconds / each, min(FEWEST, steps), steps))

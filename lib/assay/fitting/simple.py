@@ -30,6 +30,7 @@ MOST_PICTURES, MOST_TEXTS = 20_000, 100_000  # training rows that logistic regre
 BIGRAMS = 5_000  # rows up to which bigrams are counted
 SPACED = 15  # characters of a word on average up to which texts have spaces between words
 CHARACTERS = 100_000  # sequences of characters that are counted
+CUT = 4096  # rows of `valid` by which the threshold is chosen
 LEAST = 1e-12  # probability below which its logarithm is cut
 
 
@@ -70,7 +71,9 @@ def simple(found: Opened, task: Task, cut: str = "") -> Learner:
     predicted = {split: predict(rows) for split, rows in inputs.items() if split != "train"}
     shift = 0.0
     if cut and "valid" in predicted:
-        shift = shift_of(np.diff(np.log(np.maximum(predicted["valid"], LEAST)))[:, 0], encoded(found, "valid") == 1, cut)
+        margins, second = np.diff(np.log(np.maximum(predicted["valid"], LEAST)))[:, 0], encoded(found, "valid") == 1
+        seen = np.linspace(0, len(second) - 1, min(len(second), CUT)).round().astype(int)  # as many as for a model
+        shift = shift_of(margins[seen], second[seen], cut)
     title = title_of(found) + (f" of {len(kept):,} rows" if len(kept) == most < size(found.parts["train"]) else "")
     return Learner(
         "simple", title, time.monotonic() - begun, {split: records(found, split, rows, shift) for split, rows in predicted.items()}

@@ -13,12 +13,13 @@ from assay.config.groups import defaults
 from assay.fitting.plans import Plan
 
 FILE = "fit.py"
+MARK = "Written by assay fit."  # in each file, so that no other one is overwritten
 TEXT = '''"""{question}
 
 Command:   assay train --config={path}:{first} --workdir=runs/again
 Variants:  {names}
 
-Written by assay fit. Change keys here, or with --config.KEY=VALUE.
+{mark} Change keys here, or with --config.KEY=VALUE.
 """
 
 from ml_collections import ConfigDict
@@ -54,6 +55,7 @@ def text_of(plans: Sequence[Plan], target: str, source: str, path: str) -> str:
     names = tuple(plan.name for plan in plans)
     question = f"Can {target} be predicted from {source}?"
     return TEXT.format(
+        mark=MARK,
         question=_quoted(question),
         path=_quoted(path),
         first=names[0],

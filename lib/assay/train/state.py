@@ -43,6 +43,9 @@ def init_params(
     model, params = treatment.model(model, merge(drawn, started)["model"])
     if inherited is None:
         return model, params
+    if isinstance(inherited, Mapping):  # what is fitted after training is neutral in it
+        neutral = {name: jnp.full_like(inherited[name], one.neutral) for name, one in treatment.fitted.items() if name in inherited}
+        inherited = {**inherited, **neutral}
     unlike = differing(params, inherited)
     if unlike:
         raise UserError(

@@ -235,3 +235,19 @@ def test_other_data_are_another_run(tmp_path):
         hashes.append(task_of("files/table", path).data)
     turned = written(tmp_path / "turned.csv", ["u", "v", "label"], rows)
     assert hashes[0] != hashes[1] and task_of("files/table", turned).data == hashes[0]
+
+
+def test_a_file_that_changed_is_read_again(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("text,label\n" + "\n".join(f"word {i},{'ab'[i % 2]}" for i in range(40)), encoding="utf-8")
+    first = found_of("files/texts", str(path))
+    assert found_of("files/texts", str(path)) is first, "read once"
+    path.write_text("text,label\n" + "\n".join(f"other {i},{'ab'[i % 2]}" for i in range(60)), encoding="utf-8")
+    assert found_of("files/texts", str(path)).found.rows == 60
+
+
+def test_columns_of_one_value_are_no_inputs(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("x,label\n" + "\n".join(f"{int(i == 0)},{'ab'[i % 2]}" for i in range(60)), encoding="utf-8")
+    with pytest.raises(UserError, match=r"has one value only in the training rows|only one|too few"):
+        task_of("files/table", str(path))

@@ -17,6 +17,7 @@ from assay.models.model import Decode, Model, Output
 from assay.tasks.datasets import classify
 from assay.tasks.evidence import of_numbers
 from assay.train.experiment import assemble
+from assay.train.state import all_params
 from assay.train.treatment import Treatment
 from assay.treatments.pipeline.load import treatments
 from assay.treatments.training.balance import balanced
@@ -163,3 +164,13 @@ def test_what_cannot_be_fitted_is_said_before_training(tiny):
         with pytest.raises(Inapplicable, match=said):
             assemble(tiny("lstm"), [Treatment(task=task), *treatments([spec])])
     assemble(tiny("lstm"), treatments(["calibrate"]))
+
+
+def test_a_stage_trains_with_neutral_values(tiny):
+    """Those that the run before fitted would be part of its loss."""
+    base = assemble(tiny("lstm"), treatments(["calibrate"]))
+    params = all_params(jax.jit(base.init_state)(base.key, base.given(), base.first_batch()))["model"]
+    before = Treatment(inherit=lambda: (base.model, {**params, "temperature": jnp.float32(3)}))
+    stage = assemble(tiny("lstm"), [*treatments(["calibrate"]), before])
+    state = jax.jit(stage.init_state)(stage.key, stage.given(), stage.first_batch(), stage.started())
+    assert all_params(state)["model"]["temperature"] == 1.0

@@ -6,6 +6,7 @@ board.to_dataframe()                                # with pandas
 board.save("report.html")                           # the page of the run
 """
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,15 @@ def _path(data: Any, workdir: str | Path, name: str) -> str:
         return str(data)
     if not hasattr(data, "to_csv"):
         raise UserError(f"fit takes a file, a folder, a DataFrame or a brought model, not {type(data).__name__}. See help(assay.fit).")
-    folder = Path(workdir).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
-    data.to_csv(folder / name, index=False)
-    return str(folder / name)
+    path = Path(workdir).expanduser() / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        data.to_csv(Path(folder) / name, index=False)
+        rows = (Path(folder) / name).read_bytes()
+    if path.exists() and path.read_bytes() != rows:
+        raise UserError(f"{path} exists and holds other rows than the DataFrame. Choose another workdir, or delete that file.")
+    path.write_bytes(rows)
+    return str(path)
 
 
 def _row(entry: Any, metric: str) -> dict[str, Any]:

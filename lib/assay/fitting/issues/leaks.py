@@ -78,7 +78,7 @@ def _tree(values: np.ndarray, targets: np.ndarray, fold: np.ndarray, count: int)
     """Returns what a small tree answers out of fold. `count`: classes, 0 for numbers."""
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-    column = np.nan_to_num(values, nan=float(np.nanmin(values)) - 1.0 if not np.isnan(values).all() else 0.0)[:, None]
+    column = np.unique(values, return_inverse=True)[1].reshape(-1, 1)  # ranks, since trees read float32; missing ones are the highest
     leaves = max(LEAVES, 2 * count)
     maker = DecisionTreeClassifier if count else DecisionTreeRegressor
     found = np.zeros(len(targets), targets.dtype)

@@ -83,8 +83,14 @@ def suspected_rows(found: Opened, rows: Rows, inputs: Any) -> tuple[list[Issue],
         return [], notes
     if found.roles.kind == "number":
         return suspects.of_numbers(rows, answers, targets, learner), notes
+    learned, share, usual = suspects.learned(answers, targets)
+    if not learned.any():
+        said = (
+            f"labels were not searched: out of fold, {learner} is right for {share:.1%} of rows, and the commonest answer for {usual:.1%}"
+        )
+        return [], [*notes, said]
     search = suspects.of_classes if found.roles.kind == "classes" else suspects.of_labels
-    return search(rows, answers, targets, found.classes, learner), notes
+    return search(rows, answers._replace(judged=answers.judged & learned), targets, found.classes, learner), notes
 
 
 def out_of_fold(found: Opened, rows: Rows, inputs: Any) -> tuple[folds.Answers | None, np.ndarray, list[str]]:

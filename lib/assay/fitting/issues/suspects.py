@@ -5,7 +5,7 @@ is more probable than the label that the row has (Northcutt, Jiang and Chuang 20
 is one minus the probability of the label that the row has, and every row has one. Of numbers, a residual beyond CUT deviations is unlikely.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,6 +43,23 @@ def suspect_labels(probabilities: np.ndarray, targets: np.ndarray, judged: np.nd
         for column, target, known in zip(probabilities.T, targets.T, judged.tolist(), strict=True)
     ]
     return Suspects(np.stack([one.score for one in found], axis=1), np.stack([one.suggested for one in found], axis=1))
+
+
+def learned(answers: Answers, targets: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Returns which classes or labels the answers tell anything about, and how often they and the commonest answer are right.
+
+    Answers that are right hardly more often than the commonest one, by less than two standard errors, accuse half of all rows.
+    `targets`: int [n] or [n, labels]. Returns bool [classes or labels], and two shares, which are means over labels.
+    """
+    if targets.ndim == 1:
+        rows = answers.judged[targets]
+        right = np.mean(answers.values[rows].argmax(axis=1) == targets[rows])
+        usual = np.bincount(targets[rows]).max() / rows.sum()
+        return np.full(len(answers.judged), _certain(right, usual, rows.sum())), float(right), float(usual)
+    share = np.mean((answers.values > 0.5) == (targets > 0), axis=0)
+    usual_ones = np.maximum(np.mean(targets > 0, axis=0), np.mean(targets <= 0, axis=0))
+    told = _certain(share, usual_ones, len(targets)) & answers.judged
+    return told, float(share[answers.judged].mean()), float(usual_ones[answers.judged].mean())
 
 
 def deviations(values: np.ndarray, least: float = 0.0) -> np.ndarray:
@@ -92,3 +109,10 @@ def of_numbers(rows: Rows, answers: Answers, targets: np.ndarray, learner: str) 
         why = f"out of fold, {learner} gives {answers.values[row]:.6g}: {abs(away[row]):.1f} robust deviations away (cut {CUT:g})"
         issues.append(issue(rows, row, "unlikely number", certainty(away[row], CUT), why, f"{answers.values[row]:.6g}"))
     return issues
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _certain(share: Any, usual: Any, n: int) -> Any:
+    return share - usual > 2.0 * np.sqrt(usual * (1.0 - usual) / n)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from assay.core.errors import UserError
 from assay.data.files.roles import Roles
 from assay.data.files.table import Table
 from assay.data.files.values import categories, dates, numbers
@@ -43,7 +44,13 @@ def features(train: Table, roles: Roles) -> list[Feature]:
     for name in roles.dates:
         made += [_number(train, f"{name} {part}", read) for part, read in _of_dates(name, roles).items()]
     made = [one for one in made if one.names]
-    return made + [_category(train, name, roles) for name in roles.categories]
+    made += [_category(train, name, roles) for name in roles.categories]
+    if not (made or roles.texts or roles.pictures):
+        raise UserError(
+            f"each column that the model reads ({', '.join(roles.inputs)}) has one value only in the training rows of {train.source}, so "
+            "nothing can be learned from them. Give more rows, or other columns."
+        )
+    return made
 
 
 def matrix(table: Table, made: Sequence[Feature]) -> np.ndarray:

@@ -1,9 +1,10 @@
 """The files of a user as the parts of a task: read, cleaned and divided once, by the keys of `config.task`.
 
-Everything follows from the files and these keys, so a run that is loaded or resumed has the same examples. `opened(config)` is cached: the
-splits of a task share it.
+Everything follows from the files and these keys, so a run that is loaded or resumed has the same examples. `opened(config)` is cached until
+a file changes: the splits of a task share it.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -61,9 +62,27 @@ class Opened(NamedTuple):
     left: tuple[Table, ...] = ()  # rows left out since their inputs stand in an earlier row with another target, or in another part
 
 
-@lru_cache(maxsize=2)
 def opened(config: FilesConfig) -> Opened:
-    """Reads, cleans and divides the files of a config. Raises UserError, which names file, line and flag."""
+    """Reads, cleans and divides the files of a config, once for as long as they stay as they are.
+
+    Raises UserError, which names file, line and flag.
+    """
+    return _opened(config, stamp(config))
+
+
+def stamp(config: FilesConfig) -> tuple[tuple[int, int, int], ...]:
+    """Returns the number, the sizes and the latest change of the files of a config: equal as long as nothing is written to them."""
+    found = []
+    for path in (config.train, config.test):
+        files = [path] if os.path.isfile(path) else [os.path.join(here, name) for here, _, names in os.walk(path) for name in names]
+        states = [os.stat(file) for file in files]
+        found.append((len(states), sum(one.st_size for one in states), max((one.st_mtime_ns for one in states), default=0)))
+    return tuple(found)
+
+
+@lru_cache(maxsize=2)
+def _opened(config: FilesConfig, stamp: tuple[tuple[int, int, int], ...]) -> Opened:
+    del stamp
     tables = read_parts(
         (config.train, config.test) if config.test else config.train, config.delimiter, config.encoding, HEADERS[config.header]
     )

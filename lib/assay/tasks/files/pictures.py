@@ -19,7 +19,7 @@ from assay.data.source import Examples, Source, in_memory
 from assay.models.model import Vocabulary
 from assay.tasks.datasets.images import BOUNDS
 from assay.tasks.files.answers import answers_of, task_of
-from assay.tasks.files.opened import FilesConfig, Opened, opened
+from assay.tasks.files.opened import FilesConfig, Opened, opened, stamp
 from assay.tasks.files.rows import asked, digest, encoder, examples_of
 from assay.tasks.task import Task, find_split
 
@@ -79,9 +79,14 @@ def build(config: PicturesConfig, seed: int) -> Task:
     )
 
 
-@lru_cache(maxsize=2)
 def loaded(config: PicturesConfig) -> tuple[Opened, Mapping[str, np.ndarray]]:
     """Returns the data set without its broken pictures, and the pixels of each part, uint8. Raises UserError if a part has none left."""
+    return _loaded(config, stamp(config))
+
+
+@lru_cache(maxsize=2)
+def _loaded(config: PicturesConfig, stamp: Any) -> tuple[Opened, Mapping[str, np.ndarray]]:
+    del stamp
     found = opened(config)
     if len(found.roles.pictures) != 1:
         raise UserError(

@@ -34,7 +34,7 @@ def read_idx(path: str) -> dict[str, Table]:
             if (part, what) not in files:
                 raise UserError(f"{path} has {part}-{'labels' if what == 'images' else 'images'} but no {part}-{what} in idx format.")
         pictures, labels = _array(files[part, "images"]), _array(files[part, "labels"])
-        if pictures.ndim not in (3, 4) or labels.shape != pictures.shape[:1]:
+        if pictures.ndim not in (3, 4) or (pictures.ndim == 4 and pictures.shape[-1] not in (1, 3)) or labels.shape != pictures.shape[:1]:
             raise UserError(
                 f"{files[part, 'images']} has the shape {pictures.shape} and {files[part, 'labels'].name} {labels.shape}: they are not "
                 "pictures with a label each."
