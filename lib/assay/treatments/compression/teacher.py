@@ -5,7 +5,7 @@ must have the same inputs or token ids, and the same classes in the same order.
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +17,7 @@ from assay.models.model import Model
 from assay.tasks.task import Task
 from assay.train.checkpoint import fingerprint
 from assay.train.experiment import Experiment
+from assay.train.workdir import WorkDir
 from assay.treatments.folder import folders
 from assay.treatments.runs import Runs
 
@@ -30,7 +31,8 @@ class Teacher(NamedTuple):
     @property
     def experiment(self) -> Experiment:
         """Returns the experiment of the run. Raises UserError if there is no run."""
-        return _opened(self.workdir, self.runs)
+        config = WorkDir(self.workdir).config
+        return _opened(self.workdir, self.runs, config.stat().st_mtime_ns if config.exists() else 0)
 
     @property
     def model(self) -> Model:
@@ -85,8 +87,9 @@ def mean_logits(logits: Sequence[jax.Array], temperature: float) -> jax.Array:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-@cache
-def _opened(workdir: str, runs: Runs) -> Experiment:
+@lru_cache(maxsize=16)
+def _opened(workdir: str, runs: Runs, written: int) -> Experiment:
+    del written  # another run may have taken the place of the one that was read
     return runs.rebuild(workdir)
 
 
