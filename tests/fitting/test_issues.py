@@ -161,6 +161,14 @@ def test_contradicting_labels_are_named_though_cleaning_drops_them(tmp_path):
     }
 
 
+def test_the_suggested_label_is_that_of_most_rows_in_any_order(tmp_path):
+    for i, labels in enumerate((["good", "good", "bad"], ["good", "bad", "good"], ["bad", "good", "good"])):
+        rows = [*reviews(40), *(["one and the same text", label] for label in labels)]
+        _, found = opened(write(tmp_path / f"{i}.csv", "text,label", rows))
+        (only,) = contradictions(found, gathered(found))
+        assert (only.given, only.suggested, only.line) == ("bad", "good", 42 + labels.index("bad"))
+
+
 def part_of(found, line: int) -> str:
     return next(name for name, table in found.parts.items() if name != "test" and line in table.lines)
 

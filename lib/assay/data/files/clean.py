@@ -76,7 +76,7 @@ def _targets(table: Table, roles: Roles) -> np.ndarray:
 def _once(table: Table, roles: Roles) -> tuple[Table, int, int, Table]:
     """Leaves out rows whose inputs came before.
 
-    Returns also how many had the same target, how many inputs have several targets, and the rows left out for their target.
+    Returns also how many had the same target, how many inputs have several targets, and the rows of these that were left out.
     """
     keys = keys_of(table, roles, spelling=True)
     targets = [tuple(sorted(value)) if isinstance(value, list) else value for value in table.columns[roles.target].tolist()]
@@ -107,7 +107,8 @@ def _once(table: Table, roles: Roles) -> tuple[Table, int, int, Table]:
         chosen = np.zeros(size(table), bool)
         chosen[rows] = True
         left = drop(replace(table, dropped=left), chosen, reason).dropped
-    return replace(take(table, ~(same | other)), dropped=left), repeated, conflicting, take(table, other)
+    told = other | (same & np.isin(keys, np.array(sorted(conflicts), np.uint64)))
+    return replace(take(table, ~(same | other)), dropped=left), repeated, conflicting, take(table, told)
 
 
 def _counted(table: Table, roles: Roles) -> dict[str, int]:
