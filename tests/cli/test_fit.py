@@ -179,6 +179,10 @@ def test_what_cannot_be_fitted_is_said(reviews, tmp_path):
             fitting.fit(str(reviews), str(tmp_path / "w"), overrides={key: "8"})
     with pytest.raises(UserError, match="both say how long"):
         fitting.fit(str(reviews), str(tmp_path / "w"), fitting.Asked(budget="5s"), {"train.steps": "8"})
+    wrong = {"optimizer.learning_rate": "fast"}
+    with pytest.raises(UserError, match="learning_rate"):
+        fitting.fit(str(reviews), str(tmp_path / "wrong"), fitting.Asked(), wrong)
+    assert fitting._before(tmp_path / "wrong", str(reviews), fitting.Asked(), {}) == {}, "nothing was trained, so it can be corrected"
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "fit.py").write_text("mine")
     with pytest.raises(UserError, match="was not written by assay fit"):

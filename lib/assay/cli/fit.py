@@ -236,7 +236,8 @@ def _before(folder: Path, data: str, asked: Asked, overrides: Mapping[str, str])
         raise UserError(f"{script} was not written by assay fit, which writes a file of that name. Choose another --workdir.")
     if WorkDir(folder).config.exists() and not script.exists():
         raise UserError(f"{folder} holds a run that assay fit did not make. Choose another --workdir.")
-    if not summary.exists():
+    begun = WorkDir(folder).config.exists() or any((folder / CANDIDATES).glob("*/config.json"))
+    if not (begun and summary.exists()):
         return {}
     try:
         found = read_json(summary)
