@@ -107,8 +107,8 @@ def _once(table: Table, roles: Roles) -> tuple[Table, int, int, Table]:
         chosen = np.zeros(size(table), bool)
         chosen[rows] = True
         left = drop(replace(table, dropped=left), chosen, reason).dropped
-    told = other | (same & np.isin(keys, np.array(sorted(conflicts), np.uint64)))
-    return replace(take(table, ~(same | other)), dropped=left), repeated, conflicting, take(table, told)
+    named = other | (same & np.isin(keys, np.array(sorted(conflicts), np.uint64)))
+    return replace(take(table, ~(same | other)), dropped=left), repeated, conflicting, take(table, named)
 
 
 def _counted(table: Table, roles: Roles) -> dict[str, int]:
