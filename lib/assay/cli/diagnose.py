@@ -114,7 +114,8 @@ def write(found: Diagnosis, workdir: str | Path, command: str = "") -> None:
 
 def command_of(workdir: str | Path, quick: bool) -> str:
     """Returns the command that diagnoses a run; for a model made elsewhere, the call, since a command does not know its code."""
-    if str(WorkDir(workdir).read_config()["model"].get("name")).startswith(modules.OWN):
+    folder = WorkDir(workdir)
+    if folder.config.exists() and str(folder.read_config()["model"].get("name")).startswith(modules.OWN):
         return f"assay.diagnose({str(workdir)!r}{', quick=True' if quick else ''})"
     words = [f"--workdir={workdir}", *(["--quick"] if quick else []), *(f"--import={name}" for name in modules.given())]
     return shlex.join(["assay", "diagnose", *words])
