@@ -48,7 +48,7 @@ def test_pictures_and_the_page_are_shown_inline(run):
     (frame,) = shown(notebook, "page", "text/html")
     text = (folder / "plain" / "diagnosis.html").read_text()
     assert "srcdoc=" in frame and "&lt;/html&gt;" in frame and "http://" not in text.replace("http://www.w3.org/", "")
-    assert "examined(bring(apply, params, data))" in text and "assay diagnose" not in text
+    assert "assay.diagnose(subject)" in text and "assay diagnose" not in text
 
 
 def test_the_fix_is_compared_digit_by_digit(run):
