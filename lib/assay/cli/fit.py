@@ -100,6 +100,9 @@ class Asked(NamedTuple):
     issues: bool = True  # whether the data are searched for what may be wrong with them
 
 
+NOTHING = Asked()
+
+
 class Fit(NamedTuple):
     """What was trained, and how good it is."""
 
@@ -110,7 +113,7 @@ class Fit(NamedTuple):
     groups: Mapping[str, list[dict[str, Any]]]  # column -> rows of `board.by_group`
 
 
-def fit(data: str, workdir: str, asked: Asked = Asked(), overrides: Mapping[str, str] = {}, quiet: bool = False) -> Fit:  # noqa: B008
+def fit(data: str, workdir: str, asked: Asked = NOTHING, overrides: Mapping[str, str] = {}, quiet: bool = False) -> Fit:
     """Trains on a file or folder, writes the run to `workdir`, prints what was found, and returns the leaderboard. Raises UserError."""
     begun, allowed, folder = time.monotonic(), seconds_of(asked.budget) if asked.budget else None, Path(workdir)
     _check_asked(asked, overrides)

@@ -30,7 +30,7 @@ def board_of(folder: Path) -> BoardView | None:
         name, unit, listed = str(found["title"]), str(found["unit"]), found["leaderboard"]
         columns = ("", "seconds to train", f"valid: {name}", f"test: {name} (95 % interval)")
         rows: list[tuple[str, ...]] = [
-            (row["title"], f"{row['seconds']:.1f}", _cell(unit, row.get("valid")), _cell(unit, row.get("test"))) for row in listed
+            (row["title"], f"{row['seconds']:.1f}", cell(unit, row.get("valid")), cell(unit, row.get("test"))) for row in listed
         ]
         titles = {row["name"]: row["title"] for row in listed}
         groups = [_group(unit, name, column, titles) for name, column in found["groups"].items() if column]
@@ -39,18 +39,18 @@ def board_of(folder: Path) -> BoardView | None:
         return None
 
 
+def cell(unit: str, found: Mapping[str, float | None] | None) -> str:
+    """Returns {value, low, high} as text; ends are None or NaN where there is no interval."""
+    if not found:
+        return ""
+    low, high = found["low"], found["high"]
+    return number(found["value"], unit) + ("" if low is None or high is None or low != low else f" ({limits((low, high), unit)})")
+
+
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
 def _group(unit: str, name: str, rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> Rows:
     models = [key for key in rows[0] if key in titles]
-    cells = [(row["group"], f"{row['n']:,}", *(_cell(unit, row[key]) for key in models)) for row in rows]
+    cells = [(row["group"], f"{row['n']:,}", *(cell(unit, row[key]) for key in models)) for row in rows]
     return Rows(f"By {name}", (name, "rows", *(titles[key] for key in models)), cells)
-
-
-def _cell(unit: str, found: Mapping[str, float | None] | None) -> str:
-    """Returns {value, low, high} as text; ends are None where there is no interval."""
-    if not found:
-        return ""
-    low, high = found["low"], found["high"]
-    return number(found["value"], unit) + ("" if low is None or high is None else f" ({limits((low, high), unit)})")

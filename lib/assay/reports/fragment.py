@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assay.core.number import DASH, change, limits, number, stated
 from assay.diagnostics.measurement import limit, ordered
+from assay.reports.board import cell
 from assay.reports.card import WORDS, control_told
 from assay.reports.page import label, span, template
 from assay.reports.table import arrange
@@ -98,18 +99,11 @@ def board_fragment(
 ) -> str:
     """Renders a leaderboard: {title, seconds, valid, test, low, high} of each model, and {group, n, NAME: {value, low, high}} by column."""
 
-    def cell(value: float | None, low: float | None, high: float | None) -> str:
-        known = low is not None and high is not None and low == low
-        return number(value, unit) + (f" ({limits((low, high), unit)})" if known else "")  # type: ignore[arg-type]
-
-    lines = [
-        [row["title"], f"{row['seconds']:.1f}", number(row["valid"], unit), cell(*(row[key] for key in ("test", "low", "high")))]
-        for row in rows
-    ]
+    lines = [[row["title"], f"{row['seconds']:.1f}", number(row["valid"], unit), cell(unit, {**row, "value": row["test"]})] for row in rows]
     parts, titles = [Part("", lines)], {row["name"]: row["title"] for row in rows}
     for column, found in groups.items():
         cells = [
-            [f"{titles[name]}, {group['group']}", "", f"{group['n']:,} rows", cell(*(group[name][key] for key in ("value", "low", "high")))]
+            [f"{titles[name]}, {group['group']}", "", f"{group['n']:,} rows", cell(unit, group[name])]
             for group in found
             for name in titles
             if name in group
