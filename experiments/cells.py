@@ -4,10 +4,12 @@
     python -m experiments.cells --workdir=runs/cells --only=reverse     (those whose name contains a word)
     python -m experiments.cells --list                                  (names, commands and expected core-minutes)
 
-A finished study is published to --out, whose README.md and CELLS.md are then rendered again. Settings differ from the published ones in
+A finished study is published to --out, whose README.md and CELLS.md are then rendered again; a study whose file there has the same command
+is not run again. Settings differ from the published ones in
 updates and width, as CELLS.md prints beside each value; none was chosen on test inputs.
 """
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +98,9 @@ def main(overrides: dict[str, str]) -> None:
             print(f"{one.name}: about {one.minutes:.0f} min\n    assay study {' '.join(one.words)}")
             continue
         print(f"-- {one.name}: about {one.minutes:.0f} min", file=sys.stderr)
+        if _published(one):
+            print(f"   is published in {OUT.value}/{one.name}.json; delete that file to run the study again.", file=sys.stderr)
+            continue
         workdir = Path(WORKDIR.value) / one.name
         _run("study", *one.words, f"--workdir={workdir}")
         _run("publish", f"--workdir={workdir}", f"--name={one.name}", f"--out={OUT.value}")
@@ -109,6 +114,11 @@ def start() -> None:
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _published(one: Study) -> bool:
+    file = Path(OUT.value) / f"{one.name}.json"
+    return file.is_file() and json.loads(file.read_text())["command"].startswith(f"assay study {' '.join(one.words)} --workdir=")
 
 
 def _run(verb: str, *words: str) -> None:
