@@ -5,8 +5,8 @@
     python -m experiments.cells --list                                  (names, commands and expected core-minutes)
 
 A finished study is published to --out, whose README.md and CELLS.md are then rendered again; a study whose file there has the same command
-is not run again. Settings differ from the published ones in
-updates and width, as CELLS.md prints beside each value; none was chosen on test inputs.
+is not run again. Settings differ from the published ones in updates and width, as CELLS.md prints beside each value; none was chosen on
+test inputs.
 """
 
 import json
