@@ -10,7 +10,7 @@ import pytest
 
 from assay.models.convnet import CNNConfig, ResNetConfig, cnn, resnet
 from assay.models.model import Vocabulary
-from assay.nn.conv import PLAIN, WIDEST, conv3x3, conv_as_product, trained_conv
+from assay.nn.conv import PLAIN, WIDEST, conv3x3, conv_as_product, max_pool_2x2, trained_conv
 from assay.nn.normalisation import GroupNorm
 
 
@@ -33,6 +33,19 @@ def test_gradients_are_those_of_xla(height, width, channels, out):
     mine, wanted = gradients(conv3x3), gradients(plain)
     for found, true in zip(mine, wanted, strict=True):
         np.testing.assert_allclose(found, true, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 6, 3), (1, 5, 7, 2), (3, 2, 3, 1)])
+def test_max_pooling_is_that_of_linen(shape):
+    x = drawn(0, *shape)
+    wanted = nn.max_pool(x, (2, 2), (2, 2))
+    np.testing.assert_array_equal(max_pool_2x2(x), wanted)
+    weights = drawn(1, *wanted.shape)
+    mine, theirs = (
+        jax.grad(lambda x, pool=pool: (pool(x) * weights).sum())(x) for pool in (max_pool_2x2, lambda x: nn.max_pool(x, (2, 2), (2, 2)))
+    )
+    np.testing.assert_array_equal(mine, theirs)
+    assert np.isnan(max_pool_2x2(x.at[0, 0, 0, 0].set(jnp.nan))).sum() == 1
 
 
 def test_per_example_and_second_gradients():

@@ -20,7 +20,7 @@ from assay.core.errors import UserError, unknown
 from assay.core.tree import widened
 from assay.dist.shard import constrain
 from assay.models.model import Model, Vocabulary, from_linen
-from assay.nn.conv import CONVOLUTIONS, trained_conv
+from assay.nn.conv import CONVOLUTIONS, max_pool_2x2, trained_conv
 from assay.nn.normalisation import GroupNorm
 from assay.nn.product import Dense
 from assay.nn.tap import tap
@@ -119,7 +119,7 @@ class ConvBlock(nn.Module):
         place: dict[str, Any] = {"padding": PADDINGS[config.padding], "conv_general_dilated": CONVOLUTIONS[config.convolution]}
         x = nn.Conv(self.filters, side, dtype=self.dtype, kernel_init=HE, name="conv", **place)(x)
         x = jax.nn.relu(x)
-        return tap(self, "features", constrain(nn.max_pool(x, (2, 2), (2, 2)) if self.pool else x), "b y x w")
+        return tap(self, "features", constrain(max_pool_2x2(x) if self.pool else x), "b y x w")
 
 
 class CNN(nn.Module):

@@ -1,4 +1,4 @@
-"""A convolution whose kernel gradient is fast on XLA:CPU.
+"""A convolution whose kernel gradient is fast on XLA:CPU, and max pooling whose gradient is.
 
 XLA's own kernel gradient makes a transposed copy of the images and took a third of a ResNet's step. XLA still computes the forward pass and
 the image gradient.
@@ -62,6 +62,17 @@ def conv3x3(
 ) -> Float[Array, "batch height width out"]:
     """3 x 3 convolution with stride 1 and same padding."""
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), ((1, 1), (1, 1)), **PLAIN)
+
+
+def max_pool_2x2(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height//2 width//2 channels"]:
+    """Max pooling of 2 x 2 pixels with stride 2; an odd last row or column is left out, as by `nn.max_pool(x, (2, 2), (2, 2))`.
+
+    The values are the same. The gradient needs no search for the window of each pixel, which took half of a small CNN's step on a CPU (40 ms
+    of 32 channels of 28 x 28, now 2); equal maxima share it.
+    """
+    x = x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2]
+    x = jnp.maximum(x[:, ::2], x[:, 1::2])
+    return jnp.maximum(x[:, :, ::2], x[:, :, 1::2])
 
 
 def kernel_gradient(
