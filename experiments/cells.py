@@ -74,7 +74,7 @@ STUDIES = (  # the cheapest first of those whose published value lies above chan
     *(study(task, variant, "0:2", 9) for task in MEMORY[:2] for variant in ("lstm", "rnn")),
     *(study(task, "rnn", "0:2", 8) for task in REGULAR[:2]),
     *(study(task, "lstm", "0:4", 12) for task in REGULAR[:2]),
-    *(other(f"scan/{split}", "scan:lstm", 15, evaluate__splits="valid,test") for split in ("simple", "length")),
+    other("scan/simple", "scan:lstm", 15, evaluate__splits="test"),
     *map(coupled, COPIES),
     *(study(task, "stack_rnn", "0:2", 35) for task in (*REGULAR[:2], *MEMORY[:2])),
     *(study(task, "rnn", "0:2", 30, train__steps=LEARNED, optimizer__schedule="cosine") for task in REGULAR[2:]),
@@ -93,6 +93,7 @@ def main(overrides: dict[str, str]) -> None:
     chosen = [one for one in STUDIES if ONLY.value in one.name]
     if not chosen:
         raise unknown("study", ONLY.value, [one.name for one in STUDIES], "--only")
+    failed: list[str] = []
     for one in chosen:
         if LIST.value:
             print(f"{one.name}: about {one.minutes:.0f} min\n    assay study {' '.join(one.words)}")
@@ -101,11 +102,12 @@ def main(overrides: dict[str, str]) -> None:
         if _published(one):
             print(f"   is published in {OUT.value}/{one.name}.json; delete that file to run the study again.", file=sys.stderr)
             continue
-        workdir = Path(WORKDIR.value) / one.name
-        _run("study", *one.words, f"--workdir={workdir}")
-        _run("publish", f"--workdir={workdir}", f"--name={one.name}", f"--out={OUT.value}")
-        _run("publish", f"--out={OUT.value}", f"--readme={OUT.value}/README.md")
-        _run("publish", f"--out={OUT.value}", f"--cells={OUT.value}/CELLS.md")
+        workdir, out = f"--workdir={Path(WORKDIR.value) / one.name}", f"--out={OUT.value}"
+        made = _runs("study", *one.words, workdir) and _runs("publish", workdir, f"--name={one.name}", out)
+        made = made and _runs("publish", out, f"--readme={OUT.value}/README.md") and _runs("publish", out, f"--cells={OUT.value}/CELLS.md")
+        failed += [] if made else [one.name]
+    if failed:
+        raise UserError(f"failed, with the messages above: {', '.join(failed)}. Repeat this command to resume.")
 
 
 def start() -> None:
@@ -121,9 +123,9 @@ def _published(one: Study) -> bool:
     return file.is_file() and json.loads(file.read_text())["command"].startswith(f"assay study {' '.join(one.words)} --workdir=")
 
 
-def _run(verb: str, *words: str) -> None:
-    if subprocess.run([sys.executable, "-m", "assay", verb, *words]).returncode:
-        raise UserError(f"assay {verb} {' '.join(words)} failed; see its message above. Repeat this command to resume.")
+def _runs(verb: str, *words: str) -> bool:
+    """Runs a verb, and returns whether it succeeded."""
+    return not subprocess.run([sys.executable, "-m", "assay", verb, *words]).returncode
 
 
 if __name__ == "__main__":

@@ -162,10 +162,10 @@ def test_what_cannot_be_answered_is_one_message(run, verb, tmp_path):
     refused(verb("predict", at, "--text=x", "--batch_size=0"), "batch_size")
 
 
-def test_a_run_that_is_no_classifier_of_texts_is_told(verb, tmp_path):
+def test_a_run_over_tokens_answers_what_is_typed(verb, tmp_path):
     short = ["--config.train.steps=4", "--config.evaluate.splits=iid", "--config.evaluate.per_length=1"]
     assert verb("main", TINY, *short, f"--workdir={tmp_path / 'parity'}").code == 0
-    told = refused(
-        verb("predict", f"--workdir={tmp_path / 'parity'}", "--text=x"), "chomsky/parity_check", "does not make examples of new inputs"
-    )
-    assert "Traceback" not in told
+    run = f"--workdir={tmp_path / 'parity'}"
+    refused(verb("predict", run, "--text=x"), "'x' in input 0 is no symbol of chomsky/parity_check, which has 0 1")
+    lines = [json.loads(line) for line in verb("predict", run, "--text=0110", "--text=1 0 1").out.splitlines()]
+    assert [line["text"] for line in lines] == ["0110", "1 0 1"] and {line["prediction"] for line in lines} <= {"0", "1"}

@@ -161,6 +161,17 @@ def test_contradicting_labels_are_named_though_cleaning_drops_them(tmp_path):
     }
 
 
+def test_rows_of_several_files_are_named_by_file_and_line(tmp_path):
+    rows = reviews(80)
+    write(tmp_path / "train-0.csv", "text,label", [*rows[:40], ["one and the same", "good"], ["", "good"]])
+    write(tmp_path / "train-1.csv", "text,label", [*rows[40:], ["one and the same", "bad"]])
+    _, found = opened(str(tmp_path))
+    (told,) = contradictions(found, gathered(found))
+    assert (told.source, told.line, told.other) == (str(tmp_path / "train-1.csv"), 42, f"{tmp_path / 'train-0.csv'}:42")
+    assert any(each.lines == ("train-0.csv:43",) for each in found.found.dropped), found.found.dropped
+    assert set(gathered(found).sources) == {str(tmp_path / "train-0.csv"), str(tmp_path / "train-1.csv")}
+
+
 def test_the_suggested_label_is_that_of_most_rows_in_any_order(tmp_path):
     for i, labels in enumerate((["good", "good", "bad"], ["good", "bad", "good"], ["bad", "good", "good"])):
         rows = [*reviews(40), *(["one and the same text", label] for label in labels)]

@@ -121,8 +121,16 @@ def command_of(workdir: str | Path, quick: bool) -> str:
     return shlex.join(["assay", "diagnose", *words])
 
 
-def examined(subject: Subject, model: str = "yours", on_done: Callable[[int, str], None] = lambda done, name: None) -> Diagnosis:
-    """Measures a subject, and suggests treatments. `model` names it in pages; `on_done(done, name)` is called before each diagnostic."""
+def examined(
+    subject: Subject, model: str = "yours", on_done: Callable[[int, str], None] = lambda done, name: None, quick: bool = False
+) -> Diagnosis:
+    """Measures a subject, and suggests treatments. `model` names it in pages; `on_done(done, name)` is called before each diagnostic.
+
+    `quick` lowers the subject's examples and seconds to those of `assay diagnose --quick`.
+    """
+    if quick:
+        examples, seconds = min(subject.examples, FEW[0]), min(subject.seconds, FEW[1])
+        subject = replace(subject, examples=examples, seconds=seconds, asked=subject.asked if examples == subject.examples else {})
     rows = examine(subject, on_done=on_done)
     suggestions, notes, failed = _remedies(subject, rows)
     about = {
@@ -132,7 +140,7 @@ def examined(subject: Subject, model: str = "yours", on_done: Callable[[int, str
         "model": model,
         "treatments": [],
         "split": subject.split,
-        "quick": False,
+        "quick": quick,
         "run": False,
         "checkpoint": _fingerprint(subject.params),
         "vocabulary": json.loads(json.dumps(astuple(subject.task.vocabulary))),  # as that of a run

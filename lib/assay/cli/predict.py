@@ -1,13 +1,15 @@
-"""Answers new texts, rows or pictures with a finished run.
+"""Answers new texts, rows, pictures or sequences with a finished run.
 
     assay predict --workdir=runs/package --text="import asyncio"
     assay predict --workdir=runs/mine --input=new.csv > answers.jsonl
     assay predict --workdir=runs/pictures --input=folder_of_pictures
     assay predict --workdir=runs/package --input=new.csv --column=passage --format=csv > answers.csv
+    assay predict --workdir=runs/scan --text="jump left twice"                (a task of tokens: its symbols)
     tail -f app.log | head -100 | assay predict --workdir=runs/mine --text=-
 
 Prints one JSON object per line: {"id", "text", "label", "probabilities": {label: probability}}; where the probabilities
-are not finite, these and the label are null. A run that predicts numbers or several labels prints {"id", "prediction"}.
+are not finite, these and the label are null. A run that predicts numbers, several labels or tokens prints
+{"id", "prediction"}.
 --format=csv prints a table with one column for each probability. Writes no files.
 
 --input is a table with a header (CSV, TSV, JSONL, Parquet), a picture, a folder of pictures, or - for a table on standard
@@ -80,7 +82,7 @@ def predict(
         raise UserError("nothing to answer: give --text=TEXT or --input=FILE.")
     processes.start()
     model, params, task = load(workdir)
-    if task.examples is None:
+    if task.examples is None and task.asked is None:
         raise no_examples(task, str(workdir))
     wanted: list[Any] = [one for text in texts for one in (_lines() if text == STANDARD else [text])]
     if file:

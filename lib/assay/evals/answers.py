@@ -1,10 +1,10 @@
-"""Answers of a model to new inputs: the most likely class and the probability of each, a list of labels, or a number.
+"""Answers of a model to new inputs: the most likely class and the probability of each, a list of labels, a number, or tokens.
 
 for answer in answers(model, params, task, ["a text", "another"]): ...
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,9 +12,11 @@ import numpy as np
 from assay.core.errors import UserError
 from assay.core.tree import PyTree
 from assay.data.loader import encoded
+from assay.evals.evaluate import answered
 from assay.models.model import Batch, Model
 from assay.tasks.task import Task
 
+END = "END"  # class that ends an answer
 Inputs = Sequence[Any] | np.ndarray | Mapping[str, Any]  # texts, or what else a task makes examples of
 
 
@@ -22,7 +24,7 @@ def answers(model: Model, params: PyTree, task: Task, inputs: Inputs, batch_size
     """Yields an answer for each input, in order. Only texts are repeated in it.
 
     A classifier answers {id, text, label, probabilities}; the label is None where the probabilities are not finite. Any other model answers
-    {id, text, prediction}: a number, or a list of labels; None where its logits are not finite.
+    {id, text, prediction}: a number, a list of labels, or for a text the tokens of the answer, up to END; None where its logits are not finite.
 
     Inputs are texts, rows of a table as mappings, or whatever else the task makes examples of. Fills up the last batch, so that only one
     shape is compiled. Raises UserError if the task cannot make examples of inputs.
@@ -32,20 +34,26 @@ def answers(model: Model, params: PyTree, task: Task, inputs: Inputs, batch_size
     if not len(inputs):
         return
     size, batch_of = _batches(task, inputs)
+    texts = inputs if isinstance(inputs, list) and all(isinstance(one, str) for one in inputs) else []
 
     @jax.jit
     def logits(params: PyTree, batch: Batch) -> jax.Array:
-        found = model.apply(params, batch).logits
-        return jax.nn.softmax(found, axis=-1) if task.classes else found
+        found = answered(model, params, task, batch).logits
+        return jax.nn.softmax(found, axis=-1) if task.classes and found.ndim == 2 else found
 
     rows = min(batch_size, size)
     for start in range(0, size, rows):
         chosen = np.arange(start, min(start + rows, size))
-        found = np.asarray(logits(params, batch_of(np.resize(chosen, rows))))
-        for i, row in zip(chosen.tolist(), found, strict=False):
-            text = {"text": one} if task.asked is None and isinstance(one := cast(Sequence[Any], inputs)[i], str) else {}
+        batch = batch_of(np.resize(chosen, rows))
+        found = np.asarray(logits(params, batch))
+        for place, (i, row) in enumerate(zip(chosen.tolist(), found, strict=False)):
+            text = {"text": texts[i]} if texts else {}
             known = bool(np.isfinite(row).all())
-            if task.classes:
+            if row.ndim > 1:  # an answer at each token
+                read = {name: array[place] for name, array in batch.items()}
+                prediction = task.read(np.asarray(task.answer(row)), read) if known else None
+                yield {"id": i, **text, "prediction": _written(prediction, task) if texts else prediction}
+            elif task.classes:
                 shares = {str(name): round(float(share), 6) for name, share in zip(task.classes, row, strict=True)}
                 label = str(task.classes[int(row.argmax())]) if known else None
                 yield {"id": i, **text, "label": label, "probabilities": shares}
@@ -57,11 +65,20 @@ def no_examples(task: Task, what: str = "the run") -> UserError:
     """Returns the error for a task that cannot make examples of new inputs; `what` was trained on it."""
     return UserError(
         f"{what} was trained on {task.name}, which does not make examples of new inputs (Task.examples); predict answers "
-        "texts, rows and pictures."
+        "texts, rows, pictures and tokens."
     )
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _written(prediction: Any, task: Task) -> Any:
+    """Returns class ids as a text: their names up to END, with spaces between them unless each is one character."""
+    if not isinstance(prediction, list):
+        return prediction
+    names = [str(task.classes[one]) if task.classes else str(one) for one in prediction]
+    names = names[: names.index(END)] if END in names else names
+    return ("" if all(len(name) == 1 for name in names) else " ").join(names)
 
 
 def _batches(task: Task, inputs: Inputs) -> tuple[int, Callable[[np.ndarray], Mapping[str, Any]]]:

@@ -17,7 +17,7 @@ from assay.dist.mesh import batch_sharding, everywhere, spread
 from assay.dist.shard import on_mesh
 from assay.evals.vote import Draw, add_votes
 from assay.infer.decode import free_running
-from assay.models.model import Batch, Model
+from assay.models.model import Batch, Model, Output
 from assay.tasks.task import Task
 
 SHORTEST_BUCKET = 64  # lengths; narrower buckets would cost more compile time than they save
@@ -55,10 +55,7 @@ def make_answer(model: Model, task: Task) -> Answer:
     forced = any(name.startswith(FORCED) for name in task.metrics)
 
     def answer(params: PyTree, batch: Batch) -> tuple[Mapping[str, jax.Array], jax.Array]:
-        if task.free_running:
-            output = free_running(model, params, batch, task.answer_to_input, task.free_running)
-        else:
-            output = model.apply(params, batch)
+        output = answered(model, params, task, batch)
         _, asked, metrics = task.score(output, batch)
         metrics = {**metrics, ASKED: asked}
         if forced:
@@ -67,6 +64,13 @@ def make_answer(model: Model, task: Task) -> Answer:
         return metrics, task.answer(output.logits)
 
     return answer
+
+
+def answered(model: Model, params: PyTree, task: Task, batch: Batch) -> Output:
+    """Returns the output of the model, which reads its own answers where the task asks for that."""
+    if task.free_running:
+        return free_running(model, params, batch, task.answer_to_input, task.free_running)
+    return model.apply(params, batch)
 
 
 def compiled(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:

@@ -67,8 +67,8 @@ def conv3x3(
 def max_pool_2x2(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height//2 width//2 channels"]:
     """Max pooling of 2 x 2 pixels with stride 2; an odd last row or column is left out, as by `nn.max_pool(x, (2, 2), (2, 2))`.
 
-    The values are the same. The gradient needs no search for the window of each pixel, which took half of a small CNN's step on a CPU (40 ms
-    of 32 channels of 28 x 28, now 2); equal maxima share it.
+    The values are the same. The gradient needs no search for the window of each pixel, which took half of a small CNN's step on a CPU
+    (40 ms for 32 channels of 28 x 28, now 2). Equal maxima share it.
     """
     x = x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2]
     x = jnp.maximum(x[:, ::2], x[:, 1::2])

@@ -83,7 +83,7 @@ class Task:
     classes: Sequence[Any] = ()  # names of the classes of a pooled answer
     members: Mapping[str, "Task"] = field(default_factory=dict)  # member tasks of a multi-task by name; records name theirs as `task`
     examples: Callable[[Sequence[Any]], Examples] | None = None  # converts user input to examples without an answer
-    asked: Callable[[Any], Source] | None = None  # converts arrays of user input to a split without answers; takes the place of `examples`
+    asked: Callable[[Any], Source] | None = None  # converts user input to a split without answers; takes the place of `examples`
     data: str = ""  # hash of training data outside the package; a run resumes and answers only with the same data
     states: Callable[[np.ndarray], np.ndarray] | None = None  # running answer after each input token, if one automaton step computes it
     places: int = 0  # exclusive upper bound of the token positions in batches (`places`); 0: batches have none

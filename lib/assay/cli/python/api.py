@@ -198,7 +198,7 @@ def diagnose(run: str | Path | Subject, quick: bool = False, name: str = "yours"
     True
     """
     if isinstance(run, Subject):
-        return diagnosed(diagnosing.examined(run, name))
+        return diagnosed(diagnosing.examined(run, name, quick=quick), f"assay.diagnose(subject{', quick=True' if quick else ''})")
     return diagnosed(diagnosing.diagnose(run, quick), diagnosing.command_of(run, quick))
 
 

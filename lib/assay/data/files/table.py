@@ -6,6 +6,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ class Table:
     source: str  # file or folder
     dropped: tuple[Dropped, ...] = ()
     notes: tuple[str, ...] = ()  # sentences about what was assumed
+    files: np.ndarray | None = None  # [n], the file of each row, of a table of several files
 
 
 def size(table: Table) -> int:
@@ -47,12 +49,18 @@ def column_of(cells: Iterable[Any], count: int = -1) -> np.ndarray:
 
 def take(table: Table, rows: np.ndarray) -> Table:
     """Returns the rows with these indices, or those that a boolean array selects."""
-    return replace(table, columns={name: column[rows] for name, column in table.columns.items()}, lines=table.lines[rows])
+    columns = {name: column[rows] for name, column in table.columns.items()}
+    return replace(table, columns=columns, lines=table.lines[rows], files=None if table.files is None else table.files[rows])
 
 
 def drop(table: Table, rows: np.ndarray, reason: str) -> Table:
     """Returns the table without the rows that a boolean array selects, which are counted under `reason`."""
-    return replace(take(table, ~rows), dropped=(*table.dropped, dropped(reason, table.lines[rows].tolist()))) if rows.any() else table
+    if not rows.any():
+        return table
+    lines = table.lines[rows].tolist()
+    if table.files is not None:
+        lines = [f"{Path(file).name}:{line}" for file, line in zip(table.files[rows].tolist(), lines, strict=True)]
+    return replace(take(table, ~rows), dropped=(*table.dropped, dropped(reason, lines)))
 
 
 def dropped(reason: str, places: Sequence[int | str]) -> Dropped:
@@ -81,7 +89,13 @@ def join(tables: Sequence[Table], source: str) -> Table:
         source,
         tuple(each for table in tables for each in table.dropped),
         tuple(dict.fromkeys(each for table in tables for each in table.notes)),
+        np.concatenate([sources_of(table) for table in tables]),
     )
+
+
+def sources_of(table: Table) -> np.ndarray:
+    """Returns the file or folder of each row, [n] of objects."""
+    return np.full(size(table), table.source, object) if table.files is None else table.files
 
 
 def unique_names(names: Sequence[str]) -> list[str]:

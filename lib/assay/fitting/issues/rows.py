@@ -10,7 +10,7 @@ import numpy as np
 
 from assay.data.files.content import keys_of
 from assay.data.files.roles import Roles
-from assay.data.files.table import Table, size, take
+from assay.data.files.table import Table, size, sources_of, take
 from assay.fitting.issues.issue import ALL, Issue
 from assay.tasks.files.opened import Opened
 from assay.tasks.files.rows import line_of
@@ -44,7 +44,7 @@ def joined(roles: Roles, tables: Sequence[tuple[str, Table]]) -> Rows:
         roles,
         Table(columns, lines, tables[0][1].source),
         np.repeat(np.array([name for name, _ in tables], object), [size(table) for _, table in tables]),
-        np.repeat(np.array([table.source for _, table in tables], object), [size(table) for _, table in tables]),
+        np.concatenate([sources_of(table) for _, table in tables]),
         places,
         np.concatenate([keys_of(table, roles) for _, table in tables]),
     )

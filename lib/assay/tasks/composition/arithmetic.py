@@ -22,6 +22,7 @@ from assay.data.source import Source
 from assay.tasks.composition.csordas import TRAINED, cells
 from assay.tasks.composition.trees import Level, filled, first_accepted, grow, until_closing, write
 from assay.tasks.lengths import by_length
+from assay.tasks.prompts import prompts
 from assay.tasks.sequence import answer_after, score_tokens, vocabulary
 from assay.tasks.task import Task
 
@@ -71,6 +72,7 @@ def build(config: ArithmeticConfig, seed: int) -> Task:
         published=PUBLISHED if lengths == TRAINED else (),
         symbols=SYMBOLS,
         classes=SYMBOLS[:DIGITS],
+        asked=partial(prompts, name=config.name, symbols=SYMBOLS, room=room, most=most_tokens(DEEPEST)),
     )
 
 
@@ -111,6 +113,11 @@ def evaluate(levels: list[Level]) -> tuple[np.ndarray, np.ndarray]:
         through = np.where(level.marks, factors, np.where(product[:, None], values, 1)).prod(axis=1) % 10
         factor = np.where(level.marks.any(axis=1), through, 1)
     return below, factor
+
+
+def room(tokens: list[int]) -> tuple[int, int]:
+    """Returns the least depth whose expressions can have as many tokens, and the number of tokens of the answer."""
+    return next(depth for depth in range(DEEPEST + 1) if most_tokens(depth) >= len(tokens)), 1
 
 
 def most_tokens(depth: int) -> int:

@@ -19,6 +19,7 @@ from assay.config.schema import require, span
 from assay.core.rng import example_keys, integers
 from assay.tasks.composition.csordas import TRAINED, cells
 from assay.tasks.lengths import by_length
+from assay.tasks.prompts import prompts
 from assay.tasks.published import Published
 from assay.tasks.sequence import answer_after, score_tokens, vocabulary
 from assay.tasks.task import Task
@@ -30,6 +31,7 @@ ABOUT = {
     "backward": "tables, the last used first, then a symbol -> the symbol that they lead to",
 }
 SYMBOLS, TABLES, COMPOSED = 8, 11, 9
+NAMES = tuple("01234567abcdefghijk")
 SHARED_BELOW = 7  # bits: length 1 has 88 inputs, length 2 has 648
 
 
@@ -73,10 +75,18 @@ def build(config: CTLConfig, seed: int) -> Task:
         chance=1.0 / SYMBOLS,
         answer_to_input=SYMBOLS + TABLES + 1,
         published=published(direction) if span(config.lengths, "config.task.lengths") == TRAINED else (),
-        symbols=tuple("01234567abcdefghijk"),
+        symbols=NAMES,
         classes=tuple("01234567"),
+        asked=partial(prompts, name=config.name, symbols=NAMES, room=room),
         states=None if backward else partial(values_so_far, tables=tables),
     )
+
+
+def room(tokens: list[int]) -> tuple[int, int]:
+    """Returns the number of functions of an input, and of tokens of its answer. Raises ValueError if there are none."""
+    if len(tokens) < 2:
+        raise ValueError("it has no function")
+    return len(tokens) - 1, 1
 
 
 def draw_tables(seed: int) -> np.ndarray:

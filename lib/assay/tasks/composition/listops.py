@@ -25,6 +25,7 @@ from assay.data.source import Source, finite, generated
 from assay.tasks.composition.csordas import TRAINED, cells
 from assay.tasks.composition.trees import Draw, Level, filled, first_accepted, grow, until_closing, write
 from assay.tasks.lengths import by_length
+from assay.tasks.prompts import prompts
 from assay.tasks.published import PLAIN, TRANSFORMERS, Protocol, Published
 from assay.tasks.sequence import answer_after, score_tokens, vocabulary
 from assay.tasks.task import Task, find_split
@@ -230,6 +231,7 @@ def _task(
         published=published,
         symbols=SYMBOLS,
         classes=SYMBOLS[:DIGITS],
+        asked=partial(prompts, name=name, symbols=SYMBOLS, room=lambda tokens: (1, 1), most=longest),
     )
 
 

@@ -22,6 +22,7 @@ from assay.core.errors import unknown
 from assay.core.rng import example_keys
 from assay.data.source import Examples, Source, in_memory, padded
 from assay.models.model import Vocabulary
+from assay.tasks.prompts import prompts
 from assay.tasks.published import Protocol, Published
 from assay.tasks.sequence import prompted, score_tokens, translation, vocabulary
 from assay.tasks.task import Task, find_split
@@ -31,6 +32,7 @@ ACTIONS = ("I_WALK", "I_LOOK", "I_RUN", "I_JUMP", "I_TURN_LEFT", "I_TURN_RIGHT")
 CUTOFF = SCAN["cutoff"]  # for `length`: number of actions of the longest training answer
 END = len(ACTIONS)  # class that ends an answer; the decoder begins with the id after it
 LONGEST_COMMAND = 9
+LONGEST_ANSWER = 49  # with END
 DEFAULTS = SCAN
 SPLITS = ("train", "test")  # and valid, if a share of the training pairs is held out
 PRIMITIVE_SHARE = 0.1  # share of the lines of the jump and turn_left training sets
@@ -105,6 +107,7 @@ def build(config: ScanConfig, seed: int) -> Task:
         published=published(config.name.removeprefix("scan/")) if config.cutoff == CUTOFF else (),
         symbols=WORDS,
         classes=(*ACTIONS, "END"),
+        asked=partial(prompts, name=config.name, symbols=WORDS, room=lambda tokens: (LONGEST_ANSWER, LONGEST_ANSWER), most=LONGEST_COMMAND),
     )
 
 

@@ -5,14 +5,16 @@ can be named, such as `40-256`, the other range of published results. All runs s
 the run's seed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from assay.config.schema import require, span
 from assay.tasks.formal.chomsky_cells import TRAINED, cells
 from assay.tasks.formal.chomsky_places import couples_of
-from assay.tasks.formal.chomsky_rules import RULES
+from assay.tasks.formal.chomsky_rules import RULES, Rule
 from assay.tasks.lengths import by_length
+from assay.tasks.prompts import numbers, prompts
 from assay.tasks.sequence import answer_after, score_tokens, vocabulary
 from assay.tasks.task import Task
 
@@ -58,7 +60,16 @@ def build(config: ChomskyConfig, seed: int) -> Task:
         classes=("0", "1", "END") if name in WITH_END else (),
         states=rule.states,
         couples=couples_of(name, config.convention),
+        asked=partial(prompts, name=config.name, symbols=SYMBOLS.get(name, numbers(rule.inputs)), room=partial(room, rule=rule)),
     )
+
+
+def room(tokens: Sequence[int], rule: Rule) -> tuple[int, int]:
+    """Returns the nominal length of an input, and the number of tokens of its answer. Raises ValueError if no input has as many tokens."""
+    length = next((length for length in range(1, len(tokens) + 2) if rule.width(length) == len(tokens)), 0)
+    if not length:
+        raise ValueError(f"no input has {len(tokens)} tokens")
+    return length, rule.slots(length)
 
 
 def metrics_of(name: str) -> tuple[str, ...]:

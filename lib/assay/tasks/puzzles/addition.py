@@ -22,9 +22,11 @@ from assay.config.schema import require, span
 from assay.core.rng import integers
 from assay.data.source import Examples, Source
 from assay.tasks.lengths import by_length
+from assay.tasks.prompts import prompts
 from assay.tasks.sequence import prompted, score_tokens, vocabulary
 from assay.tasks.task import Task
 
+SYMBOLS = tuple("0123456789+")
 PLUS, INPUTS = 10, 11  # after the digits
 END = 10  # class that ends a sum without leading zeros
 SHARED_BELOW = 7  # bits: length 1 has 100 inputs, length 2 has 8,100 or 10,000
@@ -70,10 +72,22 @@ def build(config: AdditionConfig, seed: int) -> Task:
         chance=1.0 / outputs,
         free_running=1,
         answer_to_input=INPUTS + 1,
-        symbols=tuple("0123456789+"),
+        symbols=SYMBOLS,
         classes=(*"0123456789", "END")[:outputs],
         couples=coupled_places if config.pad else None,
+        asked=partial(prompts, name=config.name, symbols=SYMBOLS, room=partial(room, pad=config.pad)),
     )
+
+
+def room(tokens: list[int], pad: bool) -> tuple[int, int]:
+    """Returns the digits of the longer number of an input, and the tokens of its answer. Raises ValueError if it is not a sum of two."""
+    digits = "".join(SYMBOLS[token] for token in tokens).split("+")
+    if len(digits) != 2 or not all(digits):
+        raise ValueError("it is not a sum of two numbers, such as 12+34")
+    length = max(map(len, digits))
+    if pad and len(digits[0]) != len(digits[1]):
+        raise ValueError(f"both numbers have the same number of digits, such as {digits[0].zfill(length)}+{digits[1].zfill(length)}")
+    return length, length + (1 if pad else 2)
 
 
 def sums(keys: np.ndarray, length: int, pad: bool, balanced: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -23,6 +23,7 @@ from assay.config.generated import GYM
 from assay.config.schema import require
 from assay.core.errors import UserError
 from assay.data.source import Examples, Source, in_memory, padded
+from assay.tasks.prompts import prompts
 from assay.tasks.puzzles import gym_items
 from assay.tasks.puzzles.gym_items import BLOCK, BLOCKS, Item
 from assay.tasks.sequence import prompted, score_tokens, vocabulary
@@ -128,6 +129,7 @@ def build(config: GymConfig, seed: int) -> Task:
         note=_note(family, lines, missing),
         symbols=(*inputs, UNKNOWN),
         classes=(*outputs, "END"),
+        asked=partial(prompts, name=config.name, symbols=inputs, room=lambda tokens: (len(tokens), slots), unknown=len(inputs)),
         data=_hash(lines),
         verify=verify,
     )

@@ -19,6 +19,7 @@ from assay.config.generated import MODULAR
 from assay.config.schema import require
 from assay.core.rng import example_keys
 from assay.data.source import Examples, Source, in_memory
+from assay.tasks.prompts import prompts
 from assay.tasks.sequence import answer_after, score_tokens, vocabulary
 from assay.tasks.task import Task, find_split
 
@@ -66,6 +67,7 @@ def build(config: ModularConfig, seed: int) -> Task:
     parts = split(equations(name, modulus), config.share, config.split_seed)
     sources = {part: partial(_source, part, rows, modulus) for part, rows in parts.items()}
     numbers, inputs = tuple(map(str, range(modulus))), modulus + 1
+    symbols = (*numbers, OPERATIONS[name].symbol)
     return Task(
         name=config.name,
         vocabulary=vocabulary(inputs, modulus),
@@ -78,9 +80,17 @@ def build(config: ModularConfig, seed: int) -> Task:
         chance=1.0 / modulus,
         shown="test",
         answer_to_input=inputs + 1,
-        symbols=(*numbers, OPERATIONS[name].symbol),
+        symbols=symbols,
         classes=numbers,
+        asked=partial(prompts, name=config.name, symbols=symbols, room=room),
     )
+
+
+def room(tokens: list[int]) -> tuple[int, int]:
+    """Returns the tokens of a question, and of its answer. Raises ValueError if it is not one."""
+    if len(tokens) != 3:
+        raise ValueError("a question has three tokens: a number, the operation, a number")
+    return 3, 1
 
 
 def equations(name: str, modulus: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from assay.config.generated import PATH_STAR
 from assay.config.schema import require
 from assay.core.rng import integers
 from assay.data.source import Source, finite, generated
+from assay.tasks.prompts import prompts
 from assay.tasks.sequence import prompted, score_tokens, vocabulary
 from assay.tasks.task import Task, find_split
 
@@ -68,6 +69,13 @@ def build(config: PathStarConfig, seed: int) -> Task:
     }
     separators = ("|", "/")
     inputs = nodes + len(separators)
+    symbols = (*map(str, range(nodes)), *separators)
+
+    def room(tokens: list[int]) -> tuple[int, int]:
+        if len(tokens) != prompt_length(length, degree):
+            raise ValueError(f"it has {len(tokens)} tokens; a star of {degree} paths of {length} nodes has {prompt_length(length, degree)}")
+        return length, length
+
     return Task(
         name=config.name,
         vocabulary=vocabulary(inputs, nodes),
@@ -82,8 +90,9 @@ def build(config: PathStarConfig, seed: int) -> Task:
         free_running=1,
         answer_to_input=inputs + 1,
         note=f"guessing the first edge and following the others gives an exact match of 1/{degree}",
-        symbols=(*map(str, range(nodes)), *separators),
+        symbols=symbols,
         classes=tuple(map(str, range(nodes))),
+        asked=partial(prompts, name=config.name, symbols=symbols, room=room),
         verify=lambda record: verify(record["input"], record["prediction"]),
     )
 

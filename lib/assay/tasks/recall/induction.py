@@ -24,6 +24,7 @@ from assay.core.rng import integers
 from assay.data.source import Source, generated
 from assay.models.model import Vocabulary
 from assay.tasks.lengths import SPLIT_KEY
+from assay.tasks.prompts import prompts
 from assay.tasks.sequence import answer_inside, last_token, score_tokens
 from assay.tasks.task import Task
 
@@ -62,6 +63,7 @@ def build(config: InductionConfig, seed: int) -> Task:
         make, size = partial(generate, vocabulary=config.vocabulary), partial(_log2_inputs, config.vocabulary)
         return generated(config.name, split, role, seed if role == "train" else config.seed, lengths, make, size, SHARED_BELOW)
 
+    symbols = (*(str(token) for token in range(trigger)), "T")
     return Task(
         name=config.name,
         vocabulary=Vocabulary(config.vocabulary, trigger),
@@ -72,7 +74,8 @@ def build(config: InductionConfig, seed: int) -> Task:
         score=partial(score_tokens, metrics=METRICS),
         metrics=METRICS,
         chance=1.0 / trigger,
-        symbols=(*(str(token) for token in range(trigger)), "T"),
+        symbols=symbols,
+        asked=partial(prompts, name=config.name, symbols=symbols, room=lambda tokens: (len(tokens), 1)),
     )
 
 

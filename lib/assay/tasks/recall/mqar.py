@@ -24,6 +24,7 @@ from assay.core.rng import integers
 from assay.data.source import Examples, Source, generated
 from assay.models.model import Vocabulary
 from assay.tasks.lengths import SPLIT_KEY
+from assay.tasks.prompts import prompts
 from assay.tasks.sequence import answer_inside, score_tokens
 from assay.tasks.task import Task
 
@@ -69,6 +70,7 @@ def build(config: MQARConfig, seed: int) -> Task:
         drawn = seed if role == "train" else config.seed
         return generated(config.name, split, role, drawn, (length, length), make, size, SHARED_BELOW)
 
+    symbols = ("_", *(f"k{key}" for key in range(1, first_value)), *(f"v{i}" for i in range(config.vocabulary - first_value)))
     return Task(
         name=config.name,
         vocabulary=Vocabulary(config.vocabulary, config.vocabulary - first_value),
@@ -79,7 +81,8 @@ def build(config: MQARConfig, seed: int) -> Task:
         score=partial(score_tokens, metrics=METRICS),
         metrics=METRICS,
         chance=1.0 / (config.vocabulary - first_value),
-        symbols=("_", *(f"k{key}" for key in range(1, first_value)), *(f"v{i}" for i in range(config.vocabulary - first_value))),
+        symbols=symbols,
+        asked=partial(prompts, name=config.name, symbols=symbols, room=partial(room, first_value=first_value)),
         classes=tuple(f"v{i}" for i in range(config.vocabulary - first_value)),
     )
 
@@ -98,6 +101,15 @@ def generate(keys: np.ndarray, length: int, pairs: int, vocabulary: int) -> tupl
     np.put_along_axis(inputs, 2 * pairs + 2 * gap, key, axis=1)
     target = np.take_along_axis(value, np.argsort(gap, axis=1), axis=1)
     return inputs, target.astype(np.int32), np.full(len(keys), pairs, np.int64)
+
+
+def room(tokens: list[int], first_value: int) -> tuple[int, int]:
+    """Returns the tokens of an input, and of its answer. Raises ValueError if it does not ask for each of its pairs once."""
+    pairs = next((i for i in range(0, len(tokens) - 1, 2) if not NOTHING < tokens[i] < first_value <= tokens[i + 1]), len(tokens)) // 2
+    asked = [token for token in tokens[2 * pairs :] if token != NOTHING]
+    if sorted(asked) != sorted(tokens[: 2 * pairs : 2]):
+        raise ValueError("it begins with pairs of a key and its value, such as k1 v2, and then has each key once, among _")
+    return len(tokens), pairs
 
 
 def queries(examples: Examples) -> np.ndarray:

@@ -26,6 +26,7 @@ from assay.core.rng import integers
 from assay.data.source import Source, generated
 from assay.models.model import Vocabulary
 from assay.tasks.lengths import SPLIT_KEY
+from assay.tasks.prompts import numbers, prompts
 from assay.tasks.published import PLAIN, Protocol, Published
 from assay.tasks.sequence import answer_inside, last_token, score_tokens
 from assay.tasks.task import Task
@@ -78,6 +79,7 @@ def build(config: PHopConfig, seed: int) -> Task:
         metrics=METRICS,
         chance=1.0 / config.alphabet,
         published=published(config),
+        asked=partial(prompts, name=config.name, symbols=numbers(config.alphabet), room=lambda tokens: (len(tokens), 1)),
     )
 
 

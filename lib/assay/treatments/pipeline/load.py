@@ -44,13 +44,13 @@ class Loaded(NamedTuple):
     task: Task
 
     def predict(self, inputs: str | Sequence[Any] | np.ndarray | Mapping[str, Any], batch_size: int = 256) -> list[dict[str, Any]]:
-        """Returns {id, text, label, probabilities} for each text, as `assay predict` prints them.
+        """Returns {id, text, label, probabilities}, or {id, text, prediction}, for each input, as `assay predict` prints them.
 
         Args:
-          inputs: texts, or a single one; arrays for a task that makes examples of them, laid out as those of the data.
+          inputs: texts, or a single one, which may be tokens such as "0110"; arrays for a task that makes examples of them, laid out as those of the data.
           batch_size: inputs per compiled call.
 
-        Raises UserError for a task that is no classification of new inputs.
+        Raises UserError for a task that cannot make examples of new inputs.
         """
         if batch_size < 1:
             raise UserError(f"batch_size={batch_size} is not possible: give a number of at least 1.")

@@ -39,11 +39,10 @@ def backwards(task: Task) -> Task:
     """Returns the task with reversed answers. Raises UserError unless its answers have several tokens and follow the input."""
     check_answers(task)
     end = task.classes.index(END) if END in task.classes else None
-    turn, plain, encode, couples = partial(turned, end=end), task.source, task.encode, task.couples
+    turn, plain, encode, couples, asked = partial(turned, end=end), task.source, task.encode, task.couples, task.asked
     places = None if couples is None else partial(turned_places, couples=couples, end=end)
 
-    def source(split: str) -> Source:
-        found = plain(split)
+    def reversed_of(found: Source) -> Source:
         return replace(found, fetch=lambda indices: turn(found.fetch(indices)))
 
     def encode_turned(examples: Examples, width: int) -> Mapping[str, np.ndarray]:
@@ -60,7 +59,8 @@ def backwards(task: Task) -> Task:
     as_written = task.read is counted
     return replace(
         task,
-        source=source,
+        source=lambda split: reversed_of(plain(split)),
+        asked=asked and (lambda inputs: reversed_of(asked(inputs))),
         encode=encode_turned,
         read=counted if as_written else read_spelled,
         published=(),

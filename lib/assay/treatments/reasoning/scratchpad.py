@@ -32,7 +32,7 @@ def scratchpad() -> Treatment:
 
 def with_states(task: Task) -> Task:
     """Returns the task with the running states as targets. Raises UserError if the task has no running state."""
-    states = task.states
+    states, asked = task.states, task.asked
     if states is None:
         raise Inapplicable(
             f"the treatment 'scratchpad' does not apply to {task.name}: its answer is not a state that each input token updates, "
@@ -40,9 +40,7 @@ def with_states(task: Task) -> Task:
             "It applies to chomsky/parity_check, chomsky/cycle_navigation, ctl/forward. Change --config.task.name or --config.treatments."
         )
 
-    def source(split: str) -> Source:
-        plain = task.source(split)
-
+    def with_targets(plain: Source) -> Source:
         def fetch(indices: np.ndarray) -> Examples:
             examples = plain.fetch(indices)
             inside = np.arange(examples.input.shape[1])[None, :] < examples.input_length[:, None]
@@ -53,7 +51,8 @@ def with_states(task: Task) -> Task:
 
     return replace(
         task,
-        source=source,
+        source=lambda split: with_targets(task.source(split)),
+        asked=asked and (lambda inputs: with_targets(asked(inputs))),
         encode=partial(running_state, empty=task.vocabulary.inputs - task.vocabulary.outputs - 1),
         width=lambda length: 2 * (task.width(length) - 1),  # excludes the answer slot
         score=partial(score_tokens, metrics=METRICS),
