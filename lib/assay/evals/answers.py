@@ -24,7 +24,8 @@ def answers(model: Model, params: PyTree, task: Task, inputs: Inputs, batch_size
     """Yields an answer for each input, in order. Only texts are repeated in it.
 
     A classifier answers {id, text, label, probabilities}; the label is None where the probabilities are not finite. Any other model answers
-    {id, text, prediction}: a number, a list of labels, or for a text the tokens of the answer, up to END; None where its logits are not finite.
+    {id, text, prediction}: a number, a list of labels, or for a text the tokens of the answer, up to END; None where its logits are not
+    finite.
 
     Inputs are texts, rows of a table as mappings, or whatever else the task makes examples of. Fills up the last batch, so that only one
     shape is compiled. Raises UserError if the task cannot make examples of inputs.

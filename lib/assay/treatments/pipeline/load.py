@@ -44,10 +44,11 @@ class Loaded(NamedTuple):
     task: Task
 
     def predict(self, inputs: str | Sequence[Any] | np.ndarray | Mapping[str, Any], batch_size: int = 256) -> list[dict[str, Any]]:
-        """Returns {id, text, label, probabilities}, or {id, text, prediction}, for each input, as `assay predict` prints them.
+        """Returns what `assay predict` prints: {id, text, label, probabilities}, or {id, text, prediction}, for each input.
 
         Args:
-          inputs: texts, or a single one, which may be tokens such as "0110"; arrays for a task that makes examples of them, laid out as those of the data.
+          inputs: texts, or a single one, which may be tokens such as "0110"; arrays for a task that makes examples of them, laid out
+            as those of the data.
           batch_size: inputs per compiled call.
 
         Raises UserError for a task that cannot make examples of new inputs.
