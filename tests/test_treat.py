@@ -283,6 +283,23 @@ def test_controls_leave_out_what_a_pipeline_adds(teacher):
     assert [one.config["train"]["steps"] for one in (first, last)] == [4, 2]
 
 
+def test_longer_and_larger_are_compared_with_the_run(teacher):
+    base = {**json.loads((teacher / "config.json").read_text()), "treatments": ["prune:units=0.5", "early_stopping", "l2:weight=0.1"]}
+    stages = plan(str(teacher), ["longer:steps=40,rate=0.5", "larger:times=4", "l2:weight=0.5,steps=4"], "out", {}, base)
+    further, wider, last = (stage.config for stage in stages)
+    assert further["treatments"] == ["prune:units=0.5", f"inherit:from={teacher}", "l2:weight=0.1", "longer"]
+    assert (further["train"]["steps"], further["optimizer"]["learning_rate"]) == (40, 0.5)
+    assert wider["treatments"] == ["early_stopping", "l2:weight=0.1", "larger:times=4"]
+    assert (wider["train"], wider["optimizer"]) == (base["train"], base["optimizer"])
+    none, alone, control = plan_controls(str(teacher), stages, "out", base)
+    assert none is None and alone is None and control is not None
+    assert control.config["treatments"] == [f"inherit:from={os.getcwd()}/out/stages/2_larger", "l2:weight=0.1", "larger:times=4"]
+    assert last["treatments"] == [f"inherit:from={os.getcwd()}/out/stages/2_larger", "larger:times=4", "l2:weight=0.5"]
+    (own,) = plan(str(teacher), ["longer"], "out", {}, base)
+    assert own.config["train"]["steps"] == base["train"]["steps"]
+    assert own.config["optimizer"]["learning_rate"] == base["optimizer"]["learning_rate"]
+
+
 def test_a_later_stage_is_done_anew_when_an_earlier_one_changed(verb, teacher, tmp_path):
     constant = [ALONE, "--config.optimizer.schedule=constant", f"--workdir={tmp_path}/out", "--seconds=0.3"]
     for steps in (8, 16):

@@ -223,7 +223,7 @@ def _double(value):
     return 2 * value
 
 
-OTHERS = {"balance", "couple", "recombine", "reverse", "threshold"} | {
+OTHERS = {"balance", "couple", "larger", "recombine", "reverse", "threshold"} | {
     "distill",
     "inherit",
     "init",

@@ -20,7 +20,7 @@ SPECS = {name: name for name in ("accumulate", "augment", "clip", "ensemble", "g
 SPECS |= {"quantize": "quantize:int8,activations=dynamic,train=True"}
 # The others act on parameters or on single examples, or need a run: distill compares each row with a teacher's answer to that row.
 OTHERS = {"average", "couple", "curriculum", "distill", "inherit", "init", "l1", "lora", "lowrank", "merge", "prune", "rate", "recombine"}
-OTHERS |= {"reverse", "scratchpad", "supervise", "balance", "calibrate", "threshold", "dropout", "early_stopping"}
+OTHERS |= {"reverse", "scratchpad", "supervise", "balance", "calibrate", "threshold", "dropout", "early_stopping", "larger", "longer"}
 
 
 def mixup(objective):

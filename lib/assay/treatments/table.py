@@ -24,7 +24,7 @@ from assay.treatments.training.accumulate import accumulate
 from assay.treatments.training.augment import augment
 from assay.treatments.training.average import average
 from assay.treatments.training.balance import balance
-from assay.treatments.training.choices import dropout, early_stopping
+from assay.treatments.training.choices import dropout, early_stopping, larger, longer
 from assay.treatments.training.clip import clip
 from assay.treatments.training.ensemble import ensemble
 from assay.treatments.training.gradients import gradients
@@ -53,6 +53,8 @@ FACTORIES: dict[str, Callable[..., Treatment]] = {
     "init": initial,
     "l1": l1,
     "l2": l2,
+    "larger": larger,
+    "longer": longer,
     "lora": lora,
     "lowrank": lowrank,
     "merge": merge,

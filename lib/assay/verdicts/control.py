@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from assay.train.workdir import WorkDir
 
+MEANT = "more updates are the treatment"
 LEFT_OUT, OLDER, REMOVED = "--control=False", "treated by an older version, which trained no control", "the control was removed"
 
 
@@ -45,11 +46,14 @@ def placed(control: Control | None) -> dict[str, Any] | None:
 
 
 def _told(row: Mapping[str, Any], root: Path) -> Control:
+    if row.get("spec", "").partition(":")[0] == "larger":
+        return Control("", 0, "")  # trained anew, as long as the run before
     if "updates" not in row:
         return Control("", 0, OLDER)
     updates = int(row["updates"])
     if row["control"] is None:
-        return Control("", updates, LEFT_OUT if updates else "")
+        meant = row.get("spec", "").partition(":")[0] == "longer"
+        return Control("", updates, (MEANT if meant else LEFT_OUT) if updates else "")
     folder = root / row["control"]["workdir"]
     if not WorkDir(folder).results.exists():
         return Control("", updates, REMOVED)

@@ -57,6 +57,8 @@ SPECS = (
     "calibrate",
     "dropout:rate=0.5",
     "early_stopping",
+    "larger:times=2",
+    "longer",
     "accumulate:parts=2",
     "clip",
     "smooth",

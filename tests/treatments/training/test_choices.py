@@ -21,6 +21,7 @@ from assay.train.state import all_params
 from assay.train.treatment import Treatment
 from assay.treatments.pipeline.load import treatments
 from assay.treatments.training.balance import balanced
+from assay.treatments.training.choices import larger
 from assay.treatments.training.temperature import fitted, tempered
 
 
@@ -35,6 +36,20 @@ def test_settings_are_those_of_the_treatments(tiny):
     ):
         with pytest.raises(UserError, match=word):
             treatments([spec])
+
+
+def test_a_larger_model_is_wider(tiny):
+    plain, made = (assemble(tiny("lstm"), treatments(specs)) for specs in ([], ["larger:times=3"]))
+    assert made.settings.model["width"] == 3 * plain.settings.model["width"]
+    shape = jax.eval_shape(lambda: made.init_state(jax.random.key(0), made.given(), made.first_batch()))
+    assert max(leaf.shape[-1] for leaf in jax.tree.leaves(all_params(shape)) if leaf.ndim) >= made.settings.model["width"]
+    train, cut = larger(2).settings(None, {"name": "cnn", "filters": [8, 16], "dense": 0, "kernel": 3})
+    assert cut == {"name": "cnn", "filters": [16, 32], "dense": 0, "kernel": 3} and train is None
+    assert larger(2).settings(None, {"name": "mlp", "depth": 0, "width": 64})[1] == {"name": "mlp", "depth": 1, "width": 128}
+    with pytest.raises(Inapplicable, match="'ngram' has no width"):
+        larger().settings(None, {"name": "ngram", "order": 3})
+    with pytest.raises(UserError, match="at least 2"):
+        treatments(["larger:times=1"])
 
 
 def source_of(labels: list[int], known: list[bool] | None = None):

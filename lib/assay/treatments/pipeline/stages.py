@@ -9,7 +9,8 @@ listed before `inherit`, because they determine the shapes. In addition to its o
     rate      peak learning rate, followed by cosine decay; default: RATE times the run's own
     student   distill only: `small` or another variant of the run's config, FILE.py:variant, or `itself` for the unchanged model
 
-A stage that trains has a control, which trains as long without the treatment: more updates alone may raise a score.
+A stage that trains has a control, which trains as long without the treatment: more updates alone may raise a score. `longer` is these
+updates itself, and `larger` starts anew and takes as many updates as the run, so neither has one.
 """
 
 import os
@@ -31,9 +32,11 @@ SMALL, ITSELF = "small", "itself"
 TASK = ("couple", "curriculum", "recombine", "reverse", "scratchpad", "supervise")  # treatments that change the task
 MASKS = ("sparsity", "nm", "paths", "scope", "heads", "units", "channels", "layers")  # options of `prune` that define what is removed
 MODEL = ("ensemble", "prune", "quantize", "lowrank", "lora", "merge", "calibrate", "threshold")  # treatments that later stages keep
-ONCE = ("init", "inherit", "distill", "early_stopping")  # treatments that a later stage does not repeat
+LONGER, LARGER = "longer", "larger"
+ONCE = ("init", "inherit", "distill", "early_stopping", LONGER)  # treatments that a later stage does not repeat
 PENALTIES = ("l1", "l2", "rate")  # select parameters by path; records that replace matrices have other paths
 RECORDS = ("quantize", "lowrank", "lora")
+COMPRESSED = ("prune", "quantize", "lowrank", "lora", "merge")  # what a model that is trained anew leaves out
 TRAINED_FROM = ("ensemble", "init", "inherit")  # treatments that only a run from scratch can have
 FOLDER, CONTROL = "stages", "control"
 
@@ -80,11 +83,13 @@ def plan(workdir: str, specs: Sequence[str], target: str, overrides: Mapping[str
         fresh = name == "distill" and stage.get("student") != ITSELF
         if fresh:
             config = _fresh(config, own, base["experiment"], options, stage, before)
+        elif name == LARGER:
+            config = _anew(config, own, options, stage)
         else:
             config = _recovering(config, own, name, options, stage, before, workdir)
         wanted = {key: value for key, value in overrides.items() if fresh or key not in sizes}
         config = configs.to_dict(configs.override(configs.locked(config), wanted))
-        own = config if fresh else own
+        own = config if fresh or name == LARGER else own
         changed = {**({} if fresh else base.get(OVERRIDES, {})), **wanted}
         stages.append(Stage(f"{i + 1}_{name}", spec, config, place, base["experiment"], changed))
         before = place
@@ -110,6 +115,10 @@ def plan_controls(workdir: str, stages: Sequence[Stage], target: str, base: Mapp
     for i, stage in enumerate(stages):
         if not int(stage.config["train"]["steps"]):
             found.append(found[-1] if found else None)
+            continue
+        if _name(stage.spec) in (LONGER, LARGER):
+            found.append(found[-1] if found else None)
+            before, listed = stage.workdir, list(stage.config["treatments"])
             continue
         if any(_name(spec) == "inherit" for spec in stage.config["treatments"]):
             model, task, others = _kept(listed)
@@ -192,6 +201,17 @@ def _fresh(
     return _timed(made, stage, int(made["train"]["steps"]), None)
 
 
+def _anew(config: Mapping[str, Any], own: Mapping[str, Any], options: list[str], stage: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the config of a larger model, trained anew as long as the run."""
+    if "student" in stage:
+        raise UserError(f"only distill has a student, but {LARGER!r} was given one. Omit student={stage['student']} in --treat.")
+    left_out = ("inherit", "distill", LONGER, LARGER, *COMPRESSED)
+    kept = [spec for spec in own["treatments"] if _name(spec) not in left_out]
+    made = {**config, "train": own["train"], "optimizer": own["optimizer"]}
+    made["treatments"] = [*kept, f"{LARGER}:{','.join(options)}" if options else LARGER]
+    return _timed(made, stage, int(own["train"]["steps"]), None)
+
+
 def _recovering(
     config: Mapping[str, Any], own: Mapping[str, Any], name: str, options: list[str], stage: Mapping[str, str], before: str, first: str
 ) -> dict[str, Any]:
@@ -206,7 +226,8 @@ def _recovering(
     made = {**config, "treatments": [*model, f"inherit:from={written(before)}", *task, *listed]}
     training = name == "quantize" and "train=true" in [pair.lower() for pair in options]
     share = SHARE["prune"] if training else SHARE.get(name, 1.0)
-    return _timed(made, stage, round(share * int(own["train"]["steps"])), RATE * float(own["optimizer"]["learning_rate"]))
+    rate = (1.0 if name == LONGER else RATE) * float(own["optimizer"]["learning_rate"])
+    return _timed(made, stage, round(share * int(own["train"]["steps"])), rate)
 
 
 def _kept(treatments: Sequence[str], name: str = "") -> tuple[list[str], list[str], list[str]]:
