@@ -80,6 +80,72 @@ def test_a_gap_that_may_be_chance_is_none():
     assert suggest([*rows({"generalisation/score": 3000.0}), squared], IMAGES._replace(kind="numbers")) == [], "an error is no score"
 
 
+def falling(fall: float) -> Measurement:
+    return Measurement("generalisation", "learning_curve_slope", -fall, unit="nats", interval=(-1.2 * fall, -0.8 * fall))
+
+
+def test_what_has_not_learned_is_told_first_and_alone():
+    """An untrained model also has a gap and wrong confidences; none of them means anything."""
+    values = {"generalisation/score": 0.11, "generalisation/above_baseline": 0.01, "generalisation/train_test_gap": 0.02}
+    values |= {"calibration/calibration_error": 0.3, "generalisation/corruption: blur": 0.0}
+    facts = IMAGES._replace(updates=100, loss=2.29, split="valid")
+    found = suggest(rows(values), facts)
+    assert {one["rule"].partition(":")[0] for one in found} == {"not learnt"} and found[0]["row"] == "generalisation/score"
+    assert [one["treatment"] for one in found] == [
+        "longer:steps=400,rate=0.02",
+        "longer:steps=400",
+        "larger:times=2",
+        "longer:steps=400,rate=0.0002",
+    ]
+    still = suggest([*rows(values), falling(0.2)], facts)
+    assert still[0]["treatment"] == "longer:steps=400", "the loss still falls"
+    away = suggest([*rows(values), falling(0.2)], facts._replace(loss=9.0))
+    assert away[0]["treatment"] == "longer:steps=400,rate=0.0002", "the loss is above that of guessing"
+    treatments([one["treatment"].partition(":")[0] for one in found[:1]])
+    memorized = suggest(rows(values | {"generalisation/train_test_gap": 0.8}), facts)
+    assert memorized[0]["rule"].startswith("over-fitting"), "it has learned its training examples"
+    loose = facts._replace(optimizer={**OPTIMIZER, "clip_norm": 0.0})
+    spiked = suggest(rows(values | {"optimisation health/largest_gradient": 90.0}), loose)
+    assert spiked[0]["treatment"] == "clip:norm=1.0" and {one["rule"].partition(":")[0] for one in spiked} == {
+        "exploding gradients",
+        "not learnt",
+    }
+
+
+def test_an_error_and_hard_data_have_learned_what_there_is():
+    def error(score: float, above: float, ends: tuple[float, float]) -> list[Measurement]:
+        made = [Measurement("generalisation", "score", score, unit="", n=100, interval=(0.9 * score, 1.1 * score))]
+        return [*made, Measurement("generalisation", "above_baseline", above, unit="", interval=ends)]
+
+    numbers = IMAGES._replace(kind="numbers", split="valid", updates=50)
+    (told, *_) = suggest(error(79.0, 1.0, (-7.0, 9.0)), numbers)
+    assert told["rule"].startswith("not learnt: ") and told["rule"].endswith("(100 examples of valid)") and told["expects"] == "lower"
+    assert suggest(error(60.0, 20.0, (10.0, 30.0)), numbers) == []
+    assert suggest(error(75.0, 5.0, (1.0, 9.0)), numbers) == [], "little, but certainly"
+    assert suggest(error(79.0, 1.0, (0.5, 1.5)), numbers)[0]["rule"].startswith("not learnt"), "certain, but next to nothing"
+
+
+def test_training_that_ended_early():
+    values = {"generalisation/score": 0.6, "generalisation/above_baseline": 0.5, "generalisation/train_test_gap": 0.03}
+    facts = IMAGES._replace(updates=60, loss=1.2)
+    found = suggest([*rows(values), falling(0.4)], facts)
+    assert [one["treatment"] for one in found] == ["longer:steps=240", "larger:times=2"] and "under-trained" in found[0]["rule"]
+    assert suggest([*rows(values), falling(0.05)], facts) == [], "the loss has levelled off"
+    assert suggest([*rows(HEALTHY | {"generalisation/above_baseline": 0.87}), falling(0.4)], facts._replace(loss=0.1)) == []
+
+
+def test_few_examples_that_cannot_tell():
+    gap = Measurement("generalisation", "train_test_gap", 0.13, unit="fraction", interval=(-0.01, 0.3))
+    few = [Measurement("generalisation", "score", 0.87, unit="fraction", n=27), gap]
+    above = Measurement("generalisation", "above_baseline", 0.37, unit="fraction", interval=(0.2, 0.5))
+    found = suggest([*few, above], TEXT)
+    assert "27 held-out examples are too few to be sure, and --config.task.folds=5" in found[0]["rule"]
+    many = [few[0]._replace(n=400), gap, above]
+    assert suggest(many, TEXT) == [], "then it may be chance"
+    poor = few[0]._replace(value=0.5)
+    assert suggest([poor, gap, above._replace(value=0.05, interval=(0.01, 0.1))], TEXT) == [], "it is not memorized"
+
+
 def test_a_spurious_colour():
     values = HEALTHY | {"generalisation/corruption: colour": 0.47, "generalisation/corruption: blur": 0.9}
     found = first(values, IMAGES)
@@ -214,7 +280,7 @@ def test_what_is_suggested_can_be_parsed_and_written():
     found = suggest(rows(bad), facts)
     rules = {one["rule"].partition(":")[0] for one in found}
     assert "smooth:share=0.1" in [one["treatment"] for one in found], "once, by the rule that has more at stake"
-    assert rules == set(RULES) - {"needlessly wide", "not learnt", "noisy end"}
+    assert rules == set(RULES) - {"needlessly wide", "not learnt", "under-trained", "noisy end"}
     assert json.loads(json.dumps(found)) == found and len({one["treatment"] for one in found}) == len(found)
     for one in found:
         if not one["treatment"].startswith(("distill", "prune")):

@@ -10,7 +10,7 @@ from assay.core.number import apart, change, from_to, limits
 from assay.data.corrupt import corrupt_images, corrupt_tokens
 from assay.data.source import Examples
 from assay.diagnostics.measurement import HIGHER, LOWER, NATS, POINT, SHARE, Measurement, Plot, inapplicable, sample
-from assay.diagnostics.reasoning import beside
+from assay.diagnostics.reasoning import above_baseline, beside, reasons
 from assay.diagnostics.subject import Subject, limited
 from assay.evals.rows import baselines
 
@@ -47,9 +47,10 @@ def held_out(subject: Subject) -> list[Measurement]:
         plot=beside(test, {} if subject.task.members else baselines(test.records, subject.task, what), what),
         **margin,
     )
+    above = [] if reasons(subject) else [above_baseline(GROUP, subject, split, test, score)]  # otherwise it is a row of that group
     if "train" not in subject.task.splits or split == "train":
         reason = "does not apply: the task has no split `train` besides the held-out one."
-        return [score, *_further(subject), inapplicable(GROUP, "train_test_gap", reason)]
+        return [score, *above, *_further(subject), inapplicable(GROUP, "train_test_gap", reason)]
     train = subject.answers("train")
     difference = train.mean - value
     than = apart(difference, unit, "higher than", "lower than", "the same as")
@@ -76,7 +77,7 @@ def held_out(subject: Subject) -> list[Measurement]:
         measures=what,
         **margin,
     )
-    return [score, *_further(subject), gap]
+    return [score, *above, *_further(subject), gap]
 
 
 def learning_curve(subject: Subject) -> list[Measurement]:

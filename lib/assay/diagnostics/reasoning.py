@@ -9,19 +9,20 @@ from collections.abc import Mapping
 import numpy as np
 
 from assay.core.number import apart
-from assay.diagnostics.measurement import HIGHER, POINT, Measurement, Plot, inapplicable, sample
+from assay.diagnostics.measurement import HIGHER, POINT, SHARE, Measurement, Plot, inapplicable, sample
 from assay.diagnostics.subject import Answers, Subject, farther
 from assay.evals.rows import LOWER_IS_BETTER, baselines
 
 GROUP = "reasoning"
-NAMES = ("in_distribution", "above_baseline", "out_of_distribution", "half_length")
+ABOVE = "above_baseline"
+NAMES = ("in_distribution", ABOVE, "out_of_distribution", "half_length")
 LEARNT = 0.1  # minimum score above a baseline for a half length to be meaningful
 PARTS = 12  # maximum number of points of a curve
 
 
 def reasoning(subject: Subject) -> list[Measurement]:
     """Measures tasks that read tokens and answer in tokens. One class for the whole input belongs to the group generalisation."""
-    if not subject.tokens or subject.task.vocabulary.pooled or subject.task.vocabulary.heads:
+    if not reasons(subject):
         reason = "one answer for a whole input has no steps to count" if subject.task.vocabulary.pooled else "several heads answer"
         return [inapplicable(GROUP, name, f"does not apply: {reason}.") for name in NAMES]
     split = _within(subject)
@@ -45,7 +46,7 @@ def reasoning(subject: Subject) -> list[Measurement]:
             fact=f"the answers on {split}",
             plot=_by_length(inside, subject.headline),
         ),
-        _above(subject, split, inside, within),
+        above_baseline(GROUP, subject, split, inside, within),
     ]
     beyond = [name for name in farther(subject.task) if name != split]
     if subject.choosing and subject.task.shifted:  # the only shifted inputs are those used for measuring
@@ -77,12 +78,54 @@ def reasoning(subject: Subject) -> list[Measurement]:
     return [*rows, _half(subject, split, inside, beyond[0], outside, max(known.values(), default=0.0))]
 
 
+def reasons(subject: Subject) -> bool:
+    """Returns whether the task reads tokens and answers in tokens."""
+    return bool(subject.tokens) and not subject.task.vocabulary.pooled and not subject.task.vocabulary.heads
+
+
 def beside(answers: Answers, known: Mapping[str, float], headline: str) -> Plot:
     """Plots a score beside baselines that need no model."""
     values, error = {"the model": answers.mean, **known}, headline in LOWER_IS_BETTER
     label, factor = headline.replace("_", " ") + ("" if error else " (%)"), 1.0 if error else 100.0
     shown = [float(f"{factor * value:.5g}") for value in values.values()]
     return Plot("bar", list(range(len(values))), {"score": shown}, "", label, list(values))
+
+
+def above_baseline(group: str, subject: Subject, split: str, inside: Answers, within: Measurement) -> Measurement:
+    """Returns the score `within` minus the best baseline, or for an error the constant's error minus it; its interval shifts alike."""
+    known = {} if subject.task.members else baselines(inside.records, subject.task, subject.headline)
+    if not known:
+        return inapplicable(group, ABOVE, f"does not apply: no baseline is known for {subject.headline}.")
+    error = subject.headline in LOWER_IS_BETTER
+    name = min(known, key=lambda one: known[one]) if error else max(known, key=lambda one: known[one])
+    listed = ", ".join(f"{one} {value:.4g}" if error else f"{one} {100 * value:.1f} %" for one, value in known.items())
+    if error:
+        value = known[name] - inside.mean
+        ends = within.interval and (known[name] - within.interval[1], known[name] - within.interval[0])
+        how = f"the error of the best constant answer minus the model's: {listed}"
+        meaning = f"The error is {apart(-value, '')} that of the best constant answer."
+        found = Measurement(
+            group, ABOVE, value, n=within.n, interval=ends, how=how, meaning=meaning, better=HIGHER, margin=SHARE, relative=True
+        )
+        return found._replace(measures=subject.headline, fact=f"the answers on {split}", caution=within.caution)
+    ends = within.interval and (within.interval[0] - known[name], within.interval[1] - known[name])
+    found = sample(
+        group,
+        ABOVE,
+        inside.statistic,
+        inside.scores(split) | {f"{split}/score": inside.columns["score"] - known[name]},
+        {split: inside.groups},
+        unit="fraction",
+        how=f"the score minus the best baseline of: {listed}",
+        meaning=f"The score is {apart(inside.mean - known[name], 'fraction')} the baseline '{name}', which needs no "
+        f"{'reasoning' if group == GROUP else 'input'}.",
+        better=HIGHER,
+        margin=POINT,
+        measures=subject.headline,
+        fact=f"the answers on {split}",
+        plot=beside(inside, known, subject.headline) if group == GROUP else None,  # the score has it already
+    )
+    return found._replace(interval=ends, caution=within.caution)
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
@@ -92,33 +135,6 @@ def _within(subject: Subject) -> str:
     """Returns the split whose inputs follow the training distribution."""
     beyond = farther(subject.task)
     return "valid" if subject.split in beyond and "valid" in subject.task.splits else subject.split
-
-
-def _above(subject: Subject, split: str, inside: Answers, within: Measurement) -> Measurement:
-    """Returns the row `within` minus the best baseline; its interval shifts by the same constant."""
-    known = baselines(inside.records, subject.task, subject.headline)
-    if not known:
-        return inapplicable(GROUP, NAMES[1], f"does not apply: no baseline is known for {subject.headline}.")
-    name = max(known, key=lambda one: known[one])
-    listed = ", ".join(f"{one} {100 * value:.1f} %" for one, value in known.items())
-    over = inside.scores(split) | {f"{split}/score": inside.columns["score"] - known[name]}
-    ends = within.interval and (within.interval[0] - known[name], within.interval[1] - known[name])
-    found = sample(
-        GROUP,
-        NAMES[1],
-        inside.statistic,
-        over,
-        {split: inside.groups},
-        unit="fraction",
-        how=f"the score minus the best baseline of: {listed}",
-        meaning=f"The score is {apart(inside.mean - known[name], 'fraction')} the baseline '{name}', which needs no reasoning.",
-        better=HIGHER,
-        margin=POINT,
-        measures=subject.headline,
-        fact=f"the answers on {split}",
-        plot=beside(inside, known, subject.headline),
-    )
-    return found._replace(interval=ends, caution=within.caution)
 
 
 def _half(subject: Subject, split: str, inside: Answers, beyond: str, outside: Answers, guessed: float) -> Measurement:

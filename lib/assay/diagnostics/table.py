@@ -27,7 +27,7 @@ DIAGNOSTICS: dict[str, Diagnostic] = {
     "far_tokens": Diagnostic("long range", long_range.FAR, long_range.far_tokens),
     "attention_distance": Diagnostic("long range", ("attention_distance",), long_range.attention_distance),
     "effective_context": Diagnostic("long range", ("effective_context",), long_range.effective_context),
-    "held_out": Diagnostic("generalisation", ("score", "train_test_gap"), generalisation.held_out, choosing=True),
+    "held_out": Diagnostic("generalisation", ("score", "above_baseline", "train_test_gap"), generalisation.held_out, choosing=True),
     "learning_curve": Diagnostic("generalisation", ("learning_curve_slope",), generalisation.learning_curve),
     "corruptions": Diagnostic(
         "generalisation",

@@ -20,15 +20,17 @@ from assay.core.errors import UserError
 from assay.core.file import parse_json, read_text
 from assay.data.source import Source
 from assay.diagnostics.measurement import Measurement
+from assay.diagnostics.subject import choosing
 from assay.tasks.task import Task
 from assay.train.experiment import Experiment
 from assay.train.workdir import WorkDir
 from assay.treatments.pipeline.check import check_stage
 from assay.treatments.pipeline.load import rebuild
 from assay.treatments.pipeline.stages import plan
-from assay.verdicts.rules import RULES, Facts, Remedy
+from assay.verdicts.rules import FIRST, RULES, Facts, Found, Remedy
 
 MOST = 5  # maximum number of suggestions
+NOT_LEARNT = "not learnt"  # the rule
 NEXT = 0.6  # discount of a rule's next remedy relative to the previous one
 
 
@@ -40,16 +42,16 @@ def suggest(rows: Sequence[Measurement], facts: Facts) -> list[dict[str, Any]]:
     """
     named = {f"{row.group}/{row.name}": row for row in rows if row.applies and row.value is not None and math.isfinite(row.value)}
     listed: list[tuple[float, str, dict[str, Any]]] = []
-    for name, rule in RULES.items():
-        found = rule(named, facts)
-        if found is None:
-            continue
+    told = {name: found for name, rule in RULES.items() if (found := rule(named, facts)) is not None}
+    if NOT_LEARNT in told:  # the others mean nothing yet
+        told = {name: found for name, found in told.items() if name in FIRST}
+    for name, found in told.items():
         fresh = [remedy for remedy in found.remedies if remedy.spec and not _there(remedy.spec, facts)]
         for place, remedy in enumerate(fresh):
             said = {
                 "number": 0,
                 "treatment": _staged(remedy, facts),
-                "rule": f"{name}: {found.why}",
+                "rule": f"{name}: {found.why}{_read(found, named, facts)}",
                 "row": found.row,
                 "expects": found.expects,
                 "effect": float(f"{remedy.effect:.3g}"),
@@ -109,6 +111,7 @@ def facts_of(made: Experiment) -> Facts:
         farthest=max((_highest_place(task, task.source(split)) for split in made.settings.evaluate.splits), default=0),
         lengths=source.lengths,
         updates=made.settings.train.steps,
+        split=choosing(task),
     )
 
 
@@ -125,6 +128,12 @@ def late_loss(path: Path) -> float:
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _read(found: Found, rows: Mapping[str, Measurement], facts: Facts) -> str:
+    """Returns what a rule was read on, where that is more than one example."""
+    row = rows.get(found.row)
+    return f" ({row.n:,} examples of {facts.split})" if row is not None and row.n > 1 and facts.split else ""
 
 
 def _numbered(listed: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -19,7 +19,13 @@ HUE = 0.15  # score lost under other hues; shapes do not depend on hue, so a los
 BRITTLE = 0.25  # score that healthy models lose under a corruption, mean over severities: digits under blur or noise
 ROBUST = 0.1  # weight of a loss beyond BRITTLE: inputs may never be corrupted, and the highest severities are hard to recognize
 FARTHER = 0.1  # score lost from inputs of training length to longer ones
-LEARNT = 0.05  # margin above the best baseline; below it the task is not learned, and nothing can generalize
+LEARNT = 0.1  # share of the way from the best baseline to a perfect score; below it the task is not learned, and nothing can generalize
+NOTHING = 0.03  # the same below which it is not learned even if certainly above the baseline, as hard data allow little
+FALLING = 0.1  # share of the training loss that twice the steps still remove
+FLAT = 0.02  # share of the training loss below which twice the steps change nothing
+MORE = 4  # times the run's updates, where more may suffice
+FEW = 100  # held-out examples below which a memorized training set is told although the gap is not certain
+KNOWN = 0.8  # share of the way from the baseline to a perfect training score: memorized, where the held-out score lags
 SHORT = 0.5  # weight of score missing within the training lengths: longer training may suffice
 CEILING = 0.9  # score of 90 %, above which the remaining gain is in size
 SURPLUS = 4.0  # ratio of width to directions in use: half of the width can be removed with a margin of two
@@ -54,6 +60,7 @@ class Facts(NamedTuple):
     lengths: tuple[int, int] = (1, 1)  # range of training lengths
     updates: int = 0  # training steps
     loss: float = 0.0  # median over the last quarter of training, in nats
+    split: str = ""  # that the rows of scores were measured on
 
 
 class Remedy(NamedTuple):
@@ -85,7 +92,10 @@ Rule = Callable[[Rows, Facts], Found | None]
 def over_fitting(rows: Rows, facts: Facts) -> Found | None:
     """Detects memorization. Data augmentation helps most (experiments/generalise/overfitting.py), penalties less."""
     gap = rows.get("generalisation/train_test_gap")
-    if gap is None or gap.unit != "fraction" or _value(gap) < GAP or (gap.interval and gap.interval[0] < POINT):
+    if gap is None or gap.unit != "fraction" or _value(gap) < GAP:
+        return None
+    unsure = _too_few(rows, gap)
+    if gap.interval and gap.interval[0] < POINT and not unsure:
         return None
     varied = {
         "images": _augmented(facts, "images", f"shift:{max(1, facts.side // 12)}+rotate:12"),
@@ -99,7 +109,7 @@ def over_fitting(rows: Rows, facts: Facts) -> Found | None:
     )  # of the gap; shifted images resemble new images more than texts with dropped tokens resemble new texts
     return Found(
         size,
-        f"the training score is {100 * size:.1f} percentage points above the held-out score",
+        f"the training score is {100 * size:.1f} percentage points above the held-out score{unsure}",
         "generalisation/train_test_gap",
         "lower",
         gap.unit,
@@ -153,8 +163,7 @@ def brittle(rows: Rows, facts: Facts) -> Found | None:
 def longer_inputs(rows: Rows, facts: Facts) -> Found | None:
     """Detects poor length generalization: the score drops beyond the training lengths."""
     inside, outside = rows.get("reasoning/in_distribution"), rows.get("reasoning/out_of_distribution")
-    above = rows.get("reasoning/above_baseline")
-    if inside is None or outside is None or (above is not None and _value(above) < LEARNT):
+    if inside is None or outside is None:
         return None
     lost = _value(inside) - _value(outside)
     if lost < FARTHER:
@@ -170,18 +179,43 @@ def longer_inputs(rows: Rows, facts: Facts) -> Found | None:
 
 
 def not_learnt(rows: Rows, facts: Facts) -> Found | None:
-    """Detects a task that is not learned: the in-distribution score does not exceed the baseline."""
-    inside, above = rows.get("reasoning/in_distribution"), rows.get("reasoning/above_baseline")
-    if inside is None or above is None or _value(above) >= LEARNT:
+    """Detects a model at its baseline, on training examples too: nothing else that is measured means anything yet.
+
+    The first remedy follows the loss: one above that of guessing needs a smaller rate, one that still falls more updates, and one that does
+    not move a larger rate.
+    """
+    learned = _learned(rows)
+    if learned is None or learned.known:
         return None
-    missing = 1 - _value(inside)
     return Found(
-        SHORT * missing,
-        f"the score is {apart(_value(above), 'fraction', 'above', 'below')} the best baseline",
-        "reasoning/in_distribution",
-        "higher",
-        inside.unit,
-        [Remedy(spec, share * missing, ANEW) for spec, share in _of_steps(facts)],
+        SHORT,  # below a known cause
+        f"the score is {apart(learned.above, learned.unit, 'above', 'below')} that of the best answer without a model",
+        f"{learned.row.group}/{learned.row.name}",
+        "higher" if learned.unit else "lower",
+        learned.row.unit,
+        [
+            *(Remedy(spec, share * learned.room, ANEW) for spec, share in _of_steps(facts) if spec.partition(":")[0] != "curriculum"),
+            *(Remedy(spec, 0.1 * learned.room) for spec in _of_training(rows, facts)),
+            *(Remedy(spec, share * learned.room, ANEW) for spec, share in _of_steps(facts) if spec.partition(":")[0] == "curriculum"),
+        ],
+    )
+
+
+def under_trained(rows: Rows, facts: Facts) -> Found | None:
+    """Detects training that ended early: the training score is low, and the loss still falls with more steps."""
+    slope, trained, learned = rows.get("generalisation/learning_curve_slope"), _trained(rows), _learned(rows)
+    if slope is None or trained is None or learned is None or not learned.known or trained > MASTERED or not facts.updates:
+        return None
+    fall = -slope.interval[1] if slope.interval else 0.0  # the least that the interval allows
+    if facts.loss <= 0 or fall < FALLING * facts.loss:
+        return None
+    return Found(
+        SHORT * (1 - trained),
+        f"the training score is {100 * trained:.1f} %, and twice the steps still lower the loss by {100 * min(fall / facts.loss, 1):.0f} %",
+        f"{learned.row.group}/{learned.row.name}",
+        "higher" if learned.unit else "lower",
+        learned.row.unit,
+        [Remedy(f"longer:steps={MORE * facts.updates}", 0.1 * (1 - trained)), Remedy("larger:times=2", 0.05 * (1 - trained))],
     )
 
 
@@ -311,13 +345,15 @@ def noisy_end(rows: Rows, facts: Facts) -> Found | None:
     )
 
 
+FIRST = ("exploding gradients", "vanishing gradients", "not learnt")  # if a task is not learned, the others mean nothing yet
 RULES: Mapping[str, Rule] = {
     "exploding gradients": exploding_gradients,
     "vanishing gradients": vanishing_gradients,
+    "not learnt": not_learnt,
     "spurious colour": spurious_colour,
     "over-fitting": over_fitting,
     "longer inputs": longer_inputs,
-    "not learnt": not_learnt,
+    "under-trained": under_trained,
     "brittle": brittle,
     "needlessly wide": needlessly_wide,
     "miscalibrated": miscalibrated,
@@ -340,6 +376,51 @@ AGAINST: Mapping[str, tuple[str, str]] = {  # corruption -> (kind of inputs, aug
 def _value(row: Measurement) -> float:
     assert row.value is not None  # rows that do not apply are filtered out beforehand
     return float(row.value)
+
+
+class _Learned(NamedTuple):
+    """How far a model is from the best answer without one."""
+
+    row: Measurement  # the score
+    above: float  # score minus that of the best baseline, or its error minus the model's
+    room: float  # from the baseline to a perfect score
+    share: float  # of the room, on training or held-out examples, whichever is larger
+    known: bool  # whether it has learned anything
+    unit: str
+
+
+def _learned(rows: Rows) -> _Learned | None:
+    """Returns how much of the way from its baseline to a perfect score a model has come; None if it is unknown."""
+    for score, above in (
+        ("reasoning/in_distribution", "reasoning/above_baseline"),
+        ("generalisation/score", "generalisation/above_baseline"),
+    ):
+        if score not in rows or above not in rows:
+            continue
+        row, by, gap = rows[score], _value(rows[above]), rows.get("generalisation/train_test_gap")
+        room = 1 - (_value(row) - by) if row.unit else _value(row) + by  # an error's baseline is the room itself
+        further = max(_value(gap) if row.unit else -_value(gap), 0.0) if gap else 0.0
+        share, ends = (by + further) / room if room > 0 else 1.0, rows[above].interval
+        return _Learned(row, by, room, share, share >= LEARNT or (share >= NOTHING and ends is not None and ends[0] > 0), row.unit)
+    return None
+
+
+def _of_training(rows: Rows, facts: Facts) -> Iterator[str]:
+    """Yields how to train a model that has not learned, the most likely first."""
+    slope, even, rate = rows.get("generalisation/learning_curve_slope"), math.log(max(facts.outputs, 2)), facts.optimizer["learning_rate"]
+    further = f"longer:steps={MORE * facts.updates}" if facts.updates else "longer"
+    faster, slower = (f"{further}{',' if ':' in further else ':'}rate={times * rate:g}" for times in (10, 0.1))
+    falls = slope is not None and slope.interval is not None and slope.interval[1] < -FLAT * facts.loss
+    order = [slower, further, faster] if facts.loss > RUNAWAY * even else [further, faster, slower] if falls else [faster, further, slower]
+    yield from (*order[:2], "larger:times=2", order[2])
+
+
+def _too_few(rows: Rows, gap: Measurement) -> str:
+    """Returns what to say of a gap that is not certain because there are few held-out examples, though training examples are memorized."""
+    score, learned = rows.get("generalisation/score"), _learned(rows)
+    if not gap.interval or gap.interval[0] >= POINT or score is None or learned is None or score.n >= FEW or learned.share < KNOWN:
+        return ""
+    return f"; {score.n} held-out examples are too few to be sure, and --config.task.folds=5 uses all"
 
 
 def _trained(rows: Rows) -> float | None:
