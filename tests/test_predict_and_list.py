@@ -1,15 +1,19 @@
 """`experiments.list` and `experiments.predict` end to end."""
 
 import ast
+import io
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from verb_server import ROOT, TINY, refused, verb  # noqa: F401
 
 import assay
+from assay.cli import predict as predicting
 from assay.core.errors import UserError
 from assay.core.plain import json_text
 from assay.evals.answers import answers
@@ -137,6 +141,12 @@ def test_probabilities_that_are_not_finite_are_no_answer():
     lines = list(answers(*toy(), ["1", "nan", "-1"], 2))
     assert [line["label"] for line in lines] == ["yes", None, "no"]
     assert json.loads(json_text(lines[1]))["probabilities"] == {"yes": None, "no": None}
+
+
+def test_lines_of_standard_input_end_as_those_of_files(monkeypatch):
+    held = io.BytesIO("one\x0btwo\nthree\u2028four\r\n\nlast".encode())
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=held))
+    assert predicting._lines() == ["one\x0btwo", "three\u2028four", "", "last"]
 
 
 def test_what_cannot_be_answered_is_one_message(run, verb, tmp_path):

@@ -168,6 +168,11 @@ def test_what_cannot_be_fitted_is_said(reviews, tmp_path):
     (tmp_path / "one.csv").write_text("text,label\n" + "\n".join(f"word {i},same" for i in range(30)))
     with pytest.raises(UserError, match="only one class"):
         fitting.fit(str(tmp_path / "one.csv"), str(tmp_path / "w"))
+    rows = [f"good text {i},pos" for i in range(60)] + [f"bad text {i},neg" for i in range(20)]
+    (tmp_path / "train.csv").write_text("text,label\n" + "\n".join(rows))
+    (tmp_path / "test.csv").write_text("text,label\n" + "\n".join([*rows[60:], *(f"other text {i},pos" for i in range(9))]))
+    with pytest.raises(UserError, match="only rows of the class 'pos' are left to train on"):
+        fitting.fit(str(tmp_path / "train.csv"), str(tmp_path / "w"), fitting.Asked(test=str(tmp_path / "test.csv")))
     with pytest.raises(UserError, match="unknown metric 'speed'"):
         fitting.fit(str(reviews), str(tmp_path / "w"), fitting.Asked(metric="speed"))
     assert not (tmp_path / "w").exists()

@@ -52,6 +52,16 @@ def test_whole_numbers_of_any_type_are_classes():
         bring(linear, PARAMS, {"test": (np.array([["a"] * 8] * 100), LABELS)})
 
 
+def test_a_single_one_in_each_row_is_a_class_unless_it_is_said():
+    """Read as numbers, a perfect classifier has a large error."""
+    marked = np.eye(3)[LABELS]
+    for rows in (marked, marked.astype(int)):
+        with pytest.raises(UserError, match=r"a single 1 in each row of 3: pass targets.argmax\(axis=1\)"):
+            bring(linear, PARAMS, {"test": (INPUTS, rows)})
+    assert bring(linear, PARAMS, {"test": (INPUTS, marked)}, target="numbers").task.metrics[0] == "r2"
+    assert bring(linear, PARAMS, {"test": (INPUTS, marked + 0.5)}).task.metrics[0] == "r2"
+
+
 IDS = np.arange(20).reshape(4, 5) % 7
 TABLE = np.zeros((7, 3), np.float32)
 FOUR, HALF = (INPUTS[:4], LABELS[:4]), (INPUTS[:4, :4], LABELS[:4])

@@ -11,7 +11,7 @@ from assay.core.means import shares_interval, units_of
 from assay.core.paired import mean
 from assay.diagnostics.intervals import one_sided, statistic_difference, statistic_interval
 from assay.diagnostics.measurement import limit, sample
-from assay.diagnostics.statistics import score_at_coverage, statistic_of
+from assay.diagnostics.statistics import parts_of, score_at_coverage, statistic_of
 from assay.verdicts.verdict import Pair, judge
 
 RANDOM = np.random.default_rng(0)
@@ -198,3 +198,14 @@ def test_the_worst_group_of_fractions_ends_in_their_range():
     free, clipped = (statistic_interval("worst_group", columns, bounded=bounded) for bounded in (False, True))
     assert free.low < 0 and free.high > 1, "Student's interval of three values"
     assert (clipped.low, clipped.high, clipped.value) == (0.0, 1.0, free.value)
+
+
+def test_parts_by_value_do_not_depend_on_the_order_of_examples():
+    """A part that ends among equal values would hold whichever of them come first."""
+    values = np.array([1, 1, 1, 2, 2, 2, 2, 2, 3, 9])
+    for order in (np.arange(10), np.arange(10)[::-1]):
+        found = [sorted(values[order][part].tolist()) for part in parts_of(values[order], 2)]
+        assert found == [[1, 1, 1], [2, 2, 2, 2, 2, 3, 9]]
+    assert [len(part) for part in parts_of(np.arange(12), 4)] == [3, 3, 3, 3]
+    assert [part.tolist() for part in parts_of(np.array([5, 5]), 3)] == [[0, 1]]
+    assert [len(part) for part in parts_of(np.array([0, 1] + [2] * 98), 8)] == [2, 98]

@@ -1,6 +1,7 @@
 """Rows against scikit-learn and the bootstrap itself, from nothing but a predictions file."""
 
 import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from assay.core.means import mean_interval, shares_interval, units_of
 from assay.core.stats import bootstrap, over_seeds, wilson
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.evals.evaluate import EvaluateConfig, evaluate, make_answer
-from assay.evals.rows import ALIKE, RESAMPLES, at_chance, mean_rows, rows, value_of
+from assay.evals.rows import ALIKE, RESAMPLES, _value, at_chance, mean_rows, rows, value_of
 from assay.evals.score import expected_calibration_error, f1_macro
 from assay.models.model import Model, Output
 from assay.tasks.table import TASKS, build
@@ -211,6 +212,17 @@ def test_values_that_are_not_finite_are_counted(measured):
     assert found["nll"]["value"] is None and found["nll"]["interval"] is None and found["accuracy"]["value"] is not None
     assert found["nll"]["caution"] == f"3 of {len(lines):,} values are not finite ({3 / len(lines):.1%})"
     assert mean_rows([{**found["nll"], "seed": seed} for seed in (0, 1)]) == []
+
+
+def test_a_metric_of_ones_own_need_not_be_a_fraction(measured):
+    """Wilson's interval of a value above 1 is a domain error, after training."""
+    records = [{"scores": {"distance": 3.0 + i % 5, "share": (i % 5) / 5}, "length": 1 + i % 4} for i in range(40)]
+    task = replace(measured[0], units={})
+    for by_length in (False, True):
+        found = _value(records, task, "distance", by_length)
+        assert (found["value"], found["unit"]) == (5.0, "") and 3 < found["interval"][0] < 5 < found["interval"][1] < 7
+        assert _value(records, task, "share", by_length)["unit"] == "fraction"
+        assert _value(records, replace(task, units={"distance": "m"}), "distance", by_length)["unit"] == "m"
 
 
 def test_a_class_that_is_a_list_is_one_message():

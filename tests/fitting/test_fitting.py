@@ -17,7 +17,7 @@ from assay.fitting import scores
 from assay.fitting.board import Entry, best, by_group, cell, verdict
 from assay.fitting.budget import affordable, seconds_of, step_seconds
 from assay.fitting.plans import QUALITIES, cut_of, plans, shortened
-from assay.fitting.simple import constant, simple
+from assay.fitting.simple import _counted, constant, simple
 from assay.fitting.written import text_of
 from assay.tasks.table import build
 from assay.treatments.pipeline.load import treatments
@@ -214,3 +214,10 @@ def test_a_time_is_a_number_of_steps(small, tmp_path):
     assert fewest == 20 and less.config.train.steps == 20 and less.config.train.log_every == 2
     assert "early_stopping:patience=8,every=2" in less.config.treatments
     assert plans(task, found, "fast")[0].config == plan.config, "the plan itself is as before"
+
+
+def test_words_of_the_simple_learner_keep_their_marks():
+    """To Python's `\\w`, vowel signs are no letters: several words of Hindi would be one."""
+    texts = ["के घर", "कु घर", "कै घर", "cafe\u0301 noir", "café noir"] * 8
+    rows = _counted(texts).transform(texts[:5]).toarray()
+    assert len({tuple(row) for row in rows[:3]}) == 3 and (rows[3] == rows[4]).all() and rows[3].any()

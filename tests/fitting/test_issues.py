@@ -19,7 +19,7 @@ from assay.fitting.issues.duplicates import contradictions, near
 from assay.fitting.issues.issue import KINDS, MOST, Issue, Searched
 from assay.fitting.issues.leaks import leaks
 from assay.fitting.issues.names import missing_classes, similar_names
-from assay.fitting.issues.near import WORD, near_pictures, near_texts, reduced
+from assay.fitting.issues.near import BY_WORD, near_pictures, near_texts, reduced
 from assay.fitting.issues.rows import gathered
 from assay.fitting.issues.search import searched, suspicion
 from assay.fitting.scores import value
@@ -195,7 +195,7 @@ def test_near_texts_are_those_of_a_comparison_of_all():
     random = np.random.default_rng(0)
     texts = [" ".join(random.choice(WORDS, 14)) for _ in range(60)]
     texts += [f"{text} {random.choice(WORDS)}" for text in texts[:20]] + [" ".join(reversed(text.split())) for text in texts[:10]]
-    vectors = TfidfVectorizer(token_pattern=WORD).fit_transform(texts).toarray()
+    vectors = TfidfVectorizer(**BY_WORD).fit_transform(texts).toarray()
     cosine = vectors @ vectors.T
     pairs = near_texts(texts)
     found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))

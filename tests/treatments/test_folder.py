@@ -46,6 +46,13 @@ def test_what_a_user_types_is_read_if_it_exists(here, name):
     assert not more and os.path.abspath(folder(parse("distill", option, whole.partition(":")[2])["from_"])) == str(here / typed)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_first_option_needs_no_name(here, name):
+    typed = f"runs/{name}"
+    (whole,) = pieces(f"distill:{typed}".split(","))
+    assert os.path.abspath(folder(parse("distill", option, whole.partition(":")[2])["from_"])) == str(here / typed)
+
+
 def test_several_folders_are_joined_by_plus_unless_that_is_one(here):
     assert folders("runs/c+runs/50%") == ("runs/c", "runs/50%")
     assert folders("runs/c++") == ("runs/c++",), "not runs/c, which exists too"

@@ -69,6 +69,15 @@ def test_scores_are_compared_by_sign_flips_and_lower_may_be_better(tmp_path):
     assert (nll["better"], nll["files"][1]["verdict"]) == ("lower", "better")
 
 
+def test_a_small_loss_is_no_share_of_right_answers(tmp_path):
+    """Losses of 0, or below 1, were taken for fractions: a single one above 1 changed unit, test and margin."""
+    for values in (np.zeros(40), np.linspace(0, 0.9, 40), np.linspace(0, 1.3, 40)):
+        card = compare([scored(tmp_path / name, values.tolist(), "nll") for name in ("a.jsonl", "b.jsonl")], score="nll")
+        assert (card["unit"], card["relative"], card["test"]) == ("", True, "sign flips of examples")
+    zeros = compare([scored(tmp_path / name, [0.0] * 40, "error") for name in ("a.jsonl", "b.jsonl")], score="error", lower_is_better=True)
+    assert zeros["files"][0]["interval"] is None and zeros["unit"] == ""
+
+
 def test_holm_corrects_over_the_files_and_a_narrow_interval_is_no_difference(tmp_path):
     many = 5000
     base = (RANDOM.random(many) < 0.5).astype(float)

@@ -171,3 +171,6 @@ def test_a_loss_of_zero_has_no_interval_of_right_answers():
     nll = next(row for row in calibration(subject) if row.name == "nll")
     assert nll.value == 0 and nll.interval is None, "and not 0 to 0.088 nats, which is Wilson's of 40 wrong answers"
     assert subject.right == ("score",)
+    columns = {"test/score": np.zeros(60), "test/tokens": np.full(60, 32.0)}
+    assert sample("calibration", "nll", "token_mean", columns, unit="nats").interval is None, "over tokens, too"
+    assert sample("generalisation", "score", "token_mean", columns, unit="fraction").interval is not None

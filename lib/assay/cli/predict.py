@@ -18,6 +18,7 @@ those that the run was trained on.
 """
 
 import csv
+import io
 import json
 import os
 import sys
@@ -106,8 +107,9 @@ def start() -> None:
 
 
 def _lines() -> list[str]:
-    """Returns the lines of standard input."""
-    return sys.stdin.buffer.read().decode("utf-8", "replace").splitlines()
+    """Returns the lines of standard input, which end as those of files do: other separators of Unicode are part of a text."""
+    text = sys.stdin.buffer.read().decode("utf-8", "replace")
+    return [line.rstrip("\n") for line in io.StringIO(text, newline=None)]
 
 
 @contextmanager

@@ -194,6 +194,11 @@ def words_of(text: str) -> list[str]:
     return _word().findall(unicodedata.normalize("NFC", INVISIBLE.sub("", text.lower())))
 
 
+def spoken(text: str) -> list[str]:
+    """Returns the words of `words_of` without punctuation marks."""
+    return [word for word in words_of(text) if word[0].isalnum() or word[0] == "_"]
+
+
 @functools.cache
 def _word() -> re.Pattern[str]:
     """Matches a word or a punctuation mark. To Python's `\\w`, combining marks are no part of a word."""

@@ -66,7 +66,8 @@ def are_tokens(inputs: np.ndarray) -> bool:
 def kind_of(target: str, split: str, targets: np.ndarray, logits: Any, tokens: bool) -> str:
     """Returns what the targets are, by what is said of them, else by their type and the shape of the logits.
 
-    Raises UserError if both readings are possible: whole numbers [n, k] beside logits [n, k] are labels or numbers.
+    Raises UserError if both readings are possible: whole numbers [n, k] beside logits [n, k] are labels or numbers, and so are floats that
+    are all 0 or 1.
     """
     if target and target not in TARGETS:
         raise unknown("target", target, TARGETS, "target=")
@@ -76,8 +77,14 @@ def kind_of(target: str, split: str, targets: np.ndarray, logits: Any, tokens: b
     if targets.ndim == 1:
         return NUMBERS if floats and columns in ((), (1,)) else CLASSES
     if targets.ndim == 2 and columns == targets.shape[1:]:
-        if floats:
+        whole = bool(np.isin(targets, (0, 1)).all())
+        if floats and not whole:
             return NUMBERS
+        if whole and targets.shape[1] > 1 and (np.sum(targets, axis=1) == 1).all():
+            raise UserError(
+                f"the targets of {split!r} have a single 1 in each row of {targets.shape[1]}: pass targets.argmax(axis=1) if it marks the "
+                "class, or target='labels' or target='numbers'."
+            )
         raise UserError(
             f"the targets of {split!r} are {targets.dtype} {list(targets.shape)}, and the logits have the same shape: pass target='labels' "
             "if each is 0 or 1, or target='numbers'."

@@ -51,6 +51,8 @@ def statistic_interval(
     if own is not None:
         if not math.isfinite(value := float(statistic(columns))):
             return Interval(value, math.nan, math.nan)
+        if own is _of_tokens:
+            return own(statistic, columns, groups, right, confidence, bounded)
         found = own(statistic, columns, groups, right, confidence)
         return found._replace(low=max(found.low, 0.0), high=min(found.high, 1.0)) if bounded and own is _of_worst else found
     return interval_of(statistic, columns, groups, right=right, bounded=bounded, confidence=confidence)
@@ -81,7 +83,7 @@ def caution_of(name: str, columns: Columns, groups: Mapping[str, Together] = {},
         if not np.isfinite(values).all():
             return f"{int((~np.isfinite(values)).sum()):,} of {len(values):,} values are not finite"
         if name not in WITHOUT and not (own and group is None and name == "mean"):
-            found = caution(units_of(values, group), bounded or own or name != "mean")
+            found = caution(units_of(values, group), bounded or own or name not in ("mean", "token_mean"))
             if found:
                 return found
     return ""
@@ -226,14 +228,15 @@ def _token_difference(
     return Difference(value, low, high, flip_test(units.total, flips=flips))
 
 
-def _of_tokens(statistic: Statistic, columns: Columns, groups: Mapping[str, Together], right: Sequence[str], confidence: float) -> Interval:
-    """Uses the intervals of a ratio of sums, as results.json does for a mean over tokens."""
+def _of_tokens(
+    statistic: Statistic, columns: Columns, groups: Mapping[str, Together], right: Sequence[str], confidence: float, bounded: bool = False
+) -> Interval:
+    """Uses the intervals of a ratio of sums, as results.json does for a mean over tokens; `bounded`: of fractions."""
     values, value = named(columns, "score"), float(statistic(columns))
     if not np.isfinite(values).all():
         return Interval(value, math.nan, math.nan)
     units = units_of(values, _together(columns, groups), named(columns, "tokens"))
-    shares = bool(values.min() >= 0 and values.max() <= 1)
-    return Interval(value, *(shares_interval(units, confidence) if shares else mean_interval(units, confidence)))
+    return Interval(value, *(shares_interval(units, confidence) if bounded else mean_interval(units, confidence)))
 
 
 def _no_interval(statistic: Statistic, columns: Columns, *_: Any) -> Interval:

@@ -1,7 +1,7 @@
 """Long range: use of distant tokens. Measures attention distance, how far back a changed token still changes the answer, and the score of
 answers whose needed token is distant."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 
 from assay.core.tree import PyTree, widened
 from assay.diagnostics.measurement import HIGHER, LOWER, NATS, POINT, Measurement, Plot, inapplicable, sample
+from assay.diagnostics.statistics import parts_of
 from assay.diagnostics.subject import Subject, program
 from assay.diagnostics.tokens import Tokens, spread, taken, tokens_of
 from assay.models.model import Batch, Model
@@ -17,10 +18,9 @@ from assay.models.model import Batch, Model
 GROUP = "long range"
 FAR = ("far_tokens", "far_loss")
 CHANGED = 0.05  # minimum total variation of the answer for a token to count as used
-INSIDE = ("recall/", "stdlib/lm")  # tasks that need the previous occurrence of the token just read
 PARTS = 8
 NEAR = 64  # distances tried one by one
-DRAWS = 3  # replacements tried for each block of tokens
+DRAWS = 8  # replacements tried for each block of tokens, and for each token, or all if it has fewer
 
 
 def far_tokens(subject: Subject) -> list[Measurement]:
@@ -28,15 +28,14 @@ def far_tokens(subject: Subject) -> list[Measurement]:
     if not _answers_in_tokens(subject):
         return [inapplicable(GROUP, name, _why_not(subject)) for name in FAR]
     every = tokens_of(subject, subject.split)
-    inside = subject.task.name.startswith(INSIDE) and "decoder_inputs" not in every.batch
+    inside = subject.task.recalls and "decoder_inputs" not in every.batch
     away = _distance(every, inside).astype(float)
     known = np.flatnonzero(away > 0)
     if len(np.unique(away[known])) < 2:
         return [inapplicable(GROUP, name, "does not apply: the needed token is equally distant for all answers.") for name in FAR]
     kept = known[spread(len(known))]
     tokens, away = taken(every, kept), away[kept]
-    order = np.argsort(away, kind="stable")
-    near, far = order[: len(order) // 2], order[len(order) // 2 :]
+    near, far = parts_of(away, 2)
     needed = "the previous occurrence of the token just read" if inside else "the first token of the input"
     split = f"{subject.split}, {len(far)} far tokens"
     on = f"{len(far)} tokens of {subject.split} at {away[far].min():.0f} tokens or more from {needed}, under teacher forcing"
@@ -55,7 +54,7 @@ def far_tokens(subject: Subject) -> list[Measurement]:
             f"{right[near].mean():.1f} % when it is nearby.",
             better=HIGHER,
             margin=POINT,
-            plot=_by_distance(away, order, right, "right", "right (%)"),
+            plot=_by_distance(away, right, "right", "right (%)"),
             **shared,
         ),
         sample(
@@ -69,7 +68,7 @@ def far_tokens(subject: Subject) -> list[Measurement]:
             f"{loss[near].mean():.3f} when it is nearby.",
             better=LOWER,
             margin=NATS,
-            plot=_by_distance(away, order, loss, "loss", "nats"),
+            plot=_by_distance(away, loss, "loss", "nats"),
             **shared,
         ),
     ]
@@ -128,14 +127,14 @@ def effective_context(subject: Subject) -> list[Measurement]:
         return [inapplicable(GROUP, name, "does not apply: no example asks for an answer.")]
     most = int(at.max())
     near = list(range(1, min(most, NEAR) + 1))
-    change, known = _changes(subject, batch, at)
+    change, known, draws = _changes(subject, batch, at)
     if not known.any():
         return [inapplicable(GROUP, name, f"the value is not finite: the answers to all {len(at)} examples are not finite.")]
-    apart = np.stack([change(distance, distance) for distance in near]) if near else np.full((1, len(at)), np.nan)
+    apart = np.stack([_most(change, distance, draws) for distance in near]) if near else np.full((1, len(at)), np.nan)
     tried = [i for i in range(len(near)) if np.isfinite(apart[i]).any()]
     reach = np.array([max((near[i] for i in tried if apart[i, row] > CHANGED), default=0) for row in range(len(at))])
     if most > NEAR:
-        far = _farthest(change, at)
+        far = _farthest(change, at, draws)
         reach, tried = np.where(far > 0, far, reach), tried or [0]
     if not tried:
         return [inapplicable(GROUP, name, "does not apply: no token before the last answer can be changed.")]
@@ -151,8 +150,8 @@ def effective_context(subject: Subject) -> list[Measurement]:
             {f"{split}/reach": np.where(known, reach, np.nan)},
             {split: groups},
             unit="tokens",
-            how=f"on {len(at)} examples of {subject.split}, one token replaced by another example's at {searched}; the largest distance "
-            f"that changes the last answer by more than {CHANGED} in total variation",
+            how=f"on {len(at)} examples of {subject.split}, one token replaced by up to {max(draws, 1)} of other examples at {searched}; "
+            f"the largest distance that changes the last answer by more than {CHANGED} in total variation",
             meaning=f"Tokens up to {reach.mean():.1f} back still change the answer; distances up to {most} were tested.",
             better=HIGHER,
             plot=Plot("line", [near[i] for i in shown], {"change": curve}, "tokens back", "change of the answer"),
@@ -193,8 +192,8 @@ def _distance(tokens: Tokens, inside: bool) -> np.ndarray:
     return found[tokens.row, tokens.place]
 
 
-def _by_distance(away: np.ndarray, order: np.ndarray, values: np.ndarray, name: str, label: str) -> Plot:
-    parts = np.array_split(order, min(PARTS, len(np.unique(away))))
+def _by_distance(away: np.ndarray, values: np.ndarray, name: str, label: str) -> Plot:
+    parts = parts_of(away, PARTS)
     x = [round(float(away[part].mean()), 2) for part in parts]
     return Plot("line", x, {name: [round(float(values[part].mean()), 4) for part in parts]}, "distance (tokens)", label)
 
@@ -202,47 +201,69 @@ def _by_distance(away: np.ndarray, order: np.ndarray, values: np.ndarray, name: 
 Change = Callable[..., np.ndarray]  # (nearest, farthest, draw) -> total variation of each answer, [n]
 
 
-def _changes(subject: Subject, batch: Batch, at: np.ndarray) -> tuple[Change, np.ndarray]:
-    """Returns (change, known): the change of each answer when its tokens at distances nearest..farthest are replaced, [n], and which
-    answers are finite, bool [n].
+def _changes(subject: Subject, batch: Batch, at: np.ndarray) -> tuple[Change, np.ndarray, int]:
+    """Returns (change, known, draws): the change of each answer when its tokens at distances nearest..farthest are replaced, [n], which
+    answers are finite, bool [n], and how many replacements a token has, at most DRAWS.
 
     The change is NaN where no token can be replaced or the answer is not finite, and 1 where it is lost: no longer finite. Replacements are
-    tokens of other examples at the same place, of which `draw` chooses.
+    tokens of other examples at the same place, of which `draw` chooses; of a block, all draws but the first replace only half.
     """
     inputs, length = batch["inputs"], batch["length"]
     places = np.arange(inputs.shape[1])[None, :]
     free = places < length[:, None]
     if "given" in batch:
         free &= np.asarray(batch["given"]) > 0
-    spares = [_spare(np.asarray(inputs), np.asarray(length), draw) for draw in range(DRAWS)]
+    pools = _pools(np.asarray(inputs), np.asarray(length))
+    spares = [_spare(np.asarray(inputs), pools, draw) for draw in range(DRAWS)]
+    halves = np.random.default_rng(0).random((DRAWS, *inputs.shape)) < 0.5
     answering = _answering(subject.model, subject.task.vocabulary.pooled)
     clean = np.asarray(answering(subject.params, batch, at))
     known = np.isfinite(clean).all(axis=-1)
 
     def change(nearest: Any, farthest: Any, draw: int = 0) -> np.ndarray:
         away = at[:, None] - places
-        wanted = (away >= np.reshape(nearest, (-1, 1))) & (away <= np.reshape(farthest, (-1, 1))) & free & (spares[draw] != inputs)
+        block = np.reshape(np.asarray(farthest) > np.asarray(nearest), (-1, 1))
+        wanted = (
+            (~block | halves[draw] | (draw == 0))
+            & (away >= np.reshape(nearest, (-1, 1)))
+            & (away <= np.reshape(farthest, (-1, 1)))
+            & free
+            & (spares[draw] != inputs)
+        )
         changed = np.where(wanted, spares[draw], inputs)
         found = np.asarray(answering(subject.params, {**batch, "inputs": changed}, at))
         moved = np.where(np.isfinite(found).all(axis=-1), 0.5 * np.abs(found - clean).sum(axis=-1), 1.0)
         return np.where(wanted.any(axis=1) & known, moved, np.nan)
 
-    return change, known
+    return change, known, min(DRAWS, max((len(pool) for pool in pools.values()), default=2) - 1)
 
 
-def _spare(inputs: np.ndarray, length: np.ndarray, draw: int) -> np.ndarray:
-    """Returns another example's token for each place, [n, seq]; the token itself where no other example has another."""
-    found = inputs.copy()
-    for place in range(inputs.shape[1]):
-        known = inputs[length > place, place]
-        for row in np.flatnonzero(length > place):
-            pool = known[known != inputs[row, place]]
-            if len(pool):
-                found[row, place] = pool[(row * 7 + place + 31 * draw) % len(pool)]
+def _most(change: Change, distance: Any, draws: int) -> np.ndarray:
+    """Returns the largest change of each answer by a replacement of its token at a distance; NaN where it has none."""
+    tried = np.stack([change(distance, distance, draw) for draw in range(max(draws, 1))])
+    return np.where(np.isnan(tried).all(axis=0), np.nan, np.nan_to_num(tried, nan=-1.0).max(axis=0))
+
+
+def _pools(inputs: np.ndarray, length: np.ndarray) -> dict[int, np.ndarray]:
+    """Returns the different tokens at each place, sorted."""
+    return {place: np.unique(inputs[length > place, place]) for place in range(inputs.shape[1])}
+
+
+def _spare(inputs: np.ndarray, pools: Mapping[int, np.ndarray], draw: int) -> np.ndarray:
+    """Returns another example's token for each place, [n, seq]; the token itself where no other example has another.
+
+    Until all tokens of a place have been tried, each draw gives another one.
+    """
+    found, rows = inputs.copy(), np.arange(len(inputs))
+    for place, pool in pools.items():
+        if len(pool) > 1:
+            own = np.searchsorted(pool, np.minimum(inputs[:, place], pool[-1]))
+            step = 1 + (rows * 7 + place + draw) % (len(pool) - 1)
+            found[:, place] = pool[(own + step) % len(pool)]
     return found
 
 
-def _farthest(change: Change, at: np.ndarray) -> np.ndarray:
+def _farthest(change: Change, at: np.ndarray, draws: int) -> np.ndarray:
     """Returns the largest distance beyond NEAR at which a token changes the answer, int [n]; 0 if none does.
 
     Bisection: all tokens at a distance or beyond are replaced together, in several ways, since two changes may cancel; the token that is
@@ -255,7 +276,7 @@ def _farthest(change: Change, at: np.ndarray) -> np.ndarray:
         middle = (low + high) // 2
         far = _matters(change, middle, at)
         low, high = np.where(far, middle, low), np.where(far, high, middle)
-    return np.where(matters & _matters(change, low, low), low, 0)
+    return np.where(matters & (_most(change, low, draws) > CHANGED), low, 0)
 
 
 def _matters(change: Change, nearest: Any, farthest: Any) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from assay.core.number import apart
 from assay.diagnostics.measurement import HIGHER, POINT, SHARE, Measurement, Plot, inapplicable, sample
+from assay.diagnostics.statistics import parts_of
 from assay.diagnostics.subject import Answers, Subject, farther
 from assay.evals.rows import LOWER_IS_BETTER, baselines
 
@@ -186,7 +187,6 @@ def _by_length(answers: Answers, headline: str) -> Plot:
 
 def _curve(length: np.ndarray, score: np.ndarray, label: str) -> Plot:
     """Plots averages over neighbouring lengths."""
-    order = np.argsort(length, kind="stable")
-    parts = np.array_split(order, min(PARTS, len(np.unique(length)), len(order)))
+    parts = parts_of(length, PARTS)
     x = [round(float(length[part].mean()), 2) for part in parts]
     return Plot("line", x, {"score": [round(100 * float(score[part].mean()), 3) for part in parts]}, "length", label)

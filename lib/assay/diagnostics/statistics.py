@@ -113,6 +113,18 @@ def half_length(columns: Columns) -> float:
     return float(ends[fallen[0]]) if fallen else float(length.max() + 1)
 
 
+def parts_of(values: np.ndarray, count: int) -> list[np.ndarray]:
+    """Returns the indices of at most `count` parts of about the same size, by ascending value; equal values are in one part.
+
+    The order of the examples thus has no effect. Two different values always make two parts.
+    """
+    order = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.diff(values[order]) > 0) + 1  # where a part may begin
+    wanted = len(order) * np.arange(1, count) / count
+    cuts = {int(starts[np.abs(starts - place).argmin()]) for place in wanted} if len(starts) else set()
+    return np.split(order, sorted(cuts))
+
+
 def largest(columns: Columns) -> float:
     """Returns the maximum of the only column."""
     (values,) = columns.values()

@@ -35,7 +35,7 @@ def answers(model: Model, params: PyTree, task: Task, inputs: Inputs, batch_size
     if not len(inputs):
         return
     size, batch_of = _batches(task, inputs)
-    texts = inputs if isinstance(inputs, list) and all(isinstance(one, str) for one in inputs) else []
+    listed = inputs if isinstance(inputs, list) else []
 
     @jax.jit
     def logits(params: PyTree, batch: Batch) -> jax.Array:
@@ -48,12 +48,12 @@ def answers(model: Model, params: PyTree, task: Task, inputs: Inputs, batch_size
         batch = batch_of(np.resize(chosen, rows))
         found = np.asarray(logits(params, batch))
         for place, (i, row) in enumerate(zip(chosen.tolist(), found, strict=False)):
-            text = {"text": texts[i]} if texts else {}
+            text = {"text": listed[i]} if listed and isinstance(listed[i], str) else {}
             known = bool(np.isfinite(row).all())
             if row.ndim > 1:  # an answer at each token
                 read = {name: array[place] for name, array in batch.items()}
                 prediction = task.read(np.asarray(task.answer(row)), read) if known else None
-                yield {"id": i, **text, "prediction": _written(prediction, task) if texts else prediction}
+                yield {"id": i, **text, "prediction": _written(prediction, task) if text else prediction}
             elif task.classes:
                 shares = {str(name): round(float(share), 6) for name, share in zip(task.classes, row, strict=True)}
                 label = str(task.classes[int(row.argmax())]) if known else None

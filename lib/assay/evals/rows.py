@@ -213,14 +213,19 @@ def _value(records: Sequence[Mapping[str, Any]], task: Task, metric: str, by_len
     unit = task.units.get(metric, "fraction")
     if broken := _broken([values]):
         return {"value": None, "unit": unit, "interval": None, "interval_method": NO_INTERVAL, "caution": broken}
+    bounded = unit == "fraction" and bool(values.min() >= 0 and values.max() <= 1)
+    if unit == "fraction" and not bounded and metric not in task.units:  # a metric of one's own whose unit is not said
+        unit = ""
     if by_length:
         lengths = np.array([record["length"] for record in records])
         means = {str(length): float(values[lengths == length].mean()) for length in np.unique(lengths).tolist()}
         value = float(np.mean(list(means.values())))
-        return {"value": value, "unit": unit, "interval": list(wilson(value, len(records))), "interval_method": WILSON, "by_length": means}
+        ends = wilson(value, len(records)) if bounded else mean_interval(units_of(values, None))
+        method = WILSON if bounded else INTERVAL.format(value="mean over lengths", how="bootstrap-t", units="examples")
+        return {"value": value, "unit": unit, "interval": _known(ends), "interval_method": method, "by_length": means}
     tokens = _tokens(records)
     value = _mean(values, *tokens)
-    if unit == "fraction" and groups is None and not tokens:
+    if bounded and groups is None and not tokens:
         found = {"value": value, "unit": unit, "interval": list(wilson(value, len(records))), "interval_method": WILSON_EXAMPLES}
         lengths = np.array([record["length"] for record in records])
         each = np.unique(lengths).tolist()
@@ -228,7 +233,6 @@ def _value(records: Sequence[Mapping[str, Any]], task: Task, metric: str, by_len
             found["by_length"] = {str(length): float(values[lengths == length].mean()) for length in each}
         return found
     found_units = units_of(values, groups, *tokens)
-    bounded = unit == "fraction" and bool(values.min() >= 0 and values.max() <= 1)
     method = INTERVAL.format(value=f"mean over {'tokens' if tokens else 'examples'}", how=_how(found_units, bounded), units=units)
     ends = shares_interval(found_units) if bounded else mean_interval(found_units)
     said = {"caution": why} if (why := caution(found_units, bounded)) else {}

@@ -17,6 +17,7 @@ import numpy as np
 
 from assay.data.files.kinds import is_blank
 from assay.data.files.table import Table, size
+from assay.data.tokenizers import spoken
 from assay.evals.cut import shift_of
 from assay.tasks.files.features import features, matrix
 from assay.tasks.files.opened import Opened
@@ -232,7 +233,12 @@ def _counted(texts: list[str]) -> Any:
     if sample and sum(map(len, sample)) <= SPACED * len(sample):
         longest = 2 if len(texts) <= BIGRAMS else 1
         counted = TfidfVectorizer(
-            sublinear_tf=True, ngram_range=(1, longest), min_df=1 if len(texts) < 1000 else 2, token_pattern=r"(?u)\b\w+\b"
+            sublinear_tf=True,
+            ngram_range=(1, longest),
+            min_df=1 if len(texts) < 1000 else 2,
+            tokenizer=spoken,
+            token_pattern=None,
+            lowercase=False,
         )
         with contextlib.suppress(ValueError):  # none is left
             if (counted.fit_transform(texts) > 0).sum(axis=0).max() > 1:

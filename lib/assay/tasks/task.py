@@ -86,6 +86,7 @@ class Task:
     asked: Callable[[Any], Source] | None = None  # converts user input to a split without answers; takes the place of `examples`
     data: str = ""  # hash of training data outside the package; a run resumes and answers only with the same data
     states: Callable[[np.ndarray], np.ndarray] | None = None  # running answer after each input token, if one automaton step computes it
+    recalls: bool = False  # True if an answer needs the previous occurrence of the token just read, and not the first token of the input
     places: int = 0  # exclusive upper bound of the token positions in batches (`places`); 0: batches have none
     verify: Callable[[Mapping[str, Any]], bool] | None = None  # record -> True if a verifier accepts its prediction: its `verified`
     shifted: str = ""  # how `test` examples differ from those of training; "": same distribution

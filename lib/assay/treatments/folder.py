@@ -67,4 +67,5 @@ def _start(piece: str) -> int | None:
     if equals and (not key or key.endswith(":")):
         return len(key) + len(equals)
     name, colon, _ = piece.partition(":")
-    return len(name) + len(colon) if colon and "=" not in piece and name.isidentifier() else None
+    plain = "=" not in piece or os.path.isdir(folder(piece[len(name) + len(colon) :]))
+    return len(name) + len(colon) if colon and plain and name.isidentifier() else None

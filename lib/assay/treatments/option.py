@@ -6,12 +6,13 @@ without a default are required. A trailing underscore is dropped: the parameter 
 """
 
 import inspect
+import os
 import re
 from collections.abc import Callable
 from typing import Any
 
 from assay.core.errors import UserError
-from assay.treatments.folder import pieces
+from assay.treatments.folder import folder, pieces
 
 KEY = "Change it in --config.treatments."
 GIVEN = "runs"  # factory parameter that is not an option: the readers of other runs, see runs.py
@@ -26,8 +27,9 @@ def parse(name: str, factory: Callable[..., Any], text: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for place, pair in enumerate(pieces([pair for pair in text.split(",") if pair])):
         key, equals, value = pair.partition("=")
-        if not (place or equals or key in taken) and taken and (first := next(iter(taken.items())))[1].annotation is str:
-            key, equals, value = first[0], "=", pair  # `quantize:int8`: a string-valued first option needs no key
+        bare = not place and key not in taken and (not equals or os.path.isdir(folder(pair)))
+        if bare and taken and (first := next(iter(taken.items())))[1].annotation is str:
+            key, equals, value = first[0], "=", pair  # `quantize:int8`, `distill:runs/lr=0.1`: a string-valued first option needs no key
         if key not in taken:
             raise UserError(f"the treatment {name!r} does not take {key!r}. {known} {KEY}")
         if not equals or taken[key].name in found:

@@ -116,8 +116,9 @@ def pair(files: Sequence[AnswerFile], id: str = "", score: str = "", group: str 
 def card_of(paths: Sequence[str], paired: Paired, lower_is_better: bool) -> dict[str, Any]:
     """Returns the card of paired scores; `paths` name the files."""
     every = np.stack(paired.values)
-    fraction = bool(every.min() >= 0 and every.max() <= 1)
-    right = bool(np.isin(every, (0.0, 1.0)).all())  # nothing else tells of foreign files; McNemar's test is exact whatever they mean
+    error = lower_is_better or paired.score.rpartition(".")[2] in LOWER_IS_BETTER  # a loss may happen to be small, or 0
+    fraction = not error and bool(every.min() >= 0 and every.max() <= 1)
+    right = fraction and bool(np.isin(every, (0.0, 1.0)).all())  # nothing else tells of foreign files
     margin: dict[str, Any] = {"margin": POINT, "unit": "fraction"} if fraction else {"margin": SHARE, "relative": True}
 
     def row(values: np.ndarray) -> Measurement:

@@ -48,6 +48,7 @@ def task_of(
             encode=encode,
             width=lambda length: length,
             shown=tuple(sources)[-1],
+            recalls=kind == TOKENS and all(_continues(table) for table in tables.values()),
             **_scoring(kind, outputs),
         )
     found = replace(found, asked=partial(_asked, next(iter(tables.values())), layout, kind))
@@ -107,6 +108,14 @@ def _scoring(kind: str, outputs: int) -> dict[str, Any]:
 def _read_tokens(answer: np.ndarray, batch: Mapping[str, np.ndarray]) -> list[int]:
     """Returns the answers that are asked for; to new inputs, one for each token."""
     return counted(answer, batch) if batch.get("mask") is not None else answer.tolist()
+
+
+def _continues(table: Table) -> bool:
+    """Returns whether the target of each token is the next one, as in a language model; targets below 0 are not asked for."""
+    if table.targets.shape != table.main.shape or not are_tokens(table.main):
+        return False
+    now, after = table.targets[:, :-1], table.main[:, 1:]
+    return bool((now >= 0).any() and (now == after)[now >= 0].all())
 
 
 def _minimizing(score: Score, loss: Loss) -> Score:

@@ -5,14 +5,16 @@ something. Texts are found exactly and without comparing all: the rarest words o
 2007, "Scaling Up All Pairs Similarity Search", WWW). Pictures are compared by the correlation of grey pixels, all with all, in blocks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from assay.data.tokenizers import spoken
+
 LEAST_TEXTS, LEAST_PICTURES = 0.9, 0.995  # cosine, correlation
 LEAST_ORDER = 0.7  # cosine of counts of neighbouring words
-WORD = r"(?u)\b\w+\b"
+BY_WORD: Mapping[str, Any] = {"tokenizer": spoken, "token_pattern": None, "lowercase": False}  # of scikit-learn
 WORDS = 5  # texts with fewer are equal by chance
 SIDE = 16  # pixels to which pictures are reduced
 FLAT = 1.0  # standard deviation of grey levels, of 255, below which a picture is blank
@@ -37,7 +39,7 @@ def near_texts(texts: Sequence[str], least: float = LEAST_TEXTS) -> Pairs:
     if len(long) < 2:
         return _pairs([], len(texts))
     try:
-        vectors = TfidfVectorizer(token_pattern=WORD).fit_transform([texts[i] for i in long.tolist()]).tocsr()
+        vectors = TfidfVectorizer(**BY_WORD).fit_transform([texts[i] for i in long.tolist()]).tocsr()
     except ValueError:  # no text has a word
         return _pairs([], len(texts))
     vectors.sort_indices()
@@ -108,7 +110,7 @@ def _ordered(pairs: Pairs, texts: Sequence[str]) -> Pairs:
     rows, place = np.unique(np.stack([pairs.first, pairs.second]), return_inverse=True)
     if not len(rows):
         return pairs
-    counts = CountVectorizer(ngram_range=(2, 2), token_pattern=WORD, min_df=1)
+    counts = CountVectorizer(ngram_range=(2, 2), min_df=1, **BY_WORD)
     try:
         vectors = normalize(counts.fit_transform([texts[i] for i in rows.tolist()]).astype(np.float64))
     except ValueError:  # each has a single word

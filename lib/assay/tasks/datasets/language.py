@@ -6,7 +6,7 @@ per byte refer to the whole text. Intervals resample files.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
@@ -58,7 +58,8 @@ def build(config: LanguageConfig, seed: int) -> Task:
     del seed
     tokens, sources = _text(config)
     figures = ("perplexity", "token_accuracy", "nll")
-    return _task(config, tokens, sources, encode, ("bits_per_byte", *figures) if tokens.name in LOSSLESS else figures)
+    metrics = ("bits_per_byte", *figures) if tokens.name in LOSSLESS else figures
+    return replace(_task(config, tokens, sources, encode, metrics), recalls=True)
 
 
 def build_masked(config: MaskedConfig, seed: int) -> Task:

@@ -5,6 +5,7 @@ a file changes: the splits of a task share it.
 """
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -20,7 +21,7 @@ from assay.data.files.found import Found, found
 from assay.data.files.parts import Divided, divide
 from assay.data.files.reader import read_parts
 from assay.data.files.roles import Roles, roles
-from assay.data.files.table import Table, drop, size, take
+from assay.data.files.table import Table, drop, size, sources_of, take
 from assay.tasks.datasets import classify
 
 KINDS = ("classes", "labels", "number")
@@ -94,6 +95,8 @@ def _opened(config: FilesConfig, stamp: tuple[tuple[int, int, int], ...]) -> Ope
     cleaned, divided, others = prepared(tables, played)
     parts = {name: take(others.get(name, cleaned).table, rows) for name, rows in divided.rows.items()}
     known = None
+    if config.kind == "classes":
+        _check_classes(parts, played)
     if config.kind == "classes" and (config.labels or config.folds):
         parts, known = _chosen(config, parts, played)
     classes = tuple(cleaned.classes)
@@ -135,6 +138,18 @@ def _left(cleaned: Cleaned, divided: Divided, others: Mapping[str, Cleaned]) -> 
     return tuple(table for table in left if size(table))
 
 
+def _check_classes(parts: Mapping[str, Table], played: Roles) -> None:
+    """Raises UserError if rows of one class only are left to train on."""
+    train = parts["train"]
+    names = Counter(train.columns[played.target].tolist())
+    if len(names) < 2:
+        left = f"only rows of the class {next(iter(names))!r} are" if names else "no row is"
+        raise UserError(
+            f"{left} left to train on in {train.source}, since rows that also stand in test are left out of it. Remove them from the test "
+            "data, or give more training data."
+        )
+
+
 def _check_columns(table: Table, train: Table, played: Roles) -> None:
     absent = [name for name in (played.target, *played.inputs) if name not in table.columns]
     if absent:
@@ -165,6 +180,7 @@ def _chosen(config: FilesConfig, parts: Mapping[str, Table], played: Roles) -> t
         train,
         columns={name: np.concatenate([train.columns[name], valid.columns[name]]) for name in train.columns},
         lines=np.concatenate([train.lines, valid.lines]),
+        files=None if train.files is None else np.concatenate([train.files, sources_of(valid)]),
     )
     number = np.unique(both.columns[played.target].astype(str), return_inverse=True)[1]
     rows = classify.chosen(config, number, np.arange(len(train.lines), len(both.lines)), keys_of(both, played))

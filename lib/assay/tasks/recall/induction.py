@@ -66,6 +66,7 @@ def build(config: InductionConfig, seed: int) -> Task:
     symbols = (*(str(token) for token in range(trigger)), "T")
     return Task(
         name=config.name,
+        recalls=True,
         vocabulary=Vocabulary(config.vocabulary, trigger),
         splits=splits,
         source=source,

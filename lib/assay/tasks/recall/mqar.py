@@ -73,6 +73,7 @@ def build(config: MQARConfig, seed: int) -> Task:
     symbols = ("_", *(f"k{key}" for key in range(1, first_value)), *(f"v{i}" for i in range(config.vocabulary - first_value)))
     return Task(
         name=config.name,
+        recalls=True,
         vocabulary=Vocabulary(config.vocabulary, config.vocabulary - first_value),
         splits=splits,
         source=source,

@@ -70,6 +70,7 @@ def build(config: PHopConfig, seed: int) -> Task:
 
     return Task(
         name=config.name,
+        recalls=True,
         vocabulary=Vocabulary(config.alphabet, config.alphabet),
         splits=splits,
         source=source,
