@@ -6,11 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from assay.diagnostics.measurement import Measurement
+from assay.diagnostics.measurement import Measurement, sample
 from assay.treatments.pipeline.load import treatments
 from assay.verdicts import recommend
 from assay.verdicts.recommend import suggest
-from assay.verdicts.rules import RULES, Facts
+from assay.verdicts.rules.rule import Facts
+from assay.verdicts.rules.table import RULES
 
 CNN = {"name": "cnn", "filters": [32, 64], "dense": 512}
 LSTM = {"name": "lstm", "width": 64}
@@ -152,6 +153,19 @@ def test_a_spurious_colour():
     assert found["treatment"] == "augment:images=colour:1" and found["row"] == "generalisation/corruption: colour"
     assert (found["expects"], found["effect"]) == ("higher", 0.15)
     assert suggest(rows(values | {"generalisation/corruption: colour": 0.9}), IMAGES) == []
+
+
+def test_a_drop_that_may_be_chance_is_none():
+    def of(n: int) -> list[Measurement]:
+        clean, grey = np.arange(n) < 0.5 * n, np.arange(n) < 0.25 * n
+        made = [
+            sample("generalisation", name, "mean", {"valid/score": values}, unit="fraction")
+            for name, values in (("score", clean), ("corruption: colour", grey), ("corruption: blur", grey))
+        ]
+        return [*made, Measurement("generalisation", "above_baseline", 0.4, unit="fraction", interval=(0.2, 0.6))]
+
+    assert suggest(of(20), IMAGES) == []
+    assert {one["rule"].partition(":")[0] for one in suggest(of(400), IMAGES)} >= {"spurious colour"}
 
 
 def test_the_worst_corruption_is_named():

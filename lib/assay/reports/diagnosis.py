@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
 
-from assay.core.number import bounded, change, limits, number
+from assay.core.number import apart, bounded, change, limits, number
 from assay.diagnostics.measurement import Measurement, limit, ordered
 from assay.reports.drawings.sketch import sketch, track
 from assay.reports.page import Amount, amount, breakable, label, pairs, span, template
+from assay.verdicts.rules.rule import progress_of
 
 if TYPE_CHECKING:
     from assay.verdicts.diagnosis import Diagnosis
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 CALL = "assay.diagnose("
 TOLD = 3  # number of bottlenecks in the summary, largest first
 POINTS = 0.02  # minimum loss for a row to appear in the summary
-LEARNT = 0.05  # minimum margin above the baseline for a task to count as learned
 GLANCE = (  # rows shown at the top if they apply, at most six
     ("generalisation", "score"),
     ("reasoning", "out_of_distribution"),
@@ -96,13 +96,18 @@ def summarise(rows: Sequence[Measurement], suggestions: Sequence[Mapping[str, An
             f"The error on held-out examples is {number(head.value, head.unit)}"
         )  # fmt: skip
         said.append(f"{kind}{ends}.")
-    losses = sorted(_losses(found), key=lambda one: -one.size)
+    progress = progress_of({f"{group}/{name}": row for (group, name), row in found.items()})
+    untaught = progress is not None and not progress.known
+    if progress is not None and untaught:
+        above = apart(progress.above, progress.unit, "above", "below") if progress.unit else apart(-progress.above, "")
+        said.append(f"It has not learned: its score is {above} that of the best answer without a model. Nothing else means anything yet.")
+    losses = [] if untaught else sorted(_losses(found), key=lambda one: -one.size)
     sure = [one.text for one in losses if one.sure][:TOLD]
     if sure:
         said.append("Largest bottlenecks: " + "; ".join(sure) + ".")
     elif losses:
         said.append("No bottleneck is certain: each could be due to chance, as its 95 % interval includes none, or there is no interval.")
-    elif found:
+    elif found and not untaught:
         said.append("No row shows a large bottleneck.")
     size, latency = found.get(("cost", "parameters")), found.get(("speed", "latency_p50"))
     cost = [f"has {number(size.value, size.unit)} parameters"] if size else []
@@ -131,11 +136,7 @@ def _losses(found: Mapping[tuple[str, str], Measurement]) -> list[_Loss]:
     score, inside = fractions.get(("generalisation", "score")), fractions.get(("reasoning", "in_distribution"))
     outside, gap = fractions.get(("reasoning", "out_of_distribution")), fractions.get(("generalisation", "train_test_gap"))
     error, dead = fractions.get(("calibration", "calibration_error")), fractions.get(("optimisation health", "dead_units"))
-    above = fractions.get(("reasoning", "above_baseline"))
     told: list[_Loss] = []
-    if inside and above and above.value is not None and above.value < LEARNT:
-        said = "accuracy within the trained lengths is not clearly above that of a baseline without reasoning"
-        told.append(_Loss(1 - (inside.value or 0.0), said, inside.interval[1] < 1 if inside.interval else inside.exact))
     if inside and outside:
         said = f"accuracy is {number(outside.value, 'fraction')} out of distribution and {number(inside.value, 'fraction')} in distribution"
         told.append(_Loss(*_drop(inside, outside, said)))

@@ -27,7 +27,8 @@ from assay.train.workdir import WorkDir
 from assay.treatments.pipeline.check import check_stage
 from assay.treatments.pipeline.load import rebuild
 from assay.treatments.pipeline.stages import plan
-from assay.verdicts.rules import FIRST, RULES, Facts, Found, Remedy
+from assay.verdicts.rules.rule import Facts, Found, Remedy
+from assay.verdicts.rules.table import FIRST, RULES
 
 MOST = 5  # maximum number of suggestions
 NOT_LEARNT = "not learnt"  # the rule
