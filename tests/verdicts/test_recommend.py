@@ -2,14 +2,20 @@
 
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from assay.diagnostics.measurement import Measurement, sample
+from assay.reports.diagnosis import told_of
 from assay.treatments.pipeline.load import treatments
+from assay.treatments.table import FACTORIES
 from assay.verdicts import recommend
 from assay.verdicts.recommend import suggest
+from assay.verdicts.rules import rule
+from assay.verdicts.rules.remedies import ABOUT, about
 from assay.verdicts.rules.rule import Facts
 from assay.verdicts.rules.table import RULES
 
@@ -55,6 +61,8 @@ def test_an_over_fitted_model():
         "expects": "lower",
         "effect": 0.0125,
         "unit": "fraction",
+        "does": "It trains on changed copies of the examples, drawn anew in each pass.",
+        "source": "Shorten and Khoshgoftaar 2019",
     }
     staged = suggest(rows(values), IMAGES._replace(updates=300))
     assert staged[0]["treatment"] == "augment:images=shift:1+rotate:12,rate=0.002,steps=1200", "what was learnt by heart takes time"
@@ -247,6 +255,7 @@ def test_size_and_a_noisy_end():
         "expects": "lower",
         "effect": 2e6,
         "unit": "bytes",
+        **about("quantize")._asdict(),
     }
     slope = Measurement("generalisation", "learning_curve_slope", 0.0, unit="nats", interval=(-0.3, 0.3))
     unsteady = [slope, *rows(HEALTHY | {"calibration/nll": 0.2})]
@@ -307,3 +316,31 @@ def test_late_losses_are_read_without_penalties(tmp_path):
     lines = [{"step": i, "loss": 9.0} for i in range(6)] + [{"step": 7, "loss": 3.0, "l2": 1.0}, {"step": 8, "loss": 2.0}]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 8, "valid_accuracy": 0.5}\n{"step": 9, "lo')
     assert recommend.late_loss(path) == 2.0
+
+
+def test_every_remedy_says_what_it_does():
+    """Whatever a rule can suggest has a sentence and a source."""
+    text = "".join(path.read_text() for path in Path(rule.__file__).parent.glob("*.py") if path.name != "remedies.py")
+    named = {found.partition(":")[0] for found in re.findall(r'Remedy\(f?"([a-z_]+)', text)} | {
+        "augment",
+        "larger",
+        "longer",
+        "scratchpad",
+        "curriculum",
+    }
+    assert named <= set(ABOUT) and set(ABOUT) <= set(FACTORIES)
+    assert all(one.does.startswith("It ") and one.does.endswith(".") and one.source for one in ABOUT.values())
+
+
+def test_a_suggestion_says_what_it_costs():
+    said = {"does": "It trains on.", "source": "Me 1999", "updates": 1200, "seconds": 90.0}
+    assert told_of(said) == "It trains on (Me 1999). It takes 1,200 updates, about 90.0 s at the run's pace, and as many for its control."
+    assert told_of({**said, "updates": 0}) == "It trains on (Me 1999). It takes no training."
+    assert told_of({**said, "seconds": 0.0}).endswith("It takes 1,200 updates.") and told_of({"treatment": "mine"}) == ""
+
+
+def test_the_pace_is_that_of_the_log(tmp_path):
+    lines = [{"step": step, "elapsed_seconds": 5 + step / 20} for step in (10, 20, 50)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n{broken")
+    assert recommend.pace(tmp_path / "metrics.jsonl") == pytest.approx(1 / 20)
+    assert recommend.pace(tmp_path / "none.jsonl") == 0.0

@@ -52,6 +52,14 @@ def apart(difference: float, unit: str, more: str = "above", less: str = "below"
     return same if text.partition(" ")[0].strip("0.") == "" else f"{text} {more if difference > 0 else less}"
 
 
+def duration(seconds: float) -> str:
+    """Formats a time as "12.3 s", "4 min 10 s" or "2 h 5 min"."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, hours = divmod(round(seconds), 60), divmod(round(seconds / 60), 60)
+    return f"{minutes[0]} min {minutes[1]} s" if seconds < 7200 else f"{hours[0]} h {hours[1]} min"
+
+
 def limits(interval: tuple[float, float] | list[float] | None, unit: str, relative: bool = False, signed: bool = False) -> str:
     """Formats an interval as "91.2 to 95.0 %", with the unit once where both ends share it. With `signed` or `relative`, it is an interval
     of a change.

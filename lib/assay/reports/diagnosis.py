@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
 
-from assay.core.number import apart, bounded, change, limits, number
+from assay.core.number import apart, bounded, change, duration, limits, number
 from assay.diagnostics.measurement import Measurement, limit, ordered
 from assay.reports.drawings.sketch import sketch, track
 from assay.reports.page import Amount, amount, breakable, label, pairs, span, template
@@ -266,9 +266,21 @@ def _suggestion(
         "row": label(name),
         "id": places.get((group, name), ""),
         "expects": f"{one['expects']}{size}",
+        "does": told_of(one),
         "command": command,
         "compare": compare,
     }
+
+
+def told_of(one: Mapping[str, Any]) -> str:
+    """Returns what a suggested treatment does, its source, and what it costs, as far as they are known."""
+    source = f" ({one['source']})" if one.get("source") else ""
+    said = one.get("does", "").removesuffix(".") + source + "." if one.get("does") else ""
+    if "updates" not in one:
+        return said
+    seconds = f", about {duration(one['seconds'])} at the run's pace, and as many for its control" if one.get("seconds") else ""
+    cost = f"It takes {one['updates']:,} updates{seconds}." if one["updates"] else "It takes no training."
+    return f"{said} {cost}".strip()
 
 
 def _source(command: str) -> str:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from assay.core.number import duration
 from assay.reports.drawings import plots
 from assay.reports.page import template
 from assay.reports.table import DASH, NOT_PRIVATE, UNTREATED, arrange, format_seed, format_value, is_fraction
@@ -272,7 +273,7 @@ def _describe(run: RunView) -> dict:
         facts.append(f"{last['step']:,} training steps")
         seconds = [line["elapsed_seconds"] for line in run.metrics if line.get("elapsed_seconds") is not None]
         if seconds:
-            facts.append(f"trained for {_duration(seconds[-1])}")
+            facts.append(f"trained for {duration(seconds[-1])}")
         speeds = [line["examples_per_second"] for line in run.metrics if line.get("examples_per_second") is not None]
         if speeds:
             facts.append(f"median {np.median(speeds):,.0f} examples per second")
@@ -302,13 +303,6 @@ def _flatten(tree: object, path: str = "") -> Iterator[tuple[str, str]]:
             yield from _flatten(value, f"{path}.{index}" if path else str(index))
     elif path:
         yield path, tree if isinstance(tree, str) else json.dumps(tree, default=str)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes, hours = divmod(round(seconds), 60), divmod(round(seconds / 60), 60)
-    return f"{minutes[0]} min {minutes[1]} s" if seconds < 7200 else f"{hours[0]} h {hours[1]} min"
 
 
 def _agreed(values: Iterator[float]) -> float | None:

@@ -26,7 +26,8 @@ from assay.train.experiment import Experiment
 from assay.train.workdir import WorkDir
 from assay.treatments.pipeline.check import check_stage
 from assay.treatments.pipeline.load import rebuild
-from assay.treatments.pipeline.stages import plan
+from assay.treatments.pipeline.stages import Stage, plan
+from assay.verdicts.rules.remedies import about
 from assay.verdicts.rules.rule import Facts, Found, Remedy
 from assay.verdicts.rules.table import FIRST, RULES
 
@@ -57,6 +58,7 @@ def suggest(rows: Sequence[Measurement], facts: Facts) -> list[dict[str, Any]]:
                 "expects": found.expects,
                 "effect": float(f"{remedy.effect:.3g}"),
                 "unit": found.unit,
+                **about(remedy.spec)._asdict(),
             }
             listed.append((found.stake * NEXT**place, remedy.spec, said))
     ordered: dict[str, dict[str, Any]] = {}
@@ -67,31 +69,33 @@ def suggest(rows: Sequence[Measurement], facts: Facts) -> list[dict[str, Any]]:
 
 def recommend(workdir: str | Path, rows: Sequence[Measurement]) -> list[dict[str, Any]]:
     """Returns at most MOST suggestions that apply to the run. Raises UserError if there is no run."""
-    facts = facts_of(rebuild(workdir))._replace(loss=late_loss(WorkDir(workdir).metrics))
+    folder = WorkDir(workdir)
+    facts = facts_of(rebuild(workdir))._replace(loss=late_loss(folder.metrics), pace=pace(folder.metrics))
     return possible(rows, facts, workdir, WorkDir(workdir).read_config())
 
 
 def possible(rows: Sequence[Measurement], facts: Facts, workdir: str | Path, base: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Returns at most MOST suggestions that apply to a run with the config.json `base`; its folder need not exist."""
-    found = (said for said in suggest(rows, facts) if applies(workdir, said["treatment"], base))
+    staged = ((said, stage_of(workdir, said["treatment"], base)) for said in suggest(rows, facts))
+    found = ({**said, **_cost(stage, facts)} for said, stage in staged if stage is not None)
     return _numbered(said for said, _ in zip(found, range(MOST), strict=False))
 
 
-def applies(workdir: str | Path, spec: str, base: Mapping[str, Any] | None = None) -> bool:
-    """Returns True if the treatment applies to the run: its stage assembles, and one training step can be traced.
+def stage_of(workdir: str | Path, spec: str, base: Mapping[str, Any] | None = None) -> Stage | None:
+    """Returns the stage of a treatment that applies to the run: it assembles, and one training step can be traced. None if not.
 
-    `base` is the content of its config.json; by default it is read.
+    `base` is the content of the run's config.json; by default it is read.
     """
     try:
         base = WorkDir(workdir).read_config() if base is None else base
         (stage,) = plan(str(workdir), [spec], f"{workdir}/treated", {}, base)
         check_stage(stage)
     except UserError:
-        return False
+        return None
     except Exception as error:  # a treatment that fails for any reason is not suggested
         print(f"{spec} is not suggested because it failed: {type(error).__name__}: {error}", file=sys.stderr)
-        return False
-    return True
+        return None
+    return stage
 
 
 def facts_of(made: Experiment) -> Facts:
@@ -128,7 +132,26 @@ def late_loss(path: Path) -> float:
     return float(np.median(found[-max(1, len(found) // 4) :])) if found else 0.0
 
 
+def pace(path: Path) -> float:
+    """Returns the seconds of a step, from the times that were logged; 0 if there are none."""
+    found = []
+    for line in read_text(path, "replace").splitlines() if path.is_file() else ():
+        try:
+            said = parse_json(line)
+            found.append((int(said["step"]), float(said["elapsed_seconds"])))
+        except (ValueError, KeyError, TypeError):
+            continue
+    (first, begun), (last, done) = (found[0], found[-1]) if found else ((0, 0.0), (0, 0.0))
+    return max((done - begun) / (last - first), 0.0) if last > first else 0.0
+
+
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _cost(stage: Stage, facts: Facts) -> dict[str, Any]:
+    """Returns the updates of a treatment, and the seconds that they take at the pace of the run, 0 if it is not known."""
+    updates = int(stage.config["train"]["steps"])
+    return {"updates": updates, "seconds": float(f"{updates * facts.pace:.2g}")}
 
 
 def _read(found: Found, rows: Mapping[str, Measurement], facts: Facts) -> str:

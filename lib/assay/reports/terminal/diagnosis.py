@@ -5,6 +5,7 @@ from rich.table import Table
 
 from assay.core.number import DASH, bounded, limits, number
 from assay.diagnostics.measurement import Measurement, limit
+from assay.reports.diagnosis import told_of
 from assay.reports.terminal.card import Shown
 from assay.verdicts.diagnosis import Diagnosis
 
@@ -49,6 +50,8 @@ def print_diagnosis(found: Diagnosis, console: Console | None = None) -> None:
         console.print(show(note, "bold"))
     for one in found.suggestions:
         console.print(show(f"try {one['number']}: {one['treatment']}  {one['rule']}"))
+        if said := told_of(one):
+            console.print(show(f"       {said}"))
     if found.suggestions:
         run = found.about.get("run", True)
         call = "assay treat --from=WORKDIR --apply=N --workdir=OTHER" if run else 'assay.treat(subject, "TREATMENT", "WORKDIR")'

@@ -29,6 +29,7 @@ class Facts(NamedTuple):
     lengths: tuple[int, int] = (1, 1)  # range of training lengths
     updates: int = 0  # training steps
     loss: float = 0.0  # median over the last quarter of training, in nats
+    pace: float = 0.0  # seconds of a step; 0: unknown
     split: str = ""  # that the rows of scores were measured on
 
 
