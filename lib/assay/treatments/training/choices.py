@@ -55,7 +55,12 @@ def larger(times: int = 2) -> Treatment:
 
 def longer() -> Treatment:
     """Returns the treatment that changes nothing: as a stage of `assay treat`, its `steps` and `rate` train the run further."""
-    return Treatment(name="longer")
+
+    def settings(train: Any, model: Mapping[str, Any]) -> Choices:
+        _check_trained(train, "longer")
+        return train, model
+
+    return Treatment(settings=settings, name="longer")
 
 
 def early_stopping(patience: int = 5, every: int = 100) -> Treatment:
@@ -69,8 +74,16 @@ def early_stopping(patience: int = 5, every: int = 100) -> Treatment:
     check(every >= 1, "early_stopping", "every", every, "a number of steps, at least 1")
 
     def settings(train: Any, model: Mapping[str, Any]) -> Choices:
-        if not train.steps:
-            raise Inapplicable("does not apply: the run takes no training steps. Remove early_stopping from --config.treatments.")
+        _check_trained(train, "early_stopping")
         return replace(train, patience=patience, validate_every=min(every, train.steps)), model
 
     return Treatment(settings=settings, name="early_stopping")
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _check_trained(train: Any, name: str) -> None:
+    """Raises Inapplicable if a run takes no steps."""
+    if not train.steps:
+        raise Inapplicable(f"does not apply: the run takes no training steps. Remove {name} from --config.treatments.")
