@@ -98,7 +98,8 @@ def test_what_has_not_learned_is_told_first_and_alone():
     values = {"generalisation/score": 0.11, "generalisation/above_baseline": 0.01, "generalisation/train_test_gap": 0.02}
     values |= {"calibration/calibration_error": 0.3, "generalisation/corruption: blur": 0.0}
     facts = IMAGES._replace(updates=100, loss=2.29, split="valid")
-    found = suggest(rows(values), facts)
+    level = Measurement("generalisation", "learning_curve_slope", -0.001, unit="nats", interval=(-0.1, 0.1))
+    found = suggest([*rows(values), level], facts)
     assert {one["rule"].partition(":")[0] for one in found} == {"not learnt"} and found[0]["row"] == "generalisation/score"
     assert [one["treatment"] for one in found] == [
         "longer:steps=400,rate=0.02",
@@ -108,7 +109,9 @@ def test_what_has_not_learned_is_told_first_and_alone():
     ]
     still = suggest([*rows(values), falling(0.2)], facts)
     assert still[0]["treatment"] == "longer:steps=400", "the loss still falls"
-    away = suggest([*rows(values), falling(0.2)], facts._replace(loss=9.0))
+    assert suggest(rows(values), facts._replace(updates=3, epoch=45))[0]["treatment"] == "longer:steps=450", "it has hardly begun"
+    assert not any("larger" in one["treatment"] for one in suggest(rows(values), facts._replace(updates=3, epoch=45)))
+    away = suggest([*rows(values), level], facts._replace(loss=9.0))
     assert away[0]["treatment"] == "longer:steps=400,rate=0.0002", "the loss is above that of guessing"
     treatments([one["treatment"].partition(":")[0] for one in found[:1]])
     memorized = suggest(rows(values | {"generalisation/train_test_gap": 0.8}), facts)

@@ -32,7 +32,7 @@ def control_of(workdir: str | Path, before: str | Path) -> Control | None:
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
         if os.path.realpath(rows[0]["workdir"]) != os.path.realpath(before):
             return None
-        return _told(rows[-1], Path(workdir))
+        return _told(rows[-1], Path(workdir), Path(before))
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return None
 
@@ -45,9 +45,10 @@ def placed(control: Control | None) -> dict[str, Any] | None:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _told(row: Mapping[str, Any], root: Path) -> Control:
+def _told(row: Mapping[str, Any], root: Path, before: Path) -> Control:
     if row.get("spec", "").partition(":")[0] == "larger":
-        return Control("", 0, "")  # trained anew, as long as the run before
+        more = int(row["updates"]) - int(WorkDir(before).read_config()["train"]["steps"])  # trained anew: none, unless steps were given
+        return Control("", max(more, 0), MEANT if more > 0 else "")
     if "updates" not in row:
         return Control("", 0, OLDER)
     updates = int(row["updates"])

@@ -116,6 +116,7 @@ def facts_of(made: Experiment) -> Facts:
         farthest=max((_highest_place(task, task.source(split)) for split in made.settings.evaluate.splits), default=0),
         lengths=source.lengths,
         updates=made.settings.train.steps,
+        epoch=0 if source.size is None else -(-source.size // made.settings.train.batch_size),
         split=choosing(task),
     )
 

@@ -9,6 +9,7 @@ from assay.verdicts.rules.rule import ANEW, MASTERED, SHORT, Facts, Found, Remed
 
 FALLING = 0.1  # share of the training loss that twice the steps still remove
 FLAT = 0.02  # share of the training loss below which twice the steps change nothing
+PASSES, LEAST = 10, 100  # passes over the training examples, and steps, that more training has at least
 MORE = 4  # times the run's updates, where more may suffice
 SPIKE = 20.0  # ratio to the preceding gradient norms: healthy runs vary by a small factor, and tenfold when a rule is discovered
 BOUND = 1.0  # clipping norm
@@ -55,7 +56,7 @@ def under_trained(rows: Rows, facts: Facts) -> Found | None:
         f"{learned.row.group}/{learned.row.name}",
         "higher" if learned.unit else "lower",
         learned.row.unit,
-        [Remedy(f"longer:steps={MORE * facts.updates}", 0.1 * (1 - trained)), Remedy("larger:times=2", 0.05 * (1 - trained))],
+        [Remedy(f"longer:steps={further_steps(facts)}", 0.1 * (1 - trained)), Remedy("larger:times=2", 0.05 * (1 - trained))],
     )
 
 
@@ -126,14 +127,21 @@ def noisy_end(rows: Rows, facts: Facts) -> Found | None:
     )
 
 
+def further_steps(facts: Facts) -> int:
+    """Returns how many more steps to train: a multiple of the run's, and enough to see the training examples several times."""
+    return max(MORE * facts.updates, PASSES * facts.epoch, LEAST)
+
+
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
 def _of_training(rows: Rows, facts: Facts) -> Iterator[str]:
     """Yields how to train a model that has not learned, the most likely first."""
     slope, even, rate = rows.get("generalisation/learning_curve_slope"), math.log(max(facts.outputs, 2)), facts.optimizer["learning_rate"]
-    further = f"longer:steps={MORE * facts.updates}" if facts.updates else "longer"
-    faster, slower = (f"{further}{',' if ':' in further else ':'}rate={times * rate:g}" for times in (10, 0.1))
-    falls = slope is not None and slope.interval is not None and slope.interval[1] < -FLAT * facts.loss
-    order = [slower, further, faster] if facts.loss > RUNAWAY * even else [further, faster, slower] if falls else [faster, further, slower]
-    yield from (*order[:2], "larger:times=2", order[2])
+    further = f"longer:steps={further_steps(facts)}"
+    faster, slower = (f"{further},rate={times * rate:g}" for times in (10, 0.1))
+    falls = slope is None or slope.interval is None or slope.interval[1] < -FLAT * facts.loss  # so do the first few steps
+    away = facts.loss > RUNAWAY * even
+    order = [further, faster, slower] if falls else [slower, further, faster] if away else [faster, further, slower]
+    wider = ["larger:times=2"] if MORE * facts.updates >= further_steps(facts) else []  # it trains as long as the run
+    yield from (*order[:2], *wider, order[2])

@@ -24,7 +24,7 @@ ABOUT: Mapping[str, About] = {
     "early_stopping": About("It keeps the parameters that were best on valid.", "Prechelt 1998"),
     "l1": About("It adds the absolute values of the weights to the loss.", "Tibshirani 1996"),
     "l2": About("It adds the squares of the weights to the loss.", "Krogh and Hertz 1991"),
-    "larger": About("It trains a model of a multiple of the width from scratch.", "Hestness et al. 2017"),
+    "larger": About("It trains a model of twice the width from scratch, as long.", "Hestness et al. 2017"),
     "longer": About("It trains on, without another change.", "Hoffmann et al. 2022"),
     "prune": About("It removes the parts that matter least, and trains what is left.", "Han et al. 2015; Li et al. 2017"),
     "quantize": About("It stores weights as small integers.", "Dettmers et al. 2022"),

@@ -28,6 +28,7 @@ class Facts(NamedTuple):
     farthest: int = 0  # highest coupled position in the evaluated splits
     lengths: tuple[int, int] = (1, 1)  # range of training lengths
     updates: int = 0  # training steps
+    epoch: int = 0  # steps of a pass over the training examples; 0: they are endless
     loss: float = 0.0  # median over the last quarter of training, in nats
     pace: float = 0.0  # seconds of a step; 0: unknown
     split: str = ""  # that the rows of scores were measured on
