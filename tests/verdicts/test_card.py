@@ -381,7 +381,7 @@ def test_the_terminal_says_better_and_worse_as_verdicts_only():
     lines = [line.rstrip() for line in text.splitlines()]
     score = next(line for line in lines if line.strip().startswith("score"))
     assert re.search(rf"score +\d\d\.\d % +\d\d\.\d % +{MINUS}\d\d\.\d points +{MINUS}.* to {MINUS}.* points +< 0\.0001 +worse$", score)
-    size = next(line for line in lines if "bytes on disk" in line)
+    size = next(line for line in lines if line.strip().startswith("bytes on disk"))
     assert re.search(rf"bytes on disk +1 kB +500 B +{MINUS}500 B +{DASH} +< 0.0001 +better$", size)
     for line in lines:
         for word in re.findall("better|worse", line):

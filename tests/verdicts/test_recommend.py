@@ -61,7 +61,7 @@ def test_an_over_fitted_model():
         "expects": "lower",
         "effect": 0.0125,
         "unit": "fraction",
-        "does": "It trains on changed copies of the examples, drawn anew in each pass.",
+        "does": "It trains on changed copies of the examples, drawn again in each pass.",
         "source": "Shorten and Khoshgoftaar 2019",
     }
     staged = suggest(rows(values), IMAGES._replace(updates=300))

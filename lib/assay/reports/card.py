@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from assay.core.number import DASH, change, limits, number, stated
 from assay.reports.drawings.sketch import as_plot, interval, overlay
+from assay.reports.headline import headline
 from assay.reports.page import breakable, label, pairs, template
 
 WORDS = {  # verdict -> (CSS class, sign before the word, so that meaning does not depend on colour)
@@ -50,6 +51,7 @@ def card_page(card: Mapping[str, Any]) -> str:
         title=title,
         heading=breakable(title),
         facts=[f"task {card['task']}", *_facts(card)],
+        first=[(name if len(names) > 1 else "", headline(card, name)) for name in names],
         quick=bool(card.get("quick", before.get("quick"))),
         level=card.get("level", 0.05),
         runs=[_run("before", before, "")] + [_run(name, card["after"][name], f"run-{index}") for index, name in enumerate(names)],

@@ -47,7 +47,7 @@ def placed(control: Control | None) -> dict[str, Any] | None:
 
 def _told(row: Mapping[str, Any], root: Path, before: Path) -> Control:
     if row.get("spec", "").partition(":")[0] == "larger":
-        more = int(row["updates"]) - int(WorkDir(before).read_config()["train"]["steps"])  # trained anew: none, unless steps were given
+        more = int(row["updates"]) - int(WorkDir(before).read_config()["train"]["steps"])  # from scratch: none, unless steps were given
         return Control("", max(more, 0), MEANT if more > 0 else "")
     if "updates" not in row:
         return Control("", 0, OLDER)

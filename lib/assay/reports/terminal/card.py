@@ -13,6 +13,7 @@ from rich.text import Text
 
 from assay.core.number import DASH, MINUS, change, limits, number, stated
 from assay.reports.card import control_told
+from assay.reports.headline import headline
 from assay.verdicts.card import HELD, MISSED, UNSHOWN
 from assay.verdicts.verdict import BETTER, OPEN, SAME, WORSE
 
@@ -39,6 +40,9 @@ def print_card(card: Mapping[str, Any], console: Console | None = None) -> None:
         wide = console.options.update(max_width=1000, width=1000)
         console = Console(width=max(WIDTH, Measurement.get(console, wide, table).maximum))
     quick = ", quick: few examples" if card["quick"] else ""
+    for name in names:
+        if said := headline(card, name):
+            console.print(show(f"{name}: {said}" if len(names) > 1 else said, "bold"))
     console.print(show(f"{card['task']} · split {card['split']}{quick} · before: {_told(card['before'])}"))
     for name in names:
         console.print(show(f"{name}: {_told(card['after'][name])}"))

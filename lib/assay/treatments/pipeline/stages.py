@@ -10,7 +10,7 @@ listed before `inherit`, because they determine the shapes. In addition to its o
     student   distill only: `small` or another variant of the run's config, FILE.py:variant, or `itself` for the unchanged model
 
 A stage that trains has a control, which trains as long without the treatment: more updates alone may raise a score. `longer` is these
-updates itself, and `larger` starts anew and takes as many updates as the run, so neither has one.
+updates itself, and `larger` starts from scratch and takes as many updates as the run, so neither has one.
 """
 
 import os
@@ -36,7 +36,7 @@ LONGER, LARGER = "longer", "larger"
 ONCE = ("init", "inherit", "distill", "early_stopping", LONGER)  # treatments that a later stage does not repeat
 PENALTIES = ("l1", "l2", "rate")  # select parameters by path; records that replace matrices have other paths
 RECORDS = ("quantize", "lowrank", "lora")
-COMPRESSED = ("prune", "quantize", "lowrank", "lora", "merge")  # what a model that is trained anew leaves out
+COMPRESSED = ("prune", "quantize", "lowrank", "lora", "merge")  # what a model that is trained from scratch leaves out
 TRAINED_FROM = ("ensemble", "init", "inherit")  # treatments that only a run from scratch can have
 FOLDER, CONTROL = "stages", "control"
 
@@ -202,7 +202,7 @@ def _fresh(
 
 
 def _anew(config: Mapping[str, Any], own: Mapping[str, Any], options: list[str], stage: Mapping[str, str]) -> dict[str, Any]:
-    """Returns the config of a larger model, trained anew as long as the run."""
+    """Returns the config of a larger model, trained from scratch as long as the run."""
     if "student" in stage:
         raise UserError(f"only distill has a student, but {LARGER!r} was given one. Omit student={stage['student']} in --treat.")
     left_out = ("inherit", "distill", LONGER, LARGER, *COMPRESSED)

@@ -34,7 +34,7 @@ def dropout(rate: float = 0.3) -> Treatment:
 
 
 def larger(times: int = 2) -> Treatment:
-    """Returns the treatment that widens the model. As a stage of `assay treat`, it trains anew, as long as the run.
+    """Returns the treatment that widens the model. As a stage of `assay treat`, it trains from scratch, as long as the run.
 
     Args:
         times: factor of the width, at least 2. A model without hidden layers gets one.

@@ -12,7 +12,7 @@ class About(NamedTuple):
 
 
 ABOUT: Mapping[str, About] = {
-    "augment": About("It trains on changed copies of the examples, drawn anew in each pass.", "Shorten and Khoshgoftaar 2019"),
+    "augment": About("It trains on changed copies of the examples, drawn again in each pass.", "Shorten and Khoshgoftaar 2019"),
     "average": About("It evaluates an average of the parameters of the last steps.", "Polyak and Juditsky 1992"),
     "balance": About("It gives each class the same total weight.", "King and Zeng 2001"),
     "calibrate": About("It divides the logits by one number, fitted on valid; answers stay the same.", "Guo et al. 2017"),
