@@ -83,6 +83,50 @@ def printed(capsys, workdir, file: str, column: str = "", texts: tuple[str, ...]
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
+def test_the_simple_learner_answers_when_it_is_asked(tmp_path, capsys):
+    """It is what the first sentence recommends here, and a run holds the parameters of the model only."""
+    random = np.random.default_rng(0)
+    x, kinds = random.normal(size=400), [("red", "blue", "green")[i % 3] for i in range(400)]
+    rows = [
+        f"{one:.4f},{kind},2024-01-{1 + i % 28:02d},{'yes' if (one > 0) != (kind == 'red') else 'no'}"
+        for i, (one, kind) in enumerate(zip(x, kinds, strict=True))
+    ]
+    (tmp_path / "a.csv").write_text("x,colour,day,bought\n" + "\n".join(rows[:320]))
+    (tmp_path / "b.csv").write_text("x,colour,day,bought\n" + "\n".join(rows[320:]))
+    made = fitting.fit(
+        str(tmp_path / "a.csv"),
+        str(tmp_path / "w"),
+        fitting.Asked(test=str(tmp_path / "b.csv"), target="bought", issues=False),
+        overrides=SHORT,
+    )
+    assert made.chosen.name == "simple" and "--simple" in capsys.readouterr().out
+    predict(str(tmp_path / "w"), (), str(tmp_path / "b.csv"), "", 64, {}, simple=True)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    wanted = next(one for one in made.entries if one.name == "simple").parts["test"]
+    assert [line["label"] for line in lines] == [one["prediction"] for one in wanted]
+    np.testing.assert_allclose(
+        [max(line["probabilities"].values()) for line in lines], [one["scores"]["confidence"] for one in wanted], atol=1e-5
+    )
+    (tmp_path / "part.csv").write_text("x\n0.3\n")
+    predict(str(tmp_path / "w"), (), str(tmp_path / "part.csv"), "", 64, {})
+    told = capsys.readouterr().err
+    assert "2 of the 3 columns" in told and "colour, day" in told and "gradient boosting was better on valid" in told
+    with pytest.raises(UserError, match="no run of assay fit"):
+        (tmp_path / "w" / "fit.json").unlink()
+        predict(str(tmp_path / "w"), (), str(tmp_path / "b.csv"), "", 64, {}, simple=True)
+
+
+def test_a_text_is_enough_where_other_columns_may_be_missing(tmp_path, capsys):
+    rows = [f"{'good' if i % 2 else 'bad'} day {i},{i % 7},2024-02-{1 + i % 28:02d},{'pos' if i % 2 else 'neg'}" for i in range(60)]
+    (tmp_path / "a.csv").write_text("review,size,day,label\n" + "\n".join(rows))
+    fitting.fit(str(tmp_path / "a.csv"), str(tmp_path / "w"), fitting.Asked(text=("review",), issues=False), overrides=SHORT)
+    capsys.readouterr()
+    for simple in (False, True):
+        predict(str(tmp_path / "w"), ("a good day",), "", "", 64, {}, simple=simple)
+        out, err = capsys.readouterr()
+        assert json.loads(out)["text"] == "a good day" and "2 of the 3 columns that the model reads count as missing" in err
+
+
 def test_new_rows_are_answered_from_any_table(reviews, tmp_path, capsys, monkeypatch):
     workdir = reviews.parent / "mine"
     if not workdir.exists():

@@ -14,7 +14,7 @@ import pytest
 import assay
 from assay.cli import compare as comparing
 from assay.cli import diagnose as diagnosing
-from assay.cli.python.shown import Card, Diagnosed, Rows, Suggestions, diagnosed
+from assay.cli.python.shown import Card, Diagnosed, Rows, Stages, Suggestions, diagnosed
 from assay.core.errors import UserError
 from assay.diagnostics.measurement import inapplicable, sample
 from assay.reports.card import card_page
@@ -130,3 +130,15 @@ def test_the_public_functions_return_them(tmp_path, monkeypatch):
     found = assay.diagnose(run, quick=True)
     assert isinstance(found, Diagnosed) and found.command == f"assay diagnose --workdir={run} --quick"
     assert isinstance(assay.compare("a", "b"), Card)
+
+
+def test_printed_they_are_a_few_lines(tmp_path):
+    """Not kilobytes of arrays: a newcomer prints what a function returns."""
+    before, after = diagnosis(RIGHT), diagnosis(np.ones(120))
+    card, found = Card(build(before, {"after": after})), diagnosed(before)
+    assert repr(card).startswith("after: ") and "75.0 % \N{RIGHTWARDS ARROW} 100 %" in repr(card) and len(repr(card)) < 400
+    assert repr(found).startswith("75.0 % of the held-out answers are right") and len(repr(found)) < 1000
+    rows = Rows([{"split": "test", "metric": "accuracy", "value": 0.5, "unit": "fraction"}], "runs/a")
+    assert repr(rows).splitlines() == ["1 rows of runs/a", f"  {'test':<10} {'accuracy':<22} 50.0 %"]
+    assert repr(Suggestions([{"number": 1, "treatment": "l2", "rule": "why"}])) == "1. l2: why" and "no treatment" in repr(Suggestions([]))
+    assert repr(Stages([{"name": "untreated", "score": 0.5, "spec": ""}], "runs/a")).splitlines()[1].split() == ["untreated", "0.5"]

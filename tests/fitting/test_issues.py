@@ -322,6 +322,18 @@ def test_labels_that_nothing_tells_are_not_suspect(tmp_path):
     assert "suspect label" not in searched(found, task).counts
 
 
+def test_a_learner_that_is_mostly_wrong_accuses_nobody(tmp_path):
+    """A learner of four classes that is right a little more often than chance doubts half of the labels."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 4, 400)
+    told = np.where(random.random(400) < 0.25, labels, random.integers(0, 4, 400))
+    rows = [[" ".join([*random.choice(WORDS, 9), f"hint{hint}"]), f"class{label}"] for label, hint in zip(labels, told, strict=True)]
+    task, found = opened(write(tmp_path / "a.csv", "text,label", rows))
+    result = searched(found, task)
+    assert "suspect label" not in result.counts
+    assert any("no label is called suspect" in note or "labels were not searched" in note for note in result.notes)
+
+
 def test_numbers_beyond_those_of_trees_are_searched(tmp_path):
     rows = [[f"{10.0 ** (i % 40):g}", f"{i}", "ab"[i % 2]] for i in range(120)]
     _, found = opened(write(tmp_path / "t.csv", "big,x,label", rows))

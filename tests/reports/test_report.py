@@ -352,8 +352,8 @@ def test_a_loss_that_hardly_moves_has_labelled_ticks(low, high, ticks):
         ([make_run(metrics=False)], ["loss"], ["results", "accuracy", "runs"]),
         (
             [make_run(rows=[make_row(by_length=None, published=None, baselines=None, interval=None)])],
-            ["accuracy"],
-            ["results", "scores", "loss"],
+            ["accuracy", "scores"],  # one run has no picture of its own
+            ["results", "loss"],
         ),
         ([make_run(rows=[])], ["accuracy", "scores"], ["results", "loss"]),
         ([make_run(config={}, environment={}, metrics=False)], ["runs", "loss"], ["results"]),
@@ -432,7 +432,7 @@ def test_values_that_are_not_finite_are_a_dash_and_no_point():
     html = render([make_run(rows=[none], metrics=False)], "parity")
     assert DASH in html and "<figure" not in html
     open_ended = make_row("test", "accuracy") | {"interval": [None, 0.9], "by_length": {}}
-    assert "<figure" in render([make_run(rows=[open_ended], metrics=False)], "parity")
+    assert "<figure" in render([make_run(rows=[open_ended], metrics=False), make_run("other", rows=[open_ended], metrics=False)], "parity")
 
 
 def test_a_difference_that_rounds_to_zero_has_no_sign():

@@ -170,7 +170,7 @@ def main(overrides: dict[str, str]) -> None:
         raise UserError("diagnose takes no --config overrides, since it measures the run as it is.")
     found = diagnose(WORKDIR.value, QUICK.value)
     if leader():
-        print_diagnosis(found)
+        print_diagnosis(found, workdir=shlex.quote(WORKDIR.value.rstrip("/")))
         print(f"rows: {Path(WORKDIR.value) / ROWS}\npage: {Path(WORKDIR.value) / PAGE}")
     crashed = [f"{row.group}/{row.name}" for row in found.rows if row.crashed]
     if crashed:

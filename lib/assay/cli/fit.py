@@ -353,7 +353,9 @@ def _text(made: Fit, part: str, workdir: str) -> str:
         models = [key for key in groups[0] if key in titles]
         listed = [[row["group"], f"{row['n']:,}", *(scores.shown_interval(made.metric, row[key]) for key in models)] for row in groups]
         lines += ["", *_aligned([[name, f"rows of {part}", *(titles[key] for key in models)], *listed])]
-    return "\n".join([*lines, "", f"report: {WorkDir(workdir).report}", f"next: assay diagnose --workdir={workdir}"])
+    simple = " --simple" if made.chosen.name == "simple" else ""
+    after = [f"report: {WorkDir(workdir).report}", f"answers: assay predict --workdir={workdir} --input=FILE{simple}"]
+    return "\n".join([*lines, "", *after, f"next: assay diagnose --workdir={workdir}"])
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

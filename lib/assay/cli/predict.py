@@ -12,6 +12,8 @@ are not finite, these and the label are null. A run that predicts numbers, sever
 {"id", "prediction"}.
 --format=csv prints a table with one column for each probability. Writes no files.
 
+--simple answers with the simple learner that assay fit trained beside the model, such as gradient boosting.
+
 --input is a table with a header (CSV, TSV, JSONL, Parquet), a picture, a folder of pictures, or - for a table on standard
 input. --text=- reads one text per line from standard input. --column names the column of texts; by default columns are
 those that the run was trained on.
@@ -32,7 +34,9 @@ from typing import Any
 from absl import flags
 
 from assay.cli.command import launch
+from assay.config.schema import typed
 from assay.core.errors import UserError, unknown
+from assay.core.file import read_json
 from assay.core.plain import json_text
 from assay.data.csv import Keys, read_csv
 from assay.data.files.content import located
@@ -42,7 +46,12 @@ from assay.data.files.reader import read
 from assay.data.files.table import Table
 from assay.dist import launch as processes
 from assay.evals.answers import answers, no_examples
-from assay.tasks.files.opened import HEADERS
+from assay.fitting.answered import answers as simple_answers
+from assay.fitting.plans import cut_of
+from assay.fitting.simple import title_of
+from assay.tasks.files.opened import HEADERS, Opened, opened
+from assay.tasks.table import find
+from assay.tasks.task import Task
 from assay.train.workdir import WorkDir
 from assay.treatments.pipeline.load import load
 
@@ -54,9 +63,11 @@ FORMAT = flags.DEFINE_string("format", "jsonl", "What is printed: jsonl or csv."
 COLUMN = flags.DEFINE_string(
     "column", "", "Column of --input that holds the texts. Default: that of the run's config, else text.", flag_values=FLAGS
 )
+SIMPLE = flags.DEFINE_bool("simple", False, "Answer with the simple learner beside a run of assay fit, fitted again.", flag_values=FLAGS)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Number of texts per compiled call.", lower_bound=1, flag_values=FLAGS)
 
 
+SUMMARY = "fit.json"
 STANDARD = "-"  # standard input
 FORMATS = ("jsonl", "csv")
 
@@ -69,6 +80,7 @@ def predict(
     batch_size: int,
     overrides: Mapping[str, str],
     form: str = "jsonl",
+    simple: bool = False,
 ) -> None:
     """Prints the answers for `texts`, then for the texts of the file. Raises UserError before it prints anything."""
     if form not in FORMATS:
@@ -90,12 +102,13 @@ def predict(
         with _file(file) as path:
             wanted += _inputs(path, column, WorkDir(workdir).read_config()["task"], file == STANDARD)
     write = _table(any(isinstance(one, str) for one in wanted)) if form == "csv" else _object
-    for line in answers(model, params, task, wanted, batch_size):
+    for line in _simply(workdir, task, wanted) if simple else answers(model, params, task, wanted, batch_size):
         write(line)
+    _note(workdir, wanted, simple)
 
 
 def main(overrides: dict[str, str]) -> None:
-    predict(WORKDIR.value, TEXT.value, INPUT.value, COLUMN.value, BATCH_SIZE.value, overrides, FORMAT.value)
+    predict(WORKDIR.value, TEXT.value, INPUT.value, COLUMN.value, BATCH_SIZE.value, overrides, FORMAT.value, SIMPLE.value)
 
 
 def start() -> None:
@@ -104,6 +117,38 @@ def start() -> None:
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _opened(workdir: str | Path) -> Opened | None:
+    """Returns the data set of a run on files; None for another run."""
+    task = WorkDir(workdir).read_config()["task"]
+    return opened(typed(find(task["name"]).config, task, "task")) if str(task["name"]).startswith("files/") else None
+
+
+def _simply(workdir: str | Path, task: Task, wanted: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    found, summary = _opened(workdir), Path(workdir) / SUMMARY
+    if found is None or not summary.exists():
+        raise UserError(f"{workdir} is no run of assay fit, so it has no simple learner. Leave out --simple.")
+    return simple_answers(found, task, wanted, cut_of(found, str(read_json(summary)["asked"]["metric"])))
+
+
+def _note(workdir: str | Path, wanted: Sequence[Any], simple: bool) -> None:
+    """Prints what a user should know of the answers: missing columns, and a simple learner that is better."""
+    found, summary = _opened(workdir), Path(workdir) / SUMMARY
+    if found is None or not wanted:
+        return
+    names = found.roles.inputs
+    given = {name for row in wanted for name in (row if isinstance(row, Mapping) else found.roles.texts or names)}
+    absent = [name for name in names if name not in given]
+    notes = []
+    if absent:
+        listed = ", ".join(absent[:8]) + (", ..." if len(absent) > 8 else "")
+        notes.append(f"{len(absent)} of the {len(names)} columns that the model reads count as missing, since no input has them: {listed}")
+    told = read_json(summary) if summary.exists() else {}
+    if told.get("chosen") == "simple" and not simple:
+        notes.append(f"{title_of(found)} was better on valid than the model that answers here; --simple answers with it")
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def _lines() -> list[str]:

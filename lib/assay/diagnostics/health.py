@@ -63,7 +63,7 @@ def gradients(subject: Subject) -> list[Measurement]:
     ]
     numbered = [name for name in blocks if "block_" in name]
     if len(numbered) < 2:
-        return [*rows, inapplicable(GROUP, names[1], "does not apply: the model has fewer than two blocks.")]
+        return [*rows, inapplicable(GROUP, names[1], "does not apply: fewer than two blocks were found in the parameters.")]
     first, last = numbered[0], numbered[-1]
     for name in (first, last):
         none = sum(float(norms[name]) == 0 for norms in each)
@@ -210,7 +210,7 @@ def attention_entropy(subject: Subject) -> list[Measurement]:
         return [inapplicable(GROUP, name, "does not apply: the model reads no sequence of tokens.")]
     _, _, by_layer = attention(subject, batch)
     if not by_layer:
-        return [inapplicable(GROUP, name, "does not apply: the model has no attention.")]
+        return [inapplicable(GROUP, name, "does not apply: no attention weights were found in the model.")]
     each = np.mean(list(by_layer.values()), axis=0)
     split = f"{subject.probe}, {len(each)} examples"
     return [

@@ -82,7 +82,7 @@ def attention_distance(subject: Subject) -> list[Measurement]:
         return [inapplicable(GROUP, name, "does not apply: the model reads no sequence of tokens.")]
     per_example, by_layer, _ = attention(subject, batch)
     if not by_layer:
-        return [inapplicable(GROUP, name, "does not apply: the model has no attention.")]
+        return [inapplicable(GROUP, name, "does not apply: no attention weights were found in the model.")]
     layers = list(by_layer)
     value, longest = float(per_example.mean()), int(batch["length"].max())
     split = f"{subject.split}, {len(per_example)} examples"

@@ -88,6 +88,9 @@ class Subject:
     run: Run | None = None  # None: an external model whose training is unknown
     again: Callable[[int, np.ndarray], PyTree] | None = None  # (seed, bool [size of `train`]) -> parameters retrained on those examples
 
+    def __repr__(self) -> str:
+        return f"Subject(task={self.task.name!r}, split={self.split!r}, examples={self.examples})"
+
     @property
     def headline(self) -> str:
         """Returns the name of the score by which examples are compared."""

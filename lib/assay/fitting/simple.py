@@ -9,6 +9,7 @@ all         the commonest answer, or the median
 import contextlib
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -64,10 +65,20 @@ def simple(found: Opened, task: Task, cut: str = "") -> Learner:
     `cut`: the metric by which the decision threshold of two classes is chosen on `valid`, as for models; "": it is one half.
     """
     begun = time.monotonic()
+    predicted, shift, rows = predictions(found, matrices(found, task), cut)
+    title = title_of(found) + (f" of {rows:,} rows" if rows == _most(found) < size(found.parts["train"]) else "")
+    return Learner(
+        "simple", title, time.monotonic() - begun, {split: records(found, split, rows, shift) for split, rows in predicted.items()}
+    )
+
+
+def predictions(found: Opened, inputs: Mapping[str, Any], cut: str = "") -> tuple[dict[str, np.ndarray], float, int]:
+    """Fits the learner on `inputs["train"]`, and returns its predictions on the other parts, the threshold, and how many rows it read.
+
+    `inputs` are matrices [rows, features] by part; parts that the data set does not have, such as new rows, are answered, too.
+    """
     kept = np.arange(size(found.parts["train"])) if found.known is None else np.flatnonzero(found.known)
-    most = MOST_PICTURES if found.roles.pictures else MOST_TEXTS if found.roles.texts else len(kept)
-    kept = kept[np.linspace(0, len(kept) - 1, min(len(kept), most)).round().astype(int)]
-    inputs = matrices(found, task)
+    kept = kept[np.linspace(0, len(kept) - 1, min(len(kept), _most(found))).round().astype(int)]
     predict = fitted(found, inputs["train"][kept], encoded(found, "train")[kept])
     predicted = {split: predict(rows) for split, rows in inputs.items() if split != "train"}
     shift = 0.0
@@ -75,10 +86,15 @@ def simple(found: Opened, task: Task, cut: str = "") -> Learner:
         margins, second = np.diff(np.log(np.maximum(predicted["valid"], LEAST)))[:, 0], encoded(found, "valid") == 1
         seen = np.linspace(0, len(second) - 1, min(len(second), CUT)).round().astype(int)  # as many as for a model
         shift = shift_of(margins[seen], second[seen], cut)
-    title = title_of(found) + (f" of {len(kept):,} rows" if len(kept) == most < size(found.parts["train"]) else "")
-    return Learner(
-        "simple", title, time.monotonic() - begun, {split: records(found, split, rows, shift) for split, rows in predicted.items()}
-    )
+    return predicted, shift, len(kept)
+
+
+def shifted(predicted: np.ndarray, shift: float) -> np.ndarray:
+    """Returns the logarithms of probabilities [rows, classes] with a threshold: `shift` is added to the log-odds of the second class."""
+    logs = np.log(np.maximum(predicted, LEAST))
+    if shift:
+        logs = logs + np.array([0.0, shift])
+    return logs - np.logaddexp.reduce(logs, axis=1, keepdims=True)
 
 
 def unfitted(found: Opened) -> Any:
@@ -111,11 +127,8 @@ def records(found: Opened, split: str, predicted: np.ndarray, shift: float = 0.0
             {"target": float(target), "prediction": float(one), "scores": {"mse": float(error**2), "mae": float(abs(error))}}
             for target, one, error in zip(targets, predicted, errors, strict=True)
         ]
-    logs = np.log(np.maximum(predicted, LEAST))
     if kind == "classes":
-        if shift:
-            logs = logs + np.array([0.0, shift])
-        logs = logs - np.logaddexp.reduce(logs, axis=1, keepdims=True)
+        logs = shifted(predicted, shift)
         ids = {name: i for i, name in enumerate(names)}
         answers, found_ids = logs.argmax(axis=1), [ids[target] for target in targets]
         return [
@@ -157,8 +170,17 @@ def fitted(found: Opened, inputs: Any, targets: np.ndarray) -> Callable[[Any], n
         return lambda rows: np.stack([column(rows)[:, 1] for column in columns], axis=1)
     if roles.kind == "classes":
         return _of_classes(make, inputs, targets, len(found.classes))
-    learner = make().fit(inputs, targets)
+    learner = quietly(make(), inputs, targets)
     return lambda rows: np.asarray(learner.predict(rows), float)
+
+
+def quietly(learner: Any, inputs: Any, targets: np.ndarray) -> Any:
+    """Fits a learner without its warning that it did not converge: what it answers is measured in any case."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return learner.fit(inputs, targets)
 
 
 def encoded(found: Opened, split: str) -> np.ndarray:
@@ -199,6 +221,11 @@ def _targets(found: Opened, split: str) -> list[Any]:
     return found.parts[split].columns[found.roles.target].tolist()
 
 
+def _most(found: Opened) -> int:
+    """Returns how many training rows the learner reads at most."""
+    return MOST_PICTURES if found.roles.pictures else MOST_TEXTS if found.roles.texts else size(found.parts["train"])
+
+
 def _held(found: Opened) -> dict[str, Table]:
     return {split: table for split, table in found.parts.items() if split != "train"}
 
@@ -210,7 +237,7 @@ def _of_classes(make: Callable[[], Any], inputs: Any, targets: np.ndarray, class
     if learner is not None:
         if counts.min() < 2 and "early_stopping" in learner.get_params():  # it would hold out a stratified part
             learner.set_params(early_stopping=False)
-        learner.fit(inputs, targets)
+        quietly(learner, inputs, targets)
 
     def predict(rows: Any) -> np.ndarray:
         found = np.zeros((rows.shape[0], classes))

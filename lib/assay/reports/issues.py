@@ -28,6 +28,7 @@ class IssuesView(NamedTuple):
     notes: tuple[str, ...]  # what was searched only in part
     tables: list[Table]
     file: str
+    kept: str  # how many of them the file has
 
 
 def issues_of(folder: Path) -> IssuesView | None:
@@ -39,12 +40,13 @@ def issues_of(folder: Path) -> IssuesView | None:
     told = _told(folder)
     counts = told.get("counts") or Counter(row["kind"] for row in rows)
     listed = [(name_of(kind, counts[kind]), _number(counts[kind], "counts" in told)) for kind in KINDS if counts.get(kind)]
+    kept = f"all of them, but at most the surest {MOST:,} of a kind" if any(count > MOST for count in counts.values()) else "all"
     tables = [
         Table(f"The surest {name_of(kind, 2)}", ("line or picture", "part", "given", "suggested", "score", "row"), _suspects(rows, kind))
         for kind in SUSPECTS
     ]
     tables.append(Table("Other suspicions", ("kind", "line or name", "part", "why", "row"), _others(rows)))
-    return IssuesView(listed, tuple(map(str, told.get("notes") or ())), [table for table in tables if table.rows], FILE)
+    return IssuesView(listed, tuple(map(str, told.get("notes") or ())), [table for table in tables if table.rows], FILE, kept)
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

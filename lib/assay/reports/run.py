@@ -57,6 +57,7 @@ def render(runs: Sequence[RunView], title: str, command: str = "", notes: Sequen
         gradients=_gradient_figures(runs),
         attention=_attention_figures(runs),
         issues=runs[0].issues if len(runs) == 1 else None,
+        answers=runs[0].answers if len(runs) == 1 else None,
         runs=[_describe(run) for run in runs if run.config or run.environment or run.metrics],
         command=command,
     )
@@ -168,7 +169,7 @@ def _score_figures(runs: Sequence[RunView]) -> list[Figure]:
                 ends = row["interval"]
                 interval = (ends[0], ends[1]) if ends and None not in ends else None
                 points.append(plots.Point(label, row["value"], interval, strong))
-        if not points:  # no value is finite
+        if len(points) < 2:  # the table has it
             continue
         chance = _agreed(row["baselines"]["chance"] for rows in labels.values() for row in rows if "chance" in (row.get("baselines") or {}))
         faint = "" if all(point.strong for point in points) else "; faint points beneath them are single seeds"

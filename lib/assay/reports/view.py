@@ -10,6 +10,7 @@ from assay.core.errors import UserError
 from assay.core.file import parse_json, read_json, read_text
 from assay.diagnostics.measurement import Attention
 from assay.evals.written import a_count, a_number, wrong_line, wrong_row
+from assay.reports.answers import AnswersView, answers_of
 from assay.reports.board import BoardView, board_of
 from assay.reports.issues import IssuesView, issues_of
 
@@ -26,6 +27,7 @@ class RunView(NamedTuple):
     timing: Mapping | None = None
     issues: IssuesView | None = None
     board: BoardView | None = None
+    answers: AnswersView | None = None
 
 
 def read_run(path: str | os.PathLike, label: str | None = None) -> RunView:
@@ -46,9 +48,8 @@ def read_run(path: str | os.PathLike, label: str | None = None) -> RunView:
     label = label or (path.parent if re.fullmatch(r"seed_\d+", path.name) else path).name
     timing = _timing(_read_json(path, "timing.json"), path) if (path / "timing.json").exists() else None
     metrics = list(_parse(lines, path))
-    return RunView(
-        label, _read_json(path, "config.json"), results["rows"], metrics, environment, None, timing, issues_of(path), board_of(path)
-    )
+    config, parts = _read_json(path, "config.json"), (issues_of(path), board_of(path), answers_of(path))
+    return RunView(label, config, results["rows"], metrics, environment, None, timing, *parts)
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

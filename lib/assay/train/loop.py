@@ -148,7 +148,8 @@ def train(
             checkpointer.save(begun, made.saved(state), watch.keep())  # writes only for a run of zero steps; else the checkpoint exists
             return _answering(made, mesh, watch, state)
         if not quiet:
-            origin = f"from step {begun}" if begun else "from scratch"
+            inherited = "with the parameters of the run that it continues" if made.treatment.inherit is not None else "from scratch"
+            origin = f"from step {begun}" if begun else inherited
             print(f"{labels.experiment}: {count(state.params):,} parameters, {jax.device_count()} device(s), {origin}", file=sys.stderr)
             for notice in made.task.notices:
                 print(f"note: {notice}", file=sys.stderr)

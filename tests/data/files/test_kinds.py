@@ -144,3 +144,12 @@ def test_markers_are_words_of_a_text_and_gaps_of_short_cells():
     texts, short = column(*SENTENCES, "none", ""), column("red", "blue", "red", "blue", "NA", "")
     assert missing(texts, kind_of(texts)).sum() == 1
     assert missing(short, kind_of(short)).sum() == kind_of(short).missing == 2
+
+
+def test_numbers_among_other_values_are_told():
+    """Too many cells that are no numbers make a column text or categories: nobody expects that of a size."""
+    random = np.random.default_rng(0)
+    cells = [f"{one:.2f}" if i % 7 else random.choice(["n/a!", "unknown", "0.5 cm"]) for i, one in enumerate(random.normal(size=300))]
+    found = kind_of(column_of(cells, len(cells)), "size")
+    assert found.name != "number" and any("% of its different values are numbers, but" in note for note in found.notes), found
+    assert not any("are numbers" in note for note in kind_of(column_of(["a 1", "b 2", "c"] * 40, 120), "words").notes)

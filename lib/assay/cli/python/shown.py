@@ -4,7 +4,7 @@
     rows.to_dataframe()                                # with pandas
     rows.save("report.html")                           # the page that the verb writes
 
-`Rows` is a list, `Card` a dict and `Diagnosed` a Diagnosis, so code that takes those takes these.
+`Rows` is a list, `Card` a dict and `Diagnosed` a Diagnosis, so code that takes those takes these. Printed, each is a few lines of text.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,10 +14,12 @@ from typing import Any
 from assay.cli.diagnose import COMMAND
 from assay.core.errors import UserError
 from assay.core.file import read_text
+from assay.core.number import number
 from assay.diagnostics.measurement import limit
 from assay.reports.card import card_page
-from assay.reports.diagnosis import diagnosis_page
+from assay.reports.diagnosis import diagnosis_page, summarise
 from assay.reports.fragment import card_fragment, diagnosis_fragment, rows_fragment, stages_fragment, suggestions_fragment
+from assay.reports.headline import headline
 from assay.reports.run import render
 from assay.reports.view import read_run
 from assay.train.workdir import WorkDir, write_text
@@ -32,6 +34,10 @@ class Rows(list[dict[str, Any]]):
     def __init__(self, rows: Iterable[dict[str, Any]], workdir: str | Path):
         super().__init__(rows)
         self.workdir = Path(workdir)
+
+    def __repr__(self) -> str:
+        said = [f"  {row['split']:<10} {row['metric']:<22} {number(row['value'], row['unit'])}" for row in self]
+        return "\n".join([f"{len(self)} rows of {self.workdir}", *said])
 
     def _repr_html_(self) -> str:
         return rows_fragment(self, self.workdir.name)
@@ -54,6 +60,10 @@ class Rows(list[dict[str, Any]]):
 class Stages(Rows):
     """The rows of a treated run's stages.json: cost, speed and score of each stage. `save` writes the report of the treated run."""
 
+    def __repr__(self) -> str:
+        said = [f"  {row['name']:<20} {row['score']:.4g}" + (f"  {row['spec']}" if row.get("spec") else "") for row in self]
+        return "\n".join([f"{len(self)} stages of {self.workdir}, with their scores", *said])
+
     def _repr_html_(self) -> str:
         return stages_fragment(self, self.workdir.name)
 
@@ -64,6 +74,9 @@ class Suggestions(list[dict[str, Any]]):
     def __init__(self, suggestions: Iterable[dict[str, Any]], name: str = ""):
         super().__init__(suggestions)
         self.name = name  # what they are for
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{one['number']}. {one['treatment']}: {one['rule']}" for one in self) or "no treatment is suggested"
 
     def _repr_html_(self) -> str:
         return suggestions_fragment(self, self.name)
@@ -83,6 +96,9 @@ class Diagnosed(Diagnosis):
     """A diagnosis: `about`, `rows`, `sets` and `suggestions`."""
 
     command = COMMAND  # what made it, as the page says
+
+    def __repr__(self) -> str:
+        return "\n".join([summarise(self.rows, self.suggestions), *(f"{one['number']}. {one['treatment']}" for one in self.suggestions)])
 
     def _repr_html_(self) -> str:
         return diagnosis_fragment(self)
@@ -107,6 +123,13 @@ class Diagnosed(Diagnosis):
 
 class Card(dict[str, Any]):
     """The card of a comparison, plain JSON data: see verdicts/card.py."""
+
+    def __repr__(self) -> str:
+        said = []
+        for name, counts in self["counts"].items():
+            told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+            said.append(f"{name}: {headline(self, name)} {told}".strip())
+        return "\n".join(said)
 
     def _repr_html_(self) -> str:
         return card_fragment(self)

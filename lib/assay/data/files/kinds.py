@@ -24,6 +24,7 @@ NAMES = ("constant", "empty", "number", "boolean", "date", "category", "text", "
 TRUTH = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
 FEW = 20  # distinct cells: more are no short list of choices
 STRAY = 0.01  # share of the distinct cells of a column of numbers that may be something else
+MIXED = 0.5  # share of values that are no numbers, up to which a column that is not read as numbers is told of
 WORDS, CHARACTERS = 3.0, 30.0  # a column whose cells are longer on average is text
 CHOICE = 100  # characters of the longest name of a category
 SAMPLED = 2_000  # cells that averages are taken over
@@ -256,4 +257,8 @@ def _unclear(bare: Iterable[str]) -> tuple[str, ...]:
         return (f"cells such as {min(cells)[:40]!r} are not read as numbers, because their form is not the same everywhere or not certain",)
     if all(re.fullmatch(r"\d{1,2}/\d{1,2}/\d{4}.*", cell) for cell in cells):
         return (f"cells such as {min(cells)[:40]!r} are not read as dates, because day and month cannot be told apart",)
+    odd = [cell for cell in cells if not PLAIN.fullmatch(cell)]
+    if len(cells) > len(odd) >= 1 and len(odd) <= MIXED * len(cells):
+        share, other = 100 * (1 - len(odd) / len(cells)), min(odd)[:40]
+        return (f"{share:.0f} % of its different values are numbers, but {other!r} and the like are not: correct them to have numbers",)
     return ()

@@ -90,7 +90,11 @@ def suspected_rows(found: Opened, rows: Rows, inputs: Any) -> tuple[list[Issue],
         )
         return [], [*notes, said]
     search = suspects.of_classes if found.roles.kind == "classes" else suspects.of_labels
-    return search(rows, answers._replace(judged=answers.judged & learned), targets, found.classes, learner), notes
+    issues = search(rows, answers._replace(judged=answers.judged & learned), targets, found.classes, learner)
+    if share < suspects.WEAK and len(issues) > suspects.MOST * len(targets):  # they are its own mistakes
+        said = f"no label is called suspect: out of fold, {learner} is right for {share:.1%} of rows, and doubts {len(issues):,} labels"
+        return [], [*notes, said]
+    return issues, notes
 
 
 def out_of_fold(found: Opened, rows: Rows, inputs: Any) -> tuple[folds.Answers | None, np.ndarray, list[str]]:

@@ -15,6 +15,7 @@ from assay.fitting.issues.rows import Rows, issue
 
 CUT = 5.0  # deviations of a residual; a deviation is 1.4826 times the median absolute one, as in a normal distribution
 NORMAL = 1.4826
+WEAK, MOST = 0.7, 0.2  # a learner that is right less often, and finds a larger share of the rows suspect, tells of itself only
 
 
 class Suspects(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from assay.core.file import read_text
-from assay.fitting.issues.issue import Issue, Searched
+from assay.fitting.issues.issue import MOST, Issue, Searched
 
 FILE = "issues.csv"
 PLURALS = {
@@ -51,5 +51,6 @@ def screen(searched: Searched, path: Path) -> str:
     for kind, count in searched.counts.items():
         across = sum(each.kind == kind == "near duplicate" and "+" in each.part for each in searched.issues)
         said = f", {across:,} of them in two parts" if across else ""
-        lines.append(f"  {count:>{width},} {name_of(kind, count)}{said}")
+        kept = f", of which the surest {MOST:,} are listed" if count > MOST else ""
+        lines.append(f"  {count:>{width},} {name_of(kind, count)}{said}{kept}")
     return "\n".join([*lines, *(f"  note: {note}" for note in searched.notes)])

@@ -10,8 +10,8 @@ from assay.reports.terminal.card import Shown
 from assay.verdicts.diagnosis import Diagnosis
 
 
-def print_diagnosis(found: Diagnosis, console: Console | None = None) -> None:
-    """Prints a diagnosis. Rows that do not apply are counted; failed rows show the reason."""
+def print_diagnosis(found: Diagnosis, console: Console | None = None, workdir: str = "WORKDIR") -> None:
+    """Prints a diagnosis of the run in `workdir`. Rows that do not apply are counted; failed rows show the reason."""
     if console is None:
         console = Console(highlight=False)
         console.width = max(console.width, 170)
@@ -52,10 +52,12 @@ def print_diagnosis(found: Diagnosis, console: Console | None = None) -> None:
         console.print(show(f"try {one['number']}: {one['treatment']}  {one['rule']}"))
         if said := told_of(one):
             console.print(show(f"       {said}"))
+    if not found.suggestions:
+        console.print(show("No treatment is suggested: no rule found a bottleneck that a known one addresses."))
     if found.suggestions:
         run = found.about.get("run", True)
-        call = "assay treat --from=WORKDIR --apply=N --workdir=OTHER" if run else 'assay.treat(subject, "TREATMENT", "WORKDIR")'
-        console.print(show(f"To apply suggestion N: {call}"))
+        call = f"assay treat --from={workdir} --apply=1 --workdir={workdir}_1" if run else 'assay.treat(subject, "TREATMENT", "WORKDIR")'
+        console.print(show(f"To apply the first: {call}"))
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

@@ -65,14 +65,15 @@ def listed(roles: Roles, name: str) -> None:
 
 
 def asked(rows: Sequence[Any], roles: Roles) -> Table:
-    """Returns a table of rows without targets: mappings from columns to cells, or cells where there is one input.
+    """Returns a table of rows without targets: mappings from columns to cells, or cells where there is one input or one text.
 
     Columns that a row lacks are missing. Raises UserError for a row that has none of the inputs.
     """
     names = roles.inputs
     cells: dict[str, list[Any]] = {name: [] for name in names}
     for number, row in enumerate(rows, 1):
-        given = row if isinstance(row, Mapping) else {names[0]: row} if len(names) == 1 else None
+        only = names if len(names) == 1 else roles.texts if isinstance(row, str) else ()
+        given = row if isinstance(row, Mapping) else {only[0]: row} if len(only) == 1 else None
         if given is None or not set(given) & set(names):
             shown = ", ".join(map(str, given)) if given else repr(row)[:80]
             raise UserError(f"row {number} ({shown}) has none of the columns that the model reads: {', '.join(names)}.")
