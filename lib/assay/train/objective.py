@@ -84,7 +84,7 @@ def shares_of(counts: Float[Array, "parts terms"]) -> tuple[Float[Array, "parts 
 
 
 def supervised(score: Score) -> Objective:
-    """Returns the weighted mean of a task's per-example loss, with the task's metrics."""
+    """Returns the weighted mean of a task's per-example loss, with the task's metrics, in which each example that is asked counts once."""
 
     def init(key: jax.Array, model: Model, params: PyTree, batch: Batch) -> Mapping[str, PyTree]:
         del key, model, params, batch
@@ -96,7 +96,7 @@ def supervised(score: Score) -> Objective:
         values, weights, metrics = score(output, batch)
         weight = weights.sum()
         mean = (values * weights).sum() / jnp.maximum(weight, LEAST)
-        rows = batch["weight"] * batch.get("labelled", 1.0)
+        rows = batch["weight"] * batch.get("labelled", 1.0) * (weights > 0)  # evaluation has no record where nothing is asked, either
         return mean, Aux(weight, {name: ((value * rows).sum(), rows.sum()) for name, value in metrics.items()}, output)
 
     return Objective(init, loss)
