@@ -62,6 +62,12 @@ def test_a_difference_over_tokens_flips_examples_or_files():
     assert judge([Pair("generalisation", "score", *rows)])[0].difference == pytest.approx(found.value)
 
 
+def test_equal_means_over_tokens_have_no_interval_of_zero_width():
+    columns = {"test/score": np.full(60, 2.0), "test/tokens": np.arange(1.0, 61.0)}
+    found = statistic_difference("token_mean", columns, columns, bounded=False)
+    assert (found.value, found.p_value) == (0, 1) and math.isnan(found.low) and math.isnan(found.high)
+
+
 def test_positives_and_negatives_may_be_sets_of_their_own():
     signal, positive = np.random.default_rng(5).normal(size=100), np.arange(100) < 40
     apart = {

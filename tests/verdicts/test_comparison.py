@@ -13,7 +13,7 @@ from assay.core.seeds import two_levels
 from assay.core.stats import discordant, holm, mcnemar
 from assay.reports.drawings.differences import differences
 from assay.reports.terminal.comparison import print_comparison
-from assay.verdicts.comparison import as_json, compare, runs_of
+from assay.verdicts.comparison import as_json, compare, difference_over, runs_of
 
 ROOT = Path(__file__).resolve().parents[2]
 N = 60
@@ -78,6 +78,16 @@ def test_only_seeds_that_both_have_are_paired(study):
     write_run(study / "other" / "seed_7", 7, np.ones(N))
     other = compare(runs_of([study]), "none", "test")[1]
     assert (other.name, other.seeds, other.difference.value, other.of) == ("other", [7], 1.0, "weights")
+
+
+@pytest.mark.parametrize("groups", [None, ["a"] * 20 + ["b"] * 20])
+def test_equal_answers_give_no_interval_of_zero_width_with_tokens_or_without(groups):
+    scores, tokens = np.full((1, 40), 2.0), np.arange(1.0, 41.0)
+    for weights in (None, tokens):
+        found = difference_over(scores, scores, groups, right=False, weights=weights)
+        assert (found.value, found.p_value) == (0, 1) and np.isnan([found.low, found.high]).all()
+    moved = difference_over(scores + 0.1 * (tokens > 20), scores, None, right=False, weights=tokens)
+    assert moved.low < moved.value < moved.high
 
 
 def test_folds_in_several_folders_are_one(study, tmp_path):

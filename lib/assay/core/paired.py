@@ -83,7 +83,7 @@ def interval_of(
     if _few(units_by_set, groups):
         return Interval(value, math.nan, math.nan)
     parts = [_of_each(statistic, drawn) for drawn in _resampled([columns], units_by_set, generator, resamples)]
-    return Interval(value, *_spread_out(percentiles(np.concatenate(parts), confidence)))
+    return Interval(value, *spread_out(percentiles(np.concatenate(parts), confidence)))
 
 
 def difference_of(
@@ -124,7 +124,7 @@ def difference_of(
         return Difference(value, *agresti_min(only_first, only_second, len(own)), mcnemar(only_first, only_second))
     delta = np.asarray(own, np.float64) - other
     found, fractions = units_of(delta, group), bounded or _is_right(key, right)
-    ends = _spread_out(difference_interval(found, 1.0 if fractions else float(np.abs(delta).max())))
+    ends = spread_out(difference_interval(found, 1.0 if fractions else float(np.abs(delta).max())))
     return Difference(value, *(_possible(ends) if fractions else ends), flip_test(found.total, seed, flips))
 
 
@@ -162,7 +162,12 @@ def resampled_differences(
 
 def ends_of(drawn: Float[np.ndarray, "resamples"], columns: Columns, groups: Mapping[str, Together] = {}) -> tuple[float, float]:
     """Returns the 95 % percentile interval of resampled differences; NaN for too few units, and where all are equal."""
-    return (math.nan, math.nan) if _few(_units(columns, groups), groups) else _spread_out(percentiles(drawn))
+    return (math.nan, math.nan) if _few(_units(columns, groups), groups) else spread_out(percentiles(drawn))
+
+
+def spread_out(ends: tuple[float, float]) -> tuple[float, float]:
+    """Returns NaN for an interval without width, which equal resamples give: they show nothing about other examples."""
+    return ends if ends[0] < ends[1] else (math.nan, math.nan)
 
 
 def agresti_min(only_first: int, only_second: int, n: int) -> tuple[float, float]:
@@ -284,11 +289,6 @@ def _few(units: Mapping[str, _Units], groups: Mapping[str, Together]) -> bool:
 def _possible(ends: tuple[float, float]) -> tuple[float, float]:
     """Clips the interval of a difference of two fractions to its range; NaN stays."""
     return float(np.clip(ends[0], -1.0, 1.0)), float(np.clip(ends[1], -1.0, 1.0))
-
-
-def _spread_out(ends: tuple[float, float]) -> tuple[float, float]:
-    """Returns NaN for an interval without width, which equal resamples give: they show nothing about other examples."""
-    return ends if ends[0] < ends[1] else (math.nan, math.nan)
 
 
 def _set(key: str) -> str:

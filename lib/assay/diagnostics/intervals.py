@@ -23,6 +23,7 @@ from assay.core.paired import (
     interval_of,
     mean,
     resampled_differences,
+    spread_out,
     swap_test,
 )
 from assay.core.stats import Difference, Interval, at_least, auroc_interval, normal, quantile_interval, student, wilson
@@ -222,7 +223,7 @@ def _token_difference(
     if not math.isfinite(value):
         return Difference(value, math.nan, math.nan, 1.0)
     units = units_of(delta, _together(first, groups), named(first, "tokens"))
-    low, high = difference_interval(units, 1.0 if bounded else float(np.abs(delta).max()))
+    low, high = spread_out(difference_interval(units, 1.0 if bounded else float(np.abs(delta).max())))
     if bounded:
         low, high = max(low, -1.0), min(high, 1.0)
     return Difference(value, low, high, flip_test(units.total, flips=flips))

@@ -18,7 +18,7 @@ import numpy as np
 from assay.core.errors import UserError, unknown
 from assay.core.file import parse_json, read_text
 from assay.core.means import difference_interval, units_of
-from assay.core.paired import difference_of, flip_test, mean
+from assay.core.paired import difference_of, flip_test, mean, spread_out
 from assay.core.plain import number_of
 from assay.core.seeds import two_levels
 from assay.core.stats import Difference, holm
@@ -136,13 +136,13 @@ def difference_over(
     """Returns the difference of the mean scores, [seeds, examples] each: by `two_levels`, or for a single seed by `difference_of`.
 
     `right` says that scores are right (1) or wrong (0); `weights`, [examples], are the tokens that each score is a mean of. The interval is
-    NaN for a single example or group.
+    NaN for a single example or group, and where it would have no width.
     """
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return Difference(float(np.average(first - second, axis=1, weights=weights).mean()), math.nan, math.nan, 1.0)
     if len(first) == 1 and weights is not None:
         units = units_of(first[0] - second[0], groups, weights)
-        low, high = difference_interval(units, float(np.abs(first - second).max()))
+        low, high = spread_out(difference_interval(units, float(np.abs(first - second).max())))
         return Difference(float(units.total.sum() / units.size.sum()), low, high, flip_test(units.total))
     if len(first) == 1:
         own, other = ({"/score": scores[0]} for scores in (first, second))
