@@ -1,12 +1,15 @@
 """Claims of treatments, from predictions that are made up: shares, paired points and ratios that can be counted by hand."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from assay.core.errors import UserError
 from assay.verdicts.claims import change, effect, recovered, runs, times
+from assay.verdicts.comparison import compare, runs_of
+from experiments.compression import line
 
 
 def write(folder, right: list[list[int]], groups: bool = False) -> None:
@@ -22,27 +25,84 @@ def write(folder, right: list[list[int]], groups: bool = False) -> None:
         (path / "results.json").write_text("{}")
 
 
+def write_scores(folder, values, **others) -> None:
+    """A run of each seed whose examples have these values of one metric, by name, and `others`, such as tokens."""
+    ((metric, seeds),) = values.items()
+    for seed, each in enumerate(seeds):
+        path = folder / f"seed_{seed}"
+        (path / "predictions").mkdir(parents=True)
+        every = [{metric: float(value), **{name: float(of[i]) for name, of in others.items()}} for i, value in enumerate(each)]
+        records = [{"id": i, "input": i, "target": 0, "length": 1, "scores": scores} for i, scores in enumerate(every)]
+        (path / "predictions" / "test.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        config = {"seed": seed, "experiment": "e", "composition": {}, "task": {}, "model": {}, "treatments": []}
+        (path / "config.json").write_text(json.dumps(config))
+        (path / "results.json").write_text("{}")
+
+
 @pytest.mark.parametrize("groups", [False, True])
 def test_the_share_that_is_recovered(tmp_path, groups):
     n = 40
-    write(tmp_path / "teacher", [[1] * n, [1] * n], groups)
-    write(tmp_path / "alone", [[1] * 20 + [0] * 20] * 2, groups)
-    write(tmp_path / "distilled", [[1] * 30 + [0] * 10, [1] * 34 + [0] * 6], groups)
+    write(tmp_path / "teacher", [[1] * n] * 3, groups)
+    write(tmp_path / "alone", [[1] * 20 + [0] * 20] * 3, groups)
+    write(tmp_path / "distilled", [[1] * 30 + [0] * 10, [1] * 34 + [0] * 6, [1] * 32 + [0] * 8], groups)
     found = recovered(tmp_path / "teacher", tmp_path / "alone", tmp_path / "distilled")
     np.testing.assert_allclose(found["value"], (0.8 - 0.5) / (1.0 - 0.5))
-    assert (found["n"], found["seeds"], found["alone"]) == (n, 2, 0.5)
+    assert (found["n"], found["seeds"], found["alone"], found["distilled"]) == (n, 3, 0.5, pytest.approx(0.8))
     low, high = found["interval"]
-    assert low < found["value"] < high and high - low > 0.5, "two seeds that differ by 4 of 40 answers leave much open"
+    assert low < found["value"] < high and high - low > 0.3, "three seeds that differ by 4 of 40 answers leave much open"
     write(tmp_path / "one", [[1] * 30 + [0] * 10], groups)
     single = recovered(tmp_path / "teacher", tmp_path / "alone", tmp_path / "one")
     assert single["seeds"] == 1 and 0.1 < single["interval"][0] < 0.5 < single["interval"][1] < 0.9
 
 
-def test_without_a_gap_no_share_is_recovered(tmp_path):
-    for name in ("teacher", "alone", "distilled"):
-        write(tmp_path / name, [[1, 0] * 20])
-    with pytest.raises(UserError, match="have the same score, so there is no gap to close"):
-        recovered(tmp_path / "teacher", tmp_path / "alone", tmp_path / "distilled")
+@pytest.mark.parametrize(
+    ("teacher", "alone", "why"),
+    [
+        ([[1, 0] * 20], [[1, 0] * 20], "the teacher is not better than the student alone"),
+        ([[1, 0] * 20], [[1] * 40], r"the teacher is not better than the student alone \(accuracy: -0.5\)"),
+        ([[1] * 22 + [0] * 18], [[1] * 20 + [0] * 20], "the teacher is not shown to be better than the student alone .*interval -0.0"),
+        ([[1] * 40] * 2, [[1] * 30 + [0] * 10] * 2, "the teacher is not shown to be better"),  # two seeds leave it open
+    ],
+)
+def test_without_a_gap_no_share_is_recovered(tmp_path, teacher, alone, why):
+    write(tmp_path / "teacher", teacher)
+    write(tmp_path / "alone", alone)
+    write(tmp_path / "distilled", [[1, 1, 1, 0] * 10] * len(teacher))
+    found = recovered(tmp_path / "teacher", tmp_path / "alone", tmp_path / "distilled")
+    assert found["value"] is found["interval"] is None and re.match(why, found["why"])
+    assert (found["n"], found["seeds"], found["distilled"]) == (40, len(teacher), 0.75)
+
+
+@pytest.mark.parametrize("better", [0.2, 0.8])
+def test_the_better_of_two_errors_is_the_lower(tmp_path, better):
+    noise = np.random.default_rng(0).normal(0, 0.01, 40)
+    for name, error in (("teacher", better), ("alone", 0.5), ("distilled", 0.35)):
+        write_scores(tmp_path / name, {"mse": [error + noise * (name == "teacher")]})
+    found = recovered(tmp_path / "teacher", tmp_path / "alone", tmp_path / "distilled")
+    assert found["value"] is None if better > 0.5 else found["value"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_mean_over_tokens_weighs_by_them_as_a_comparison_does(tmp_path):
+    """Long passages gain and short ones lose: more examples lose, and more tokens gain."""
+    tokens = np.repeat([100, 2], [10, 90])
+    long = tokens == 100
+    for name, scores in (("before", (0.5, 0.9)), ("after", (0.6, 0.8)), ("teacher", (0.9, 0.95))):
+        each = np.where(long, *scores) + np.random.default_rng(1).uniform(-0.02, 0.02, 100)
+        write_scores(tmp_path / name, {"token_accuracy": [each, each - 0.01, each + 0.01]}, tokens=tokens)
+    found = change(tmp_path / "before", tmp_path / "after")
+    (same,) = (one for one in compare(runs_of([tmp_path]), "before", "test") if one.name == "after")
+    assert found["value"] == pytest.approx(100 * same.difference.value) and found["value"] > 6
+    assert found["interval"] == pytest.approx([100 * same.difference.low, 100 * same.difference.high])
+    assert found["before"] == pytest.approx(100 * same.baseline_value) and found["each"] == pytest.approx([100 * one for one in same.each])
+    share = recovered(tmp_path / "teacher", tmp_path / "before", tmp_path / "after")
+    assert 0.1 < share["value"] < 0.3 and share["alone"] == pytest.approx(same.baseline_value)
+
+
+def test_examples_that_differ_are_refused(tmp_path):
+    write(tmp_path / "before", [[1, 0] * 20])
+    write(tmp_path / "after", [[1, 0] * 21])
+    with pytest.raises(UserError, match=r"after/seed_0' and .*before/seed_0' \(seed 0\) were not evaluated on the same examples"):
+        change(tmp_path / "before", tmp_path / "after")
 
 
 def test_points_are_paired_by_example_and_seed(tmp_path):
@@ -111,3 +171,14 @@ def test_a_ratio_of_times_names_its_machine_and_is_none_if_disturbed(tmp_path):
 def test_what_was_not_run_is_told(tmp_path):
     with pytest.raises(UserError, match="no finished run"):
         runs(tmp_path)
+
+
+def test_a_claim_without_a_value_is_printed_with_its_reason(tmp_path):
+    for name in ("teacher", "alone", "distilled"):
+        write(tmp_path / name, [[1, 0] * 20])
+    share = recovered(tmp_path / "teacher", tmp_path / "alone", tmp_path / "distilled")
+    assert re.search(
+        r"share recovered +no value  bar 0.5  the teacher is not better",
+        line({"claim": "share recovered", "bar": 0.5, "held": None, **share}),
+    )
+    assert line({"claim": "x", "bar": 0.5, "held": True, "value": 0.6}).endswith("0.600  bar 0.5  holds")

@@ -49,7 +49,7 @@ from assay.train.workdir import WorkDir, environment, held, write_text
 from assay.treatments.pipeline.check import check_stage
 from assay.treatments.pipeline.load import load, rebuild, treatments
 from assay.treatments.pipeline.stages import FOLDER, Stage, plan, plan_controls
-from assay.verdicts.comparison import Comparison, compare, headline, scores
+from assay.verdicts.comparison import Comparison, compare, headline, mean_score, scores
 from assay.verdicts.diagnosis import read
 from assay.verdicts.pareto import read_stages, stages_of
 
@@ -304,7 +304,7 @@ def _updates(stages: Sequence[Stage]) -> list[int]:
 def _own_score(path: str, split: str, metric: str) -> dict[str, Any]:
     rows = [row for row in WorkDir(path).read_results()["rows"] if (row["split"], row["metric"]) == (split, metric)]
     values = scores(path, split, metric)
-    value, interval = (rows[0]["value"], rows[0]["interval"]) if rows else (float(values.mean()), None)
+    value, interval = (rows[0]["value"], rows[0]["interval"]) if rows else (mean_score(path, split, metric), None)
     return {"score": value, "interval": interval, "n": len(values)}
 
 

@@ -1,9 +1,11 @@
 """Measurements that test claims about treatments on finished runs: each returns a value with its interval or range over seeds.
 
-Runs are paired by seed and example, and intervals are over both; over examples alone where there is a single seed.
+Runs are paired by seed and example, and intervals are over both; over examples alone where there is a single seed. Scores that are means
+over tokens weigh by them, as in verdicts/comparison.py.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,15 +13,16 @@ from typing import Any
 import numpy as np
 
 from assay.core.errors import UserError
-from assay.evals.rows import RIGHT
+from assay.evals.rows import LOWER_IS_BETTER, RIGHT
 from assay.train.workdir import WorkDir
-from assay.verdicts.comparison import difference_over, example_groups, headline, scores
+from assay.verdicts.comparison import Paired, difference_over, headline, measured, scores_of
 from assay.verdicts.control import control_of
 
 
 def runs(folder: str | Path) -> list[Path]:
     """Returns the finished runs of all seeds in a folder. Raises UserError if there are none."""
-    found = [path for path in sorted(Path(folder).glob("seed_*")) if WorkDir(path).results.exists()]
+    numbered = [path for path in Path(folder).glob("seed_*") if path.name.removeprefix("seed_").isdigit()]
+    found = [path for path in sorted(numbered, key=_seed) if WorkDir(path).results.exists()]
     if not found:
         raise UserError(f"no finished run in {folder}. Its command was not run, or it failed.")
     return found
@@ -28,19 +31,26 @@ def runs(folder: str | Path) -> list[Path]:
 def recovered(teacher: str | Path, alone: str | Path, distilled: str | Path, split: str = "test") -> dict[str, Any]:
     """Returns the fraction of the teacher-student gap that distillation closes: (distilled - alone) / (teacher - alone).
 
-    The interval is over seeds and examples, by linearization of the ratio (the delta method). Raises UserError without a gap.
+    The interval is over seeds and examples, by linearization of the ratio (the delta method). Where the teacher is not shown to be better
+    than the student alone (the gap is not above 0, or its interval includes 0), the share has no meaning: value and interval are None, and
+    `why` is the reason.
     """
-    folders = (teacher, alone, distilled)
+    folders = (distilled, teacher, alone)
     names = _seeds(*folders)
-    most, least, own = (_every([Path(folder) / name for name in names], split) for folder in folders)
-    gap = float(most.mean() - least.mean())
-    if not gap:
-        raise UserError(f"{teacher} and {alone} have the same score, so there is no gap to close. Name another teacher or student.")
-    share = float(own.mean() - least.mean()) / gap
+    paths = {str(folder): [Path(folder) / name for name in names] for folder in folders}
+    every = {folder: {_seed(path): [path] for path in of} for folder, of in paths.items()}
+    metric = headline(Path(alone) / names[0], split)
+    found = scores_of(every, [str(folder) for folder in folders], [_seed(path) for path in paths[str(alone)]], split, metric)
+    own, most, least = found.values
+    means = [float(np.average(values, axis=1, weights=found.weights).mean()) for values in found.values]
+    told = {"n": own.shape[1], "seeds": len(names), **dict(zip(("distilled", "teacher", "alone"), means, strict=True))}
+    if why := _no_gap(found, metric):
+        return {"value": None, "interval": None, "why": why, **told}
+    gap = means[1] - means[2]
+    share = (means[0] - means[2]) / gap
     residual = (own - least) - share * (most - least)
-    low, high = difference_over(residual, np.zeros_like(residual), example_groups(Path(teacher) / names[0], split), False)[1:3]
-    means = dict(zip(("teacher", "alone", "distilled"), (float(values.mean()) for values in (most, least, own)), strict=True))
-    return {"value": share, "interval": sorted((share + low / gap, share + high / gap)), "n": own.shape[1], "seeds": len(names), **means}
+    low, high = difference_over(residual, np.zeros_like(residual), found.groups, False, found.weights)[1:3]
+    return {"value": share, "interval": sorted((share + low / gap, share + high / gap)), **told}
 
 
 def change(before: str | Path, after: str | Path, split: str = "test") -> dict[str, Any]:
@@ -93,13 +103,17 @@ def times(folder: str | Path, what: str, stage: int = -1) -> dict[str, Any]:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
+def _seed(path: Path) -> int:
+    return int(path.name.removeprefix("seed_"))
+
+
 def _seeds(*folders: str | Path) -> list[str]:
     """Returns the names of the runs, one per seed, that all folders have. Raises UserError if there are none."""
     names = [{path.name for path in runs(folder)} for folder in folders]
-    common = sorted(set.intersection(*names))
+    common = set.intersection(*names)
     if not common:
         raise UserError(f"{', '.join(map(str, folders))} have no seed in common.")
-    return common
+    return sorted(common, key=lambda name: _seed(Path(name)))
 
 
 def _control(workdir: Path) -> Path:
@@ -111,16 +125,29 @@ def _control(workdir: Path) -> Path:
     return Path(found.workdir)
 
 
+def _no_gap(found: Paired, metric: str) -> str:
+    """Returns why the second of three variants is not shown to be better than the last, or ""."""
+    first, second = found.values[1:] if metric not in LOWER_IS_BETTER else found.values[:0:-1]
+    gap = difference_over(first, second, found.groups, metric in RIGHT, found.weights)
+    if not gap.value > 0:
+        return f"the teacher is not better than the student alone ({metric}: {gap.value:+.4g})"
+    if not gap.low > 0:
+        span = f"{gap.low:.4g} to {gap.high:.4g}" if math.isfinite(gap.low) else "not known"
+        return f"the teacher is not shown to be better than the student alone ({metric}: {gap.value:+.4g}, interval {span})"
+    return ""
+
+
 def _change(before: Sequence[Path], after: Sequence[Path], split: str) -> dict[str, Any]:
-    """Returns the change between runs that are paired by seed and example."""
-    first, second = (_every(paths, split) for paths in (after, before))
-    right = headline(before[0], split) in RIGHT
-    found = difference_over(first, second, example_groups(before[0], split), right)
-    each = (100 * (first.mean(axis=1) - second.mean(axis=1))).tolist()
-    interval, old = [100 * found.low, 100 * found.high], 100 * float(second.mean())
-    return {"value": 100 * found.value, "interval": interval, "each": each, "n": first.shape[1], "seeds": len(each), "before": old}
-
-
-def _every(paths: Sequence[Path], split: str) -> np.ndarray:
-    """Returns the headline score of each run and example, [runs, examples]."""
-    return np.stack([scores(path, split, headline(path, split)) for path in paths])
+    """Returns the change between runs that are paired by seed and example, in points of `compare`'s difference."""
+    old, new = (str(paths[0]) for paths in (before, after))
+    seeds = [_seed(path) for path in after]
+    pairs = {name: {seed: [path] for seed, path in zip(seeds, paths, strict=True)} for name, paths in ((old, before), (new, after))}
+    found = measured(pairs, new, old, split, headline(before[0], split))
+    return {
+        "value": 100 * found.difference.value,
+        "interval": [100 * found.difference.low, 100 * found.difference.high],
+        "each": [100 * one for one in found.each],
+        "n": found.n,
+        "seeds": len(found.seeds),
+        "before": 100 * found.baseline_value,
+    }

@@ -63,6 +63,14 @@ class Scores(NamedTuple):
     weights: np.ndarray | None = None  # tokens of each example, where its scores are means over tokens
 
 
+class Paired(NamedTuple):
+    """Metric of several variants on the same seeds and examples."""
+
+    values: list[np.ndarray]  # of each variant, [seeds, examples]
+    groups: list[str] | None  # of each example
+    weights: np.ndarray | None  # tokens of each example, where its scores are means over tokens
+
+
 def runs_of(workdirs: Sequence[str | Path]) -> Runs:
     """Returns all runs in the work directories, each a run or a study, by variant and seed. Raises UserError if one has no runs."""
     found: dict[str, dict[int, list[Path]]] = {}
@@ -92,9 +100,9 @@ def compare(runs: Runs, baseline: str, split: str, metric: str = "") -> list[Com
     if len(tasks) > 1:
         raise UserError(f"runs of different tasks ({', '.join(sorted(tasks))}) cannot be compared. Set --workdir to runs of a single task.")
     metric = metric or headline(next(iter(runs[baseline].values()))[0], split)
-    measured = [_measured(runs, name, baseline, split, metric) for name in runs if name != baseline]
-    adjusted = holm([one.difference.p_value for one in measured]).tolist()
-    return [one._replace(adjusted=p, verdict=_verdict(one.difference.value, p, metric)) for one, p in zip(measured, adjusted, strict=True)]
+    every = [measured(runs, name, baseline, split, metric) for name in runs if name != baseline]
+    adjusted = holm([one.difference.p_value for one in every]).tolist()
+    return [one._replace(adjusted=p, verdict=_verdict(one.difference.value, p, metric)) for one, p in zip(every, adjusted, strict=True)]
 
 
 def as_json(one: Comparison) -> dict[str, Any]:
@@ -103,31 +111,34 @@ def as_json(one: Comparison) -> dict[str, Any]:
     return {**one._asdict(), "difference": found, "of": one.of}
 
 
-# -- private --------------------------------------------------------------------------------------------------------------
-
-
-def _measured(runs: Runs, name: str, baseline: str, split: str, metric: str) -> Comparison:
+def measured(runs: Runs, name: str, baseline: str, split: str, metric: str) -> Comparison:
+    """Returns the comparison of one variant to the baseline, without correction and verdict. Raises UserError as `compare` does."""
     seeds = sorted(set(runs[name]) & set(runs[baseline]))
     if not seeds:
         raise UserError(f"{name!r} and {baseline!r} have no seed in common. Train both with the same --seeds.")
-    pairs = [(_scores(runs[name][seed], split, metric), _scores(runs[baseline][seed], split, metric)) for seed in seeds]
-    reference = pairs[0][1]
-    for seed, pair in zip(seeds, pairs, strict=True):
-        if any(scores.ids != reference.ids for scores in pair):
-            raise UserError(
-                f"{name!r} and {baseline!r} (seed {seed}) were not evaluated on the same examples of {split!r}. "
-                "Evaluate both with the same config.task and config.evaluate, or choose another --split."
-            )
-    first, second = (np.stack([pair[i].values for pair in pairs]) for i in (0, 1))
+    paired = scores_of(runs, (name, baseline), seeds, split, metric)
+    first, second = paired.values
     single = all(len(runs[one][seed]) == 1 for one in (name, baseline) for seed in seeds)  # not a mean over folds
-    weights = reference.weights
-    difference = difference_over(first, second, reference.groups, metric in RIGHT and single, weights)
-    means = [np.average(scores, axis=1, weights=weights) for scores in (first, second)]
+    difference = difference_over(first, second, paired.groups, metric in RIGHT and single, paired.weights)
+    means = [np.average(scores, axis=1, weights=paired.weights) for scores in (first, second)]
     deltas = (means[0] - means[1]).tolist()
     value, other = (float(of_seeds.mean()) for of_seeds in means)
     gap, other_gap = (_gap([runs[one][seed] for seed in seeds], metric, mean) for one, mean in ((name, value), (baseline, other)))
-    n = len(reference.ids)
-    return Comparison(name, baseline, split, metric, seeds, n, value, other, difference, deltas, gap, other_gap, 1.0, "")
+    return Comparison(name, baseline, split, metric, seeds, first.shape[1], value, other, difference, deltas, gap, other_gap, 1.0, "")
+
+
+def scores_of(runs: Runs, names: Sequence[str], seeds: Sequence[int], split: str, metric: str) -> Paired:
+    """Returns the scores of these seeds of several variants, of which the last is the baseline. Raises UserError if the examples differ."""
+    every = {seed: [_scores(runs[name][seed], split, metric) for name in names] for seed in seeds}
+    reference = every[seeds[0]][-1]
+    for seed, found in every.items():
+        if any(one.ids != reference.ids for one in found):
+            raise UserError(
+                f"{' and '.join(map(repr, names))} (seed {seed}) were not evaluated on the same examples of {split!r}. "
+                "Evaluate both with the same config.task and config.evaluate, or choose another --split."
+            )
+    values = [np.stack([found[i].values for found in every.values()]) for i in range(len(names))]
+    return Paired(values, reference.groups, reference.weights)
 
 
 def difference_over(
@@ -148,8 +159,27 @@ def difference_over(
         own, other = ({"/score": scores[0]} for scores in (first, second))
         return difference_of(mean, own, other, {"": groups}, right=("score",) if right else ())
     if first.shape[1] < 2 or (groups is not None and len(set(groups)) < 2):
-        return Difference(float((first - second).mean()), math.nan, math.nan, 1.0)
+        return Difference(float(np.average(first - second, axis=1, weights=weights).mean()), math.nan, math.nan, 1.0)
     return two_levels(first - second, groups, largest=float(right), weights=weights)
+
+
+def scores(path: str | Path, split: str, metric: str) -> np.ndarray:
+    """Returns a metric of each example of a split, in order of id: [examples]."""
+    return _scores([Path(path)], split, metric).values
+
+
+def mean_score(path: str | Path, split: str, metric: str) -> float:
+    """Returns the mean of a metric of a split: over tokens if its examples count them, otherwise over examples."""
+    found = _scores([Path(path)], split, metric)
+    return float(np.average(found.values, weights=found.weights))
+
+
+def headline(path: Path, split: str) -> str:
+    """Returns the default metric for comparing examples of a split."""
+    return headline_of(_records(path, split)[0]["scores"])
+
+
+# -- private --------------------------------------------------------------------------------------------------------------
 
 
 def _gap(runs: Sequence[Sequence[Path]], metric: str, value: float) -> float | None:
@@ -175,17 +205,6 @@ def _scores(paths: Sequence[Path], split: str, metric: str) -> Scores:
     return Scores(keys[0], values, groups, tokens)
 
 
-def scores(path: str | Path, split: str, metric: str) -> np.ndarray:
-    """Returns a metric of each example of a split, in order of id: [examples]."""
-    return _scores([Path(path)], split, metric).values
-
-
-def example_groups(path: str | Path, split: str) -> list[str] | None:
-    """Returns the resampling group of each example, in order of id; None if the split has no groups."""
-    records = _records(Path(path), split)
-    return [record["group"] for record in records] if "group" in records[0] else None
-
-
 def _records(path: Path, split: str) -> list[dict[str, Any]]:
     file = WorkDir(path).predictions(split)
     if not file.exists():
@@ -206,11 +225,6 @@ def _alike(records: Sequence[Mapping[str, Any]]) -> bool:
     """Returns True if all records have the same scores, and groups if the first has one."""
     first = records[0]
     return all(record["scores"].keys() == first["scores"].keys() and ("group" in record) == ("group" in first) for record in records)
-
-
-def headline(path: Path, split: str) -> str:
-    """Returns the default metric for comparing examples of a split."""
-    return headline_of(_records(path, split)[0]["scores"])
 
 
 def _verdict(difference: float, p_value: float, metric: str) -> str:
