@@ -14,8 +14,9 @@ from assay.core.means import mean_interval, shares_interval, units_of
 from assay.core.stats import bootstrap, over_seeds, wilson
 from assay.dist.mesh import MeshConfig, make_mesh
 from assay.evals.evaluate import EvaluateConfig, evaluate, make_answer
-from assay.evals.rows import ALIKE, RESAMPLES, _value, at_chance, mean_rows, rows, value_of
+from assay.evals.rows import ALIKE, RESAMPLES, SOME_UNDEFINED, _value, at_chance, mean_rows, rows, value_of
 from assay.evals.score import expected_calibration_error, f1_macro
+from assay.evals.summary import SUMMARIES, of_predictions
 from assay.models.model import Model, Output
 from assay.tasks.table import TASKS, build
 from assay.train.workdir import WorkDir
@@ -223,6 +224,34 @@ def test_a_metric_of_ones_own_need_not_be_a_fraction(measured):
         assert (found["value"], found["unit"]) == (5.0, "") and 3 < found["interval"][0] < 5 < found["interval"][1] < 7
         assert _value(records, task, "share", by_length)["unit"] == "fraction"
         assert _value(records, replace(task, units={"distance": "m"}), "distance", by_length)["unit"] == "m"
+
+
+SEEN = [{"prediction": "ab"[i % 2], "target": "a", "scores": {"confidence": 0.6 + 0.01 * i}} for i in range(30)]  # one true class
+NOTHING = [{"prediction": [0, 0], "target": [0, 0], "scores": {"exact_match": 1.0}} for _ in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("metric", "records", "why"),
+    [
+        ("auroc", SEEN, "auroc has no value: all targets are of one class"),
+        ("f1_labels", NOTHING, "f1_labels has no value: no label occurs as target or answer"),
+        ("silent", NOTHING, "silent has no value: it is not finite for these examples"),
+    ],
+)
+def test_a_metric_that_the_examples_do_not_define_has_no_value_and_says_why(measured, monkeypatch, metric, records, why):
+    monkeypatch.setitem(SUMMARIES, "silent", of_predictions(lambda predictions, targets: np.inf))
+    records = [{"id": i, "length": 1, **record} for i, record in enumerate(records)]
+    (found,) = rows(records, replace(measured[0], metrics=(metric,)), "test", LABELS, by_length=False)
+    assert found["value"] is found["interval"] is None and found["caution"] == why
+    assert not np.isfinite(value_of(records, metric, by_length=False))
+    assert mean_rows([{**found, "seed": seed} for seed in (0, 1)]) == []
+
+
+def test_resamples_without_a_value_leave_no_interval(measured):
+    """Two of 30 examples are of the other class, so that some resamples have none."""
+    records = [{"id": i, "length": 1, **one, "target": "b" if i in (3, 8) else "a"} for i, one in enumerate(SEEN)]
+    (found,) = rows(records, replace(measured[0], metrics=("auroc",)), "test", LABELS, by_length=False)
+    assert 0 < found["value"] < 1 and found["interval"] is None and found["caution"] == SOME_UNDEFINED
 
 
 def test_a_class_that_is_a_list_is_one_message():

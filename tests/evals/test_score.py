@@ -245,6 +245,11 @@ def test_nothing_to_count_is_an_error(name):
         metric(first, targets, -np.ones(5))
 
 
+def test_an_auroc_of_one_class_has_no_value():
+    for positive in (np.ones(4), np.zeros(4)):
+        assert math.isnan(score.auroc(np.arange(4.0), positive))
+
+
 def test_wrong_input_is_named():
     with pytest.raises(ValueError, match="no answer counts"):
         score.bleu([], [])

@@ -30,6 +30,7 @@ CONSTANT, FEW = 0.99, 20  # share of one answer above which it counts as constan
 NEAR = 0.05  # of a baseline
 SEEDS = 10  # seeds from which there is a t interval: four of five trainings may succeed, and few seeds do not show it
 RESAMPLES = 1000
+SOME_UNDEFINED = "no interval: the metric has no value for some resamples"
 ALIKE = "no interval: all resamples have the same value, which shows nothing about other examples"
 MOST_LENGTHS = 64  # bounded splits with up to this many lengths are also reported by length: SCAN's, but not those of a book
 CONSTANTS: Mapping[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # the best constant prediction; the error function
@@ -171,7 +172,7 @@ def _learned(row: Mapping[str, Any]) -> bool | None:
 
 
 def value_of(records: Sequence[Mapping[str, Any]], metric: str, by_length: bool) -> float:
-    """Returns a metric of a split without its interval."""
+    """Returns a metric of a split without its interval; NaN where it has no value, such as the AUROC of one class."""
     if metric not in records[0]["scores"]:
         summary = SUMMARIES[metric]
         return float(summary.value(*summary.columns(records)))
@@ -190,8 +191,11 @@ def _value(records: Sequence[Mapping[str, Any]], task: Task, metric: str, by_len
         summary = SUMMARIES[metric]
         columns = summary.columns(records)
         if broken := _broken(columns):
-            return {"value": None, "unit": summary.unit, "interval": None, "interval_method": NO_INTERVAL, "caution": broken}
-        found = {"value": float(summary.value(*columns)), "unit": summary.unit}
+            return _no_value(summary.unit, broken)
+        value = float(summary.value(*columns))
+        if not math.isfinite(value):
+            return _no_value(summary.unit, f"{metric} has no value: {summary.undefined}")
+        found = {"value": value, "unit": summary.unit}
         if not summary.interval:
             return found | {"interval": None, "interval_method": NO_INTERVAL}
         if summary.of_ratio is not None:
@@ -204,6 +208,8 @@ def _value(records: Sequence[Mapping[str, Any]], task: Task, metric: str, by_len
             how, why = "bootstrap", caution(drawn, bounded=True)
             if len(drawn.total) < (LEAST if groups is None else LEAST_GROUPS):
                 ends = (math.nan, math.nan)
+            elif not np.isfinite(ends).all():
+                why = SOME_UNDEFINED
             elif ends[0] == ends[1]:
                 ends, why = (math.nan, math.nan), ALIKE
         said = {"caution": why} if why else {}
@@ -212,7 +218,7 @@ def _value(records: Sequence[Mapping[str, Any]], task: Task, metric: str, by_len
     values = np.array([record["scores"][metric] for record in records])
     unit = task.units.get(metric, "fraction")
     if broken := _broken([values]):
-        return {"value": None, "unit": unit, "interval": None, "interval_method": NO_INTERVAL, "caution": broken}
+        return _no_value(unit, broken)
     bounded = unit == "fraction" and bool(values.min() >= 0 and values.max() <= 1)
     if unit == "fraction" and not bounded and metric not in task.units:  # a metric of one's own whose unit is not said
         unit = ""
@@ -237,6 +243,11 @@ def _value(records: Sequence[Mapping[str, Any]], task: Task, metric: str, by_len
     ends = shares_interval(found_units) if bounded else mean_interval(found_units)
     said = {"caution": why} if (why := caution(found_units, bounded)) else {}
     return {"value": value, "unit": unit, "interval": _known(ends), "interval_method": method, **said}
+
+
+def _no_value(unit: str, why: str) -> dict[str, Any]:
+    """Returns the part of a row without a value."""
+    return {"value": None, "unit": unit, "interval": None, "interval_method": NO_INTERVAL, "caution": why}
 
 
 def _broken(columns: Sequence[np.ndarray]) -> str:

@@ -113,7 +113,7 @@ def f1_micro(predictions: Integer[np.ndarray, "*answers"], targets: Integer[np.n
 
 
 def auroc(scores: Num[np.ndarray, "examples"], positive: Shaped[np.ndarray, "examples"]) -> float:
-    """Returns the probability that a positive example scores higher than a negative one; ties count half. 0.5 if one kind is absent.
+    """Returns the probability that a positive example scores higher than a negative one; ties count half. NaN if one kind is absent.
 
     It is the area under the ROC curve (Hanley and McNeil 1982).
     """
@@ -121,7 +121,7 @@ def auroc(scores: Num[np.ndarray, "examples"], positive: Shaped[np.ndarray, "exa
     positive = positive.astype(bool)
     positives, negatives = int(positive.sum()), int((~positive).sum())
     if not positives or not negatives:
-        return 0.5
+        return math.nan
     _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = np.cumsum(counts) - (counts - 1) / 2  # mean rank of equal scores, from 1
     return float((ranks[place][positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))

@@ -28,6 +28,7 @@ class Summary(NamedTuple):
     of_ratio: Callable[[float], float] | None = None  # increasing: value = of_ratio(sum of column 0 / sum of column 1)
     registered: bool = False  # True for a metric of the user's own, which any task may be scored by
     lower: bool = False  # True if lower values are better
+    undefined: str = "it is not finite for these examples"  # why it has no value, where it is NaN or infinite
 
 
 def _classes(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
@@ -103,10 +104,10 @@ def _labels(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
 
 
 def _f1_labels(predictions: np.ndarray, targets: np.ndarray) -> float:
-    """Returns the mean over labels of F1 = 2 TP / (2 TP + FP + FN), of the labels that occur as target or answer; 0 if none does."""
+    """Returns the mean over labels of F1 = 2 TP / (2 TP + FP + FN), of the labels that occur as target or answer; NaN if none does."""
     total = predictions.sum(axis=0) + targets.sum(axis=0)
     meant = total > 0
-    return float((2 * (predictions * targets).sum(axis=0)[meant] / total[meant]).mean()) if meant.any() else 0.0
+    return float((2 * (predictions * targets).sum(axis=0)[meant] / total[meant]).mean()) if meant.any() else math.nan
 
 
 def of_predictions(
@@ -140,13 +141,13 @@ def _any(records: Sequence[Record]) -> tuple[np.ndarray, ...]:
 
 SUMMARIES: dict[str, Summary] = {
     "f1_macro": Summary(_classes, score.f1_macro),
-    "f1_labels": Summary(_labels, _f1_labels),
+    "f1_labels": Summary(_labels, _f1_labels, undefined="no label occurs as target or answer"),
     "f1_micro": Summary(_classes, score.f1_micro),
     "ece": Summary(_confidences, score.calibration_error, interval=False),
     "perplexity": Summary(_tokens, score.perplexity, unit="", of_ratio=math.exp),
     "bits_per_byte": Summary(_bytes, score.bits_per_byte, unit="bits", of_ratio=lambda nats: nats / math.log(2)),
     "r2": Summary(_numbers, _determination, unit=""),
     "rmse": Summary(_numbers, _root, unit=""),
-    "auroc": Summary(_ranked, score.auroc),
+    "auroc": Summary(_ranked, score.auroc, undefined="all targets are of one class"),
     "bleu": Summary(_strings, _bleu, unit="BLEU", interval=False),
 }

@@ -111,8 +111,6 @@ def _statistic(metric: str, every: Sequence[Records]) -> tuple[Statistic, list[C
     parts: list[Columns] = [dict(zip(names, (column[place] for column in joined), strict=True)) for place in places]
 
     def statistic(columns: Columns) -> float:
-        if metric == "auroc" and np.ptp(columns[names[-1]].astype(int)) == 0:  # of one class there is none
-            return math.nan
         return float(summary.value(*(columns[name] for name in names)))
 
     return statistic, parts
