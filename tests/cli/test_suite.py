@@ -13,6 +13,7 @@ from assay.config.overrides import override
 from assay.config.suites import SUITES
 from assay.core.errors import UserError
 from assay.reports.grid import Cell, curve_of, render
+from assay.reports.table import DASH
 from assay.treatments.pipeline.load import treatments
 
 PARITY = "experiments/reason/parity.py:tiny"
@@ -34,6 +35,25 @@ def make_row(split: str, value: float, seed: int, by_length: dict) -> dict:
     }
     row |= {"value": value, "interval": [value - 0.01, value + 0.01], "interval_method": "m", "n": 10, "seed": seed, "steps": 7}
     return row | {"published": [], "baselines": {"chance": 0.5}, "by_length": by_length}
+
+
+def test_a_seed_without_a_value_is_told_in_place_of_the_value_of_the_others(capsys):
+    rows = [make_row("9-16", 0.9, 0, {"9": 0.9}), make_row("9-16", 0.8, 1, {"9": 0.8})]
+    lost = {**rows[1], "value": None, "interval": None, "caution": "3 of 10 values are not finite (30.0%)"}
+    told = {"whole": rows, "one lost": [rows[0], lost], "all lost": [{**lost, "seed": 0}, lost], "alone": [lost]}
+    cells = [Cell("t", model, "9-16", "answer_accuracy", of) for model, of in told.items()]
+    suite._print(cells)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1].split() == ["t", "85.0", DASH, DASH, DASH]
+    lines = [
+        "t, one lost: 1 of 2 seeds has no value",
+        "t, all lost: 2 of 2 seeds have no value",
+        "t, alone: 3 of 10 values are not finite (30.0%)",
+    ]
+    assert printed[2:] == lines
+    page = render("grid", "", cells, "command")
+    assert all(f'<p class="soft">{line}</p>' in page for line in lines)
+    assert "seed mean 0, 1; 7 updates; 1 of 2 seeds has no value" in page and "<b>90.0</b>" not in page
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("10m", 600.0), ("90s", 90.0), ("1.5h", 5400.0), ("", float("inf"))])

@@ -16,7 +16,7 @@ from assay.core.errors import UserError
 from assay.diagnostics.attention import Attention
 from assay.reports.drawings import plots
 from assay.reports.fragment import rows_fragment
-from assay.reports.run import RunView, render, summarise
+from assay.reports.run import RunView, look_curves, render, summarise
 from assay.reports.table import format_seed, format_value, signed
 from assay.reports.terminal.run import DASH, arrange, print_table
 from assay.reports.view import read_run
@@ -267,6 +267,11 @@ def test_summary_is_the_unseen_lengths():
     expected = f"Answer accuracy on chomsky/parity_check, lengths 41{DASH}500: lstm 50.27 %, other 100.00 % (chance 50.00 %)."
     assert summarise([make_run(), make_run("other", [make_row("41-500", value=1.0), make_row("iid", "exact_match", 0.1)])]) == expected
     assert summarise([make_run(rows=[])]) == "There are no results yet."
+    seeds = [make_row("41-500", value=0.51), make_row("41-500", value=0.53, seed=1)]
+    lost = {**seeds[0], "value": None, "interval": None, "by_length": {}, "seed": 2}
+    assert "lstm 51.00 % to 53.00 % (1 of 3 seeds has no value)" in summarise([make_run(rows=[lost, *seeds])])
+    assert "lstm 51.00 % (1 of 2 seeds has no value)" in summarise([make_run(rows=[seeds[0], lost])])
+    assert f"lstm {DASH} (2 of 2 seeds have no value)" in summarise([make_run(rows=[lost, lost])])
     many = [make_run(f"run{index:02d}", [make_row("41-500", value=index / 20)]) for index in range(15)]
     assert "from run00 0.00 % to run14 70.00 %, 15 runs" in summarise(many)
 
@@ -438,3 +443,9 @@ def test_values_that_are_not_finite_are_a_dash_and_no_point():
 def test_a_difference_that_rounds_to_zero_has_no_sign():
     assert [signed(value, ".2f") for value in (0.001, -0.004, -0.0, 0.006, -0.0151)] == ["0.00", "0.00", "0.00", "+0.01", "-0.02"]
     assert signed(-0.0, ".3g") == "0" and signed(-1e-9, ".3g") == "-1e-09"
+
+
+def test_a_validation_without_a_value_is_no_point_of_the_curve():
+    lines = [{"step": step, "valid_accuracy": value} for step, value in ((1, 0.5), (2, None), (3, 0.7), (4, 0.8))]
+    ((curve,), metric) = look_curves([make_run()._replace(metrics=lines)])
+    assert (metric, tuple(curve.x), tuple(curve.y)) == ("accuracy", (1, 3, 4), (0.5, 0.7, 0.8))

@@ -21,7 +21,8 @@ from assay.config import modules
 from assay.config.seeds import seeds_text
 from assay.config.suites import Entry
 from assay.core.errors import UserError
-from assay.reports.grid import Cell, headline, render
+from assay.reports.grid import Cell, headline, missing, render
+from assay.reports.table import DASH
 from assay.reports.view import read_run
 from assay.train.experiment import assemble
 from assay.train.loop import FREE
@@ -171,8 +172,12 @@ def _print(cells: Sequence[Cell]) -> None:
         for model in models:
             cell = next((cell for cell in cells if (cell.task, cell.model) == (task, model)), None)
             row = None if cell is None else headline(cell, cell.split)
-            shown.append("" if cell is None else "not run" if row is None else f"{100 * row['value']:.1f}")
+            shown.append(
+                "" if cell is None else "not run" if row is None else DASH if row["value"] is None else f"{100 * row['value']:.1f}"
+            )
         table.add_row(task, *shown)
     console = Console(highlight=False)
     console.width = max(console.width, 34 + sum(len(model) + 3 for model in models))  # a pipe has no width limit
     console.print(table)
+    for text in filter(None, map(missing, cells)):
+        print(text)

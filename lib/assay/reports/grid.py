@@ -13,7 +13,7 @@ from markupsafe import Markup
 from assay.evals.rows import mean_rows
 from assay.reports.drawings.plots import Curve, accuracy_by_length
 from assay.reports.page import template
-from assay.reports.table import DASH, format_seed
+from assay.reports.table import DASH, format_seed, without_value
 from assay.tasks.published import value_text
 
 WIDTH, HEIGHT = 100.0, 40.0  # of the curve in a cell, in viewBox units
@@ -49,9 +49,22 @@ def render(title: str, summary: str, cells: Sequence[Cell], command: str) -> str
 
 
 def headline(cell: Cell, split: str) -> Mapping[str, Any] | None:
-    """Returns the row of a split, the mean over seeds if there are several, or None if it was not measured."""
+    """Returns the row of a split, the mean over seeds if there are several, or None if it was not measured.
+
+    If a seed has no value, the row has none: a mean of what is left would be one of other seeds. Its `caution` says how many have none.
+    """
     rows = [row for row in cell.rows if (row["split"], row["metric"]) == (split, cell.metric)]
+    if len(rows) > 1 and (why := without_value(rows)):
+        return {**rows[0], "value": None, "interval": None, "seed": [row["seed"] for row in rows], "caution": why}
     return next(iter([*mean_rows(rows), *rows]), None)
+
+
+def missing(cell: Cell) -> str:
+    """Returns why a cell that was run has no value, such as `t, lstm: 1 of 2 seeds has no value`, or ""."""
+    row = headline(cell, cell.split)
+    if row is None or row["value"] is not None:
+        return ""
+    return f"{cell.task}, {cell.model}: {row.get('caution') or 'no value'}"
 
 
 def curve_of(cell: Cell) -> dict[int, float]:
@@ -79,7 +92,7 @@ def _shown(cell: Cell | None) -> dict[str, Any]:
     interval = row["interval"]
     spread = "" if interval is None else f", 95 % interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
     detail = f"{cell.metric.replace('_', ' ')} on {row['split']}{spread}; n {row['n']:,}; seed {format_seed(row['seed'])}"
-    detail += f"; {row['steps']:,} updates"
+    detail += f"; {row['steps']:,} updates" + (f"; {row['caution']}" if row["value"] is None and row.get("caution") else "")
     return {
         "text": DASH if row["value"] is None else f"{100 * row['value']:.1f}",
         "share": round(100 * max(0.0, ((row["value"] or 0.0) - chance) / max(1 - chance, 1e-9))),
@@ -113,7 +126,7 @@ def _section(task: str, cells: Sequence[Cell]) -> dict[str, Any] | None:
     span = (min(trained), max(trained)) if trained else None
     figure = Markup(accuracy_by_length(curves, cells[0].metric, chance, span)) if curves else ""
     published = dict.fromkeys(_published(cell, row["model"]) for row in rows for cell in row["published"])
-    notes = dict.fromkeys(row["note"] for row in rows if row.get("note"))
+    notes = dict.fromkeys([*(row["note"] for row in rows if row.get("note")), *filter(None, map(missing, cells))])
     return {"task": task, "figure": figure, "published": list(published), "notes": list(notes)}
 
 

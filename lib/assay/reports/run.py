@@ -17,7 +17,7 @@ from markupsafe import Markup
 from assay.core.number import duration
 from assay.reports.drawings import plots
 from assay.reports.page import template
-from assay.reports.table import DASH, NOT_PRIVATE, UNTREATED, arrange, format_seed, format_value, is_fraction
+from assay.reports.table import DASH, NOT_PRIVATE, UNTREATED, arrange, format_seed, format_value, is_fraction, without_value
 from assay.reports.view import RunView
 
 HEADLINES = (
@@ -79,7 +79,12 @@ def look_curves(runs: Sequence[RunView]) -> tuple[list[plots.Curve], str]:
     """Returns the validation curves of runs, with the same metric on training batches, and the name of the metric."""
     curves, metric = [], ""
     for run in runs:
-        looks = [(line["step"], name, value) for line in run.metrics for name, value in line.items() if name.startswith("valid_")]
+        looks = [
+            (line["step"], name, value)
+            for line in run.metrics
+            for name, value in line.items()
+            if name.startswith("valid_") and value is not None
+        ]
         if len(looks) < 2 or not is_fraction("fraction", looks[0][1].removeprefix("valid_")):
             continue
         metric = looks[0][1].removeprefix("valid_")
@@ -116,9 +121,9 @@ def _headline(rows: Sequence[dict]) -> str:
     if means or len(rows) == 1:
         row = (means or rows)[0]
         return format_value(row["value"], row["unit"], row["metric"])
-    ordered = sorted(rows, key=lambda row: row["value"] or 0)
-    low, high = (format_value(row["value"], row["unit"], row["metric"]) for row in (ordered[0], ordered[-1]))
-    return f"{low} to {high} ({len(rows)} seeds)"
+    ordered = sorted((row for row in rows if row["value"] is not None), key=lambda row: row["value"])
+    ends = [format_value(row["value"], row["unit"], row["metric"]) for row in (ordered[:1] + ordered[-1:] if len(ordered) > 1 else ordered)]
+    return f"{' to '.join(ends) or DASH} ({without_value(rows) or f'{len(rows)} seeds'})"
 
 
 def _accuracy_figures(runs: Sequence[RunView]) -> list[Figure]:

@@ -111,6 +111,12 @@ def is_fraction(unit: str, metric: str) -> bool:
     return unit == "fraction" or metric in FRACTIONS
 
 
+def without_value(rows: Sequence[Mapping]) -> str:
+    """Returns how many of the rows, one per seed, have no value, or ""."""
+    lost = sum(row["value"] is None for row in rows)
+    return f"{lost} of {len(rows)} seeds {'has' if lost == 1 else 'have'} no value" if lost else ""
+
+
 def format_seed(seed: int | Sequence[int]) -> str:
     """Formats `0`; `mean 0, 2, 5`; a range for three or more consecutive seeds."""
     if isinstance(seed, int):
