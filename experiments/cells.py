@@ -58,7 +58,8 @@ def study(task: str, variant: str, seeds: str, minutes: float, **overrides: str)
 
 def coupled(task: str) -> Study:
     """Returns the study of a task whose answers copy the input, with shared positions; 504 are as many as length 500 needs."""
-    found = study(task, "sinusoidal", "0:2", 40, model__depth="2", train__steps="2000", treatments="couple:span=504")
+    changed = {"model__depth": "2", "train__steps": "2000", "treatments": "couple:span=504", "evaluate__batch_size": "32"}  # fits 8 GiB
+    found = study(task, "sinusoidal", "0:2", 40, **changed)
     return found._replace(name=f"cells_{task}_couple")
 
 
