@@ -76,6 +76,9 @@ STUDIES = (  # the cheapest first of those whose published value lies above chan
     *(study(task, "rnn", "0:2", 8) for task in REGULAR[:2]),
     *(study(task, "lstm", "0:4", 12) for task in REGULAR[:2]),
     other("scan/simple", "scan:lstm", 15, evaluate__splits="test"),
+    other("scan/simple", "scan:lstm", 40, evaluate__splits="test", train__steps="8000", optimizer__schedule="cosine")._replace(
+        name="cells_scan_simple_lstm_longer"
+    ),
     *map(coupled, COPIES),
     *(study(task, "stack_rnn", "0:2", 35) for task in (*REGULAR[:2], *MEMORY[:2])),
     *(study(task, "rnn", "0:2", 30, train__steps=LEARNED, optimizer__schedule="cosine") for task in REGULAR[2:]),
