@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from verb_server import ROOT, TINY, refused, verb  # noqa: F401
 
 import assay
@@ -179,3 +180,12 @@ def test_a_run_over_tokens_answers_what_is_typed(verb, tmp_path):
     refused(verb("predict", run, "--text=x"), "'x' in input 0 is no symbol of chomsky/parity_check, which has 0 1")
     lines = [json.loads(line) for line in verb("predict", run, "--text=0110", "--text=1 0 1").out.splitlines()]
     assert [line["text"] for line in lines] == ["0110", "1 0 1"] and {line["prediction"] for line in lines} <= {"0", "1"}
+
+
+def test_a_picture_that_cannot_be_read_does_not_stop_the_others(tmp_path, capsys):
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.full((9, 9), 200, np.uint8)).save(tmp_path / name)
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    assert [Path(one).name for one in predicting._inputs(str(tmp_path), "", {"name": "files/pictures"})] == ["a.png", "b.png"]
+    assert "1 without an answer" in (said := capsys.readouterr().err) and "broken.jpg" in said
+    assert [Path(one).name for one in predicting._inputs(str(tmp_path / "a.png"), "", {"name": "digits"})] == ["a.png"]

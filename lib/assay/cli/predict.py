@@ -42,6 +42,7 @@ from assay.data.csv import Keys, read_csv
 from assay.data.files.content import located
 from assay.data.files.formats.signatures import is_picture_name
 from assay.data.files.kinds import is_blank, kind_of
+from assay.data.files.pictures import load as load_pictures
 from assay.data.files.reader import read
 from assay.data.files.table import Table
 from assay.dist import launch as processes
@@ -199,13 +200,11 @@ def _table(texts: bool) -> Callable[[Mapping[str, Any]], None]:
 
 def _inputs(path: str, column: str, task: Mapping[str, Any], standard: bool = False) -> list[Any]:
     """Returns the inputs in a file or folder: texts, rows as mappings, or paths and bytes of pictures. Raises UserError."""
-    if not str(task["name"]).startswith("files/"):
+    own = str(task["name"]).startswith("files/")
+    if (task["name"] == "files/pictures" or not own) and (Path(path).is_dir() or is_picture_name(path)):
+        return _files(path)
+    if not own:
         return [row.text for row in read_csv(path, column or task.get("text", "text"), "", Keys("--input", "--column", once=True))]
-    if task["name"] == "files/pictures" and (Path(path).is_dir() or is_picture_name(path)):
-        found = sorted(one for one in Path(path).rglob("*") if is_picture_name(one.name)) if Path(path).is_dir() else [Path(path)]
-        if not found:
-            raise UserError(f"{path} has no pictures (PNG, JPEG, BMP, GIF, WebP, TIFF). Set --input.")
-        return [str(one.absolute()) for one in found]
     table = read(path, task["delimiter"], task["encoding"], HEADERS[task["header"]])
     if column and column not in table.columns:
         raise unknown(f"column of {path}", column, table.columns, "--column")
@@ -215,6 +214,19 @@ def _inputs(path: str, column: str, task: Mapping[str, Any], standard: bool = Fa
         return ["" if is_blank(cell) else str(cell) for cell in table.columns[column].tolist()]
     cells = [column.tolist() for column in table.columns.values()]
     return [dict(zip(table.columns, row, strict=True)) for row in zip(*cells, strict=True)]
+
+
+def _files(path: str) -> list[str]:
+    """Returns the pictures of a folder, or a picture. Those that cannot be read are named, and have no answer. Raises UserError."""
+    found = sorted(one for one in Path(path).rglob("*") if is_picture_name(one.name)) if Path(path).is_dir() else [Path(path)]
+    if not found:
+        raise UserError(f"{path} has no pictures (PNG, JPEG, BMP, GIF, WebP, TIFF). Set --input.")
+    named = [str(one.absolute()) for one in found]
+    read = load_pictures(named, (8, 8), 1)
+    for each in read.dropped:
+        places = ", ".join(map(str, each.lines))
+        print(f"note: {each.count:,} without an answer, since it cannot be read: {each.reason} ({places})", file=sys.stderr)
+    return [one for one, kept in zip(named, read.kept.tolist(), strict=True) if kept]
 
 
 def _pictures(table: Table, column: str, target: str) -> list[Any]:

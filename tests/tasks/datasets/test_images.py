@@ -4,6 +4,7 @@ import colorsys
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from assay.core.errors import UserError
@@ -133,3 +134,19 @@ def test_splits_that_are_not_there():
         digits().source("tests")
     with pytest.raises(UserError, match=r"no splits by length.*train, valid, test"):
         digits().source("1-8")
+
+
+def test_new_pictures_are_answered_like_those_of_the_data(tmp_path):
+    """Arrays as in the data, and files, which are scaled to its size and grey levels."""
+    task = digits()
+    found = task.source("test").fetch(np.arange(3))
+    wanted = task.encode(found, 1)["inputs"]
+    np.testing.assert_array_equal(task.encode(task.examples([*found.input]), 1)["inputs"], wanted)
+    np.testing.assert_array_equal(task.encode(task.examples([*found.input[..., 0]]), 1)["inputs"], wanted)
+    files = []
+    for i, image in enumerate(found.input):
+        files.append(str(tmp_path / f"{i}.png"))
+        Image.fromarray(np.round(image[..., 0] * (255.0 / 16)).astype(np.uint8)).save(files[-1])
+    np.testing.assert_allclose(task.encode(task.examples(files), 1)["inputs"], wanted, atol=0.01)
+    with pytest.raises(UserError, match=r"picture 2 has the shape \[4, 4\], and those of the data \[8, 8, 1\]"):
+        task.examples([found.input[0], np.zeros((4, 4))])

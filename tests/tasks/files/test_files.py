@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from assay import config as configs
+from assay.cli.fit import Asked, looked
 from assay.config.schema import to_dict, typed
 from assay.core.errors import UserError
 from assay.models.model import Output
@@ -177,6 +178,8 @@ def test_pictures_of_a_folder(tmp_path):
     means = batch["inputs"].mean(axis=(1, 2, 3))
     assert ((means > 0) == np.array([source.describe(examples, i)["target"] == "light" for i in range(source.size)])).all()
     assert any("left out" in notice for notice in task.notices)
+    _, found = looked(str(tmp_path), Asked())
+    assert (found.found.rows, sum(found.found.splits.values())) == (24, 24) and found.found.classes == {"dark": 12, "light": 12}
     one = task.examples([str(tmp_path / "light" / "3.png")])
     assert one.input.shape == (1, 8, 9, 1)
     with pytest.raises(UserError, match=r"picture 2 .* cannot be read"):

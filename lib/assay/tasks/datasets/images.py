@@ -7,9 +7,10 @@ keeps its splits; without a validation split, a tenth of the training examples o
 as there are classes. On `train` and `valid` it is the class's hue with that probability; otherwise, and always on `test`, any hue.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from assay.config.schema import require
 from assay.core.errors import UserError
 from assay.core.rng import example_keys, integers
 from assay.data import tfds
+from assay.data.files.pictures import load
 from assay.data.source import Examples, Source, in_memory
 from assay.tasks.bounds import Bounds
 from assay.tasks.datasets import classify
@@ -90,7 +92,7 @@ def build(config: ImagesConfig, seed: int) -> Task:
     made = classify.task(config.name, sources, classes, classify.knowing(encoding) if config.unlabelled else encoding)
     shown, held = (columns(pool)["label"][parts()[part]] for part in ("labelled", "valid"))
     seen = classify.notices(shown, classes, "image", {"valid": held})
-    made = replace(made, bounds=BOUNDS, notices=seen)
+    made = replace(made, bounds=BOUNDS, notices=seen, examples=partial(new, like=columns(pool)["image"], highest=highest))
     return replace(made, shifted="colours independent of the class") if config.colour else made
 
 
@@ -102,6 +104,30 @@ def encode(examples: Examples, width: int, highest: float) -> dict[str, np.ndarr
         "targets": examples.target[:, 0],
         "weight": np.ones(len(examples.id), np.float32),
     }
+
+
+def new(pictures: Sequence[Any], like: np.ndarray, highest: float) -> Examples:
+    """Returns pictures without a class: paths or bytes of picture files, or arrays of grey levels as in the data.
+
+    Args:
+      pictures: at least one; a file is scaled to the size of the data.
+      like: images of the data, [n, height, width, channels].
+      highest: the highest grey level of the data.
+
+    Raises UserError for a picture that cannot be read, and for an array of another shape.
+    """
+    shape, found = like.shape[1:], []
+    for number, picture in enumerate(pictures, 1):
+        if isinstance(picture, (str, bytes, Path)):
+            read = load([picture], shape[:2], 3 if shape[2] == 3 else 1, np.float32).pixels[0]
+            found.append(read * highest)
+            continue
+        array = np.asarray(picture, np.float32)
+        array = array[..., None] if array.shape == shape[:2] and shape[2] == 1 else array
+        if array.shape != shape:
+            raise UserError(f"picture {number} has the shape {list(array.shape)}, and those of the data {list(shape)}.")
+        found.append(array)
+    return classify.labelled(np.zeros(len(found), np.int64), np.stack(found))
 
 
 def hues(labels: np.ndarray, classes: int, probability: float, split: str) -> np.ndarray:

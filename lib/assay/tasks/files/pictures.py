@@ -3,6 +3,7 @@
 All pictures are brought to one size: scaled until they fit, and centred. Broken ones are left out and counted.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -13,6 +14,7 @@ import numpy as np
 from assay.config.schema import require
 from assay.core.errors import UserError
 from assay.data.files.content import located
+from assay.data.files.found import Found
 from assay.data.files.pictures import load
 from assay.data.files.table import Dropped, Table, size, take
 from assay.data.source import Examples, Source, in_memory
@@ -100,8 +102,8 @@ def _loaded(config: PicturesConfig, stamp: Any) -> tuple[Opened, Mapping[str, np
         parts[split], pixels[split] = take(table, read.kept), read.pixels
         left += read.dropped
         known = known[read.kept] if split == "train" and known is not None else known
-    said = _without(found, left)
-    return said._replace(parts=parts, known=known), pixels
+    said = _without(found, left)._replace(parts=parts, known=known)
+    return said._replace(found=_counted(said)) if left else said, pixels
 
 
 def inputs(examples: Examples, width: int) -> Mapping[str, np.ndarray]:
@@ -111,6 +113,18 @@ def inputs(examples: Examples, width: int) -> Mapping[str, np.ndarray]:
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _counted(found: Opened) -> Found:
+    """Returns what is said about a data set, with the counts of the pictures that are left."""
+    told, target = found.found, found.roles.target
+    cells = [cell for name, table in found.parts.items() if name in told.splits for cell in table.columns[target].tolist()]
+    if told.kind == "number":
+        return told._replace(rows=len(cells), splits={name: size(table) for name, table in found.parts.items() if name in told.splits})
+    named = Counter(name for cell in cells for name in (cell if isinstance(cell, list) else [cell]))
+    classes = {name: named[name] for name in told.classes}
+    splits = {name: size(found.parts[name]) if name in found.parts else 0 for name in told.splits}
+    return told._replace(rows=len(cells), classes=classes, balance=min(classes.values()) / max(len(cells), 1), splits=splits)
 
 
 def _without(found: Opened, left: Sequence[Dropped]) -> Opened:
