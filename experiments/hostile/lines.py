@@ -48,7 +48,12 @@ CALLS = {  # of each verb: the words of a valid call
         ("--pareto", f"--workdir={BOX}/damaged"),
         (f"--before={BOX}/run", f"--after={BOX}/damaged", f"--out={BOX}/card", "--seconds=0.1"),
     ],
-    "predict": [(f"--workdir={BOX}/classifier", "--text=a"), (f"--workdir={BOX}/classifier", f"--input={BOX}/texts.csv", "--format=csv")],
+    "predict": [
+        (f"--workdir={BOX}/classifier", "--text=a"),
+        (f"--workdir={BOX}/classifier", f"--input={BOX}/texts.csv", "--format=csv"),
+        (f"--workdir={BOX}/run", "--text=0110"),
+        (f"--workdir={BOX}/classifier", "--text=a", "--simple"),
+    ],
     "show": [("--task={task}", "--n=2"), ("--task=chomsky/parity_check", "--lengths=9:9"), ("--task=list",)],
     "list": [(), ("--copy=parity",)],
     "plan": [("--config={config}", "--topology=h100:2", *SMALL)],
