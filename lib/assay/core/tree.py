@@ -2,12 +2,15 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from assay.core.errors import UserError
 
 PyTree = Any
 
@@ -25,6 +28,14 @@ def map_with_path(fn: Callable[[str, Any], Any], tree: PyTree) -> PyTree:
 def paths(tree: PyTree) -> list[str]:
     """Returns every leaf's path, in the order of `jax.tree.leaves`."""
     return [path_string(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def by_path(tree: PyTree) -> dict[str, Any]:
+    """Returns every leaf by its path. Raises UserError if two leaves have the same path, such as those of {"a": {"b": 1}, "a/b": 2}."""
+    names = paths(tree)
+    if twice := next((path for path, times in Counter(names).items() if times > 1), None):
+        raise UserError(f"two parameters have the path {twice!r}: rename one of them.")
+    return dict(zip(names, jax.tree.leaves(tree), strict=True))
 
 
 def select(tree: PyTree, regex: str) -> PyTree:
@@ -93,12 +104,12 @@ def all_finite(tree: PyTree) -> jax.Array:
 
 def differing(first: PyTree, second: PyTree) -> str:
     """Describes the first path at which two trees differ in shape or type; returns "" if they do not. Values are not compared."""
-    found = [
-        {path: f"{dtype_of(leaf)}{list(np.shape(leaf))}" for path, leaf in zip(paths(tree), jax.tree.leaves(tree), strict=True)}
-        for tree in (first, second)
-    ]
+    found: list[dict[str, list[str]]] = [{}, {}]  # two leaves of one tree may have the same path, one after the other
+    for kinds, tree in zip(found, (first, second), strict=True):
+        for path, leaf in zip(paths(tree), jax.tree.leaves(tree), strict=True):
+            kinds.setdefault(path, []).append(f"{dtype_of(leaf)}{list(np.shape(leaf))}")
     for path in dict.fromkeys([*found[0], *found[1]]):
-        one, other = (kinds.get(path, "nothing") for kinds in found)
+        one, other = (" and ".join(kinds.get(path, ["nothing"])) for kinds in found)
         if one != other:
             return f"{path} is {one} here and {other} there"
     return ""

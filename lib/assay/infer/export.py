@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assay.core.errors import UserError
-from assay.core.tree import PyTree, differing, dtype_of, paths
+from assay.core.tree import PyTree, by_path, differing, dtype_of, paths
 
 SCHEMA = 1
 VALUES, INDEX = "values.bin", "index.json"
@@ -96,7 +96,7 @@ def as_tree(exported: Mapping[str, Any], like: PyTree) -> PyTree:
         raise UserError(
             f"the exported parameters do not fit the model: {unlike}. Set --config.model to the model of the run that exported them."
         )
-    found = dict(zip(paths(exported), jax.tree.leaves(exported), strict=True))
+    found = by_path(exported)
     return jax.tree.unflatten(jax.tree.structure(like), [found[path] for path in paths(like)])
 
 

@@ -37,6 +37,16 @@ def test_every_parameter_is_accounted_for():
     assert "model/head/kernel is float32[3,2], model/head/kernel in the source float32[3,9]" in text
 
 
+def test_coinciding_paths_are_refused_and_names_with_a_slash_are_kept():
+    both = {"a": {"b": jnp.zeros(2)}, "a/b": jnp.zeros(2)}
+    one = {"a": {"b": jnp.ones(2)}, "c": jnp.ones(2)}
+    for target, source in ((both, one), (one, both), (both, both)):
+        with pytest.raises(UserError, match="two parameters have the path 'a/b': rename one of them"):
+            transfer(target, source)
+    params, report = transfer({"mlp/linear": {"w": jnp.zeros(2)}}, {"mlp": {"linear": {"w": jnp.ones(2)}}})
+    assert list(params) == ["mlp/linear"] and params["mlp/linear"]["w"].tolist() == [1, 1] and report.numbers == 2
+
+
 def test_the_first_rule_that_is_found_wins():
     target, source = tree(0.0, a=(2,), b=(2,)), tree(1.0, x=(2,))
     assert transfer(target, source, [("/x/", "/b/"), ("x", "a")])[1].loaded == (("model/b/kernel", "model/x/kernel"),)

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float
 
 from assay.core import rng
 from assay.core.errors import Inapplicable, UserError, unknown
-from assay.core.tree import PyTree, paths, widened
+from assay.core.tree import PyTree, by_path, widened
 from assay.models.model import Batch, Model
 from assay.treatments.compression.parts import PARTS, WAYS, Group, Piece, Stack, Way
 from assay.treatments.option import KEY
@@ -179,7 +179,7 @@ def _refused(model: Model, part: str) -> str:
 def _opened(model: Model, params: PyTree, part: str) -> tuple[Way, dict[str, Array], tuple[Group, ...]]:
     """Returns the way to cut the part, the parameters by path, and the groups. Raises UserError if the part does not apply."""
     reason = _refused(model, part)
-    if not reason and any(jnp.ndim(leaf) != 1 for path, leaf in _flat(params).items() if path.endswith("/bias")):
+    if not reason and any(jnp.ndim(leaf) != 1 for path, leaf in by_path(params).items() if path.endswith("/bias")):
         reason = "the parameters have a member axis, as those of an ensemble, which comes after prune"
     if reason:
         raise Inapplicable(f"does not apply: {reason}. {KEY}")
@@ -240,13 +240,9 @@ def _sums(group: Group, flat: Mapping[str, Array]) -> Float[Array, " parts"]:
 # -- layers as an axis ----------------------------------------------------------------------------------------------------
 
 
-def _flat(params: PyTree) -> dict[str, Any]:
-    return dict(zip(paths(params), jax.tree.leaves(params), strict=True))
-
-
 def _viewed(params: PyTree, stacks: tuple[Stack, ...]) -> dict[str, Array]:
     """Returns the parameters by path; those of a stack's blocks are stacked along a first axis of parts."""
-    flat = _flat(params)
+    flat = by_path(params)
     for stack in stacks:
         for number in range(stack.period if stack.parts else 0):
             blocks = [f"{stack.half}block_{stack.first + part * stack.period + number}/" for part in range(stack.parts)]

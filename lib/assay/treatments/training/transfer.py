@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from assay.core.errors import UserError
-from assay.core.tree import PyTree, merge, paths
+from assay.core.tree import PyTree, by_path, merge, path_string
 
 Rules = Sequence[tuple[str, str]]  # (regex, replacement) for source paths; the first match applies
 
@@ -66,9 +66,11 @@ def transfer(target_params: PyTree, source_params: PyTree, rules: Rules = ()) ->
 def match(target: PyTree, source: PyTree, rules: Rules = ()) -> tuple[PyTree, Report]:
     """Returns the part of the target that the source has values for, as nested dicts, and a report.
 
-    Only the shapes and dtypes of the target are read.
+    Only the shapes and dtypes of the target are read. Raises UserError as `transfer` does, and if two parameters have the same path.
     """
-    wanted, there = (dict(zip(paths(tree), jax.tree.leaves(tree), strict=True)) for tree in (target, source))
+    wanted, there = by_path(target), by_path(source)
+    places = [key_path for key_path, _ in jax.tree_util.tree_leaves_with_path(target)]
+    keys = dict(zip(wanted, (tuple(map(_key, place)) for place in places), strict=True))
     compiled = [(_compiled(regex), replacement) for regex, replacement in rules]
     origin: dict[str, str] = {}
     for path in there:
@@ -86,7 +88,7 @@ def match(target: PyTree, source: PyTree, rules: Rules = ()) -> tuple[PyTree, Re
     found: dict[str, Any] = {}
     for path in both:
         if path not in bad:
-            *parents, name = path.split("/")
+            *parents, name = keys[path]  # a name may hold a slash
             node = found
             for part in parents:
                 node = node.setdefault(part, {})
@@ -116,6 +118,11 @@ def parse_rules(text: str) -> list[tuple[str, str]]:
 
 
 # -- private --------------------------------------------------------------------------------------------------------------
+
+
+def _key(key: Any) -> Any:
+    """Returns the key of a dict, or the name of another node's child."""
+    return getattr(key, "key", path_string((key,)))
 
 
 def _compiled(regex: str) -> re.Pattern[str]:
