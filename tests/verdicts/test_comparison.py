@@ -80,7 +80,7 @@ def test_only_seeds_that_both_have_are_paired(study):
     assert (other.name, other.seeds, other.difference.value, other.of) == ("other", [7], 1.0, "weights")
 
 
-@pytest.mark.parametrize("groups", [None, ["a"] * 20 + ["b"] * 20])
+@pytest.mark.parametrize("groups", [None, list("abcdefgh") * 5])
 def test_equal_answers_give_no_interval_of_zero_width_with_tokens_or_without(groups):
     scores, tokens = np.full((1, 40), 2.0), np.arange(1.0, 41.0)
     for weights in (None, tokens):
