@@ -18,7 +18,7 @@ from absl import flags
 from assay.cli.command import launch
 from assay.core.errors import UserError, unknown
 from assay.train.workdir import environment, write_text
-from assay.verdicts.claims import change, effect, recovered, times
+from assay.verdicts.claims import change, effect, line, reaches, recovered, times
 
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder for all runs.", flag_values=FLAGS)
@@ -75,21 +75,7 @@ def bought(about: str, before: Path, after: Path, points: float | None, smaller:
         ("times as fast, batches of 64", fast, times(after, "fast")),
         ("times as fast, one example", None, times(after, "quick")),
     )
-    return [{"claim": f"{about}, {name}", "bar": bar, "held": _reaches(one, bar), **one} for name, bar, one in found]
-
-
-def _reaches(found: dict, bar: float | None) -> bool | None:
-    """Returns whether a value reaches its threshold; None without either."""
-    return None if None in (bar, found["value"]) else found["value"] >= bar
-
-
-def line(claim: dict) -> str:
-    """Returns a claim as it is printed."""
-    mark = "" if claim["held"] is None else "holds" if claim["held"] else "FALLS SHORT"
-    where = f" on {', '.join(claim['machines'])}" if "machines" in claim else ""  # a ratio of times holds on its machine only
-    missing = "no value" if "why" in claim else "disturbed"
-    value = f"{missing:>9}" if claim["value"] is None else f"{claim['value']:>9.3f}"
-    return f"{claim['claim']:<62} {value}  bar {claim['bar']}  {claim.get('why', mark)}{where}"
+    return [{"claim": f"{about}, {name}", "bar": bar, "held": reaches(one, bar), **one} for name, bar, one in found]
 
 
 def claims(root: Path, subject: str) -> list[dict]:
@@ -100,14 +86,14 @@ def claims(root: Path, subject: str) -> list[dict]:
     if subject == "passages":
         share = recovered(root / "passages/teacher", root / "passages/alone", root / "passages_distilled")
         return [
-            {"claim": "passages: Transformer to BiLSTM, share recovered", "bar": 0.5, "held": _reaches(share, 0.5), **share},
+            {"claim": "passages: Transformer to BiLSTM, share recovered", "bar": 0.5, "held": reaches(share, 0.5), **share},
             *bought("passages: half of the heads cut", root / "passages/teacher", root / "passages_heads", -1.0, None, 1.3),
         ]
     if subject == "digits":
         share = recovered(root / "digits/teacher", root / "digits/alone", root / "digits_distilled")
         some, more, ramp = (change(root / "digits/teacher", root / f"digits_prune{name}") for name in ("80", "90", "90_ramp"))
         return [
-            {"claim": "digits: CNN to a smaller one, share recovered", "bar": 0.5, "held": _reaches(share, 0.5), **share},
+            {"claim": "digits: CNN to a smaller one, share recovered", "bar": 0.5, "held": reaches(share, 0.5), **share},
             {"claim": "digits: 80 % of the weights pruned, points, lower end", "bar": -1.5, "held": some["interval"][0] >= -1.5, **some},
             {"claim": "digits: 90 % of the weights pruned, points", "bar": None, "held": None, **more},
             {"claim": "digits: 90 % of the weights pruned little by little, points", "bar": None, "held": None, **ramp},

@@ -6,7 +6,7 @@ over tokens weigh by them, as in verdicts/comparison.py.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,20 @@ def times(folder: str | Path, what: str, stage: int = -1) -> dict[str, Any]:
     if disturbed:
         return {"value": None, "each": values, "range": None, "seeds": len(values), **of_times}
     return {"value": float(np.mean(values)), "each": values, "range": [min(values), max(values)], "seeds": len(values), **of_times}
+
+
+def reaches(found: Mapping[str, Any], bar: float | None) -> bool | None:
+    """Returns whether a value reaches its threshold; None without either."""
+    return None if None in (bar, found["value"]) else found["value"] >= bar
+
+
+def line(claim: Mapping[str, Any]) -> str:
+    """Returns a claim as it is printed."""
+    mark = "" if claim["held"] is None else "holds" if claim["held"] else "FALLS SHORT"
+    where = f" on {', '.join(claim['machines'])}" if "machines" in claim else ""  # a ratio of times holds on its machine only
+    missing = "no value" if "why" in claim else "disturbed"
+    value = f"{missing:>9}" if claim["value"] is None else f"{claim['value']:>9.3f}"
+    return f"{claim['claim']:<62} {value}  bar {claim['bar']}  {claim.get('why', mark)}{where}"
 
 
 # -- private --------------------------------------------------------------------------------------------------------------

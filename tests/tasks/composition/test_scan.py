@@ -166,7 +166,8 @@ def test_free_running_equals_a_loop_without_cache(translator):
     noise = np.random.default_rng(0).integers(0, END, batch["decoder_inputs"].shape).astype(np.int32)
     hidden = {**batch, "decoder_inputs": np.where(batch["given"] > 0, batch["decoder_inputs"], noise)}  # never read
     fast = jax.jit(lambda params, batch: free_running(model, params, batch, 0, 1))(params, hidden)
-    np.testing.assert_allclose(fast.logits, slow, atol=1e-4)
+    # In float64 the two agree to 2e-13. In float32 either is up to 7e-4 from that, since three times the parameters sharpen the attention.
+    np.testing.assert_allclose(fast.logits, slow, atol=7e-4)
 
     # Targets that the model writes in the first half of the rows, and all but for one token in the rest.
     targets = answers.astype(np.int32)
