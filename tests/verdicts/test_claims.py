@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from assay.core.errors import UserError
-from assay.verdicts.claims import change, effect, recovered, runs, times
+from assay.verdicts.claims import change, effect, line, recovered, runs, times
 from assay.verdicts.comparison import compare, runs_of
-from assay.verdicts.claims import line
 
 
 def write(folder, right: list[list[int]], groups: bool = False) -> None:
