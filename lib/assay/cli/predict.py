@@ -12,7 +12,7 @@ are not finite, these and the label are null. A run that predicts numbers, sever
 {"id", "prediction"}.
 --format=csv prints a table with one column for each probability. Writes no files.
 
---simple answers with the simple learner that assay fit trained beside the model, such as gradient boosting.
+--simple answers with the simple learner that assay fit compares with, such as gradient boosting, fitted again.
 
 --input is a table with a header (CSV, TSV, JSONL, Parquet), a picture, a folder of pictures, or - for a table on standard
 input. --text=- reads one text per line from standard input. --column names the column of texts; by default columns are
@@ -64,7 +64,9 @@ FORMAT = flags.DEFINE_string("format", "jsonl", "What is printed: jsonl or csv."
 COLUMN = flags.DEFINE_string(
     "column", "", "Column of --input that holds the texts. Default: that of the run's config, else text.", flag_values=FLAGS
 )
-SIMPLE = flags.DEFINE_bool("simple", False, "Answer with the simple learner beside a run of assay fit, fitted again.", flag_values=FLAGS)
+SIMPLE = flags.DEFINE_bool(
+    "simple", False, "Answer with the simple learner for a run's files, such as gradient boosting, fitted again.", flag_values=FLAGS
+)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Number of texts per compiled call.", lower_bound=1, flag_values=FLAGS)
 
 
@@ -128,9 +130,10 @@ def _opened(workdir: str | Path) -> Opened | None:
 
 def _simply(workdir: str | Path, task: Task, wanted: Sequence[Any]) -> Iterator[dict[str, Any]]:
     found, summary = _opened(workdir), Path(workdir) / SUMMARY
-    if found is None or not summary.exists():
-        raise UserError(f"{workdir} is no run of assay fit, so it has no simple learner. Leave out --simple.")
-    return simple_answers(found, task, wanted, cut_of(found, str(read_json(summary)["asked"]["metric"])))
+    if found is None:
+        raise UserError(f"{workdir} is no run on files of your own, so it has no simple learner. Leave out --simple.")
+    metric = str(read_json(summary)["asked"]["metric"]) if summary.exists() else ""  # a treated run has the data, and not fit.json
+    return simple_answers(found, task, wanted, cut_of(found, metric))
 
 
 def _note(workdir: str | Path, wanted: Sequence[Any], simple: bool) -> None:
