@@ -25,7 +25,7 @@ def said(*rows):
     [
         (1.0, "better", "Answer accuracy 56.2 % → 100 % (+43.8 points, sure, 95 % +38.8 to +48.8 points)."),
         (0.5, "worse", "Answer accuracy 56.2 % → 50.0 % (-6.2 points, sure, 95 % -11.2 to -1.2 points)."),
-        (0.57, "inconclusive", "Answer accuracy 56.2 % → 57.0 % (+0.8 points, may be chance, 95 % -4.2 to +5.8 points)."),
+        (0.57, "inconclusive", "Answer accuracy 56.2 % → 57.0 % (+0.8 points, inconclusive, 95 % -4.2 to +5.8 points)."),
         (0.562, "no difference", "Answer accuracy 56.2 % → 56.2 % (0 points, no difference, 95 % -5.0 to +5.0 points)."),
     ],
 )

@@ -19,7 +19,7 @@ AMOUNTS = {  # row of cost or speed -> its amount in words, one row a fact
     "batched_examples_per_second": "examples a second",
 }
 WHOLE = ("memory", "time for an answer")  # less or more, not fewer
-SURE = {"better": "sure", "worse": "sure", "no difference": "no difference", "inconclusive": "may be chance"}
+SURE = {"better": "sure", "worse": "sure", "no difference": "no difference", "inconclusive": "inconclusive"}
 TWICE = 2.0  # ratio from which a change is told as a multiple
 
 
