@@ -276,6 +276,7 @@ def told_of(one: Mapping[str, Any]) -> str:
     """Returns what a suggested treatment does, its source, and what it costs, as far as they are known."""
     source = f" ({one['source']})" if one.get("source") else ""
     said = one.get("does", "").removesuffix(".") + source + "." if one.get("does") else ""
+    said += f" Tried here, it moved {one['moved']}." if one.get("moved") else ""
     if "updates" not in one:
         return said
     seconds = f", about {duration(one['seconds'])} at the run's pace, and as many for its control" if one.get("seconds") else ""
