@@ -319,6 +319,7 @@ def test_a_list_of_treatments_in_a_config(verb, teacher, tmp_path):
 
 
 MISTAKES = {
+    "an option that is misspelt": (["--treat=prune:sparcity=0.5"], ["does not take 'sparcity'", "Change it in --treat"]),
     "treatments of a stage": (["--treat=quantize:int8", "--config.treatments=l2"], ["--treat", "--config.treatments"]),
     "sizes of a model that is taken over": (["--treat=quantize:int8", "--config.model.dense=8"], ["config.model.dense", "student"]),
     "a ramp longer than the stage": (["--treat=prune:sparsity=0.9,ramp=400,steps=20"], ["400 steps", "steps="]),

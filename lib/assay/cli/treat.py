@@ -21,6 +21,7 @@ and its predicted effect. Run the same command again to resume a stopped pipelin
 
 import math
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -177,10 +178,13 @@ def _treat_run(
     before = WorkDir(source).read_results()
     split = _split(source, before)
     base = WorkDir(source).read_config()
-    stages = plan(source, specs, workdir, overrides, base)
-    for stage in stages:
-        stage.config["evaluate"]["splits"] = list(dict.fromkeys([*stage.config["evaluate"]["splits"], split]))
-        check_stage(stage)
+    try:
+        stages = plan(source, specs, workdir, overrides, base)
+        for stage in stages:
+            stage.config["evaluate"]["splits"] = list(dict.fromkeys([*stage.config["evaluate"]["splits"], split]))
+            check_stage(stage)
+    except UserError as error:  # here another flag names the treatments
+        raise type(error)(re.sub(r"(Change|Change it in|from) --config\.treatments", r"\1 --treat", str(error))) from None
     controls = plan_controls(source, stages, workdir, base) if control else [None] * len(stages)
     several = {one.workdir: one for one in controls if one is not None}
     _check_place([*stages, *several.values()])
