@@ -129,16 +129,25 @@ def _opened(workdir: str | Path) -> Opened | None:
 
 
 def _simply(workdir: str | Path, task: Task, wanted: Sequence[Any]) -> Iterator[dict[str, Any]]:
-    found, summary = _opened(workdir), Path(workdir) / SUMMARY
+    found = _opened(workdir)
     if found is None:
         raise UserError(f"{workdir} is no run on files of your own, so it has no simple learner. Leave out --simple.")
-    metric = str(read_json(summary)["asked"]["metric"]) if summary.exists() else ""  # a treated run has the data, and not fit.json
-    return simple_answers(found, task, wanted, cut_of(found, metric))
+    asked = _summary(workdir).get("asked", {})  # a treated run has the data, and not fit.json
+    return simple_answers(found, task, wanted, cut_of(found, str(asked.get("metric", "")) if isinstance(asked, dict) else ""))
+
+
+def _summary(workdir: str | Path) -> dict[str, Any]:
+    """Returns fit.json; {} without one, or with one that cannot be read."""
+    try:
+        found = read_json(Path(workdir) / SUMMARY)
+        return found if isinstance(found, dict) else {}
+    except (OSError, ValueError):
+        return {}
 
 
 def _note(workdir: str | Path, wanted: Sequence[Any], simple: bool) -> None:
     """Prints what a user should know of the answers: missing columns, and a simple learner that is better."""
-    found, summary = _opened(workdir), Path(workdir) / SUMMARY
+    found = _opened(workdir)
     if found is None or not wanted:
         return
     names = found.roles.inputs
@@ -148,8 +157,7 @@ def _note(workdir: str | Path, wanted: Sequence[Any], simple: bool) -> None:
     if absent:
         listed = ", ".join(absent[:8]) + (", ..." if len(absent) > 8 else "")
         notes.append(f"{len(absent)} of the {len(names)} columns that the model reads count as missing, since no input has them: {listed}")
-    told = read_json(summary) if summary.exists() else {}
-    if told.get("chosen") == "simple" and not simple:
+    if _summary(workdir).get("chosen") == "simple" and not simple:
         notes.append(f"{title_of(found)} was better on valid than the model that answers here; --simple answers with it")
     for note in notes:
         print(f"note: {note}", file=sys.stderr)

@@ -7,6 +7,7 @@ import base64
 import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,9 +62,7 @@ def answers_of(folder: Path) -> AnswersView | None:
 
 def _records(path: Path) -> Iterator[Mapping[str, Any]]:
     with open(path, encoding="utf-8") as file:
-        for number_, line in zip(range(LINES), file, strict=False):
-            del number_
-            yield parse_json(line)
+        yield from map(parse_json, islice(file, LINES))
 
 
 def _view(split: str, records: Iterator[Mapping[str, Any]]) -> AnswersView | None:
