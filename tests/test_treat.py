@@ -295,6 +295,9 @@ def test_longer_and_larger_are_compared_with_the_run(teacher):
     assert none is None and alone is None and control is not None
     assert control.config["treatments"] == [f"inherit:from={os.getcwd()}/out/stages/2_larger", "l2:weight=0.1", "larger:times=4"]
     assert last["treatments"] == [f"inherit:from={os.getcwd()}/out/stages/2_larger", "larger:times=4", "l2:weight=0.5"]
+    chain = plan(str(teacher), ["l2:weight=0.5,steps=4", "longer:steps=40", "quantize:int8"], "out", {}, {**base, "treatments": []})
+    first, further_on, rounded = plan_controls(str(teacher), chain, "out", {**base, "treatments": []})
+    assert first is not None and further_on is None and rounded is None, "the control of the first stage has 40 updates fewer"
     (own,) = plan(str(teacher), ["longer"], "out", {}, base)
     assert own.config["train"]["steps"] == base["train"]["steps"]
     assert own.config["optimizer"]["learning_rate"] == base["optimizer"]["learning_rate"]

@@ -340,6 +340,7 @@ def test_every_remedy_says_what_it_does():
 def test_a_suggestion_says_what_it_costs():
     said = {"does": "It trains on.", "source": "Me 1999", "updates": 1200, "seconds": 90.0}
     assert told_of(said) == "It trains on (Me 1999). It takes 1,200 updates, about 90.0 s at the run's pace, and as many for its control."
+    assert told_of({**said, "treatment": "longer:steps=1200"}).endswith("at the run's pace."), "it has no control"
     assert told_of({**said, "updates": 0}) == "It trains on (Me 1999). It takes no training."
     assert told_of({**said, "seconds": 0.0}).endswith("It takes 1,200 updates.") and told_of({"treatment": "mine"}) == ""
 

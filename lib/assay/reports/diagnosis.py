@@ -279,7 +279,9 @@ def told_of(one: Mapping[str, Any]) -> str:
     said += f" Tried here, it moved {one['moved']}." if one.get("moved") else ""
     if "updates" not in one:
         return said
-    seconds = f", about {duration(one['seconds'])} at the run's pace, and as many for its control" if one.get("seconds") else ""
+    alone = str(one.get("treatment", "")).partition(":")[0] in ("longer", "larger")  # compared with the run itself
+    beside = "" if alone else ", and as many for its control"
+    seconds = f", about {duration(one['seconds'])} at the run's pace{beside}" if one.get("seconds") else ""
     cost = f"It takes {one['updates']:,} updates{seconds}." if one["updates"] else "It takes no training."
     return f"{said} {cost}".strip()
 

@@ -7,7 +7,7 @@ A treatment that trains also trains longer, which may raise a score by itself. I
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ def control_of(workdir: str | Path, before: str | Path) -> Control | None:
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
         if os.path.realpath(rows[0]["workdir"]) != os.path.realpath(before):
             return None
-        return _told(rows[-1], Path(workdir), Path(before))
+        return _told(rows, Path(workdir), Path(before))
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return None
 
@@ -45,16 +45,16 @@ def placed(control: Control | None) -> dict[str, Any] | None:
 # -- private --------------------------------------------------------------------------------------------------------------
 
 
-def _told(row: Mapping[str, Any], root: Path, before: Path) -> Control:
-    if row.get("spec", "").partition(":")[0] == "larger":
+def _told(rows: Sequence[Mapping[str, Any]], root: Path, before: Path) -> Control:
+    row, names = rows[-1], {row.get("spec", "").partition(":")[0] for row in rows}
+    if "larger" in names and row.get("control") is None:
         more = int(row["updates"]) - int(WorkDir(before).read_config()["train"]["steps"])  # from scratch: none, unless steps were given
         return Control("", max(more, 0), MEANT if more > 0 else "")
     if "updates" not in row:
         return Control("", 0, OLDER)
     updates = int(row["updates"])
     if row["control"] is None:
-        meant = row.get("spec", "").partition(":")[0] == "longer"
-        return Control("", updates, (MEANT if meant else LEFT_OUT) if updates else "")
+        return Control("", updates, (MEANT if "longer" in names else LEFT_OUT) if updates else "")
     folder = root / row["control"]["workdir"]
     if not WorkDir(folder).results.exists():
         return Control("", updates, REMOVED)

@@ -84,7 +84,7 @@ def plan(workdir: str, specs: Sequence[str], target: str, overrides: Mapping[str
         if fresh:
             config = _fresh(config, own, base["experiment"], options, stage, before)
         elif name == LARGER:
-            config = _anew(config, own, options, stage)
+            config = _from_scratch(config, own, options, stage)
         else:
             config = _recovering(config, own, name, options, stage, before, workdir)
         wanted = {key: value for key, value in overrides.items() if fresh or key not in sizes}
@@ -117,7 +117,7 @@ def plan_controls(workdir: str, stages: Sequence[Stage], target: str, base: Mapp
             found.append(found[-1] if found else None)
             continue
         if _name(stage.spec) in (LONGER, LARGER):
-            found.append(found[-1] if found else None)
+            found.append(None)  # an earlier control has fewer updates
             before, listed = stage.workdir, list(stage.config["treatments"])
             continue
         if any(_name(spec) == "inherit" for spec in stage.config["treatments"]):
@@ -201,7 +201,7 @@ def _fresh(
     return _timed(made, stage, int(made["train"]["steps"]), None)
 
 
-def _anew(config: Mapping[str, Any], own: Mapping[str, Any], options: list[str], stage: Mapping[str, str]) -> dict[str, Any]:
+def _from_scratch(config: Mapping[str, Any], own: Mapping[str, Any], options: list[str], stage: Mapping[str, str]) -> dict[str, Any]:
     """Returns the config of a larger model, trained from scratch as long as the run."""
     if "student" in stage:
         raise UserError(f"only distill has a student, but {LARGER!r} was given one. Omit student={stage['student']} in --treat.")
